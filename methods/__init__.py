@@ -1,0 +1,27 @@
+"""Methods that turn simulations into posteriors."""
+
+from typing import Any
+
+from methods.method import Method
+from tasks.plugin import Registry
+
+REGISTRY: Registry[Method] = Registry(
+    kind="method",
+    base=Method,  # type: ignore[type-abstract]
+    table={
+        "dsm": "methods.score_matching:DSM",
+        "tsm": "methods.score_matching:TSM",
+        "ltsm": "methods.score_matching:LTSM",
+        "mix": "methods.score_matching:Mix",
+    },
+    group="graybench.methods",
+)
+
+
+def get_method(name: str, /, **options: Any) -> Method:
+    """Make the method `name`, a registered name or `module:Class`, with its options.
+
+    Raises:
+        UserError: there is no such method or option; the message gives the nearest names.
+    """
+    return REGISTRY.get(name, **options)

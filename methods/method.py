@@ -1,0 +1,62 @@
+"""The contract of a method: it turns simulations into posteriors, and sees nothing else.
+
+    method.fit(simulations, seed) -> posterior
+    posterior.sample(n, x_o, seed), posterior.score(u_t, x_o, t), posterior.log_prob(u, x_o)
+
+All of it happens in the unconstrained space u. A method draws random numbers from `seed` alone.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tasks.plugin import Plugin
+from tasks.task import Simulations
+
+
+class Posterior(ABC):
+    """An amortised posterior: it answers for any observation.
+
+    `network_evaluations` is the number of network evaluations behind one sample.
+    """
+
+    network_evaluations: int = 0
+
+    @abstractmethod
+    def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
+        """Draw n samples of u for each observation: x_o (m, dim_x) gives (m, n, d)."""
+
+    def score(self, u_t: Tensor, x_o: Tensor, t: float) -> Tensor:
+        """Give ∇ log p_t(u_t | x_o) at diffusion time t for u_t (m, n, d) and x_o (m, dim_x): (m, n, d)."""
+        raise NotImplementedError(f"{type(self).__name__} has no score")
+
+    def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
+        """Give log p(u | x_o) for u (m, n, d) and x_o (m, dim_x): (m, n)."""
+        raise NotImplementedError(f"{type(self).__name__} has no log_prob")
+
+
+class Method(Plugin):
+    """A way to fit posteriors. A subclass is a frozen dataclass whose fields are its options.
+
+    `requires` names the capabilities that a task must have; the runner hands over only those fields.
+    """
+
+    requires: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def fit(self, simulations: Simulations, seed: int) -> Posterior:
+        """Fit a posterior to training simulations."""
+
+    def fit_replicates(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[Posterior]:
+        """Fit one posterior for each replicate, each from its own simulations and seed."""
+        return [self.fit(s, seed) for s, seed in zip(simulations, seeds, strict=True)]
+
+    def sample_replicates(
+        self, posteriors: Sequence[Posterior], n: int, x_o: Tensor, seeds: Sequence[int]
+    ) -> Tensor:
+        """Sample every replicate's posterior for all observations: (replicates, m, n, d)."""
+        drawn = [p.sample(n, x_o, seed) for p, seed in zip(posteriors, seeds, strict=True)]
+        return torch.stack(drawn)

@@ -1,0 +1,114 @@
+"""What tasks and methods share: a name, a version, options with defaults, and a registry that finds them.
+
+A task or a method is a frozen dataclass. Its fields are its options; an instance equals, hashes and pickles
+by them, and `settings` writes those that differ from the defaults in one canonical short form.
+"""
+
+import dataclasses
+import difflib
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, ClassVar, Generic, TypeVar
+
+from tasks.errors import UserError
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A named, versioned thing with options: the base of `Task` and `Method`.
+
+    `version` grows whenever results change for the same options, so that old results are not mistaken for
+    new ones. `summary` is the line that `graybench tasks` and `graybench methods` print.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    summary: ClassVar[str]
+
+    def options(self) -> dict[str, Any]:
+        """Give every option with its value, in the order of the fields."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    @property
+    def settings(self) -> str:
+        """The options that differ from their defaults, as `gate=learned recipe=plain`; empty if none do."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        changed = {name: value for name, value in self.options().items() if value != defaults[name]}
+        return " ".join(f"{name}={_short(changed[name])}" for name in sorted(changed))
+
+    @property
+    def label(self) -> str:
+        """The name, with the settings in brackets if there are any: `galton`, `galton(balls=10)`."""
+        return f"{self.name}({self.settings.replace(' ', ', ')})" if self.settings else self.name
+
+
+def _short(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Say which of `names` are close to `name`, or list them all: the end of an error sentence."""
+    names = sorted(names)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names)}."
+
+
+P = TypeVar("P", bound=Plugin)
+
+
+class Registry(Generic[P]):
+    """Finds plug-ins by name: an explicit table, the entry points of a group, and `module:Class`.
+
+    Args:
+        kind: "task" or "method", the word used in messages.
+        base: the class that every entry must extend.
+        table: name to `module:Class`.
+        group: the entry-point group by which other packages add names.
+    """
+
+    def __init__(self, kind: str, base: type[P], table: Mapping[str, str], group: str) -> None:
+        self.kind, self.base, self.table, self.group = kind, base, dict(table), group
+
+    def names(self) -> list[str]:
+        """Give every known name, the built-in ones first."""
+        return [*self.table, *(name for name in sorted(self._entry_points()) if name not in self.table)]
+
+    def load(self, name: str) -> type[P]:
+        """Import the class behind `name`; raise `UserError` if there is none or it is not a plug-in."""
+        points = self._entry_points()
+        if ":" in name:
+            target = name
+        elif name in self.table:
+            target = self.table[name]
+        elif name in points:
+            target = points[name].value
+        else:
+            raise UserError(f"there is no {self.kind} {name!r}: {nearest(name, self.names())}")
+        module, _, attribute = target.partition(":")
+        try:
+            loaded = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise UserError(f"{self.kind} {name!r} cannot be imported from {target}: {error}") from error
+        if not (isinstance(loaded, type) and issubclass(loaded, self.base)):
+            raise UserError(f"{target} is not a {self.kind}: it must extend {self.base.__name__}.")
+        return loaded
+
+    def get(self, name: str, /, **options: Any) -> P:
+        """Make the plug-in `name` with `options`; an unknown name or option is answered with the nearest."""
+        loaded = self.load(name)
+        known = {field.name for field in dataclasses.fields(loaded)}
+        for option in options:
+            if option not in known:
+                hint = nearest(option, known) if known else "it has no options."
+                raise UserError(f"{self.kind} {name!r} has no option {option!r}: {hint}")
+        try:
+            return loaded(**options)
+        except UserError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{self.kind} {name!r} does not accept {options}: {error}") from error
+
+    def _entry_points(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=self.group)}

@@ -1,0 +1,142 @@
+"""Priors as bijections θ = T(u) of a standard normal u ~ N(0, I_d), and the chain rule for scores.
+
+All learning happens in u, where the prior score is −u exactly. A score in θ becomes a score in u by
+
+    ∇_u log p(u, ·) = −u + (∂θ/∂u)ᵀ ∇_θ log p(· | θ).
+
+| prior              | T(u)                        | (∂θ/∂u)ᵀ s           |
+| ------------------ | --------------------------- | -------------------- |
+| `Normal`           | μ + σ u                     | σ s                  |
+| `LogNormal`        | exp(μ + σ u)                | σ θ s                |
+| `Uniform`          | low + (high − low) Φ(u)     | (high − low) φ(u) s  |
+| `CorrelatedNormal` | μ + L u                     | Lᵀ s                 |
+
+Scalars broadcast over the d parameters. All maps keep the dtype of their argument.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tasks.errors import UserError
+
+Numbers = float | Sequence[float]
+
+
+class Prior(ABC):
+    """A bijection θ = T(u) of a standard normal u."""
+
+    @abstractmethod
+    def to_theta(self, u: Tensor) -> Tensor:
+        """Map u of shape (..., d) to θ of the same shape."""
+
+    @abstractmethod
+    def to_u(self, theta: Tensor) -> Tensor:
+        """Map θ of shape (..., d) to u of the same shape; the inverse of `to_theta`."""
+
+    @abstractmethod
+    def pull_back(self, u: Tensor, score: Tensor) -> Tensor:
+        """Give (∂θ/∂u)ᵀ s for a gradient s with respect to θ; all of shape (..., d)."""
+
+    def score_in_u(self, u: Tensor, score: Tensor) -> Tensor:
+        """Give −u + (∂θ/∂u)ᵀ s, the score in u with the prior's share, from s = ∇_θ log p(· | θ)."""
+        return self.pull_back(u, score) - u
+
+
+@dataclass(frozen=True)
+class Normal(Prior):
+    """θ_i ~ N(μ_i, σ_i²), independent."""
+
+    mean: Numbers = 0.0
+    std: Numbers = 1.0
+
+    def __post_init__(self) -> None:
+        _require_positive("Normal prior", "std", self.std)
+
+    def to_theta(self, u: Tensor) -> Tensor:  # noqa: D102
+        return _like(self.mean, u) + _like(self.std, u) * u
+
+    def to_u(self, theta: Tensor) -> Tensor:  # noqa: D102
+        return (theta - _like(self.mean, theta)) / _like(self.std, theta)
+
+    def pull_back(self, u: Tensor, score: Tensor) -> Tensor:  # noqa: D102
+        return _like(self.std, u) * score
+
+
+@dataclass(frozen=True)
+class LogNormal(Prior):
+    """log θ_i ~ N(μ_i, σ_i²), independent; θ > 0."""
+
+    mean: Numbers = 0.0
+    std: Numbers = 1.0
+
+    def __post_init__(self) -> None:
+        _require_positive("LogNormal prior", "std", self.std)
+
+    def to_theta(self, u: Tensor) -> Tensor:  # noqa: D102
+        return torch.exp(_like(self.mean, u) + _like(self.std, u) * u)
+
+    def to_u(self, theta: Tensor) -> Tensor:  # noqa: D102
+        return (torch.log(theta) - _like(self.mean, theta)) / _like(self.std, theta)
+
+    def pull_back(self, u: Tensor, score: Tensor) -> Tensor:  # noqa: D102
+        return _like(self.std, u) * self.to_theta(u) * score
+
+
+@dataclass(frozen=True)
+class Uniform(Prior):
+    """θ_i ~ U(low_i, high_i), independent; u = Φ⁻¹((θ − low)/(high − low))."""
+
+    low: Numbers
+    high: Numbers
+
+    def __post_init__(self) -> None:
+        _require_positive("Uniform prior", "high - low", (_like(self.high) - _like(self.low)).tolist())
+
+    def to_theta(self, u: Tensor) -> Tensor:  # noqa: D102
+        return _like(self.low, u) + self._width(u) * torch.special.ndtr(u)
+
+    def to_u(self, theta: Tensor) -> Tensor:  # noqa: D102
+        return torch.special.ndtri((theta - _like(self.low, theta)) / self._width(theta))
+
+    def pull_back(self, u: Tensor, score: Tensor) -> Tensor:  # noqa: D102
+        return self._width(u) * torch.exp(-0.5 * u**2) / math.sqrt(2 * math.pi) * score
+
+    def _width(self, like: Tensor) -> Tensor:
+        return _like(self.high, like) - _like(self.low, like)
+
+
+@dataclass(frozen=True)
+class CorrelatedNormal(Prior):
+    """θ ~ N(μ, L Lᵀ) with a lower-triangular `factor` L of shape (d, d)."""
+
+    mean: tuple[float, ...]
+    factor: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        _require_positive("CorrelatedNormal prior", "factor's diagonal", _like(self.factor).diagonal().tolist())
+
+    def to_theta(self, u: Tensor) -> Tensor:  # noqa: D102
+        return _like(self.mean, u) + u @ _like(self.factor, u).T
+
+    def to_u(self, theta: Tensor) -> Tensor:  # noqa: D102
+        centred = theta - _like(self.mean, theta)
+        solved = torch.linalg.solve_triangular(_like(self.factor, theta), centred.unsqueeze(-1), upper=False)
+        return solved.squeeze(-1)
+
+    def pull_back(self, u: Tensor, score: Tensor) -> Tensor:  # noqa: D102
+        return score @ _like(self.factor, u)
+
+
+def _like(value: object, tensor: Tensor | None = None) -> Tensor:
+    dtype, device = (torch.float64, None) if tensor is None else (tensor.dtype, tensor.device)
+    return torch.as_tensor(value, dtype=dtype, device=device)
+
+
+def _require_positive(owner: str, field: str, value: object) -> None:
+    if not bool((_like(value) > 0).all()):
+        raise UserError(f"{owner}: {field} must be above 0, but is {value}.")

@@ -1,0 +1,209 @@
+"""The contract of a task: a prior, a simulator that reports joint scores, observations and references.
+
+An author writes `simulator(theta, generator)` in θ, and states in `capabilities` what the task can offer;
+this module turns that into `Simulations` in the unconstrained space u where methods work.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tasks.errors import NotFiniteError, UserError
+from tasks.plugin import Plugin
+from tasks.prior import Prior
+from tasks.reference import Reference
+from tasks.seeding import derive_seed, generator
+
+CAPABILITIES = frozenset({"joint_score", "marginal_score", "reference", "sde_path"})
+
+FIRST_BLOCK, LARGEST_BLOCK = 128, 65_536
+
+
+class Outcome(NamedTuple):
+    """What one batch of simulator runs gives.
+
+    Attributes:
+        x: data, (n, dim_x).
+        joint_score: ∇_θ log p(x, z | θ) at the latents z of each run, (n, dim_theta), without the prior.
+        path: the latent path of a diffusion, (n, steps + 1, ...), if the task has the capability `sde_path`.
+        sde: the known model of a diffusion task.
+    """
+
+    x: Tensor
+    joint_score: Tensor | None = None
+    path: Tensor | None = None
+    sde: Any = None
+
+
+@dataclass(frozen=True)
+class Simulations:
+    """A batch of simulations, batch first; scores are in u, with the prior's share included.
+
+    Attributes:
+        u: unconstrained parameters, (n, d).
+        theta: the same as θ = T(u), (n, d).
+        x: data, (n, dim_x).
+        joint_score: ∇_u log p(u, x, z) = −u + (∂θ/∂u)ᵀ ∇_θ log p(x, z | θ), (n, d).
+        marginal_score: ∇_u log p(u | x) = −u + (∂θ/∂u)ᵀ ∇_θ log p(x | θ), (n, d).
+        path: latent paths, (n, ...).
+        sde: the known model of a diffusion task, for methods that need it; not a tensor.
+    """
+
+    u: Tensor
+    theta: Tensor
+    x: Tensor
+    joint_score: Tensor | None = None
+    marginal_score: Tensor | None = None
+    path: Tensor | None = None
+    sde: Any = None
+
+    def __len__(self) -> int:
+        return len(self.u)
+
+    def __getitem__(self, rows: slice) -> "Simulations":
+        return replace(self, **{name: tensor[rows] for name, tensor in self.tensors()})
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Give the name and value of every field that holds a tensor."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                yield field.name, value
+
+    def only(self, requires: frozenset[str]) -> "Simulations":
+        """Keep u, θ and x, and of the rest what `requires` names: a method sees what it declares, no more."""
+        return replace(
+            self,
+            joint_score=self.joint_score if "joint_score" in requires else None,
+            marginal_score=self.marginal_score if "marginal_score" in requires else None,
+            path=self.path if "sde_path" in requires else None,
+            sde=self.sde if "sde_path" in requires else None,
+        )
+
+    def check_finite(self) -> None:
+        """Raise `NotFiniteError`, naming the first field and row, if any number is NaN or infinite."""
+        for name, tensor in self.tensors():
+            bad = ~torch.isfinite(tensor).flatten(1).all(1)
+            if bad.any():
+                row = int(bad.nonzero()[0])
+                raise NotFiniteError(f"{name} of simulation {row} is not finite ({int(bad.sum())} such rows)")
+
+
+class Observations(NamedTuple):
+    """Observed data x, (n, dim_x), and the true parameters they were simulated from, θ and u, (n, d)."""
+
+    x: Tensor
+    theta: Tensor
+    u: Tensor
+
+
+class Task(Plugin):
+    """A gray-box simulator with a prior, observations and, where there is one, a reference posterior.
+
+    A subclass is a frozen dataclass whose fields are its options. It sets `name`, `version`, `summary`,
+    `capabilities` and `n_observations`, and defines `prior`, `dim_theta`, `dim_x` and `simulator`.
+    """
+
+    capabilities: ClassVar[frozenset[str]]
+    n_observations: ClassVar[int] = 10
+    observation_seed: ClassVar[int] = 0
+
+    @property
+    @abstractmethod
+    def prior(self) -> Prior:
+        """The prior over θ."""
+
+    @property
+    @abstractmethod
+    def dim_theta(self) -> int:
+        """The number d of parameters."""
+
+    @property
+    @abstractmethod
+    def dim_x(self) -> int:
+        """The number of components of the data."""
+
+    @abstractmethod
+    def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
+        """Run the simulator once for each row of `theta`, (n, d), drawing only from `generator`."""
+
+    def marginal_score(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Give ∇_θ log p(x | θ), (n, d), for θ (n, d) and x (n, dim_x): capability `marginal_score`."""
+        raise UserError(f"task {self.label} has no marginal score; its likelihood is not tractable.")
+
+    def reference(self, x_o: Tensor) -> Reference:
+        """Give the reference posterior of one observation, (dim_x,): capability `reference`."""
+        raise UserError(f"task {self.label} has no reference posterior.")
+
+    def simulate(self, n: int, seed: int, *, marginal_score: bool = False) -> Simulations:
+        """Draw n parameters from the prior and run the simulator on each.
+
+        Work goes block by block, each with a generator of its own, at boundaries that do not depend on n:
+        `simulate(100, seed)` is the first 100 rows of `simulate(1000, seed)`.
+
+        Args:
+            n: number of simulations, at least 1.
+            seed: names the random stream.
+            marginal_score: also fill `marginal_score`, which often costs more than simulating.
+
+        Raises:
+            UserError: n is below 1.
+            ValueError: the simulator returned a tensor of the wrong shape.
+        """
+        if n < 1:
+            raise UserError(f"task {self.label}: the number of simulations must be at least 1, but is {n}.")
+        blocks = []
+        for index, size in enumerate(_block_sizes(n)):
+            random = generator(derive_seed(seed, "block", index))
+            u = torch.randn(size, self.dim_theta, generator=random, dtype=torch.float64)
+            blocks.append(self._run(u, random))
+        joined = _join(blocks)[:n]
+        if not marginal_score:
+            return joined
+        score = self.marginal_score(joined.theta, joined.x)
+        return replace(joined, marginal_score=self.prior.score_in_u(joined.u, score))
+
+    def simulate_at(self, theta: Tensor, seed: int) -> Simulations:
+        """Run the simulator at given parameters, (n, d); see `simulate`."""
+        return self._run(self.prior.to_u(theta), generator(seed))
+
+    def observations(self) -> Observations:
+        """Give the `n_observations` observations of the task, the same in every run, with their truth."""
+        drawn = self.simulate(self.n_observations, derive_seed(self.observation_seed, "observations"))
+        return Observations(drawn.x, drawn.theta, drawn.u)
+
+    def _run(self, u: Tensor, random: torch.Generator) -> Simulations:
+        theta = self.prior.to_theta(u)
+        outcome = self.simulator(theta, random)
+        n = len(u)
+        self._check_shape("x", outcome.x, (n, self.dim_x))
+        score = outcome.joint_score
+        if "joint_score" in self.capabilities:
+            self._check_shape("joint_score", score, (n, self.dim_theta))
+        joint = None if score is None else self.prior.score_in_u(u, score.to(u.dtype))
+        return Simulations(u, theta, outcome.x, joint, None, outcome.path, outcome.sde)
+
+    def _check_shape(self, field: str, value: Tensor | None, expected: tuple[int, int]) -> None:
+        if value is None or tuple(value.shape) != expected:
+            got = "nothing" if value is None else f"shape {tuple(value.shape)}"
+            raise ValueError(f"the simulator of task {self.label} gave {got} for {field}, not shape {expected}")
+
+
+def _block_sizes(n: int) -> Iterator[int]:
+    """Yield 128, 128, 256, 512, ... up to blocks of 65,536, until n rows are covered."""
+    covered = 0
+    while covered < n:
+        size = min(max(covered, FIRST_BLOCK), LARGEST_BLOCK)
+        yield size
+        covered += size
+
+
+def _join(blocks: list[Simulations]) -> Simulations:
+    if len(blocks) == 1:
+        return blocks[0]
+    joined = {name: torch.cat([getattr(b, name) for b in blocks]) for name, _ in blocks[0].tensors()}
+    return replace(blocks[0], **joined)
