@@ -1,0 +1,229 @@
+"""Diffusion models of posteriors by score matching: DSM, TSM, LTSM and their mixtures [Ko & Geffner 2026].
+
+One trainer and one network; a method is the choice of the score that its target uses and of the gate:
+
+    DSM    y = −ε/σ                                   no score
+    TSM    y = ∇_u log p(u_0 | x)/α                   marginal score
+    LTSM   y = ∇_u log p(u_0, z, x)/α                 joint score
+    MIX    y = w(t) y_DSM + (1 − w(t)) y_LTSM         joint score, w optimal in closed form or learned
+
+The loss weight λ(t) goes with the recipe. `plain`: σ², and α²σ² for TSM and LTSM alone, which otherwise
+diverge. `preconditioned`: the inverse of the target's own variance, 1/E‖y‖² without the score's share: σ² for
+DSM, α²/j for TSM and LTSM, σ² + α²/j for MIX. `weighting=sigma_squared` gives every target σ².
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from methods.gates import ConstantWeight, Gate, LearnedWeight, OptimalWeight, second_moment
+from methods.method import Method, Posterior
+from methods.network import ReplicatedMLP, take_replicate
+from methods.progress import report
+from methods.recipes import RECIPES
+from methods.score_posterior import ScorePosterior, load_tensors, read_description, sample_together
+from methods.trainer import ScoreModel, Trainer, Training, TrainingData, Weighting
+from tasks.errors import UserError
+from tasks.plugin import nearest
+from tasks.seeding import derive_seed, generator
+from tasks.task import Simulations
+
+
+@dataclass(frozen=True)
+class ScoreMatching(Method):
+    """What all score-matching methods share; see the module for the mathematics.
+
+    Args:
+        recipe: "preconditioned" or "plain", see `methods.recipes`.
+        weighting: "recipe", the recipe's own loss weight, or "sigma_squared".
+        early_stopping: keep the moving average of the best validation step, not the last.
+        steps: training steps.
+        batch: simulations in a minibatch, drawn with replacement.
+        rate: the first learning rate; it falls to 0 along a cosine.
+        average: decay of the moving average of the parameters.
+        width: units in a hidden layer.
+        depth: hidden layers.
+        sampler: "ode" (Heun, two evaluations a step) or "sde" (Euler-Maruyama, one).
+        sampling_steps: steps of the sampler.
+    """
+
+    version: ClassVar[int] = 1
+    score_field: ClassVar[str | None] = None
+
+    recipe: str = "preconditioned"
+    weighting: str = "recipe"
+    early_stopping: bool = True
+    steps: int = 3000
+    batch: int = 128
+    rate: float = 3e-3
+    average: float = 0.995
+    width: int = 64
+    depth: int = 3
+    sampler: str = "ode"
+    sampling_steps: int = 40
+
+    def __post_init__(self) -> None:
+        self._require_choice("recipe", RECIPES)
+        self._require_choice("weighting", ("recipe", "sigma_squared"))
+        self._require_choice("sampler", ("ode", "sde"))
+        for option in ("steps", "batch", "width", "depth", "sampling_steps"):
+            if not isinstance(getattr(self, option), int) or getattr(self, option) < 1:
+                raise UserError(f"method {self.name}: {option} must be a whole number from 1 up.")
+        if not self.rate > 0 or not 0 <= self.average < 1:
+            raise UserError(f"method {self.name}: rate must be above 0, and average from 0 up to below 1.")
+
+    def fit(self, simulations: Simulations, seed: int) -> Posterior:
+        """Train on one replicate; see `fit_replicates`."""
+        return self.fit_replicates([simulations], [seed])[0]
+
+    def fit_replicates(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[Posterior]:
+        """Train all replicates as one batched network; each has its own simulations, seed and result."""
+        data = TrainingData(
+            torch.stack([s.u for s in simulations]).float(),
+            torch.stack([s.x for s in simulations]).float(),
+            self._scores(simulations),
+        )
+        model, gate = self._build(data, seeds)
+        training = Training(self.steps, self.batch, self.rate, self.average, self.early_stopping)
+        trainer = Trainer(model, gate, data, self._weighting(data), training, seeds)
+        trainer.run(lambda done, total: report("fit", done, total))
+        return [
+            self._posterior(take_replicate(model, r), take_replicate(gate, r)) for r in range(len(simulations))
+        ]
+
+    def sample_replicates(
+        self, posteriors: Sequence[Posterior], n: int, x_o: Tensor, seeds: Sequence[int]
+    ) -> Tensor:
+        """Sample all replicates and observations as one batch: (replicates, m, n, d)."""
+        return sample_together([p for p in posteriors if isinstance(p, ScorePosterior)], n, x_o, seeds)
+
+    def load(self, folder: Path) -> ScorePosterior:
+        """Read a posterior of this method and these options that `ScorePosterior.save` wrote."""
+        description = read_description(folder)
+        own = self._description()
+        if {key: description[key] for key in own} != own:
+            raise UserError(f"{folder} holds a posterior of {description['method']} {description['options']}.")
+        placeholder = TrainingData(
+            torch.zeros(1, 2, description["dim_theta"]),
+            torch.zeros(1, 2, description["dim_x"]),
+            None if self.score_field is None else torch.ones(1, 2, description["dim_theta"]),
+        )
+        model, gate = self._build(placeholder, [0])
+        load_tensors(folder, model, gate)
+        return self._posterior(model, gate)
+
+    def _gate(self, data: TrainingData, seeds: Sequence[int]) -> Gate:
+        """Make the gate of the target from the training simulations: w = 1 for DSM, 0 for a lone score."""
+        return ConstantWeight(1.0 if data.score is None else 0.0)
+
+    def _inverse_variance(self, data: TrainingData) -> Weighting:
+        """Give the inverse of the target's variance as a function of α and σ."""
+        if data.score is None:
+            return lambda alpha, sigma: sigma**2
+        j = second_moment(data.score).view(-1, 1, 1)
+        return lambda alpha, sigma: alpha**2 / j
+
+    def _plain_weight(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return sigma**2 if self.score_field is None else alpha**2 * sigma**2
+
+    def _weighting(self, data: TrainingData) -> Weighting:
+        if self.weighting == "sigma_squared":
+            return lambda alpha, sigma: sigma**2
+        return self._plain_weight if self.recipe == "plain" else self._inverse_variance(data)
+
+    def _build(self, data: TrainingData, seeds: Sequence[int]) -> tuple[ScoreModel, Gate]:
+        recipe = RECIPES[self.recipe](data.u, data.x)
+        generators = [generator(derive_seed(seed, "network")) for seed in seeds]
+        mlp = ReplicatedMLP(
+            recipe.n_inputs, data.u.shape[2], width=self.width, depth=self.depth, generators=generators
+        )
+        device = data.u.device
+        return ScoreModel(recipe, mlp).to(device), self._gate(data, seeds).to(device)
+
+    def _scores(self, simulations: Sequence[Simulations]) -> Tensor | None:
+        if self.score_field is None:
+            return None
+        scores = [getattr(s, self.score_field) for s in simulations]
+        if any(score is None for score in scores):
+            raise UserError(f"method {self.name} needs simulations with a {self.score_field}.")
+        return torch.stack(scores).float()
+
+    def _posterior(self, model: ScoreModel, gate: Gate) -> ScorePosterior:
+        return ScorePosterior(
+            model, gate, self.score_field, self.sampler, self.sampling_steps, self._description()
+        )
+
+    def _description(self) -> dict[str, object]:
+        return {"method": self.name, "options": self.options()}
+
+    def _require_choice(self, option: str, choices: Sequence[str] | dict[str, type]) -> None:
+        value = getattr(self, option)
+        if value not in choices:
+            hint = nearest(str(value), list(choices))
+            raise UserError(f"method {self.name}: there is no {option} {value!r}: {hint}")
+
+
+@dataclass(frozen=True)
+class DSM(ScoreMatching):
+    """Denoising score matching: needs nothing but samples."""
+
+    name: ClassVar[str] = "dsm"
+    summary: ClassVar[str] = "Denoising score matching, the black-box baseline."
+
+
+@dataclass(frozen=True)
+class TSM(ScoreMatching):
+    """Target score matching on the marginal score: the oracle without latents [De Bortoli et al. 2024]."""
+
+    name: ClassVar[str] = "tsm"
+    summary: ClassVar[str] = "Target score matching on the exact marginal score, an oracle."
+    requires: ClassVar[frozenset[str]] = frozenset({"marginal_score"})
+    score_field: ClassVar[str | None] = "marginal_score"
+
+
+@dataclass(frozen=True)
+class LTSM(ScoreMatching):
+    """Latent target score matching on the joint score alone [Ko & Geffner, Prop 3.1]."""
+
+    name: ClassVar[str] = "ltsm"
+    summary: ClassVar[str] = "Latent target score matching on the joint score alone."
+    requires: ClassVar[frozenset[str]] = frozenset({"joint_score"})
+    score_field: ClassVar[str | None] = "joint_score"
+
+
+@dataclass(frozen=True)
+class Mix(ScoreMatching):
+    """DSM and LTSM mixed by a gate [Ko & Geffner, section 3.2].
+
+    Args:
+        gate: "scalar", the optimal w*(t) in closed form, or "learned", a network trained with the score's.
+    """
+
+    name: ClassVar[str] = "mix"
+    summary: ClassVar[str] = "DSM and LTSM mixed over diffusion time by the weight of least variance."
+    requires: ClassVar[frozenset[str]] = frozenset({"joint_score"})
+    score_field: ClassVar[str | None] = "joint_score"
+
+    gate: str = "scalar"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_choice("gate", ("scalar", "learned"))
+
+    def _gate(self, data: TrainingData, seeds: Sequence[int]) -> Gate:
+        if self.gate == "learned":
+            return LearnedWeight([generator(derive_seed(seed, "gate")) for seed in seeds])
+        assert data.score is not None
+        return OptimalWeight(second_moment(data.score))
+
+    def _inverse_variance(self, data: TrainingData) -> Weighting:
+        assert data.score is not None
+        j = second_moment(data.score).view(-1, 1, 1)
+        return lambda alpha, sigma: sigma**2 + alpha**2 / j
+
+    def _plain_weight(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return sigma**2

@@ -1,0 +1,149 @@
+"""The posterior of a score-matching method: a trained score, the gate it was trained with, and a sampler."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from methods import samplers, targets
+from methods.gates import Gate
+from methods.method import Posterior
+from methods.network import stack_replicates
+from methods.progress import report
+from methods.schedule import alpha_sigma
+from methods.trainer import ScoreModel
+from tasks.errors import UserError
+from tasks.seeding import derive_seed, generator
+
+DESCRIPTION, TENSORS = "posterior.json", "posterior.safetensors"
+LOG_PROB_STEPS = 60
+
+
+class ScorePosterior(Posterior):
+    """One replicate of a trained score model.
+
+    Args:
+        model, gate: of one replicate.
+        score_field: the field of the simulations that the target used, or None for DSM.
+        sampler: "ode" or "sde".
+        steps: steps of the sampler.
+        description: the method's name and options, written beside the tensors by `save`.
+    """
+
+    def __init__(
+        self,
+        model: ScoreModel,
+        gate: Gate,
+        score_field: str | None,
+        sampler: str,
+        steps: int,
+        description: Mapping[str, Any],
+    ) -> None:
+        self.model, self.gate = model.requires_grad_(False), gate.requires_grad_(False)
+        self.score_field, self.sampler, self.steps = score_field, sampler, steps
+        self.description = dict(description)
+        self.network_evaluations = 2 * steps if sampler == "ode" else steps
+
+    def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:  # noqa: D102
+        return sample_together([self], n, x_o, [seed])[0]
+
+    def score(self, u_t: Tensor, x_o: Tensor, t: float) -> Tensor:  # noqa: D102
+        return _score(self.model, x_o.unsqueeze(0))(u_t.unsqueeze(0), t)[0]
+
+    def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
+        """Give log p(u | x_o) along the probability-flow ODE, in float64; costs d backward passes a step."""
+        score = _score(stack_replicates([self.model]).double(), x_o.double().unsqueeze(0))
+        return samplers.log_prob_ode(score, u.double().unsqueeze(0), LOG_PROB_STEPS)[0]
+
+    def weight(self, t: Tensor) -> Tensor:
+        """Give the DSM weight w(t) of the target that was trained on, for t (n,)."""
+        return self.gate(t.to(torch.float32).view(1, -1, 1)).view(-1)
+
+    def target(self, eps: Tensor, score: Tensor | None, t: float) -> Tensor:
+        """Give the regression target y at time t for noise ε (n, d) and the scores (n, d) that it uses."""
+        alpha, sigma = alpha_sigma(torch.tensor(t, dtype=eps.dtype))
+        y_dsm = targets.dsm(eps, sigma)
+        if score is None:
+            return y_dsm
+        weight = self.weight(torch.tensor([t])).to(eps.dtype)
+        return targets.mix(weight, y_dsm, targets.from_score(score, alpha))
+
+    def save(self, folder: Path) -> None:
+        """Write `posterior.json` and `posterior.safetensors` into `folder`, which is made if need be."""
+        folder.mkdir(parents=True, exist_ok=True)
+        dims = {"dim_theta": _dim_theta(self.model), "dim_x": self.model.recipe.standardise.mean.shape[2]}
+        (folder / DESCRIPTION).write_text(json.dumps({**self.description, **dims}, indent=2) + "\n")
+        tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
+        tensors |= {f"gate.{key}": value for key, value in self.gate.state_dict().items()}
+        save_file({key: value.contiguous() for key, value in tensors.items()}, folder / TENSORS)
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Read `posterior.json`: the method's name and options, `dim_theta` and `dim_x`."""
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text())
+        return {key: description[key] for key in ("method", "options", "dim_theta", "dim_x")}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{folder / DESCRIPTION} does not describe a saved posterior: {error!r}") from error
+
+
+def load_tensors(folder: Path, model: ScoreModel, gate: Gate) -> None:
+    """Fill a model and a gate of the same form with the tensors that `ScorePosterior.save` wrote."""
+    try:
+        tensors = load_file(folder / TENSORS)
+        for prefix, module in (("model.", model), ("gate.", gate)):
+            own = {key.removeprefix(prefix): v for key, v in tensors.items() if key.startswith(prefix)}
+            module.load_state_dict(own)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UserError(f"{folder / TENSORS} does not hold this posterior's tensors: {error}") from error
+
+
+def sample_together(
+    posteriors: Sequence[ScorePosterior], n: int, x_o: Tensor, seeds: Sequence[int]
+) -> Tensor:
+    """Sample all replicates and observations as one batch: (replicates, observations, n, d).
+
+    Each replicate's noise comes from its own seed, so the samples are those of one-by-one sampling up to
+    rounding.
+    """
+    first = posteriors[0]
+    model = stack_replicates([p.model for p in posteriors])
+    shape = (len(x_o), n, _dim_theta(model))
+    generators = [generator(derive_seed(seed, "sample")) for seed in seeds]
+    score = _score(model, x_o.expand(len(posteriors), *x_o.shape))
+    evaluations = 0
+
+    def draw() -> Tensor:
+        return torch.stack([torch.randn(shape, generator=g) for g in generators]).to(x_o.device)
+
+    def counted(u_t: Tensor, t: float) -> Tensor:
+        nonlocal evaluations
+        evaluations += 1
+        report("sample", evaluations, first.network_evaluations)
+        return score(u_t, t)
+
+    if first.sampler == "ode":
+        return samplers.sample_ode(counted, draw(), first.steps)
+    return samplers.sample_sde(counted, draw(), first.steps, draw)
+
+
+def _dim_theta(model: ScoreModel) -> int:
+    return model.mlp.biases[-1].shape[-1]
+
+
+def _score(model: ScoreModel, x_o: Tensor) -> samplers.Score:
+    """Give score(u_t, t) of R replicates for u_t (R, m, n, d) and x_o (R, m, dim_x)."""
+    dtype = model.mlp.biases[-1].dtype
+
+    def score(u_t: Tensor, t: float) -> Tensor:
+        replicates, m, n, d = u_t.shape
+        x = x_o.to(dtype).unsqueeze(2).expand(-1, -1, n, -1).reshape(replicates, m * n, -1)
+        flat = u_t.to(dtype).reshape(replicates, m * n, d)
+        return model(flat, x, torch.full_like(flat[..., :1], t)).reshape(u_t.shape)
+
+    return score

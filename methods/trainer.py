@@ -1,0 +1,208 @@
+"""One trainer for every score-matching method: DSM, TSM, LTSM and every mixture differ in their target alone.
+
+Writing the score as s = base + scale · F (see recipes), the loss λ(t) ‖s − y‖² is a weighted regression of the
+network's output F on the target (y − base)/scale with the weight λ scale². All of that but F is known
+before a step is made, so minibatches are prepared many steps at a time.
+
+Adam with a cosine schedule, stratified t, and an exponential moving average of the parameters. With early
+stopping, a share of the simulations is held out, and each replicate keeps the moving average of the step at
+which the held-out loss of that average was least; without it, all simulations train, to the last step.
+
+Replicates have generators of their own: a replicate's result depends on its own simulations and seed alone.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from methods import targets
+from methods.gates import Gate
+from methods.network import ReplicatedMLP
+from methods.recipes import Plain, Preconditioned
+from methods.schedule import T_MIN, alpha_sigma
+from tasks.seeding import derive_seed, generator
+
+STEPS_AT_ONCE = 32
+VALIDATION_SHARE = 0.1
+VALIDATION_ROWS = 1024
+VALIDATIONS = 50
+GATE_RATE = 3.0
+
+Weighting = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and how fast to train; see the module."""
+
+    steps: int
+    batch: int
+    rate: float
+    average: float
+    early_stopping: bool
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Simulations of R replicates: u (R, n, d), x (R, n, dim_x), and the scores that the target uses."""
+
+    u: Tensor
+    x: Tensor
+    score: Tensor | None
+
+    def rows(self, index: Tensor) -> "TrainingData":
+        """Gather rows (..., R, B) of each replicate: tensors (..., R, B, features)."""
+        replicate = torch.arange(len(self.u), device=index.device).unsqueeze(1)
+        score = None if self.score is None else self.score[replicate, index]
+        return TrainingData(self.u[replicate, index], self.x[replicate, index], score)
+
+
+class ScoreModel(nn.Module):
+    """A recipe with its network: s = base + scale · F for R replicates."""
+
+    def __init__(self, recipe: Plain | Preconditioned, mlp: ReplicatedMLP) -> None:
+        super().__init__()
+        self.recipe, self.mlp = recipe, mlp
+
+    def forward(self, u_t: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """Give the score at u_t (R, n, d) for x (R, n, dim_x) and t (R, n, 1)."""
+        inputs, base, scale = self.recipe(u_t, x, t)
+        return base + scale * self.mlp(inputs)
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    """A weighted regression: network inputs, one or two targets for F, the mixture's t, and the loss weight."""
+
+    inputs: Tensor
+    goal_dsm: Tensor
+    goal_score: Tensor | None
+    t: Tensor
+    weight: Tensor
+
+    def step(self, k: int) -> "Minibatch":
+        """Take step k of minibatches that were prepared together."""
+        score = None if self.goal_score is None else self.goal_score[k]
+        return Minibatch(self.inputs[k], self.goal_dsm[k], score, self.t[k], self.weight[k])
+
+
+class Trainer:
+    """Trains a model, and its gate if that is learned, on R replicates at once; see the module.
+
+    Args:
+        model, gate: for R replicates; trained in place.
+        data: the simulations of the budget.
+        weighting: the loss weight λ as a function of α(t) and σ(t), of shape (..., R, B, 1).
+        training: steps, batch, rate and stopping rule.
+        seeds: one for each replicate.
+    """
+
+    def __init__(
+        self,
+        model: ScoreModel,
+        gate: Gate,
+        data: TrainingData,
+        weighting: Weighting,
+        training: Training,
+        seeds: Sequence[int],
+    ) -> None:
+        self.model, self.gate, self.data = model, gate, data
+        self.weighting, self.training = weighting, training
+        self.generators = [generator(derive_seed(seed, "minibatches")) for seed in seeds]
+        self.parameters = [*model.mlp.parameters(), *gate.parameters()]
+        self.average = [p.detach().clone() for p in self.parameters]
+        n = data.u.shape[1]
+        held_out = max(1, round(VALIDATION_SHARE * n)) if training.early_stopping and n > 1 else 0
+        self.n_train = n - held_out
+        self.validation = None
+        if held_out:
+            held = [generator(derive_seed(seed, "validation")) for seed in seeds]
+            self.validation = self._prepare(1, VALIDATION_ROWS, self.n_train, n, held).step(0)
+
+    def run(self, progress: Callable[[int, int], None]) -> None:
+        """Train, calling `progress(done, total)` now and then."""
+        steps, rate = self.training.steps, self.training.rate
+        optimizer = torch.optim.Adam(
+            [
+                {"params": list(self.model.mlp.parameters()), "factor": 1.0},
+                {"params": list(self.gate.parameters()), "factor": GATE_RATE},
+            ],
+            fused=True,
+        )
+        best = [p.clone() for p in self.average]
+        best_loss = torch.full((len(self.generators),), torch.inf, device=best[0].device)
+        every = max(1, steps // VALIDATIONS)
+        for step in range(steps):
+            if step % STEPS_AT_ONCE == 0:
+                prepared = self._prepare(STEPS_AT_ONCE, self.training.batch, 0, self.n_train, self.generators)
+            for group in optimizer.param_groups:
+                group["lr"] = group["factor"] * rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+            loss = self._loss(prepared.step(step % STEPS_AT_ONCE)).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            torch._foreach_lerp_(self.average, self.parameters, 1 - self.training.average)
+            if (step + 1) % every == 0 or step + 1 == steps:
+                progress(step + 1, steps)
+                self._keep_best(best, best_loss)
+        self._load(best if self.validation is not None else self.average)
+
+    @torch.no_grad()
+    def _keep_best(self, best: list[Tensor], best_loss: Tensor) -> None:
+        """Copy the moving average of each replicate whose held-out loss is the least so far."""
+        if self.validation is None:
+            return
+        current = [p.detach().clone() for p in self.parameters]
+        self._load(self.average)
+        loss = self._loss(self.validation)
+        self._load(current)
+        better = loss < best_loss
+        best_loss[better] = loss[better]
+        for kept, average in zip(best, self.average, strict=True):
+            kept[better] = average[better]
+
+    @torch.no_grad()
+    def _load(self, values: list[Tensor]) -> None:
+        torch._foreach_copy_(self.parameters, values)
+
+    def _loss(self, batch: Minibatch) -> Tensor:
+        """Give the mean loss of each replicate, (R,)."""
+        goal = batch.goal_dsm
+        if batch.goal_score is not None:
+            goal = targets.mix(self.gate(batch.t), batch.goal_dsm, batch.goal_score)
+        error = (self.model.mlp(batch.inputs) - goal).square()
+        return (batch.weight * error).mean((1, 2))
+
+    @torch.no_grad()
+    def _prepare(
+        self, steps: int, rows: int, first: int, last: int, generators: Sequence[torch.Generator]
+    ) -> Minibatch:
+        """Draw rows first..last, t and ε for some steps: tensors (steps, R, rows, features)."""
+        index, t, eps = self._draw(steps, rows, first, last, generators)
+        drawn = self.data.rows(index)
+        alpha, sigma = alpha_sigma(t)
+        u_t = alpha * drawn.u + sigma * eps
+        inputs, base, scale = self.model.recipe(u_t, drawn.x, t)
+        goal_dsm = (targets.dsm(eps, sigma) - base) / scale
+        goal_score = None
+        if drawn.score is not None:
+            goal_score = (targets.from_score(drawn.score, alpha) - base) / scale
+            if not self.gate.trained:
+                goal_dsm, goal_score = targets.mix(self.gate(t), goal_dsm, goal_score), None
+        return Minibatch(inputs, goal_dsm, goal_score, t, self.weighting(alpha, sigma) * scale**2)
+
+    def _draw(
+        self, steps: int, rows: int, first: int, last: int, generators: Sequence[torch.Generator]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw row numbers, t stratified over each minibatch, and ε, from each replicate's own generator."""
+        d = self.data.u.shape[2]
+        index = torch.stack([torch.randint(first, last, (steps, rows), generator=g) for g in generators], 1)
+        shift = torch.stack([torch.rand(steps, rows, generator=g) for g in generators], 1)
+        eps = torch.stack([torch.randn(steps, rows, d, generator=g) for g in generators], 1)
+        strata = (torch.arange(rows) + shift) / rows
+        t = (T_MIN + (1 - T_MIN) * strata).unsqueeze(-1)
+        device = self.data.u.device
+        return index.to(device), t.to(device), eps.to(device)
