@@ -24,7 +24,7 @@ def time_features(t: Tensor) -> Tensor:
 
 
 class ReplicatedMLP(nn.Module):
-    """R multilayer perceptrons side by side: `depth` hidden SiLU layers, and an output layer that starts at 0.
+    """R multilayer perceptrons side by side: `depth` hidden SiLU layers, and an output layer from 0.
 
     Hidden weights start uniform within ±1/√fan_in, drawn from one generator per replicate.
 

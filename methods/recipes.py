@@ -96,8 +96,8 @@ class Preconditioned(nn.Module):
 def ridge(x: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Regress u on standardised x in each replicate, with the penalty of least leave-one-out error.
 
-    With the centred x = U D Vᵀ, the fit's leverages are h_i = 1/n + Σ_k U_ik² d_k²/(d_k² + λ), and the residual
-    of row i under the fit to all other rows is (u_i − û_i)/(1 − h_i), so no row predicts itself.
+    With the centred x = U D Vᵀ, the fit's leverages are h_i = 1/n + Σ_k U_ik² d_k²/(d_k² + λ), and the
+    residual of row i under the fit to all other rows is (u_i − û_i)/(1 − h_i), so no row predicts itself.
 
     Args:
         x: (R, n, p), centred. u: (R, n, d).
@@ -118,8 +118,8 @@ def ridge(x: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     residuals = torch.stack(tried)
     best = residuals.square().mean((2, 3)).argmin(0)
     chosen = residuals[best, torch.arange(len(best))]
-    penalty = torch.tensor(RIDGE_PENALTIES, dtype=x.dtype, device=x.device)[best].view(-1, 1, 1)
-    solved = singular.unsqueeze(2) / (singular.unsqueeze(2) ** 2 + penalty) * projected
+    penalties = torch.tensor(RIDGE_PENALTIES, dtype=x.dtype, device=x.device)[best].view(-1, 1, 1)
+    solved = singular.unsqueeze(2) / (singular.unsqueeze(2) ** 2 + penalties) * projected
     covariance = chosen.transpose(1, 2) @ chosen / n
     return right.transpose(1, 2) @ solved, intercept, covariance
 

@@ -6,8 +6,9 @@ In v = u_t/α and ς = σ/α the diffusion has no drift (v = u_0 + ς ε), and w
     probability-flow ODE   dv = −ς D dς                     Heun
     density                d log p(v)/dς = ς ∇·D            Heun, with the exact divergence
 
-from ς(1) down to ς(t_min), where v is u_0 but for noise of ς = 0.01, on the grid of Karras et al. (2022, eq. 5): equidistant in ς^(1/7). A score is a
-function `score(u_t, t)` of u_t (..., d) and a float t; leading dimensions are independent chains.
+from ς(1) = 151 down to ς(t_min) = 0.01, where v is u_0 but for that little noise, on the grid of Karras et
+al. (2022, eq. 5): equidistant in ς^(1/7). A score is a function `score(u_t, t)` of u_t (..., d) and a float
+t; leading dimensions are independent chains.
 """
 
 import math
@@ -52,9 +53,9 @@ def sample_sde(score: Score, noise: Tensor, steps: int, draw: Callable[[], Tenso
 
 
 def log_prob_ode(score: Score, u: Tensor, steps: int) -> Tensor:
-    """Give log p(u) for u (..., d): the log-density at ς(t_min), by `steps` Heun steps and 2d + 2 passes each.
+    """Give log p(u) for u (..., d), the log-density at ς(t_min), by `steps` Heun steps.
 
-    The exact divergence costs d backward passes per evaluation, so this is for small d.
+    The exact divergence costs d backward passes per evaluation, two evaluations a step: for small d.
     """
     grid = noise_grid(steps)[::-1]
     v, change = u, torch.zeros_like(u[..., 0])

@@ -92,7 +92,8 @@ class ScoreMatching(Method):
         trainer = Trainer(model, gate, data, self._weighting(data), training, seeds)
         trainer.run(lambda done, total: report("fit", done, total))
         return [
-            self._posterior(take_replicate(model, r), take_replicate(gate, r)) for r in range(len(simulations))
+            self._posterior(take_replicate(model, r), take_replicate(gate, r))
+            for r in range(len(simulations))
         ]
 
     def sample_replicates(
@@ -106,7 +107,7 @@ class ScoreMatching(Method):
         description = read_description(folder)
         own = self._description()
         if {key: description[key] for key in own} != own:
-            raise UserError(f"{folder} holds a posterior of {description['method']} {description['options']}.")
+            raise UserError(f"{folder} holds a posterior of {description['method']} with other options.")
         placeholder = TrainingData(
             torch.zeros(1, 2, description["dim_theta"]),
             torch.zeros(1, 2, description["dim_x"]),

@@ -49,10 +49,10 @@ class ScorePosterior(Posterior):
         self.description = dict(description)
         self.network_evaluations = 2 * steps if sampler == "ode" else steps
 
-    def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:  # noqa: D102
+    def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
         return sample_together([self], n, x_o, [seed])[0]
 
-    def score(self, u_t: Tensor, x_o: Tensor, t: float) -> Tensor:  # noqa: D102
+    def score(self, u_t: Tensor, x_o: Tensor, t: float) -> Tensor:
         return _score(self.model, x_o.unsqueeze(0))(u_t.unsqueeze(0), t)[0]
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""Regression targets for the diffused score s(u_t, x, t) = ∇ log p_t(u_t | x), all unbiased: E[y | u_t, x] = s.
+"""Regression targets for the diffused score s(u_t, x, t) = ∇ log p_t(u_t | x).
+
+All are unbiased, E[y | u_t, x] = s; they differ in variance:
 
 | target | formula                 | needs                              | variance                  |
 | ------ | ----------------------- | ---------------------------------- | ------------------------- |

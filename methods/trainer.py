@@ -1,7 +1,7 @@
-"""One trainer for every score-matching method: DSM, TSM, LTSM and every mixture differ in their target alone.
+"""One trainer for every score-matching method: they differ in their target and its loss weight alone.
 
-Writing the score as s = base + scale · F (see recipes), the loss λ(t) ‖s − y‖² is a weighted regression of the
-network's output F on the target (y − base)/scale with the weight λ scale². All of that but F is known
+Writing the score as s = base + scale · F (see recipes), the loss λ(t) ‖s − y‖² is a weighted regression of
+the network's output F on the goal (y − base)/scale with the weight λ scale². All of that but F is known
 before a step is made, so minibatches are prepared many steps at a time.
 
 Adam with a cosine schedule, stratified t, and an exponential moving average of the parameters. With early
@@ -75,7 +75,7 @@ class ScoreModel(nn.Module):
 
 @dataclass(frozen=True)
 class Minibatch:
-    """A weighted regression: network inputs, one or two targets for F, the mixture's t, and the loss weight."""
+    """A weighted regression: the network's inputs, one goal for F or two to mix, t, and the loss weight."""
 
     inputs: Tensor
     goal_dsm: Tensor
@@ -112,7 +112,7 @@ class Trainer:
         self.model, self.gate, self.data = model, gate, data
         self.weighting, self.training = weighting, training
         self.generators = [generator(derive_seed(seed, "minibatches")) for seed in seeds]
-        self.parameters = [*model.mlp.parameters(), *gate.parameters()]
+        self.parameters: list[Tensor] = [*model.mlp.parameters(), *gate.parameters()]
         self.average = [p.detach().clone() for p in self.parameters]
         n = data.u.shape[1]
         held_out = max(1, round(VALIDATION_SHARE * n)) if training.early_stopping and n > 1 else 0

@@ -27,7 +27,8 @@ from tasks.reference import GridReference, Reference
 from tasks.task import Outcome, Task
 
 STEEPNESS = 10.0
-GRID_LIMIT, GRID_POINTS = 7.0, 5601  # the prior has 3e-12 of its mass outside; the step is a quarter of σ(t_min)
+# The prior has 3e-12 of its mass outside, and the step is a quarter of the smallest σ(t) of the diffusion.
+GRID_LIMIT, GRID_POINTS = 7.0, 5601
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Galton(Task):
         for option, least in (("rows", 2), ("nails", 2), ("balls", 1)):
             value = getattr(self, option)
             if not isinstance(value, int) or value < least:
-                raise UserError(f"task galton: {option} must be a whole number from {least} up, but is {value}.")
+                raise UserError(f"task galton: {option} must be a whole number ≥ {least}, but is {value}.")
 
     @property
     def prior(self) -> Prior:
@@ -89,7 +90,7 @@ class Galton(Task):
     def paths(self, theta: Tensor, generator: torch.Generator) -> Tensor:
         """Give the positions of one ball per θ, (n,), before each row and at the end: (n, rows + 1)."""
         history: list[Tensor] = []
-        final, _ = self._throw(theta.to(torch.float32), generator, history)
+        final = self._throw(theta.to(torch.float32), generator, history)[0]
         return torch.stack([*history, final], 1)
 
     def pmf(self, theta: Tensor) -> Tensor:
@@ -114,7 +115,8 @@ class Galton(Task):
     def marginal_score(self, theta: Tensor, x: Tensor) -> Tensor:
         """Give the exact d log p(x | θ)/dθ, (n, 1), by forward differentiation of the recursion."""
         flat = theta[:, 0].double()
-        pmf, slope = torch.func.jvp(self.pmf, (flat,), (torch.ones_like(flat),))
+        differentiated = torch.func.jvp(self.pmf, (flat,), (torch.ones_like(flat),))
+        pmf, slope = differentiated[0], differentiated[1]
         counts = self._counts(x)
         terms = torch.where(counts > 0, counts * slope / pmf, torch.zeros_like(pmf))
         return terms.sum(1, keepdim=True)

@@ -57,13 +57,13 @@ class Normal(Prior):
     def __post_init__(self) -> None:
         _require_positive("Normal prior", "std", self.std)
 
-    def to_theta(self, u: Tensor) -> Tensor:  # noqa: D102
+    def to_theta(self, u: Tensor) -> Tensor:
         return _like(self.mean, u) + _like(self.std, u) * u
 
-    def to_u(self, theta: Tensor) -> Tensor:  # noqa: D102
+    def to_u(self, theta: Tensor) -> Tensor:
         return (theta - _like(self.mean, theta)) / _like(self.std, theta)
 
-    def pull_back(self, u: Tensor, score: Tensor) -> Tensor:  # noqa: D102
+    def pull_back(self, u: Tensor, score: Tensor) -> Tensor:
         return _like(self.std, u) * score
 
 
@@ -77,13 +77,13 @@ class LogNormal(Prior):
     def __post_init__(self) -> None:
         _require_positive("LogNormal prior", "std", self.std)
 
-    def to_theta(self, u: Tensor) -> Tensor:  # noqa: D102
+    def to_theta(self, u: Tensor) -> Tensor:
         return torch.exp(_like(self.mean, u) + _like(self.std, u) * u)
 
-    def to_u(self, theta: Tensor) -> Tensor:  # noqa: D102
+    def to_u(self, theta: Tensor) -> Tensor:
         return (torch.log(theta) - _like(self.mean, theta)) / _like(self.std, theta)
 
-    def pull_back(self, u: Tensor, score: Tensor) -> Tensor:  # noqa: D102
+    def pull_back(self, u: Tensor, score: Tensor) -> Tensor:
         return _like(self.std, u) * self.to_theta(u) * score
 
 
@@ -97,13 +97,13 @@ class Uniform(Prior):
     def __post_init__(self) -> None:
         _require_positive("Uniform prior", "high - low", (_like(self.high) - _like(self.low)).tolist())
 
-    def to_theta(self, u: Tensor) -> Tensor:  # noqa: D102
+    def to_theta(self, u: Tensor) -> Tensor:
         return _like(self.low, u) + self._width(u) * torch.special.ndtr(u)
 
-    def to_u(self, theta: Tensor) -> Tensor:  # noqa: D102
+    def to_u(self, theta: Tensor) -> Tensor:
         return torch.special.ndtri((theta - _like(self.low, theta)) / self._width(theta))
 
-    def pull_back(self, u: Tensor, score: Tensor) -> Tensor:  # noqa: D102
+    def pull_back(self, u: Tensor, score: Tensor) -> Tensor:
         return self._width(u) * torch.exp(-0.5 * u**2) / math.sqrt(2 * math.pi) * score
 
     def _width(self, like: Tensor) -> Tensor:
@@ -118,17 +118,17 @@ class CorrelatedNormal(Prior):
     factor: tuple[tuple[float, ...], ...]
 
     def __post_init__(self) -> None:
-        _require_positive("CorrelatedNormal prior", "factor's diagonal", _like(self.factor).diagonal().tolist())
+        _require_positive("CorrelatedNormal prior", "diagonal", _like(self.factor).diagonal().tolist())
 
-    def to_theta(self, u: Tensor) -> Tensor:  # noqa: D102
+    def to_theta(self, u: Tensor) -> Tensor:
         return _like(self.mean, u) + u @ _like(self.factor, u).T
 
-    def to_u(self, theta: Tensor) -> Tensor:  # noqa: D102
+    def to_u(self, theta: Tensor) -> Tensor:
         centred = theta - _like(self.mean, theta)
         solved = torch.linalg.solve_triangular(_like(self.factor, theta), centred.unsqueeze(-1), upper=False)
         return solved.squeeze(-1)
 
-    def pull_back(self, u: Tensor, score: Tensor) -> Tensor:  # noqa: D102
+    def pull_back(self, u: Tensor, score: Tensor) -> Tensor:
         return score @ _like(self.factor, u)
 
 

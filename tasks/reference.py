@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tasks.seeding import generator
 
-ROWS_AT_ONCE = 1024
+ROWS_AT_ONCE = 64
 
 
 class Reference(ABC):
@@ -43,15 +43,15 @@ class GaussianReference(Reference):
         self.mean = mean.to(torch.float64)
         self.covariance = covariance.to(torch.float64)
 
-    def sample(self, n: int, seed: int) -> Tensor:  # noqa: D102
+    def sample(self, n: int, seed: int) -> Tensor:
         noise = torch.randn(n, len(self.mean), generator=generator(seed), dtype=torch.float64)
         return self.mean + noise @ torch.linalg.cholesky(self.covariance).T
 
-    def diffused_score(self, u_t: Tensor, alpha: float, sigma: float) -> Tensor:  # noqa: D102
+    def diffused_score(self, u_t: Tensor, alpha: float, sigma: float) -> Tensor:
         spread = alpha**2 * self.covariance + sigma**2 * torch.eye(len(self.mean), dtype=torch.float64)
         return -torch.linalg.solve(spread, (u_t - alpha * self.mean).T).T
 
-    def log_prob(self, u: Tensor) -> Tensor:  # noqa: D102
+    def log_prob(self, u: Tensor) -> Tensor:
         normal = torch.distributions.MultivariateNormal(self.mean, self.covariance)
         return normal.log_prob(u)
 
@@ -75,17 +75,17 @@ class GridReference(Reference):
         cumulative = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2 * step)])
         self._cumulative = cumulative / cumulative[-1]
 
-    def sample(self, n: int, seed: int) -> Tensor:  # noqa: D102
+    def sample(self, n: int, seed: int) -> Tensor:
         uniform = torch.rand(n, generator=generator(seed), dtype=torch.float64)
         return torch.from_numpy(np.interp(uniform, self._cumulative, self.grid)).unsqueeze(1)
 
-    def diffused_score(self, u_t: Tensor, alpha: float, sigma: float) -> Tensor:  # noqa: D102
+    def diffused_score(self, u_t: Tensor, alpha: float, sigma: float) -> Tensor:
         means = [
             torch.softmax(self.log_density - (rows - alpha * self.grid) ** 2 / (2 * sigma**2), 1) @ self.grid
             for rows in u_t.split(ROWS_AT_ONCE)
         ]
         return (alpha * torch.cat(means).unsqueeze(1) - u_t) / sigma**2
 
-    def log_prob(self, u: Tensor) -> Tensor:  # noqa: D102
+    def log_prob(self, u: Tensor) -> Tensor:
         values = np.interp(u[..., 0], self.grid, self.log_density, left=-np.inf, right=-np.inf)
         return torch.from_numpy(values)

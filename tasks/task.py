@@ -190,7 +190,7 @@ class Task(Plugin):
     def _check_shape(self, field: str, value: Tensor | None, expected: tuple[int, int]) -> None:
         if value is None or tuple(value.shape) != expected:
             got = "nothing" if value is None else f"shape {tuple(value.shape)}"
-            raise ValueError(f"the simulator of task {self.label} gave {got} for {field}, not shape {expected}")
+            raise ValueError(f"task {self.label}: the simulator gave {got} for {field}, not shape {expected}")
 
 
 def _block_sizes(n: int) -> Iterator[int]:

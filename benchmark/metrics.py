@@ -1,0 +1,191 @@
+"""The metrics: what is measured of the fitted posteriors of a cell, each as rows of the result table.
+
+    mmd, mmd_squared, c2st_mlp,
+    posterior_mean_error, posterior_std_error    distances of samples of θ, see `sample_metrics`
+    score_error        σ² E‖ŝ − s‖²/d with u_t from the true diffused posterior, per t and averaged over t
+    target_variance    v(t) = E‖y − s‖²/d over fresh prior-predictive simulations, per t
+    optimal_weight     w*(t) of the training simulations, per t
+    learned_weight     the learned w(t), per t
+
+The average over t is the trapezoid rule on the grid `truth.TIMES`. `floor` is what a perfect method would get
+with as many samples: the reference against itself, averaged over a few draws; 0 for score errors and target
+variances; null for weights.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark import sample_metrics
+from benchmark.sample_metrics import Estimate
+from benchmark.truth import TIMES, ReferenceSample, Truth
+from methods.gates import LearnedWeight, OptimalWeight, optimal_weight, second_moment
+from methods.method import Posterior
+from methods.schedule import alpha_sigma, alpha_sigma_at
+from methods.score_posterior import ScorePosterior
+from tasks.seeding import derive_seed
+from tasks.task import Simulations
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a cell's metrics are measured on.
+
+    Attributes:
+        truth: of the cell's task.
+        simulations: the training simulations of each replicate.
+        posteriors: one for each replicate.
+        samples: of θ, (replicates, observations, n, d), in float64.
+    """
+
+    truth: Truth
+    simulations: list[Simulations]
+    posteriors: list[Posterior]
+    samples: Tensor
+
+
+class DoesNotApplyError(Exception):
+    """A metric has no meaning for a method: the row is `skipped`, with the message as its reason."""
+
+
+class Metric(NamedTuple):
+    """A metric: `measure` yields its rows; `needs` are capabilities of the task.
+
+    `version` grows when values change for the same posterior, so that stored cells are measured anew.
+    """
+
+    measure: Callable[[Fitted], Iterator[Row]]
+    needs: frozenset[str] = frozenset({"reference"})
+    version: int = 1
+
+
+SampleMetric = Callable[[Tensor, ReferenceSample, int], Estimate]
+
+
+def _of_samples(function: SampleMetric) -> Metric:
+    """Make a metric of a function of a sample (n, d), the reference sample, and a seed."""
+
+    @cache
+    def floor(truth: Truth, o: int) -> float:
+        reference = truth.reference_sample(o)
+        draws = enumerate(reference.floor_draws)
+        return float(np.mean([function(draw, reference, derive_seed("floor", k)).value for k, draw in draws]))
+
+    def measure(fitted: Fitted) -> Iterator[Row]:
+        for r, o in np.ndindex(*fitted.samples.shape[:2]):
+            sample, reference = fitted.samples[r, o], fitted.truth.reference_sample(o)
+            value, stderr = float("nan"), float("nan")
+            if torch.isfinite(sample).all():
+                value, stderr = function(sample, reference, derive_seed("metric", r, o))
+            yield _row(value, stderr, replicate=r, observation=o, floor=floor(fitted.truth, o))
+
+    return Metric(measure)
+
+
+def _mmd_squared(sample: Tensor, reference: ReferenceSample, _: int) -> Estimate:
+    return sample_metrics.mmd_squared(sample, reference.theta, reference.bandwidth)
+
+
+def _mmd(sample: Tensor, reference: ReferenceSample, seed: int) -> Estimate:
+    return sample_metrics.mmd(_mmd_squared(sample, reference, seed))
+
+
+def _c2st_mlp(sample: Tensor, reference: ReferenceSample, seed: int) -> Estimate:
+    return sample_metrics.c2st_mlp(sample, reference.theta, seed)
+
+
+def _mean_error(sample: Tensor, reference: ReferenceSample, seed: int) -> Estimate:
+    return sample_metrics.mean_error(sample, reference.mean, reference.std, seed)
+
+
+def _std_error(sample: Tensor, reference: ReferenceSample, seed: int) -> Estimate:
+    return sample_metrics.std_error(sample, reference.mean, reference.std, seed)
+
+
+def _score_error(fitted: Fitted) -> Iterator[Row]:
+    x_o = fitted.truth.observations.x
+    average = _trapezoid_weights()
+    for r, posterior in enumerate(fitted.posteriors):
+        if type(posterior).score is Posterior.score:
+            raise DoesNotApplyError("the method has no score")
+        values, errors = [], []
+        for t in TIMES:
+            points = fitted.truth.score_points(t)
+            estimate = posterior.score(points.u_t, x_o, t).double()
+            squared = alpha_sigma_at(t)[1] ** 2 * (estimate - points.score).square().mean(2)
+            values.append(squared.mean(1))
+            errors.append(squared.std(1) / squared.shape[1] ** 0.5)
+        value, error = torch.stack(values, 1), torch.stack(errors, 1)
+        for o in range(len(x_o)):
+            for k, t in enumerate(TIMES):
+                yield _row(value[o, k], error[o, k], replicate=r, observation=o, time=t, floor=0.0)
+            spread = (average * error[o]).square().sum().sqrt()
+            yield _row((average * value[o]).sum(), spread, replicate=r, observation=o, floor=0.0)
+
+
+def _target_variance(fitted: Fitted) -> Iterator[Row]:
+    for r, posterior in enumerate(fitted.posteriors):
+        if not isinstance(posterior, ScorePosterior):
+            raise DoesNotApplyError("the method has no regression target")
+        test = fitted.truth.test_simulations(r)
+        score = None if posterior.score_field is None else getattr(test, posterior.score_field)
+        for t in TIMES:
+            points = fitted.truth.target_points(r, t)
+            squared = (posterior.target(points.eps, score, t) - points.score).square().mean(1)
+            yield _row(squared.mean(), squared.std() / len(squared) ** 0.5, replicate=r, time=t, floor=0.0)
+
+
+def _optimal_weight(fitted: Fitted) -> Iterator[Row]:
+    alpha, sigma = alpha_sigma(torch.tensor(TIMES, dtype=torch.float64))
+    for r, (posterior, own) in enumerate(zip(fitted.posteriors, fitted.simulations, strict=True)):
+        gate = posterior.gate if isinstance(posterior, ScorePosterior) else None
+        if not isinstance(gate, OptimalWeight | LearnedWeight) or own.joint_score is None:
+            raise DoesNotApplyError("the method mixes no targets")
+        j = second_moment(own.joint_score.unsqueeze(0))
+        for time, weight in zip(TIMES, optimal_weight(j, alpha, sigma), strict=True):
+            yield _row(weight, None, replicate=r, time=time)
+
+
+def _learned_weight(fitted: Fitted) -> Iterator[Row]:
+    for r, posterior in enumerate(fitted.posteriors):
+        if not (isinstance(posterior, ScorePosterior) and posterior.gate.trained):
+            raise DoesNotApplyError("the method learns no weight")
+        for time, weight in zip(TIMES, posterior.weight(torch.tensor(TIMES)), strict=True):
+            yield _row(weight, None, replicate=r, time=time)
+
+
+def _trapezoid_weights() -> Tensor:
+    times = torch.tensor(TIMES, dtype=torch.float64)
+    step = times.diff()
+    weights = torch.zeros_like(times)
+    weights[1:] += step / 2
+    weights[:-1] += step / 2
+    return weights / weights.sum()
+
+
+def _row(value: float | Tensor, stderr: float | Tensor | None, **place: Any) -> Row:
+    """Make one row; a value that is not finite keeps its place in the table with that status."""
+    row = {"value": float(value), "stderr": float("nan") if stderr is None else float(stderr), **place}
+    if not np.isfinite(row["value"]):
+        row |= {"status": "not_finite", "reason": "the posterior's samples or scores are not finite"}
+    return row
+
+
+METRICS: dict[str, Metric] = {
+    "mmd": _of_samples(_mmd),
+    "mmd_squared": _of_samples(_mmd_squared),
+    "c2st_mlp": _of_samples(_c2st_mlp),
+    "posterior_mean_error": _of_samples(_mean_error),
+    "posterior_std_error": _of_samples(_std_error),
+    "score_error": Metric(_score_error),
+    "target_variance": Metric(_target_variance),
+    "optimal_weight": Metric(_optimal_weight, needs=frozenset()),
+    "learned_weight": Metric(_learned_weight, needs=frozenset()),
+}

@@ -1,0 +1,75 @@
+"""Intervals for everything that is shown: a hierarchical bootstrap over replicates, then observations.
+
+A metric's values form a table (replicates, observations): row r holds what replicate r scored on each
+observation. A bootstrap draw takes replicates with replacement, then within each of them observations with
+replacement, and averages; the interval is the 2.5 to 97.5 percentile range of the draws. A metric without
+observations is a table of one column. Comparisons draw the same replicates and observations for both sides,
+which were given the same simulations. With the five replicates of the standard sweeps such percentile
+intervals are somewhat too narrow (about 85 to 90 % coverage of the mean over replicates).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+DRAWS = 2000
+LEVEL = 0.95
+SEED = 20260207
+
+
+class Interval(NamedTuple):
+    """A mean or a ratio of means, and the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def bootstrap_means(*tables: Array) -> list[Array]:
+    """Give bootstrap draws of the mean of each table (R, m); all tables share the drawn rows and columns."""
+    replicates, observations = tables[0].shape
+    random = np.random.default_rng(SEED)
+    rows = random.integers(replicates, size=(DRAWS, replicates, 1))
+    columns = random.integers(observations, size=(DRAWS, replicates, observations))
+    return [table[rows, columns].mean((1, 2)) for table in tables]
+
+
+def mean_interval(table: Array) -> Interval:
+    """Give the mean of a table (R, m) with its hierarchical bootstrap interval; NaN if a value is missing."""
+    (draws,) = bootstrap_means(table)
+    return Interval(float(table.mean()), *_percentiles(draws))
+
+
+def ratio_interval(numerator: Array, denominator: Array) -> Interval:
+    """Give the ratio of the means of two paired tables (R, m) with its interval."""
+    above, below = bootstrap_means(numerator, denominator)
+    return Interval(float(numerator.mean() / denominator.mean()), *_percentiles(above / below))
+
+
+def table_of(rows: pd.DataFrame) -> Array:
+    """Arrange the values of one metric, method and budget as (replicates, observations)."""
+    wide = rows.assign(observation=rows["observation"].fillna(0)).pivot(
+        index="replicate", columns="observation", values="value"
+    )
+    return wide.to_numpy(dtype=np.float64)
+
+
+def summarise(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Give `value`, `low`, `high` and the mean `floor` of one metric's ok rows, for each group of `by`."""
+    records = []
+    for key, group in rows[rows["status"] == "ok"].groupby(by, sort=False, dropna=False):
+        interval = mean_interval(table_of(group))
+        records.append(
+            {**dict(zip(by, key, strict=True)), **interval._asdict(), "floor": group["floor"].mean()}
+        )
+    return pd.DataFrame(records, columns=[*by, *Interval._fields, "floor"])
+
+
+def _percentiles(draws: Array) -> tuple[float, float]:
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(draws, [tail, 100 - tail])
+    return float(low), float(high)

@@ -1,0 +1,59 @@
+"""The result table for people: budgets across, methods down, mean with 95 % interval, the best marked."""
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from benchmark.statistics import summarise
+from tasks.errors import UserError
+from tasks.plugin import nearest
+
+
+def method_labels(frame: pd.DataFrame) -> "pd.Series[str]":
+    """Give each row's method with its settings in brackets, `mix(gate=learned)`."""
+    settings = frame["method_settings"].str.replace(" ", ", ")
+    return frame["method"].where(settings == "", frame["method"] + "(" + settings + ")")
+
+
+def averaged(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Select the rows of a metric that are not resolved in diffusion time; raise `UserError` if none are."""
+    rows = frame[(frame["metric"] == metric) & frame["time"].isna()]
+    plain = frame.loc[frame["time"].isna() & (frame["status"] == "ok"), "metric"].unique()
+    if metric not in plain and not len(rows):
+        raise UserError(f"the table has no metric {metric!r} to average: {nearest(metric, plain)}")
+    return rows.assign(label=method_labels(rows))
+
+
+def print_table(frame: pd.DataFrame, metric: str, console: Console) -> None:
+    """Print one table for each task; cells that did not end well show their status."""
+    rows = averaged(frame, metric)
+    for task, of_task in rows.groupby("task", sort=False):
+        console.print(_table(str(task), metric, of_task))
+
+
+def _table(task: str, metric: str, rows: pd.DataFrame) -> Table:
+    summary = summarise(rows, ["label", "budget"])
+    best = set(summary.groupby("budget")["value"].idxmin())
+    numbers = summary[["value", "low", "high"]].to_numpy()
+    places = list(zip(summary["label"], summary["budget"], strict=True))
+    shown = {place: _cell(*numbers[i], best=i in best) for i, place in enumerate(places)}
+    bad = rows[rows["status"] != "ok"]
+    for label, budget, status in zip(bad["label"], bad["budget"], bad["status"], strict=True):
+        shown[label, budget] = f"[italic]{status}[/]"
+    floors = summary.groupby("budget")["floor"].mean()
+    budgets = sorted(rows["budget"].unique())
+    table = Table(title=f"{task} · {metric}, mean [95 % interval], * best".replace("[", r"\["))
+    table.add_column("method")
+    for budget in budgets:
+        table.add_column(f"{budget:,}", justify="right")
+    for label in rows["label"].unique():
+        table.add_row(label, *[shown.get((label, budget), "") for budget in budgets])
+    if floors.notna().any():
+        table.add_section()
+        table.add_row("floor", *[f"{floors[b]:.2g}" if b in floors else "" for b in budgets])
+    return table
+
+
+def _cell(value: float, low: float, high: float, *, best: bool) -> str:
+    text = rf"{value:.3g} \[{low:.3g}, {high:.3g}]"
+    return f"[bold]{text} *[/]" if best else text

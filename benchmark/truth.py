@@ -1,0 +1,127 @@
+"""What a task knows and no method sees: reference samples, exact scores, and what a perfect method would get.
+
+Everything here depends on the task alone, with seeds of its own: all methods, budgets and replicates are
+measured against the same reference samples and at the same points (u_t, x_o, t).
+"""
+
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmark.sample_metrics import median_distance
+from methods.schedule import T_MIN, alpha_sigma_at
+from tasks.reference import Reference
+from tasks.seeding import derive_seed, generator
+from tasks.task import Observations, Simulations, Task
+
+TIMES = (
+    *(T_MIN, 0.003, 0.006, 0.01, 0.02, 0.035, 0.05, 0.075),
+    *(round(0.1 + 0.05 * k, 2) for k in range(19)),
+)
+SCORE_POINTS = 500
+TARGET_SIMULATIONS = 1000
+MOMENT_SAMPLES = 50_000
+FLOOR_DRAWS = 5
+
+
+class ScorePoints(NamedTuple):
+    """Points of the diffused posterior of every observation at one t, and the exact score there.
+
+    Attributes:
+        u_t: α u_0 + σ ε with u_0 from the reference, (m, n, d), in float64.
+        score: ∇ log p_t(u_t | x_o), (m, n, d).
+    """
+
+    u_t: Tensor
+    score: Tensor
+
+
+class TargetPoints(NamedTuple):
+    """Noise for test simulations at one t, and the exact diffused score at u_t = α u_0 + σ ε, both (n, d)."""
+
+    eps: Tensor
+    score: Tensor
+
+
+@dataclass(frozen=True)
+class ReferenceSample:
+    """A reference sample of θ for one observation, (n, d), and what is derived from the reference."""
+
+    theta: Tensor
+    bandwidth: float
+    mean: Tensor
+    std: Tensor
+    floor_draws: tuple[Tensor, ...]
+
+
+class Truth:
+    """The truth about the first m observations of a task, computed when it is first asked for, and kept.
+
+    Args:
+        task: a task with the capability `reference`.
+        n_observations: m, or None for all.
+        n: size of the reference samples.
+    """
+
+    def __init__(self, task: Task, n_observations: int | None, n: int) -> None:
+        self.task, self.n = task, n
+        every = task.observations()
+        self.observations = Observations(*(field[:n_observations] for field in every))
+        self.reference_sample = cache(self._reference_sample)
+        self.score_points = cache(self._score_points)
+        self.test_simulations = cache(self._test_simulations)
+        self.target_points = cache(self._target_points)
+
+    def _reference_sample(self, o: int) -> ReferenceSample:
+        drawn = [
+            self.task.prior.to_theta(self._reference(o).sample(size, self._seed("reference", o, k)))
+            for k, size in enumerate([self.n, MOMENT_SAMPLES, *[self.n] * FLOOR_DRAWS])
+        ]
+        theta, large, *floor = drawn
+        return ReferenceSample(theta, median_distance(theta), large.mean(0), large.std(0), tuple(floor))
+
+    def _score_points(self, t: float) -> ScorePoints:
+        alpha, sigma = alpha_sigma_at(t)
+        points, scores = [], []
+        for o in range(len(self.observations.x)):
+            reference = self._reference(o)
+            u_0 = reference.sample(SCORE_POINTS, self._seed("score", o, str(t)))
+            u_t = alpha * u_0 + sigma * self._noise(u_0, "score noise", o, str(t))
+            points.append(u_t)
+            scores.append(reference.diffused_score(u_t, alpha, sigma))
+        return ScorePoints(torch.stack(points), torch.stack(scores))
+
+    def _test_simulations(self, replicate: int) -> Simulations:
+        exact = "marginal_score" in self.task.capabilities
+        seed = self._seed("test", replicate)
+        return self.task.simulate(TARGET_SIMULATIONS, seed, marginal_score=exact)
+
+    def _target_points(self, replicate: int, t: float) -> TargetPoints:
+        alpha, sigma = alpha_sigma_at(t)
+        test = self.test_simulations(replicate)
+        eps = self._noise(test.u, "target noise", replicate, str(t))
+        u_t = alpha * test.u + sigma * eps
+        score = torch.empty_like(u_t)
+        distinct, group = torch.unique(test.x, dim=0, return_inverse=True)
+        for g, x in enumerate(distinct):
+            rows = group == g
+            score[rows] = self.task.reference(x).diffused_score(u_t[rows], alpha, sigma)
+        return TargetPoints(eps, score)
+
+    def _reference(self, o: int) -> Reference:
+        return self.task.reference(self.observations.x[o])
+
+    def _noise(self, like: Tensor, *purpose: int | str) -> Tensor:
+        return torch.randn(like.shape, generator=generator(self._seed(*purpose)), dtype=like.dtype)
+
+    def _seed(self, *purpose: int | str) -> int:
+        return derive_seed("truth", self.task.label, *purpose)
+
+
+@lru_cache(maxsize=8)
+def truth_of(task: Task, n_observations: int | None, n: int) -> Truth:
+    """Give the truth about a task, shared by all cells that a process measures."""
+    return Truth(task, n_observations, n)
