@@ -22,6 +22,7 @@ from methods.schedule import alpha_sigma
 
 RIDGE_PENALTIES = (1e-3, 1e-1, 1.0, 1e1, 1e2, 1e3)
 LEAST_VARIANCE = 1e-6
+SMALLEST_FREEDOM = 1e-9
 
 
 class Standardise(nn.Module):
@@ -105,7 +106,8 @@ def ridge(x: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         coefficients (R, p, d), intercept (R, 1, d), covariance of the leave-one-out residuals (R, d, d).
     """
-    n = x.shape[1]
+    dtype, n = x.dtype, x.shape[1]
+    x, u = x.double(), u.double()  # where columns outnumber rows, 1 − h_i is near the rounding of float32
     intercept = u.mean(1, keepdim=True)
     left, singular, right = torch.linalg.svd(x, full_matrices=False)
     projected = left.transpose(1, 2) @ (u - intercept)
@@ -114,14 +116,14 @@ def ridge(x: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         shrink = (singular**2 / (singular**2 + penalty)).unsqueeze(2)
         fitted = intercept + left @ (shrink * projected)
         leverage = 1 / n + (left**2 @ shrink)
-        tried.append((u - fitted) / (1 - leverage).clamp_min(1 / n))
+        tried.append((u - fitted) / (1 - leverage).clamp_min(SMALLEST_FREEDOM))
     residuals = torch.stack(tried)
     best = residuals.square().mean((2, 3)).argmin(0)
     chosen = residuals[best, torch.arange(len(best))]
     penalties = torch.tensor(RIDGE_PENALTIES, dtype=x.dtype, device=x.device)[best].view(-1, 1, 1)
     solved = singular.unsqueeze(2) / (singular.unsqueeze(2) ** 2 + penalties) * projected
     covariance = chosen.transpose(1, 2) @ chosen / n
-    return right.transpose(1, 2) @ solved, intercept, covariance
+    return (right.transpose(1, 2) @ solved).to(dtype), intercept.to(dtype), covariance.to(dtype)
 
 
 RECIPES: dict[str, type[Plain] | type[Preconditioned]] = {"plain": Plain, "preconditioned": Preconditioned}

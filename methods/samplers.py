@@ -1,14 +1,13 @@
 """Samplers that need only a score: reverse SDE, probability-flow ODE, and the density along that ODE.
 
-In v = u_t/α and ς = σ/α the diffusion has no drift (v = u_0 + ς ε), and with D = ∇_v log p = α s(α v, t)
+Time runs in λ = log(σ/α), in which β dt = 2σ² dλ, on an equidistant grid from λ(1) down to λ(t_min):
 
-    reverse SDE            dv = −2ς D dς + √(2ς) dW̄        Euler-Maruyama in ς²
-    probability-flow ODE   dv = −ς D dς                     Heun
-    density                d log p(v)/dς = ς ∇·D            Heun, with the exact divergence
+    reverse SDE            du = −σ² (u + 2s) dλ + √2 σ dW̄        Euler-Maruyama
+    probability-flow ODE   du/dλ = −σ² (u + s)                    Heun
+    density                d log p(u)/dλ = σ² (d + ∇·s)           Heun, with the exact divergence
 
-from ς(1) = 151 down to ς(t_min) = 0.01, where v is u_0 but for that little noise, on the grid of Karras et
-al. (2022, eq. 5): equidistant in ς^(1/7). A score is a function `score(u_t, t)` of u_t (..., d) and a float
-t; leading dimensions are independent chains.
+Both right-hand sides vanish at either end: at high noise s is near −u, at low noise σ² is near 0. A score is
+a function `score(u_t, t)` of u_t (..., d) and a float t; leading dimensions are independent chains.
 """
 
 import math
@@ -22,76 +21,66 @@ from methods.schedule import T_MIN, alpha_sigma_at, time_of_ratio
 
 Score = Callable[[Tensor, float], Tensor]
 
-GRID_POWER = 7.0
 
-
-def noise_grid(steps: int) -> list[float]:
-    """Give the `steps` + 1 noise ratios from ς(1) down to ς(t_min)."""
-    first, last = (ratio ** (1 / GRID_POWER) for ratio in (_ratio(1.0), _ratio(T_MIN)))
-    return [(first + (last - first) * k / steps) ** GRID_POWER for k in range(steps + 1)]
+def noise_levels(steps: int) -> list[float]:
+    """Give the `steps` + 1 values of λ from λ(1) = 5.0 down to λ(t_min) = −4.6."""
+    first, last = (math.log(sigma / alpha) for alpha, sigma in map(alpha_sigma_at, (1.0, T_MIN)))
+    return [first + (last - first) * k / steps for k in range(steps + 1)]
 
 
 def sample_ode(score: Score, noise: Tensor, steps: int) -> Tensor:
     """Carry standard normal `noise` (..., d) along the probability flow, by two evaluations a step."""
-    grid = noise_grid(steps)
-    v = noise * grid[0]
-    for high, low in pairwise(grid):
-        slope = _slope(score, v, high)
-        ahead = v + (low - high) * slope
-        v = v + (low - high) * (slope + _slope(score, ahead, low)) / 2
-    return v
+    u = noise
+    for level, below in pairwise(noise_levels(steps)):
+        slope = _slope(score, u, level)
+        ahead = u + (below - level) * slope
+        u = u + (below - level) * (slope + _slope(score, ahead, below)) / 2
+    return u / alpha_sigma_at(T_MIN)[0]
 
 
 def sample_sde(score: Score, noise: Tensor, steps: int, draw: Callable[[], Tensor]) -> Tensor:
     """Carry standard normal `noise` (..., d) along the reverse SDE, drawing each step's noise by `draw()`."""
-    grid = noise_grid(steps)
-    v = noise * grid[0]
-    for high, low in pairwise(grid):
-        variance = high**2 - low**2
-        v = v + variance * _scaled_score(score, v, high) + math.sqrt(variance) * draw()
-    return v
+    u = noise
+    for level, below in pairwise(noise_levels(steps)):
+        t, variance = _time_and_variance(level)
+        step = level - below
+        u = u + step * variance * (u + 2 * score(u, t)) + math.sqrt(2 * step * variance) * draw()
+    return u / alpha_sigma_at(T_MIN)[0]
 
 
 def log_prob_ode(score: Score, u: Tensor, steps: int) -> Tensor:
-    """Give log p(u) for u (..., d), the log-density at ς(t_min), by `steps` Heun steps.
+    """Give log p(u) for u (..., d), blurred by the noise at t_min, by `steps` Heun steps up the flow.
 
     The exact divergence costs d backward passes per evaluation, two evaluations a step: for small d.
     """
-    grid = noise_grid(steps)[::-1]
-    v, change = u, torch.zeros_like(u[..., 0])
-    for low, high in pairwise(grid):
-        slope, divergence = _slope_and_divergence(score, v, low)
-        ahead = v + (high - low) * slope
-        slope_ahead, divergence_ahead = _slope_and_divergence(score, ahead, high)
-        v = v + (high - low) * (slope + slope_ahead) / 2
-        change = change + (high - low) * (divergence + divergence_ahead) / 2
-    last = grid[-1]
-    at_end = -0.5 * (v / last).square().sum(-1) - u.shape[-1] * math.log(last * math.sqrt(2 * math.pi))
-    return at_end + change
+    levels, d = noise_levels(steps)[::-1], u.shape[-1]
+    alpha = alpha_sigma_at(T_MIN)[0]
+    flown, change = alpha * u, torch.full_like(u[..., 0], d * math.log(alpha))
+    for level, above in pairwise(levels):
+        slope, divergence = _slope_and_divergence(score, flown, level)
+        ahead = flown + (above - level) * slope
+        slope_ahead, divergence_ahead = _slope_and_divergence(score, ahead, above)
+        flown = flown + (above - level) * (slope + slope_ahead) / 2
+        change = change + (above - level) * (divergence + divergence_ahead) / 2
+    return change - 0.5 * flown.square().sum(-1) - 0.5 * d * math.log(2 * math.pi)
 
 
-def _ratio(t: float) -> float:
-    alpha, sigma = alpha_sigma_at(t)
-    return sigma / alpha
+def _time_and_variance(level: float) -> tuple[float, float]:
+    """Give t and σ² at λ."""
+    return time_of_ratio(math.exp(level)), 1 / (1 + math.exp(-2 * level))
 
 
-def _scaled_score(score: Score, v: Tensor, ratio: float) -> Tensor:
-    """D = ∇_v log p(v) = α s(α v, t)."""
-    t = time_of_ratio(ratio)
-    alpha, _ = alpha_sigma_at(t)
-    return alpha * score(alpha * v, t)
+def _slope(score: Score, u: Tensor, level: float) -> Tensor:
+    t, variance = _time_and_variance(level)
+    return -variance * (u + score(u, t))
 
 
-def _slope(score: Score, v: Tensor, ratio: float) -> Tensor:
-    return -ratio * _scaled_score(score, v, ratio)
-
-
-def _slope_and_divergence(score: Score, v: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
+def _slope_and_divergence(score: Score, u: Tensor, level: float) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
-        v = v.detach().requires_grad_(True)
-        slope = _slope(score, v, ratio)
-        divergence = torch.zeros_like(v[..., 0])
-        for i in range(v.shape[-1]):
-            (row,) = torch.autograd.grad(slope[..., i].sum(), v, retain_graph=True)
+        u = u.detach().requires_grad_(True)
+        slope = _slope(score, u, level)
+        divergence = torch.zeros_like(u[..., 0])
+        for i in range(u.shape[-1]):
+            (row,) = torch.autograd.grad(slope[..., i].sum(), u, retain_graph=True)
             divergence = divergence + row[..., i]
     return slope.detach(), divergence.detach()

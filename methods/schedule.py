@@ -1,8 +1,6 @@
 """The variance-preserving diffusion of u, the same for every score-matching method.
 
-    u_t = α(t) u_0 + σ(t) ε,  α = exp(−½ ∫₀ᵗ β),  σ² = 1 − α²,  β(t) = β_min + t (β_max − β_min),  t ≥ t_min
-
-Samplers work with v = u_t/α and the noise ratio ς = σ/α, in which the process has no drift: v = u_0 + ς ε.
+u_t = α(t) u_0 + σ(t) ε,  α = exp(−½ ∫₀ᵗ β),  σ² = 1 − α²,  β(t) = β_min + t (β_max − β_min),  t ≥ t_min
 """
 
 import math

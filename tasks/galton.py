@@ -27,8 +27,8 @@ from tasks.reference import GridReference, Reference
 from tasks.task import Outcome, Task
 
 STEEPNESS = 10.0
-# The prior has 3e-12 of its mass outside, and the step is a quarter of the smallest σ(t) of the diffusion.
-GRID_LIMIT, GRID_POINTS = 7.0, 5601
+# The prior has 3e-12 of its mass outside, and the step is half of the smallest σ(t) of the diffusion.
+GRID_LIMIT, GRID_POINTS = 7.0, 2801
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Galton(Task):
 
     def marginal_score(self, theta: Tensor, x: Tensor) -> Tensor:
         """Give the exact d log p(x | θ)/dθ, (n, 1), by forward differentiation of the recursion."""
-        flat = theta[:, 0].double()
+        flat = theta[:, 0].double().contiguous()
         differentiated = torch.func.jvp(self.pmf, (flat,), (torch.ones_like(flat),))
         pmf, slope = differentiated[0], differentiated[1]
         counts = self._counts(x)

@@ -1,0 +1,29 @@
+# make install, make demo, make test, make lint: each makes .venv and installs into it first, once.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: install demo test lint
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "graybench needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install
+	$(BIN)/graybench run benchmark/sweeps/quick.yaml --out runs/quick
+	$(BIN)/graybench figures runs/quick
+	$(BIN)/graybench table runs/quick --metric score_error
+	$(BIN)/graybench table runs/quick --metric mmd
+	@echo "Everything is in runs/quick: table.parquet holds every number, figures/ the figures."
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy

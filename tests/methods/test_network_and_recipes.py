@@ -1,0 +1,143 @@
+"""Batched networks against torch's own layers, and the preconditioned recipe against closed forms."""
+
+import copy
+
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+from torch import nn
+
+from methods.network import ReplicatedMLP, stack_replicates, take_replicate, time_features
+from methods.recipes import RIDGE_PENALTIES, Plain, Preconditioned, ridge
+from methods.schedule import alpha_sigma
+from tasks.reference import GaussianReference
+from tasks.seeding import generator
+
+R, N, P, D = 3, 60, 4, 2
+
+
+def network(outputs=D, seeds=(1, 2, 3)):
+    mlp = ReplicatedMLP(P, outputs, width=8, depth=2, generators=[generator(s) for s in seeds])
+    random = generator(9)
+    for tensor in (mlp.weights[-1], mlp.biases[-1]):  # the output layer starts at 0
+        tensor.data = torch.randn(tensor.shape, generator=random)
+    return mlp
+
+
+def as_sequential(mlp, r):
+    layers = []
+    for weight, bias in zip(mlp.weights, mlp.biases, strict=True):
+        linear = nn.Linear(*weight.shape[1:])
+        linear.weight.data, linear.bias.data = weight.data[r].T.clone(), bias.data[r, 0].clone()
+        layers += [linear, nn.SiLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def test_each_replicate_is_an_ordinary_mlp_with_its_own_gradient():
+    mlp, inputs = network(), torch.randn(R, N, P, generator=generator(4))
+    outputs = mlp(inputs)
+    outputs.square().mean((1, 2)).sum().backward()
+    for r in range(R):
+        alone = as_sequential(mlp, r)
+        expected = alone(inputs[r])
+        torch.testing.assert_close(outputs[r], expected)
+        expected.square().mean().backward()
+        for layer, weight in zip(alone[::2], mlp.weights, strict=True):
+            torch.testing.assert_close(weight.grad[r], layer.weight.grad.T)
+
+
+def test_a_replicate_starts_from_its_own_seed_whatever_the_others():
+    together = ReplicatedMLP(P, D, width=8, depth=2, generators=[generator(s) for s in (1, 2, 3)])
+    alone = ReplicatedMLP(P, D, width=8, depth=2, generators=[generator(2)])
+    for a, b in zip(together.parameters(), alone.parameters(), strict=True):
+        assert torch.equal(a[1:2], b)
+
+
+def test_taking_and_stacking_replicates_are_inverse():
+    mlp = network()
+    stacked = stack_replicates([take_replicate(mlp, r) for r in range(R)])
+    for a, b in zip(mlp.parameters(), stacked.parameters(), strict=True):
+        assert torch.equal(a, b)
+    before = copy.deepcopy(mlp.state_dict())
+    for tensor in take_replicate(mlp, 0).parameters():
+        tensor.data.zero_()
+    assert all(torch.equal(before[key], value) for key, value in mlp.state_dict().items())
+
+
+def test_time_features_tell_times_apart():
+    features = time_features(torch.linspace(0, 1, 101).unsqueeze(1))
+    assert torch.pdist(features).min() > 0.005
+
+
+def test_ridge_chooses_and_measures_by_leaving_one_out():
+    """Every fold refitted by scikit-learn: the intercept is the mean of u, as x stays centred."""
+    random = generator(3)
+    x = torch.randn(2, 25, 6, generator=random, dtype=torch.float64)
+    x = x - x.mean(1, keepdim=True)
+    mixing = torch.randn(6, D, generator=random, dtype=torch.float64)
+    u = x @ mixing + 2 * torch.randn(2, 25, D, generator=random, dtype=torch.float64)
+    coefficients, intercept, covariance = ridge(x, u)
+    for r in range(2):
+        best = None
+        for penalty in RIDGE_PENALTIES:
+            residuals = []
+            for i in range(25):
+                kept = torch.arange(25) != i
+                fold = Ridge(alpha=penalty).fit(x[r, kept].numpy(), u[r, kept].numpy())
+                residuals.append(u[r, i] - torch.from_numpy(fold.predict(x[r, i : i + 1].numpy())[0]))
+            left_out = torch.stack(residuals)
+            if best is None or left_out.square().mean() < best[0]:
+                best = (left_out.square().mean(), penalty, left_out)
+        _, penalty, left_out = best
+        whole = Ridge(alpha=penalty).fit(x[r].numpy(), u[r].numpy())
+        torch.testing.assert_close(coefficients[r], torch.from_numpy(whole.coef_.T))
+        torch.testing.assert_close(intercept[r, 0], torch.from_numpy(whole.intercept_))
+        torch.testing.assert_close(covariance[r], left_out.T @ left_out / 25, rtol=1e-6, atol=1e-9)
+
+
+def test_ridge_covariance_is_honest_with_more_columns_than_rows():
+    """Pure noise: held-out residuals have the variance of u, where training residuals would have none."""
+    random = generator(8)
+    x, u = torch.randn(1, 40, 100, generator=random), torch.randn(1, 40, 1, generator=random)
+    _, _, covariance = ridge(x - x.mean(1, keepdim=True), u)
+    assert 0.5 < float(covariance / u.var()) < 2  # with 40 rows, off by a factor of 2 once in 10,000 seeds
+
+
+def test_preconditioned_base_is_the_exact_score_of_a_linear_gaussian():
+    """u ~ N(0, I), x = A u + noise: with m(x) and S from the ridge fit, the base is the diffused score."""
+    random, n = generator(5), 20_000
+    mixing = torch.tensor([[1.0, 0.4], [-0.3, 0.8]], dtype=torch.float64)
+    u = torch.randn(1, n, D, generator=random, dtype=torch.float64)
+    x = u @ mixing.T + 0.3 * torch.randn(1, n, D, generator=random, dtype=torch.float64)
+    recipe = Preconditioned(u, x)
+    precision = torch.eye(D, dtype=torch.float64) + mixing.T @ mixing / 0.09
+    covariance = torch.linalg.inv(precision)
+    u_t = torch.randn(1, 10, D, generator=random, dtype=torch.float64)
+    for t in (0.01, 0.2, 0.7):
+        time = torch.full((1, 10, 1), t, dtype=torch.float64)
+        _, base, _ = recipe(u_t, x[:, :10], time)
+        alpha, sigma = (float(v) for v in alpha_sigma(torch.tensor(t, dtype=torch.float64)))
+        for i in range(10):
+            posterior = GaussianReference(covariance @ mixing.T @ x[0, i] / 0.09, covariance)
+            expected = posterior.diffused_score(u_t[:, i], alpha, sigma)[0]
+            # the fit's own error: relative 1/√n on S, and on m(x)
+            torch.testing.assert_close(base[0, i], expected, rtol=0.06, atol=0.06 / sigma)
+
+
+def test_plain_recipe_is_minus_the_output_over_sigma():
+    u, x = torch.randn(1, N, D, generator=generator(1)), 7 + torch.randn(1, N, 3, generator=generator(2))
+    recipe, t = Plain(u, x), torch.rand(1, N, 1, generator=generator(3))
+    inputs, base, scale = recipe(u, x, t)
+    assert inputs.shape[2] == recipe.n_inputs
+    torch.testing.assert_close(scale, -1 / alpha_sigma(t)[1])
+    assert (base == 0).all()
+    standardised = inputs[0, :, D : D + 3]
+    torch.testing.assert_close(standardised.mean(0), torch.zeros(3), rtol=0, atol=1e-5)
+    torch.testing.assert_close(standardised.std(0, correction=0), torch.ones(3))
+
+
+@pytest.mark.parametrize("recipe", [Plain, Preconditioned])
+def test_constant_data_is_no_obstacle(recipe):
+    u, x = torch.randn(2, N, 1, generator=generator(1)), torch.ones(2, N, 3)
+    for part in recipe(u, x)(u, x, torch.full((2, N, 1), 0.3)):
+        assert torch.isfinite(part).all()

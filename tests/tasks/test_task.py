@@ -1,0 +1,138 @@
+"""The contract of tasks: prefixes, seeds, the global generator, shapes, and the names of plug-ins."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+
+from tasks import get_task
+from tasks.errors import NotFiniteError, UserError
+from tasks.galton import Galton
+from tasks.prior import Normal
+from tasks.seeding import derive_seed, generator
+from tasks.task import Outcome, Task
+
+
+@dataclass(frozen=True)
+class Broken(Task):
+    name: ClassVar[str] = "broken"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "Gives what its option says."
+    capabilities: ClassVar[frozenset[str]] = frozenset({"joint_score"})
+
+    fault: str = "shape"
+
+    prior = Normal()
+    dim_theta = 1
+    dim_x = 2
+
+    def simulator(self, theta, generator):
+        x = torch.zeros(len(theta), 3 if self.fault == "shape" else 2)
+        if self.fault == "nan":
+            x[7] = torch.nan
+        return Outcome(x, None if self.fault == "no score" else torch.zeros(len(theta), 1))
+
+
+def same(a, b):
+    return all(torch.equal(left, getattr(b, name)) for name, left in a.tensors())
+
+
+@pytest.mark.parametrize(("few", "many"), [(1, 2), (100, 1000), (128, 129), (300, 70_000)])
+def test_a_smaller_budget_is_the_start_of_a_larger_one(few, many):
+    task = Galton()
+    assert same(task.simulate(few, seed=3), task.simulate(many, seed=3)[:few])
+    assert len(task.simulate(few, seed=3)) == few
+
+
+def test_seeds_name_streams_and_the_global_generator_is_left_alone():
+    task = Galton()
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first, again, other = task.simulate(500, 1), task.simulate(500, 1), task.simulate(500, 2)
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(99)
+    assert same(first, task.simulate(500, 1))
+    assert same(first, again)
+    assert not torch.equal(first.u, other.u)
+
+
+def test_derived_seeds_are_fixed_and_apart():
+    assert derive_seed(1, "train", "galton", 0) == 5625928649214847114
+    names = [(r, stage, k) for r in range(10) for stage in ("train", "fit") for k in range(50)]
+    assert len({derive_seed(*name) for name in names}) == len(names)
+
+
+def test_blocks_have_independent_streams():
+    u = Galton().simulate(256, seed=1).u[:, 0]
+    assert not torch.equal(u[:128], u[128:])
+
+
+def test_simulate_at_runs_at_the_given_parameters():
+    theta = torch.tensor([[0.5], [-1.0]], dtype=torch.float64)
+    simulations = Galton().simulate_at(theta, seed=1)
+    torch.testing.assert_close(simulations.theta, theta)
+    expected = Galton().simulator(theta, generator(1))
+    assert torch.equal(simulations.x, expected.x)
+    torch.testing.assert_close(simulations.joint_score, expected.joint_score.double() - theta)
+
+
+def test_observations_are_the_same_every_time_and_all_different():
+    first, second = Galton().observations(), Galton().observations()
+    assert torch.equal(first.x, second.x)
+    assert len(first.x.unique(dim=0)) == len(first.x) == 5
+    torch.testing.assert_close(Galton().prior.to_theta(first.u), first.theta)
+
+
+def test_only_keeps_what_a_method_declares():
+    full = Galton().simulate(10, 1, marginal_score=True)
+    assert {n for n, _ in full.only(frozenset()).tensors()} == {"u", "theta", "x"}
+    assert full.only(frozenset({"joint_score"})).marginal_score is None
+    assert torch.equal(full.only(frozenset({"joint_score"})).joint_score, full.joint_score)
+
+
+def test_wrong_shapes_missing_scores_and_nan_are_named():
+    with pytest.raises(ValueError, match=r"gave shape \(128, 3\) for x, not shape \(128, 2\)"):
+        Broken().simulate(5, 0)
+    with pytest.raises(ValueError, match="gave nothing for joint_score"):
+        Broken(fault="no score").simulate(5, 0)
+    with pytest.raises(NotFiniteError, match="x of simulation 7 is not finite"):
+        Broken(fault="nan").simulate(20, 0).check_finite()
+
+
+@pytest.mark.parametrize("n", [0, -3])
+def test_empty_budgets_are_rejected(n):
+    with pytest.raises(UserError, match="at least 1"):
+        Galton().simulate(n, 0)
+
+
+def test_a_task_without_reference_or_marginal_score_says_so():
+    task = Broken(fault="none")
+    with pytest.raises(UserError, match="no reference posterior"):
+        task.reference(torch.zeros(2))
+    with pytest.raises(UserError, match="no marginal score"):
+        task.simulate(3, 0, marginal_score=True)
+
+
+def test_settings_are_short_and_canonical():
+    assert get_task("galton").settings == ""
+    assert get_task("galton", rows=20).label == "galton"
+    assert get_task("galton", nails=11, balls=3).label == "galton(balls=3, nails=11)"
+    assert get_task("galton", rows=20) == Galton()
+    assert get_task("tests.tasks.test_task:Broken", fault="nan").settings == "fault=nan"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("galtom", {}, r"no task 'galtom': did you mean galton\?"),
+        ("zzz", {}, r"no task 'zzz': there are galton"),
+        ("galton", {"row": 3}, r"no option 'row': did you mean rows\?"),
+        ("nowhere:Task", {}, "cannot be imported"),
+        ("tasks.galton:Nothing", {}, "cannot be imported"),
+        ("tasks.prior:Normal", {}, "is not a task"),
+    ],
+)
+def test_mistakes_in_names_are_answered_with_what_to_do(name, options, message):
+    with pytest.raises(UserError, match=message):
+        get_task(name, **options)
