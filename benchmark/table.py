@@ -19,7 +19,8 @@ def averaged(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Select the rows of a metric that are not resolved in diffusion time; raise `UserError` if none are."""
     rows = frame[(frame["metric"] == metric) & frame["time"].isna()]
     plain = frame.loc[frame["time"].isna() & (frame["status"] == "ok"), "metric"].unique()
-    if metric not in plain and not len(rows):
+    resolved = (frame["metric"] == metric) & frame["time"].notna()
+    if metric not in plain and (rows.empty or resolved.any()):
         raise UserError(f"the table has no metric {metric!r} to average: {nearest(metric, plain)}")
     return rows.assign(label=method_labels(rows))
 
@@ -32,12 +33,14 @@ def print_table(frame: pd.DataFrame, metric: str, console: Console) -> None:
 
 
 def _table(task: str, metric: str, rows: pd.DataFrame) -> Table:
-    summary = summarise(rows, ["label", "budget"])
+    bad = rows[rows["status"] != "ok"]
+    # what is shown as a status must not take the mark of the best
+    spoiled = (rows["status"] != "ok").groupby([rows["label"], rows["budget"]]).transform("any")
+    summary = summarise(rows[~spoiled], ["label", "budget"])
     best = set(summary.groupby("budget")["value"].idxmin())
     numbers = summary[["value", "low", "high"]].to_numpy()
     places = list(zip(summary["label"], summary["budget"], strict=True))
     shown = {place: _cell(*numbers[i], best=i in best) for i, place in enumerate(places)}
-    bad = rows[rows["status"] != "ok"]
     for label, budget, status in zip(bad["label"], bad["budget"], bad["status"], strict=True):
         shown[label, budget] = f"[italic]{status}[/]"
     floors = summary.groupby("budget")["floor"].mean()

@@ -59,8 +59,8 @@ class GaussianReference(Reference):
 class GridReference(Reference):
     """A one-dimensional density given by its unnormalised log on an equidistant grid.
 
-    The trapezoid rule integrates a Gaussian kernel of width σ with the relative error 2 exp(−2π²σ²/step²): 5e-9
-    where the step equals the smallest σ(t) that is asked for, rounding alone at half of it.
+    The trapezoid rule integrates a Gaussian kernel of width σ with the relative error 2 exp(−2π²σ²/step²):
+    5e-9 where the step equals the smallest σ(t) that is asked for, rounding alone at half of it.
 
     Args:
         grid: points, ascending and equidistant, (G,).

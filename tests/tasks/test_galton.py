@@ -68,7 +68,7 @@ def test_simulated_positions_follow_the_pmf():
 
 
 def test_mined_scores_average_to_the_marginal_score_at_every_x():
-    """E[S | θ, x] = ∇ log p(x | θ). |z| < 4.5 at 40 positions fails a correct simulator in 1 of 3,700 seeds."""
+    """E[S | θ, x] = ∇ log p(x | θ). |z| < 4.5 at 40 positions fails correct code in 1 of 3,700 seeds."""
     task, n = Galton(), 200_000
     for theta in (-0.7, 0.4):
         outcome = task.simulator(torch.full((n, 1), theta, dtype=torch.float64), generator(5))

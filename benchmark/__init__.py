@@ -1,0 +1,1 @@
+"""Sweeps, their cells, and what is made of the results: stores, metrics, tables and figures."""

@@ -1,0 +1,227 @@
+"""The command line: `graybench tasks | methods | run | table | figures`.
+
+Exit status: 2 for a mistake of the user's, 1 for whatever else goes wrong, each with one line on stderr.
+What is heavy to import is imported inside the functions, so that `graybench --help` is quick.
+"""
+
+import os
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from benchmark.cell import Cell
+    from benchmark.store import Store
+    from tasks.plugin import Registry
+
+app = typer.Typer(
+    help="Benchmark simulation-based inference with simulators that report joint scores.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A result folder of `graybench run`.")]
+
+
+def main() -> None:
+    """Run the command line; the entry point of `graybench`."""
+    sys.path.insert(0, os.getcwd())  # so that a method in a file right here is named by `file:Class`
+    try:
+        app()
+    except Exception as error:
+        status = _exit_status(error)
+        if status is None:
+            raise
+        print(f"graybench: {error}", file=sys.stderr)
+        sys.exit(status)
+
+
+def _exit_status(error: Exception) -> int | None:
+    """Give the exit status of an error that needs no traceback; None for a bug."""
+    from benchmark.runner import ClusterError
+    from benchmark.store import StoreError
+    from tasks.errors import UserError
+
+    if isinstance(error, UserError):
+        return 2
+    return 1 if isinstance(error, StoreError | ClusterError | OSError) else None
+
+
+@app.command()
+def tasks() -> None:
+    """List the tasks: dimensions, capabilities, one line of description."""
+    from tasks import REGISTRY
+
+    table = Table("task", "dim θ", "dim x", "capabilities", "summary")
+    for name, task in _each_plugin(REGISTRY):
+        if isinstance(task, str):
+            table.add_row(name, "", "", "", f"[red]{escape(task)}[/red]")
+        else:
+            capabilities = ", ".join(sorted(task.capabilities))
+            table.add_row(name, str(task.dim_theta), str(task.dim_x), capabilities, escape(task.summary))
+    Console().print(table)
+
+
+@app.command()
+def methods() -> None:
+    """List the methods: what each requires of a task, its options with their defaults."""
+    from methods import REGISTRY
+
+    table = Table("method", "requires", "options", "summary")
+    for name, method in _each_plugin(REGISTRY):
+        if isinstance(method, str):
+            table.add_row(name, "", "", f"[red]{escape(method)}[/red]")
+        else:
+            options = ", ".join(f"{key}={value}" for key, value in method.options().items())
+            table.add_row(name, ", ".join(sorted(method.requires)), escape(options), escape(method.summary))
+    Console().print(table)
+
+
+def _each_plugin(registry: "Registry[Any]") -> "Iterator[tuple[str, Any]]":
+    """Yield each name with its plug-in, or with the error that importing or making it raised."""
+    for name in registry.names():
+        try:
+            yield name, registry.get(name)
+        except Exception as error:  # somebody else's package may raise anything when it is imported
+            yield name, f"{type(error).__name__}: {error}"
+
+
+@app.command()
+def run(
+    sweep: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="The sweep file.")],
+    out: Annotated[Path | None, typer.Option(help="The result folder.  [default: runs/<sweep name>]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes.  [default: all cores]")
+    ] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a running Dask scheduler.")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Run only this task; may be repeated.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Run only this method; may be repeated.")] = None,
+    budget: Annotated[list[int] | None, typer.Option(help="Run only this budget; may be repeated.")] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run again what failed, timed out or was not finite.")
+    ] = False,
+) -> None:
+    """Run what is missing of a sweep, and merge its table."""
+    from benchmark.progress import summarize
+    from benchmark.store import Store
+    from benchmark.sweep import Sweep
+    from tasks.errors import UserError
+
+    if workers is not None and scheduler is not None:
+        raise UserError("--workers is for the local cluster, so it cannot go with --scheduler.")
+    loaded = Sweep.load(sweep)
+    asked = loaded.select(task or (), method or (), budget or ())
+    store = Store(out or Path("runs") / loaded.name, loaded)
+    console = Console()
+    try:
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, _interrupt)
+        endings = _run_missing(asked, store, console, workers, scheduler, retry_failed)
+    except KeyboardInterrupt:
+        _end_interrupted(asked, loaded.cells(), store, console)
+    _merge(loaded.cells(), store, console)
+    summarize(console, asked, endings, store.folder)
+
+
+def _run_missing(
+    asked: "Sequence[Cell]",
+    store: "Store",
+    console: Console,
+    workers: int | None,
+    scheduler: str | None,
+    retry_failed: bool,
+) -> "dict[str, Any]":
+    from dask.system import CPU_COUNT
+
+    from benchmark.progress import Display, say
+    from benchmark.rows import TO_RETRY
+    from benchmark.runner import local_cluster, remote_cluster, run_cells
+
+    endings = store.finished(asked, warn=partial(say, console))
+    kept = {i: e for i, e in endings.items() if not (retry_failed and e.status in TO_RETRY)}
+    missing = [cell for cell in asked if cell.id not in kept]
+    say(console, f"{len(asked)} cells, {len(kept)} of them finished before.")
+    if not missing:
+        return kept
+    processes = min(workers or CPU_COUNT, len(missing))
+    cluster = remote_cluster(scheduler) if scheduler else local_cluster(processes)
+    with cluster as client, Display(console, len(asked), len(kept)) as display:
+        return kept | run_cells(missing, client, store, display)
+
+
+def _interrupt(signum: int, frame: object) -> NoReturn:
+    for other in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(other, signal.SIG_IGN)  # a second Ctrl-C would break off the tidying up
+    raise KeyboardInterrupt
+
+
+def _end_interrupted(
+    asked: "Sequence[Cell]", cells: "Sequence[Cell]", store: "Store", console: Console
+) -> NoReturn:
+    from benchmark.progress import say
+
+    _merge(cells, store, console)
+    finished = len(store.finished(asked, warn=partial(say, console)))
+    print(
+        f"graybench: interrupted with {finished} of {len(asked)} cells finished; "
+        "the same command goes on with the rest.",
+        file=sys.stderr,
+    )
+    sys.exit(1)
+
+
+def _merge(cells: "Sequence[Cell]", store: "Store", console: Console) -> None:
+    from benchmark.progress import say
+
+    strangers = store.merge(cells, warn=partial(say, console))
+    if strangers:
+        say(
+            console, f"{strangers} cells in {store.cells} are not of the sweep as it is now and are left out."
+        )
+
+
+@app.command()
+def table(
+    folder: Folder,
+    metric: Annotated[str | None, typer.Option(help="Which metric.  [default: mmd, or the first]")] = None,
+) -> None:
+    """Print a table of one metric: budgets across, methods down."""
+    from benchmark.store import read_table
+    from tasks.errors import UserError
+    from tasks.plugin import nearest
+
+    frame = read_table(folder)
+    metrics = list(frame["metric"].unique())
+    if metric is None:
+        metric = "mmd" if "mmd" in metrics else metrics[0]
+    if metric not in metrics:
+        raise UserError(f"there is no metric {metric!r} in {folder}: {nearest(metric, metrics)}")
+    from benchmark.table import print_table
+
+    print_table(frame, metric, Console())
+
+
+@app.command()
+def figures(folder: Folder) -> None:
+    """Draw every figure that the table of a result folder allows, as PDF and PNG."""
+    from benchmark.store import read_table
+
+    frame = read_table(folder)
+    from benchmark.figures import draw_all
+
+    for path in draw_all(frame, folder):
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

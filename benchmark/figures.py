@@ -1,0 +1,298 @@
+"""The figures of Ko & Geffner, Latent Target Score Matching (arXiv 2602.07189), from the result table alone.
+
+    variance            target variance, and score error of each budget, over diffusion time    Figure 1
+    mmd                 MMD over budget, averaged over observations and for each                 Figure 2
+    score_error, c2st_mlp    in the same layout
+    board               the Galton board                                                         Figure 3
+    optimal_weight      w*(t) of the simulations of each budget                                  Figure 4
+    learned_weight      the learned w(t) on top of w*(t)                                         Figure 5
+
+A method with its gate is a line with the same colour in all figures. Its other settings, such as the recipe,
+are a *variant*: there is a file for each task and variant, `mmd-galton.pdf` for the defaults and
+`mmd-galton-recipe=plain.pdf`. The board and w*(t) depend on no method's settings and are drawn once for a
+task. The band of a line is the 95 % interval of `benchmark.statistics`.
+
+Each function takes rows of `prepare` of one task and variant; it gives None where nothing has a result.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MultipleLocator, NullLocator
+
+from benchmark.board import board, galton_of
+from benchmark.style import (
+    COLUMN,
+    FLOOR,
+    GREY,
+    PAGE,
+    Look,
+    budget_axis,
+    draw_line,
+    handle,
+    legend,
+    line_of,
+    log_limits,
+    looks_of,
+    mark_clipped,
+    mark_handles,
+    panels_of,
+    styled,
+    time_axis,
+)
+
+IDENTITY = ("gate",)  # the settings that make another method; all others make a variant of it
+AXIS_LABELS = {
+    "mmd": "MMD (asinh scale)",
+    "c2st_mlp": "C2ST accuracy",
+    "score_error": "score error\n" r"$\sigma^2\,\mathrm{E}\|\hat s - s\|^2/d$",
+    "target_variance": "target variance\n" r"$\mathrm{E}\|y - s\|^2/d$",
+}
+TIME_LABEL = "diffusion time $t$ (square-root scale)"
+BUDGET_LABEL = "budget $N$ (simulator calls)"
+MARK_EVERY = 5  # of the points in diffusion time
+OPTIMAL = Look("optimal $w^*(t)$", "#000000", "", (0, (3, 1.5)))
+Looks = Mapping[str, Look]
+
+
+@styled
+def draw_all(frame: pd.DataFrame, folder: Path) -> list[Path]:
+    """Draw every figure that a result table allows; give the files written, PDF and PNG.
+
+    The files are the same, byte for byte, whenever the table and the version of Matplotlib are.
+
+    Args:
+        frame: the table, with the columns of `benchmark.rows`.
+        folder: where the files go; made if it is not there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = prepare(frame)
+    looks = looks_of(rows["label"].unique())
+    files = []
+    for task, of_task in rows.groupby("task", sort=False):
+        figures = {(name, ""): draw(of_task) for name, draw in OF_TASK.items()}
+        for variant, group in of_task.groupby("variant", sort=False):
+            figures |= {(name, str(variant)): draw(group, looks) for name, draw in OF_VARIANT.items()}
+        for (name, variant), figure in figures.items():
+            if figure is not None:
+                files += _save(figure, folder, [name, str(task), variant])
+    return files
+
+
+def prepare(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns `label`, the method with its gate as in `mix(gate=learned)`, and `variant`."""
+    settings = frame["method_settings"].str.split()
+    identity = [" ".join(s for s in each if s.split("=")[0] in IDENTITY) for each in settings]
+    variant = [" ".join(s for s in each if s.split("=")[0] not in IDENTITY) for each in settings]
+    label = [f"{name}({own})" if own else name for name, own in zip(frame["method"], identity, strict=True)]
+    return frame.assign(label=label, variant=variant)
+
+
+@styled
+def variance(rows: pd.DataFrame, looks: Looks) -> Figure | None:
+    """Draw target variance over t at the largest budget, and score error over t in one panel per budget.
+
+    The variance hardly depends on the budget: it enters only the weights of mixtures.
+    """
+    rows = rows[rows["time"].notna() | rows["replicate"].isna()]  # no averages, but cells without a result
+    targets, scores = rows[rows["metric"] == "target_variance"], rows[rows["metric"] == "score_error"]
+    largest = _budgets(targets[targets["status"] == "ok"])[-1:]
+    panels = [("target_variance", budget, targets[targets["budget"] == budget]) for budget in largest]
+    panels += [("score_error", budget, scores[scores["budget"] == budget]) for budget in _budgets(scores)]
+    if not panels:
+        return None
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(PAGE, 0.35 + 1.75 * lines), layout="constrained")
+    axes = panels_of(figure, len(panels), columns)
+    drawn: dict[str, list[pd.DataFrame]] = {}
+    for axis, (metric, budget, own) in zip(axes, panels, strict=True):
+        drawn.setdefault(metric, []).extend(_draw_methods(axis, own, "time", looks, MARK_EVERY))
+        time_axis(axis)
+        axis.set_yscale("log")
+        axis.set_title(f"{metric.replace('_', ' ')}, $N$ = {budget:,}")
+    for k, (axis, (metric, _, _)) in enumerate(zip(axes, panels, strict=True)):
+        axis.set_ylim(log_limits(drawn[metric], above=5 if metric == "target_variance" else 4))
+        mark_clipped(axis)
+        if k % columns == 0 or metric != panels[k - 1][0]:
+            axis.set_ylabel(AXIS_LABELS[metric])
+        else:
+            axis.tick_params(labelleft=False)
+    figure.supxlabel(TIME_LABEL)
+    legend(figure, pd.concat([own for _, _, own in panels]), looks)
+    return figure
+
+
+@styled
+def over_budget(rows: pd.DataFrame, looks: Looks, metric: str) -> Figure | None:
+    """Draw a metric over budget: averaged over observations, then each observation by itself."""
+    rows = rows[(rows["metric"] == metric) & rows["time"].isna()]
+    budgets = _budgets(rows)
+    if not budgets:
+        return None
+    observations = sorted(rows["observation"].dropna().unique())
+    each = observations if len(observations) > 1 else []
+    columns = min(5, len(each))
+    lines = max(1, -(-len(each) // 5))
+    size = (PAGE, 0.55 + 1.4 * lines) if each else (COLUMN, 2.0)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.add_gridspec(lines, 1 + columns, width_ratios=[1.5] + [1] * columns)
+    panels = [(figure.add_subplot(grid[:, 0]), "mean over observations", rows)]
+    for k, o in enumerate(each):
+        of_cell = rows["observation"].isna() & (rows["status"] != "ok")
+        axis = figure.add_subplot(grid[k // 5, 1 + k % 5])
+        panels.append((axis, f"observation {int(o)}", rows[(rows["observation"] == o) | of_cell]))
+    drawn = []
+    for axis, title, own in panels:
+        floor = own["floor"].mean()
+        if floor > 0 or metric == "mmd":
+            axis.axhline(floor, color=GREY, linestyle="--", linewidth=0.9, gid=FLOOR)
+        drawn += _draw_methods(axis, own, "budget", looks)
+        axis.set_title(title)
+        budget_axis(axis, budgets)
+    for k, (axis, _, _) in enumerate(panels):
+        _value_axis(axis, metric, drawn)
+        # panels of several rows are not as high as the first, so that its numbers do not serve them
+        axis.tick_params(labelleft=k == 0 or (lines > 1 and k % 5 == 1))
+    panels[0][0].set_ylabel(AXIS_LABELS[metric])
+    figure.supxlabel(BUDGET_LABEL)
+    floors = any(line.get_gid() == FLOOR for line in panels[0][0].get_lines())
+    floor_sign = Line2D([], [], color=GREY, linestyle="--", linewidth=0.9, label="floor")
+    legend(figure, rows, looks, [floor_sign] if floors else [])
+    return figure
+
+
+@styled
+def optimal_weight(rows: pd.DataFrame) -> Figure | None:
+    """Draw w*(t) for each budget, and below how far it is from that of the largest budget."""
+    rows = _optimal_rows(rows)
+    budgets = _budgets(rows)
+    if not budgets:
+        return None
+    figure = Figure(figsize=(COLUMN, 2.6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.7, 1])
+    colours = matplotlib.colormaps["viridis"](np.linspace(0.85, 0, len(budgets)))
+    looks = [
+        Look(f"{budget:,}", colour, "osD^v"[k % 5], ["-", "--", "-."][k % 3])
+        for k, (budget, colour) in enumerate(zip(budgets, colours, strict=True))
+    ]
+    lines = [line_of(rows[rows["budget"] == budget], "time") for budget in budgets]
+    k_largest = max(k for k, line in enumerate(lines) if line["value"].notna().any())
+    largest = lines[k_largest].dropna().set_index("x")["value"]
+    for k, (line, look) in enumerate(zip(lines, looks, strict=True)):
+        draw_line(above, line, look, place=k, every=MARK_EVERY)
+        base = line["x"].map(largest)
+        off = line.assign(**{end: line[end] - base for end in ("value", "low", "high")})
+        draw_line(below, off, look, place=k, every=MARK_EVERY)
+    time_axis(above)
+    time_axis(below)
+    above.set_ylabel("optimal DSM\nweight $w^*(t)$")
+    below.set_ylabel(f"$w^*_N - w^*_{{{budgets[k_largest]}}}$")
+    below.set_xlabel(TIME_LABEL)
+    handles = [*map(handle, looks), *mark_handles(figure)]
+    figure.legend(handles=handles, title="budget $N$", loc="outside right upper")
+    return figure
+
+
+@styled
+def learned_weight(rows: pd.DataFrame, looks: Looks) -> Figure | None:
+    """Draw the learned w(t) on top of w*(t) of the same simulations, one panel per budget."""
+    learned = rows[(rows["metric"] == "learned_weight") & (rows["status"] != "skipped")]
+    optimal = _optimal_rows(rows)
+    known, budgets = _budgets(optimal), _budgets(learned)
+    if not budgets:
+        return None
+    columns = min(5, len(budgets))
+    lines = -(-len(budgets) // columns)
+    figure = Figure(figsize=(PAGE, 0.55 + 1.4 * lines), layout="constrained")
+    for axis, budget in zip(panels_of(figure, len(budgets), columns), budgets, strict=True):
+        if budget in known:
+            draw_line(axis, line_of(optimal[optimal["budget"] == budget], "time"), OPTIMAL)
+        _draw_methods(axis, learned[learned["budget"] == budget], "time", looks, MARK_EVERY)
+        time_axis(axis)
+        axis.set_ylim(-0.03, 1.03)
+        axis.set_title(f"$N$ = {budget:,}")
+        axis.set_ylabel("DSM weight $w(t)$")
+        axis.label_outer()
+    figure.supxlabel(TIME_LABEL)
+    legend(figure, learned, looks, [handle(OPTIMAL)] if known else [])
+    return figure
+
+
+OF_VARIANT: dict[str, Callable[[pd.DataFrame, Looks], Figure | None]] = {
+    "variance": variance,
+    "mmd": partial(over_budget, metric="mmd"),
+    "score_error": partial(over_budget, metric="score_error"),
+    "c2st_mlp": partial(over_budget, metric="c2st_mlp"),
+    "learned_weight": learned_weight,
+}
+
+
+def _board_of(rows: pd.DataFrame) -> Figure | None:
+    task = galton_of(str(rows["task"].iloc[0]))
+    return None if task is None else board(task)
+
+
+OF_TASK: dict[str, Callable[[pd.DataFrame], Figure | None]] = {
+    "board": _board_of,
+    "optimal_weight": optimal_weight,
+}
+
+
+def _draw_methods(axis: Axes, rows: pd.DataFrame, x: str, looks: Looks, every: int = 1) -> list[pd.DataFrame]:
+    lines = []
+    for place, (label, look) in enumerate(looks.items()):
+        own = rows[(rows["label"] == label) & (rows["status"] != "skipped")]
+        if len(own):
+            lines.append(line_of(own, x))
+            draw_line(axis, lines[-1], look, place=place, every=every)
+    return lines
+
+
+def _value_axis(axis: Axes, metric: str, lines: list[pd.DataFrame]) -> None:
+    every = pd.concat(lines)
+    if metric == "score_error":
+        axis.set_yscale("log")
+        axis.set_ylim(log_limits(lines))
+        mark_clipped(axis)
+    elif metric == "mmd":
+        # linear around the floor, where the estimate may be 0, and logarithmic above
+        axis.set_yscale("asinh", linear_width=0.03)
+        axis.set_yticks([0, 0.03, 0.1, 0.3, 1], ["0", "0.03", "0.1", "0.3", "1"])
+        axis.yaxis.set_minor_locator(NullLocator())
+        axis.set_ylim(0, 1.05 * max(0.1, every["high"].max()))
+    else:
+        axis.yaxis.set_major_locator(MultipleLocator(0.1))
+        axis.set_ylim(min(0.48, every["low"].min()), max(0.6, every["high"].max()) + 0.02)
+
+
+def _optimal_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Take w* once per replicate: methods that report it share their simulations, and so its value."""
+    rows = rows[(rows["metric"] == "optimal_weight") & (rows["status"] != "skipped")]
+    rows = rows.sort_values("status", key=lambda status: status != "ok", kind="stable")
+    known = rows.loc[rows["status"] == "ok", "budget"]
+    whole = rows["time"].isna() & rows["budget"].isin(known)  # another method's cell has the same w*
+    return rows[~whole].drop_duplicates(["budget", "replicate", "time"])
+
+
+def _budgets(rows: pd.DataFrame) -> list[int]:
+    """Give the budgets of rows to be drawn, those without a result included; none if nothing has one."""
+    if not (rows["status"] == "ok").any():
+        return []
+    return sorted(int(budget) for budget in rows.loc[rows["status"] != "skipped", "budget"].unique())
+
+
+def _save(figure: Figure, folder: Path, parts: list[str]) -> list[Path]:
+    stem = "-".join(re.sub(r"[^\w.=+-]+", "_", part).strip("_") for part in parts if part)
+    pdf, png = folder / f"{stem}.pdf", folder / f"{stem}.png"
+    figure.savefig(pdf, metadata={"CreationDate": None})
+    figure.savefig(png, metadata={"Software": None})
+    return [pdf, png]

@@ -1,0 +1,199 @@
+"""The result folder: one file for each finished cell, written whole or not at all.
+
+    DIR/sweep.yaml           the sweep that the folder belongs to
+    DIR/cells/<id>.parquet   the rows of one finished cell
+    DIR/table.parquet        all of them in one frame, made at the end of each run
+
+Every error is one sentence that names the path.
+"""
+
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+import pandas as pd
+import yaml
+
+from benchmark.cell import Cell
+from benchmark.rows import COLUMNS, DTYPES, Ending, ending
+from benchmark.sweep import Sweep
+from tasks.errors import UserError
+
+TEMPORARY = ".tmp"
+
+
+class StoreError(RuntimeError):
+    """A result file cannot be written or read; the message is one sentence that names the path."""
+
+
+class Store:
+    """The result folder of one sweep.
+
+    Args:
+        folder: the result folder, made if there is none.
+        sweep: the sweep it belongs to.
+
+    Raises:
+        UserError: the folder holds something else, or the results of another sweep.
+        StoreError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, sweep: Sweep) -> None:
+        self.folder = folder
+        self.cells = folder / "cells"
+        self.table = folder / "table.parquet"
+        _require_own(folder, sweep)
+        with _explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(sweep.model_dump(), sort_keys=False, allow_unicode=True)
+        _write_whole(folder / "sweep.yaml", text.encode())
+        with _explained(self.cells):
+            self.cells.mkdir(exist_ok=True)
+
+    def write(self, cell: Cell, rows: pd.DataFrame) -> None:
+        """Store the rows of a finished cell; an earlier file of the same cell is replaced."""
+        _write_whole(self._path(cell), _to_parquet(rows))
+
+    def finished(self, cells: Sequence[Cell], warn: Callable[[str], None]) -> dict[str, Ending]:
+        """Say how each of `cells` that has a file ended, by the id of the cell.
+
+        The content of every file is read. A damaged one is put aside as `<id>.damaged` and reported to
+        `warn`, and its cell counts as unfinished.
+        """
+        endings = {}
+        for cell in cells:
+            rows = self._read(cell, warn)
+            if rows is not None:
+                endings[cell.id] = ending(rows)
+        return endings
+
+    def merge(self, cells: Sequence[Cell], warn: Callable[[str], None]) -> int:
+        """Write the finished ones of `cells`, in their order, into the table.
+
+        Returns:
+            The number of cell files in the folder that belong to none of `cells` and were left out.
+        """
+        frames = [rows for cell in cells if (rows := self._read(cell, warn)) is not None]
+        table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
+        _write_whole(self.table, _to_parquet(table.astype(DTYPES)))
+        known = {cell.id for cell in cells}
+        return sum(path.stem not in known for path in self.cells.glob("*.parquet"))
+
+    def _path(self, cell: Cell) -> Path:
+        return self.cells / f"{cell.id}.parquet"
+
+    def _read(self, cell: Cell, warn: Callable[[str], None]) -> pd.DataFrame | None:
+        path = self._path(cell)
+        try:
+            rows = _read_parquet(path)
+            if rows.empty or set(rows["cell"]) != {cell.id}:
+                raise _DamagedError("it holds the rows of another cell")
+        except FileNotFoundError:
+            return None
+        except _DamagedError as error:
+            aside = path.with_suffix(".damaged")
+            with _explained(path):
+                path.replace(aside)
+            warn(f"{path}: the file is damaged ({error}); it is now {aside.name}, and its cell is missing.")
+            return None
+        return rows
+
+
+def read_table(folder: Path) -> pd.DataFrame:
+    """Read the table of a result folder.
+
+    Raises:
+        UserError: there is no such folder, or no table in it, or no finished cell in the table.
+        StoreError: the table is damaged.
+    """
+    path = folder / "table.parquet"
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder.")
+    try:
+        table = _read_parquet(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: there is no such file; `graybench run` makes it.") from error
+    except _DamagedError as error:
+        raise StoreError(f"{path}: the file is damaged ({error}); `graybench run` makes it anew.") from error
+    if table.empty:
+        raise UserError(f"{path}: no cell is finished yet.")
+    return table
+
+
+class _DamagedError(Exception):
+    """The content of a file is not what was written into it; the message is half a sentence."""
+
+
+def _require_own(folder: Path, sweep: Sweep) -> None:
+    marker = folder / "sweep.yaml"
+    try:
+        content = yaml.safe_load(marker.read_text(encoding="utf-8"))
+        owner = {"name": str(content["name"]), "root_seed": int(content["root_seed"])}
+    except FileNotFoundError as error:
+        if folder.is_dir() and any(path.suffix != TEMPORARY for path in folder.iterdir()):
+            raise UserError(f"{folder}: the folder is not empty and holds no results of a sweep.") from error
+        return
+    except NotADirectoryError as error:
+        raise UserError(f"{folder}: this is not a folder.") from error
+    except OSError as error:
+        raise StoreError(f"{marker}: it cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, ValueError) as error:
+        raise UserError(f"{marker}: it does not say which sweep the folder belongs to.") from error
+    if owner != {"name": sweep.name, "root_seed": sweep.root_seed}:
+        theirs = f"sweep {owner['name']} with root_seed {owner['root_seed']}"
+        ours = f"sweep {sweep.name} with root_seed {sweep.root_seed}"
+        raise UserError(f"{folder}: the folder holds results of {theirs}, not of {ours}.")
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{path}: it cannot be written: {error.strerror or error}.") from error
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file such that, whenever the machine stops, the old content or the new is there."""
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}{TEMPORARY}")
+    with _explained(path):
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _to_parquet(rows: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    rows.to_parquet(buffer, engine="pyarrow", index=False, write_page_checksum=True)
+    return buffer.getvalue()
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{path}: it cannot be read: {error.strerror}.") from error
+    try:
+        rows = pd.read_parquet(io.BytesIO(content), engine="pyarrow", page_checksum_verification=True)
+    except Exception as error:  # pyarrow tells damage by OSError, ValueError and others
+        raise _DamagedError(str(error).strip().splitlines()[0].rstrip(".")) from error
+    if {column: str(dtype) for column, dtype in rows.dtypes.items()} != DTYPES:
+        raise _DamagedError("its columns are not those of a result table")
+    return rows

@@ -1,0 +1,129 @@
+"""The command line: exit statuses, the one sentence of each mistake, and what the lists say."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import methods
+from benchmark import cli
+from benchmark.rows import frame
+from benchmark.store import Store
+from benchmark.sweep import Sweep
+from tests.benchmark.toys import write_sweep
+
+
+@pytest.fixture
+def graybench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
+    def call(*arguments: Any) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["graybench", *map(str, arguments)])
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        monkeypatch.setenv("COLUMNS", "1000")
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    yield call
+    for signum, handler in handlers.items():
+        signal.signal(signum, handler)
+
+
+def test_lists_tell_dimensions_and_needs(graybench: Any) -> None:
+    status, out, _ = graybench("tasks")
+    assert status == 0
+    (galton,) = [line for line in out.splitlines() if "galton" in line]
+    assert "joint_score, marginal_score, reference" in galton
+    status, out, _ = graybench("methods")
+    assert status == 0
+    assert all(name in out for name in ("dsm", "tsm", "ltsm", "mix", "marginal_score", "gate=scalar"))
+
+
+def test_a_broken_plugin_is_listed_and_stops_nothing(graybench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(methods.REGISTRY.table, "broken", "no_such_module:Method")
+    status, out, _ = graybench("methods")
+    assert status == 0
+    assert "No module named 'no_such_module'" in out
+    assert "dsm" in out
+
+
+def test_mistakes_end_with_2_and_one_line(
+    graybench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_sweep(Path("good.yaml"))
+    write_sweep(Path("bad.yaml"), budgets=[10, -5])
+    mistakes = {
+        ("run", "bad.yaml"): "bad.yaml: budgets[1]: must be at least 1, but is -5.",
+        ("run", "none.yaml"): "none.yaml: there is no such file.",
+        ("run", "good.yaml", "--budget", "7"): "there is no budget 7 in sweep toys: there are 10.",
+        ("run", "good.yaml", "--method", "fats"): (
+            "there is no method in sweep toys called 'fats': did you mean fast?"
+        ),
+        ("run", "good.yaml", "--workers", "2", "--scheduler", "tcp://a:1"): (
+            "--workers is for the local cluster, so it cannot go with --scheduler."
+        ),
+        ("run", "good.yaml", "--out", "good.yaml"): "good.yaml: this is not a folder.",
+        ("run", "good.yaml", "--out", "."): ".: the folder is not empty and holds no results of a sweep.",
+        ("run", "good.yaml", "--scheduler", "nowhere"): (
+            "--scheduler nowhere: missing port number in address 'nowhere'."
+        ),
+        ("table", "nowhere"): "nowhere: there is no such folder.",
+        ("figures", "nowhere"): "nowhere: there is no such folder.",
+    }
+    for arguments, sentence in mistakes.items():
+        status, _, err = graybench(*arguments)
+        assert (status, err) == (2, f"graybench: {sentence}\n"), arguments
+    assert graybench("run")[0] == 2
+    assert graybench("run", "good.yaml", "--workers", "0")[0] == 2
+    assert graybench("dance")[0] == 2
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Store:
+    sweep = Sweep.load(write_sweep(tmp_path / "given.yaml"))
+    store = Store(tmp_path / "out", sweep)
+    (cell,) = sweep.cells()
+    store.write(cell, frame(cell, [{"metric": "mmd", "value": 0.1, "replicate": 0, "observation": 0}]))
+    return store
+
+
+def test_nothing_missing_starts_no_worker(graybench: Any, finished: Store, tmp_path: Path) -> None:
+    status, out, _ = graybench("run", tmp_path / "given.yaml", "--out", finished.folder)
+    assert status == 0
+    assert out.splitlines() == [
+        "1 cells, 1 of them finished before.",
+        "1 of 1 cells are finished: 1 ok, 0 skipped, 0 failed, 0 timed out, 0 not finite.",
+        f"The table is {finished.table}, the cells are in {finished.cells}.",
+    ]
+
+
+def test_another_sweep_in_the_folder(graybench: Any, finished: Store, tmp_path: Path) -> None:
+    path = write_sweep(tmp_path / "other.yaml", name="other")
+    status, _, err = graybench("run", path, "--out", finished.folder)
+    assert status == 2
+    assert err == (
+        f"graybench: {finished.folder}: the folder holds results of sweep toys with root_seed 0, "
+        "not of sweep other with root_seed 0.\n"
+    )
+
+
+def test_a_damaged_table_ends_with_1(graybench: Any, finished: Store) -> None:
+    finished.table.write_bytes(b"PAR1")
+    status, _, err = graybench("table", finished.folder)
+    assert status == 1
+    assert err.startswith(f"graybench: {finished.table}: the file is damaged (")
+    assert err.count("\n") == 1
+
+
+def test_an_unknown_metric_of_a_table(graybench: Any, finished: Store, tmp_path: Path) -> None:
+    graybench("run", tmp_path / "given.yaml", "--out", finished.folder)
+    status, _, err = graybench("table", finished.folder, "--metric", "mdm")
+    assert (status, err) == (
+        2,
+        f"graybench: there is no metric 'mdm' in {finished.folder}: did you mean mmd?\n",
+    )

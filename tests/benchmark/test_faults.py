@@ -1,0 +1,198 @@
+"""Faults in mid-sweep, with real processes: kills, Ctrl-C, a full disk, and what is left afterwards."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+from pandas.testing import assert_frame_equal
+
+from benchmark.rows import TIMINGS
+from benchmark.store import read_table
+from tests.benchmark.toys import toy, wait_until, write_sweep
+
+ROOT = Path(__file__).parents[2]
+CELLS = 10
+
+
+class Run:
+    """`graybench run` in a session of its own, so that signals reach it as they do from a terminal."""
+
+    def __init__(
+        self, sweep: Path, out: Path, *options: str, preexec_fn: Callable[[], None] | None = None
+    ) -> None:
+        self.out = out
+        command = [sys.executable, "-m", "benchmark.cli", "run", str(sweep), "--out", str(out), *options]
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=preexec_fn,
+        )
+        self.seen: set[psutil.Process] = set()
+
+    def wait_for_cells(self, count: int) -> None:
+        """Wait until that many cells are stored, and remember the worker processes."""
+        wait_until(lambda: len(cell_files(self.out)) >= count)
+        self.seen |= set(psutil.Process(self.process.pid).children(recursive=True))
+
+    def workers(self) -> list[psutil.Process]:
+        return [p for p in self.seen if p.is_running() and "spawn_main" in " ".join(p.cmdline())]
+
+    def end(self) -> tuple[int, str, str]:
+        out, err = self.process.communicate(timeout=120)
+        return self.process.returncode, out, err
+
+    def nothing_is_left(self) -> bool:
+        return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in self.seen)
+
+
+def cell_files(out: Path) -> dict[str, tuple[int, int]]:
+    """Give the name of every cell file with its inode and time of change, which any rewriting would alter."""
+    return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in out.glob("cells/*.parquet")}
+
+
+def failed_cells(out: Path) -> set[str]:
+    """Give the names of the files whose cell failed; a damaged one counts as none."""
+    failed = set()
+    for path in out.glob("cells/*.parquet"):
+        with suppress(OSError, ValueError):
+            if (pd.read_parquet(path)["status"] == "failed").any():
+                failed.add(path.name)
+    return failed
+
+
+def results(out: Path) -> pd.DataFrame:
+    return read_table(out).drop(columns=list(TIMINGS))
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten cells of which five take 0.8 s each; some are ok, and one method fails."""
+    folder = tmp_path_factory.mktemp("sweep")
+    methods = [toy("Slow"), toy("Raises")]
+    return write_sweep(folder / "sweep.yaml", methods=methods, budgets=[10, 20, 30, 40, 50])
+
+
+@pytest.fixture(scope="module")
+def undisturbed_folder(sweep: Path) -> Path:
+    run = Run(sweep, sweep.parent / "undisturbed", "--workers", "1")
+    status, out, err = run.end()
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == f"{CELLS} cells, 0 of them finished before."
+    assert "10 of 10 cells are finished: 5 ok, 0 skipped, 5 failed, 0 timed out, 0 not finite." in lines
+    return run.out
+
+
+@pytest.fixture(scope="module")
+def undisturbed(undisturbed_folder: Path) -> pd.DataFrame:
+    return results(undisturbed_folder)
+
+
+def test_two_workers_one_of_them_killed_give_the_same_table(
+    sweep: Path, undisturbed: pd.DataFrame, tmp_path: Path
+) -> None:
+    run = Run(sweep, tmp_path / "out", "--workers", "2")
+    run.wait_for_cells(2)
+    run.workers()[0].kill()
+    status, _, err = run.end()
+    assert (status, err) == (0, "")
+    assert len(cell_files(run.out)) == CELLS
+    table = results(run.out)
+    assert_frame_equal(table, undisturbed, check_exact=True)
+    table.to_parquet(tmp_path / "a.parquet")
+    undisturbed.to_parquet(tmp_path / "b.parquet")
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    wait_until(run.nothing_is_left, 5)
+
+
+def test_interrupted_then_killed_then_finished(
+    sweep: Path, undisturbed: pd.DataFrame, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run = Run(sweep, out, "--workers", "2")
+    run.wait_for_cells(2)
+    os.killpg(run.process.pid, signal.SIGINT)
+    status, _, err = run.end()
+    after_interrupt = cell_files(out)
+    done = len(after_interrupt)
+    assert 2 <= done < CELLS
+    assert status == 1
+    assert err == (
+        f"graybench: interrupted with {done} of {CELLS} cells finished; "
+        "the same command goes on with the rest.\n"
+    )
+    wait_until(run.nothing_is_left, 5)
+    assert read_table(out)["cell"].nunique() == done
+
+    run = Run(sweep, out, "--workers", "2")
+    run.wait_for_cells(done + 2)
+    run.process.kill()
+    assert run.end()[0] == -signal.SIGKILL
+    wait_until(run.nothing_is_left, 5)
+    after_kill = cell_files(out)
+    assert after_interrupt.items() <= after_kill.items()
+    assert len(after_kill) < CELLS
+
+    damaged, *_ = after_kill
+    (out / "cells" / damaged).write_bytes(b"PAR1 no more")
+    ok = {name: stamp for name, stamp in after_kill.items() if name not in {*failed_cells(out), damaged}}
+    kept = len(ok)
+    assert kept < len(after_kill) - 1
+    status, said, err = Run(sweep, out, "--workers", "2", "--retry-failed").end()
+    assert (status, err) == (0, "")
+    assert "the file is damaged" in said
+    assert f"{CELLS} cells, {kept} of them finished before." in said
+    assert len(cell_files(out)) == CELLS
+    assert ok.items() == (after_kill.items() & cell_files(out).items())
+    assert_frame_equal(results(out), undisturbed, check_exact=True)
+
+
+def test_termination_counts_as_interruption(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path / "sweep.yaml", methods=[toy("Fast"), toy("Hangs")])
+    run = Run(sweep, tmp_path / "out", "--workers", "2")
+    run.wait_for_cells(1)
+    run.process.send_signal(signal.SIGTERM)
+    try:
+        run.process.wait(10)  # a hang that holds Python's lock cannot be asked to end
+    finally:
+        run.process.kill()
+    status, _, err = run.end()
+    assert status == 1
+    assert err.startswith("graybench: interrupted with 1 of 2 cells finished;")
+    wait_until(run.nothing_is_left, 5)
+
+
+def test_a_full_disk_stops_the_run_and_keeps_what_is_there(undisturbed_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(undisturbed_folder, out)
+    before = cell_files(out)
+    table = (out / "table.parquet").read_bytes()
+    sweep = write_sweep(tmp_path / "sweep.yaml", methods=[toy("Slow"), toy("Raises")], budgets=[10, 60])
+
+    def limit_files() -> None:
+        # the system refuses to make any file longer than this, as it does when no block is left
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    run = Run(sweep, out, "--workers", "1", preexec_fn=limit_files)
+    status, said, err = run.end()
+    assert status == 1
+    assert said.splitlines()[0] == "4 cells, 2 of them finished before."
+    assert err.startswith(f"graybench: {out / 'cells'}/")
+    assert err.endswith(".parquet: it cannot be written: File too large.\n")
+    assert err.count("\n") == 1
+    assert cell_files(out) == before
+    assert {p.name for p in (out / "cells").iterdir()} == set(before)
+    assert (out / "table.parquet").read_bytes() == table

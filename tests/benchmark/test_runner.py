@@ -1,0 +1,111 @@
+"""Cells on a real Dask cluster: one for all tests here, with two worker processes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from distributed import Client
+from rich.console import Console
+
+from benchmark import runner
+from benchmark.progress import Display
+from benchmark.rows import Ending
+from benchmark.runner import ClusterError, local_cluster, remote_cluster, run_cells
+from benchmark.store import Store, read_table
+from benchmark.sweep import Sweep
+from tasks.errors import UserError
+from tests.benchmark.toys import toy, write_sweep
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with local_cluster(2) as client:
+        yield client
+    assert not [p for p in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+
+
+class Run:
+    def __init__(self, client: Client, folder: Path, **changes: Any) -> None:
+        self.sweep = Sweep.load(write_sweep(folder / "given.yaml", **changes))
+        self.store = Store(folder / "out", self.sweep)
+        self.console = Console(record=True, force_terminal=False, width=200)
+        self.cells = self.sweep.cells()
+        with Display(self.console, len(self.cells), 0) as display:
+            endings = run_cells(self.cells, client, self.store, display)
+        self.endings = {cell.title: endings[cell.id] for cell in self.cells}
+        self.lines = self.console.export_text().splitlines()
+
+
+def test_every_cell_ends_with_a_status_and_a_reason(client: Client, tmp_path: Path) -> None:
+    run = Run(
+        client,
+        tmp_path,
+        tasks=[toy("Line"), toy("NotFinite"), toy("WrongShape")],
+        methods=[toy("Fast"), toy("Raises")],
+    )
+    assert run.endings["line · fast · budget 10"] == ("ok", "")
+    status, reason = run.endings["line · raises · budget 10"]
+    assert status == "failed"
+    assert "ArithmeticError: no luck today" in reason
+    status, reason = run.endings["not_finite · fast · budget 10"]
+    assert status == "not_finite"
+    assert "x of simulation 0 is not finite" in reason
+    status, reason = run.endings["wrong_shape · fast · budget 10"]
+    assert status == "failed"
+    assert "gave shape (128,) for x, not shape (128, 1)" in reason
+    assert run.store.finished(run.cells, pytest.fail) == {
+        cell.id: run.endings[cell.title] for cell in run.cells
+    }
+    assert len(run.lines) == 6
+    assert sorted(line.split("]")[0] for line in run.lines) == [f"[{i}/6" for i in range(1, 7)]
+
+
+def test_a_hang_in_c_ends_at_its_timeout_and_the_others_go_on(client: Client, tmp_path: Path) -> None:
+    before = set(psutil.Process().children(recursive=True))
+    run = Run(client, tmp_path, methods=[toy("Hangs"), toy("Fast")], budgets=[10, 20], timeout=2.0)
+    for budget in (10, 20):
+        assert run.endings[f"line · hangs · budget {budget}"] == ("timeout", "it took longer than 2 s")
+        assert run.endings[f"line · fast · budget {budget}"] == ("ok", "")
+    # each hang costs the process that it is in; one that went on would burn a core for an hour
+    gone = before - set(psutil.Process().children(recursive=True))
+    assert len(gone) >= 1
+    assert len(client.nthreads()) == 2
+
+
+def test_a_worker_that_dies_is_replaced_and_blames_no_other_cell(client: Client, tmp_path: Path) -> None:
+    run = Run(
+        client,
+        tmp_path,
+        methods=[
+            toy("Deadly"),
+            toy("Deadly", flag=str(tmp_path / "flag")),
+            toy("Slow", seconds=[0.2, 0.3, 0.4]),
+        ],
+    )
+    died = Ending("failed", "3 workers died under it (killed, or out of memory)")
+    assert list(run.endings.values()) == [died, ("ok", ""), ("ok", ""), ("ok", ""), ("ok", "")]
+    run.store.merge(run.cells, pytest.fail)
+    table = read_table(run.store.folder)
+    assert list(table["cell"].unique()) == [cell.id for cell in run.cells]
+    assert not table.duplicated(["cell", "replicate", "observation", "metric"]).any()
+
+
+def test_a_remote_scheduler_runs_the_same_cells(client: Client, tmp_path: Path) -> None:
+    with remote_cluster(client.scheduler.address) as remote:
+        run = Run(remote, tmp_path, budgets=[10, 20])
+    assert set(run.endings.values()) == {("ok", "")}
+    assert len(client.nthreads()) == 2
+
+
+def test_schedulers_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "CONNECT_TIMEOUT", "1s")
+    with (
+        pytest.raises(UserError, match=r"^--scheduler tcp://nobody: missing port number in address"),
+        remote_cluster("tcp://nobody"),
+    ):
+        pass
+    with pytest.raises(ClusterError) as caught, remote_cluster("tcp://127.0.0.1:1"):
+        pass
+    assert str(caught.value) == "--scheduler tcp://127.0.0.1:1: no scheduler answers there."
