@@ -219,7 +219,7 @@ def figures(folder: Folder) -> None:
     frame = read_table(folder)
     from benchmark.figures import draw_all
 
-    for path in draw_all(frame, folder):
+    for path in draw_all(frame, folder / "figures"):
         print(path)
 
 

@@ -46,7 +46,7 @@ def test_mmd_and_its_jackknife_equal_double_loops():
 
 
 def test_mmd_squared_is_unbiased_for_the_closed_form_of_two_gaussians():
-    """E k(a, b) for a − b ~ N(μ, 2) is h/√(h² + 2) exp(−μ²/(2(h² + 2))). |z| < 4.5 in all but 1 of 150,000 seeds."""
+    """E k(a, b) is h/√(h² + 2) exp(−μ²/(2(h² + 2))) for a − b ~ N(μ, 2). |z| < 4.5, 1 of 150,000."""
     h, shift = 1.3, 0.7
     within = h / math.sqrt(h**2 + 2)
     expected = 2 * within * (1 - math.exp(-(shift**2) / (2 * (h**2 + 2))))
