@@ -1,4 +1,4 @@
-"""The command line: `graybench tasks | methods | run | table | figures`.
+"""The command line: `graybench tasks | methods | run | table | figures | claims | bench`.
 
 Exit status: 2 for a mistake of the user's, 1 for whatever else goes wrong, each with one line on stderr.
 What is heavy to import is imported inside the functions, so that `graybench --help` is quick.
@@ -223,5 +223,18 @@ def figures(folder: Folder) -> None:
         print(path)
 
 
-if __name__ == "__main__":
-    main()
+@app.command()
+def claims(folder: Folder) -> None:
+    """Hold the paper's claims about the Galton board against a result folder, as a Markdown table."""
+    from benchmark.claims import as_markdown, findings
+    from benchmark.store import read_table
+
+    print(as_markdown(findings(read_table(folder))))
+
+
+@app.command()
+def bench() -> None:
+    """Measure speeds side by side, as ratios: the Galton simulator, and replicates trained together."""
+    from benchmark.bench import measure_all
+
+    print(measure_all())

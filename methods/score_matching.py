@@ -15,7 +15,7 @@ DSM, α²/j for TSM and LTSM, σ² + α²/j for MIX. `weighting=sigma_squared` g
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -100,7 +100,7 @@ class ScoreMatching(Method):
         self, posteriors: Sequence[Posterior], n: int, x_o: Tensor, seeds: Sequence[int]
     ) -> Tensor:
         """Sample all replicates and observations as one batch: (replicates, m, n, d)."""
-        return sample_together([p for p in posteriors if isinstance(p, ScorePosterior)], n, x_o, seeds)
+        return sample_together(cast(Sequence[ScorePosterior], posteriors), n, x_o, seeds)
 
     def load(self, folder: Path) -> ScorePosterior:
         """Read a posterior of this method and these options that `ScorePosterior.save` wrote."""

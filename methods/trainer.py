@@ -29,7 +29,7 @@ STEPS_AT_ONCE = 32
 VALIDATION_SHARE = 0.1
 VALIDATION_ROWS = 1024
 VALIDATIONS = 50
-GATE_RATE = 3.0
+GATE_RATE = 3.0  # a learned weight has to settle before the score network can, so it learns that much faster
 
 Weighting = Callable[[Tensor, Tensor], Tensor]
 

@@ -7,6 +7,7 @@ by them, and `settings` writes those that differ from the defaults in one canoni
 import dataclasses
 import difflib
 import importlib
+from abc import ABC
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -16,7 +17,7 @@ from tasks.errors import UserError
 
 
 @dataclass(frozen=True)
-class Plugin:
+class Plugin(ABC):
     """A named, versioned thing with options: the base of `Task` and `Method`.
 
     `version` grows whenever results change for the same options, so that old results are not mistaken for
@@ -108,7 +109,7 @@ class Registry(Generic[P]):
         except UserError:
             raise
         except (TypeError, ValueError) as error:
-            raise UserError(f"{self.kind} {name!r} does not accept {options}: {error}") from error
+            raise UserError(f"{self.kind} {name!r} cannot be made with {options}: {error}.") from error
 
     def _entry_points(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=self.group)}

@@ -122,9 +122,15 @@ def test_settings_are_short_and_canonical():
     assert get_task("tests.tasks.test_task:Broken", fault="nan").settings == "fault=nan"
 
 
+@dataclass(frozen=True)
+class Unfinished(Task):
+    name: ClassVar[str] = "unfinished"
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
+        ("tests.tasks.test_task:Unfinished", {}, "cannot be made .* abstract methods .*simulator"),
         ("galtom", {}, r"no task 'galtom': did you mean galton\?"),
         ("zzz", {}, r"no task 'zzz': there are galton"),
         ("galton", {"row": 3}, r"no option 'row': did you mean rows\?"),

@@ -1,0 +1,111 @@
+"""Speeds as ratios of things that ran side by side, because machines differ and are shared.
+
+    the Galton simulator    balls a second with joint scores, vectorised, against two loops over single balls:
+                            plain Python with `math`, and the vectorised code given one ball at a time
+    replicates              wall time of one batched fit of R replicates against one fit of one
+
+Each number is the median over rounds; what is compared takes turns, so that a drift of the machine hits all.
+"""
+
+import math
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+from methods import get_method
+from tasks.galton import STEEPNESS, Galton
+from tasks.seeding import generator
+
+ROUNDS = 5
+BALLS = 1_000_000
+BATCH = 65_536
+LOOPED_BALLS = {"python": 2000, "single": 100}
+REPLICATES = (1, 5, 10, 30)
+STEPS = 300
+
+
+def measure_all() -> str:
+    """Measure everything on one thread; give a Markdown table."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return "\n".join(
+            ["| what | seconds | ratio |", "|---|---|---|", *galton_simulator(), *batched_replicates()]
+        )
+    finally:
+        torch.set_num_threads(threads)
+
+
+def galton_simulator() -> list[str]:
+    """Time a million balls with joint scores; the loops run fewer balls, and their time is scaled up."""
+    task, theta = Galton(), torch.zeros(BATCH, 1)
+    stream, source = generator(1), random.Random(1)
+
+    def vectorised() -> None:
+        for _ in range(BALLS // BATCH):
+            task.simulator(theta, stream)
+
+    def python() -> None:
+        for _ in range(LOOPED_BALLS["python"]):
+            _one_ball(task, 0.0, source)
+
+    def single() -> None:
+        for _ in range(LOOPED_BALLS["single"]):
+            task.simulator(theta[:1], stream)
+
+    seconds = _take_turns({"vectorised": vectorised, "python": python, "single": single})
+    fast = seconds["vectorised"] * BALLS / (BALLS // BATCH * BATCH)
+    scaled = {name: seconds[name] * BALLS / count for name, count in LOOPED_BALLS.items()}
+    return [
+        f"| Galton, a million balls with joint scores, vectorised | {fast:.2f} | 1 |",
+        f"| the same in a loop of plain Python | {scaled['python']:.0f} | {scaled['python'] / fast:.0f} |",
+        f"| the same code, ball by ball | {scaled['single']:.0f} | {scaled['single'] / fast:.0f} |",
+    ]
+
+
+def batched_replicates() -> list[str]:
+    """Time fits of 1, 5, 10 and 30 replicates at width 64 and batch 128, validation and average included."""
+    simulations = [Galton().simulate(1000, seed=r) for r in range(max(REPLICATES))]
+    method = get_method("mix", steps=STEPS)
+
+    def fit(replicates: int) -> Callable[[], object]:
+        return lambda: method.fit_replicates(simulations[:replicates], range(replicates))
+
+    seconds = _take_turns({str(r): fit(r) for r in REPLICATES})
+    alone = seconds["1"]
+    return [
+        f"| MIX, {STEPS} steps, {r} replicate{'s' * (r > 1)} | {seconds[str(r)]:.2f} "
+        f"| {seconds[str(r)] / alone:.2f} |"
+        for r in REPLICATES
+    ]
+
+
+def _one_ball(task: Galton, theta: float, source: random.Random) -> tuple[int, float]:
+    """Drop one ball as a simulator without vectors would: the final position and the joint score."""
+    position, score = task.nails // 2, 0.0
+    for row in range(task.rows):
+        swing = math.sin(math.pi * row / (task.rows - 1))
+        slope = STEEPNESS * (2 * position / (task.nails - 1) - 1)
+        tilt = 1 / (1 + math.exp(-theta * slope))
+        left, derivative = (1 - swing) / 2 + swing * tilt, swing * slope * tilt * (1 - tilt)
+        if row % 2 == 1 and position in (0, task.nails):
+            left, derivative = float(position > 0), 0.0
+        goes_left = source.random() < left
+        score += derivative / left if goes_left else -derivative / (1 - left)
+        position += (row % 2 == 0) - goes_left
+    return position, score
+
+
+def _take_turns(contestants: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Run each once to warm up, then all in turn for some rounds; give the median seconds of each."""
+    taken: dict[str, list[float]] = {name: [] for name in contestants}
+    for round_number in range(ROUNDS + 1):
+        for name, run in contestants.items():
+            start = time.perf_counter()
+            run()
+            if round_number > 0:
+                taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in taken.items()}
