@@ -46,7 +46,8 @@ def mmd_squared(sample: Tensor, reference: Tensor, bandwidth: float) -> Estimate
     error is the jackknife's over the pairs (x_i, y_i), which needs only the row sums of h.
     """
     cross = _kernel(sample, reference, bandwidth)
-    h = _kernel(sample, sample, bandwidth) + _kernel(reference, reference, bandwidth) - cross - cross.T
+    h = _kernel(sample, sample, bandwidth).add_(_kernel(reference, reference, bandwidth))
+    h.sub_(cross).sub_(cross.T)
     h.fill_diagonal_(0)
     n = len(h)
     total, rows = h.sum(), h.sum(1)
@@ -100,7 +101,7 @@ def std_error(sample: Tensor, mean: Tensor, std: Tensor, seed: int) -> Estimate:
 
 
 def _kernel(a: Tensor, b: Tensor, bandwidth: float) -> Tensor:
-    return torch.exp(-torch.cdist(a, b).square() / (2 * bandwidth**2))
+    return torch.cdist(a, b).square_().div_(-2 * bandwidth**2).exp_()
 
 
 def _resampled(sample: Tensor, seed: int) -> Tensor:
