@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from benchmark.figures import prepare
+from benchmark.rows import with_variants
 from benchmark.statistics import Interval, mean_interval, ratio_interval, table_of
 
 LARGE_T = 0.5
@@ -43,7 +43,7 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
     Sources: Ko & Geffner, Figures 1, 2 and 5, for the mixture's gain, LTSM's loss at large t and the learned
     weight; the last two claims are the suite's own.
     """
-    rows = prepare(frame[(frame["task"] == "galton") & (frame["status"] == "ok")])
+    rows = with_variants(frame[(frame["task"] == "galton") & (frame["status"] == "ok")])
     found = [finding for claim in CLAIMS for finding in claim(rows)]
     return [finding for finding in found if np.isfinite(finding.found.value)]
 

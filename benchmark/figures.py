@@ -12,7 +12,7 @@ are a *variant*: there is a file for each task and variant, `mmd-galton.pdf` for
 `mmd-galton-recipe=plain.pdf`. The board and w*(t) depend on no method's settings and are drawn once for a
 task. The band of a line is the 95 % interval of `benchmark.statistics`.
 
-Each function takes rows of `prepare` of one task and variant; it gives None where nothing has a result.
+Each function takes rows of `benchmark.rows.with_variants` of one task and variant; it gives None where nothing has a result.
 """
 
 import re
@@ -29,6 +29,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator, NullLocator
 
 from benchmark.board import board, galton_of
+from benchmark.rows import with_variants
 from benchmark.style import (
     COLUMN,
     FLOOR,
@@ -49,7 +50,6 @@ from benchmark.style import (
     time_axis,
 )
 
-IDENTITY = ("gate",)  # the settings that make another method; all others make a variant of it
 AXIS_LABELS = {
     "mmd": "MMD (asinh scale)",
     "c2st_mlp": "C2ST accuracy",
@@ -74,7 +74,7 @@ def draw_all(frame: pd.DataFrame, folder: Path) -> list[Path]:
         folder: where the files go; made if it is not there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows = prepare(frame)
+    rows = with_variants(frame)
     looks = looks_of(rows["label"].unique())
     files = []
     for task, of_task in rows.groupby("task", sort=False):
@@ -85,15 +85,6 @@ def draw_all(frame: pd.DataFrame, folder: Path) -> list[Path]:
             if figure is not None:
                 files += _save(figure, folder, [name, str(task), variant])
     return files
-
-
-def prepare(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add the columns `label`, the method with its gate as in `mix(gate=learned)`, and `variant`."""
-    settings = frame["method_settings"].str.split()
-    identity = [" ".join(s for s in each if s.split("=")[0] in IDENTITY) for each in settings]
-    variant = [" ".join(s for s in each if s.split("=")[0] not in IDENTITY) for each in settings]
-    label = [f"{name}({own})" if own else name for name, own in zip(frame["method"], identity, strict=True)]
-    return frame.assign(label=label, variant=variant)
 
 
 @styled

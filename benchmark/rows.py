@@ -43,6 +43,7 @@ COLUMNS = tuple(DTYPES)
 TIMINGS = ("fit_seconds", "sample_seconds")
 
 STATUSES = ("ok", "skipped", "failed", "timeout", "not_finite")
+IDENTITY = ("gate",)
 TO_RETRY = ("failed", "timeout", "not_finite")
 
 
@@ -101,3 +102,15 @@ def ending(rows: pd.DataFrame) -> Ending:
     if (rows["status"] == "skipped").all():
         return Ending("skipped", str(rows["reason"].iloc[0]))
     return Ending("ok", "")
+
+
+def with_variants(frame: pd.DataFrame) -> pd.DataFrame:
+    """Split each row's settings into two more columns: `label`, the method, and `variant`, how it was run.
+
+    The gate makes another method, `mix(gate=learned)`; all other settings make a variant of it.
+    """
+    settings = frame["method_settings"].str.split()
+    identity = [" ".join(s for s in each if s.split("=")[0] in IDENTITY) for each in settings]
+    variant = [" ".join(s for s in each if s.split("=")[0] not in IDENTITY) for each in settings]
+    label = [f"{name}({own})" if own else name for name, own in zip(frame["method"], identity, strict=True)]
+    return frame.assign(label=label, variant=variant)

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmark.board import TILTS, board, galton_of
-from benchmark.figures import draw_all, learned_weight, optimal_weight, over_budget, prepare, variance
-from benchmark.rows import COLUMNS, DTYPES
+from benchmark.figures import draw_all, learned_weight, optimal_weight, over_budget, variance
+from benchmark.rows import COLUMNS, DTYPES, with_variants
 from benchmark.statistics import mean_interval, table_of
 from benchmark.style import CLIPPED, KNOWN, MISSING, looks_of
 from tasks.galton import Galton
@@ -68,7 +68,7 @@ def results() -> Iterator[dict[str, object]]:
 
 
 ROWS = list(results())
-FRAME = prepare(frame_of(ROWS))
+FRAME = with_variants(frame_of(ROWS))
 LOOKS = looks_of(FRAME["label"].unique())
 
 
@@ -190,7 +190,7 @@ def test_looks_are_distinct_and_do_not_depend_on_the_company() -> None:
 def test_a_failed_cell_is_a_cross_at_its_budget() -> None:
     kept = [r for r in ROWS if (r["method"], r["budget"]) != ("tsm", 100)]
     failed = [failed_cell("tsm", 100, m, "timeout") for m in ("mmd", "score_error", "target_variance")]
-    rows = prepare(frame_of(kept + failed))
+    rows = with_variants(frame_of(kept + failed))
     figure = over_budget(rows, LOOKS, "mmd")
     assert figure is not None
     for axis in figure.axes:
@@ -207,7 +207,7 @@ def test_a_failed_cell_is_a_cross_at_its_budget() -> None:
 def test_one_bad_replicate_is_not_averaged_away() -> None:
     spoil = {"replicate": 1, "observation": 1, "budget": 1000, "method": "dsm", "metric": "mmd"}
     rows = [{**r, "status": "not_finite", "value": np.nan} if spoil.items() <= r.items() else r for r in ROWS]
-    figure = over_budget(prepare(frame_of(rows)), LOOKS, "mmd")
+    figure = over_budget(with_variants(frame_of(rows)), LOOKS, "mmd")
     assert figure is not None
     crosses = [[mark.get_xdata().tolist() for mark in marks_in(axis, MISSING)] for axis in figure.axes]
     assert crosses == [[[1000]], [], [[1000]]]  # the mean and observation 1, not observation 0
@@ -216,7 +216,7 @@ def test_one_bad_replicate_is_not_averaged_away() -> None:
 def test_a_skipped_method_is_named_and_a_diverging_one_does_not_squash_the_others() -> None:
     rows = [{**r, "value": 1e9} if (r["method"], r["budget"]) == ("ltsm", 100) else r for r in ROWS]
     rows = [r for r in rows if r["method"] != "tsm"] + [failed_cell("tsm", 100, "score_error", "skipped")]
-    figure = over_budget(prepare(frame_of(rows)), LOOKS, "score_error")
+    figure = over_budget(with_variants(frame_of(rows)), LOOKS, "score_error")
     assert figure is not None
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert {"TSM: skipped", "beyond the axis"} <= set(texts)
