@@ -1,8 +1,8 @@
 """The paper's claims about the Galton board, each held against a result table as a number with its interval.
 
 A claim says that a number is at most a target. With the 95 % interval of the number it *holds* if the whole
-interval is below the target, *fails* if the whole interval is above it, and is *open* between. Ratios are
-paired: both sides were given the same simulations.
+interval is below the target, *fails* if the whole interval is above it, and is *open* between; if a row that
+it needs is not ok, there is *no result*. Ratios are paired: both sides were given the same simulations.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,6 +16,7 @@ from benchmark.statistics import Interval, mean_interval, ratio_interval, table_
 
 LARGE_T = 0.5
 PLAIN = "recipe=plain"
+NO_RESULT = Interval(np.nan, np.nan, np.nan)
 METHODS = ("dsm", "tsm", "ltsm", "mix", "mix(gate=learned)")
 
 
@@ -31,7 +32,9 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """`holds`, `fails`, or `open` where the interval has the target inside."""
+        """`holds`, `fails`, `open` where the interval has the target inside, or `no result`."""
+        if not np.isfinite(self.found).all():
+            return "no result"
         if self.found.high <= self.target:
             return "holds"
         return "fails" if self.found.low > self.target else "open"
@@ -43,9 +46,8 @@ def findings(frame: pd.DataFrame) -> list[Finding]:
     Sources: Ko & Geffner, Figures 1, 2 and 5, for the mixture's gain, LTSM's loss at large t and the learned
     weight; the last two claims are the suite's own.
     """
-    rows = with_variants(frame[(frame["task"] == "galton") & (frame["status"] == "ok")])
-    found = [finding for claim in CLAIMS for finding in claim(rows)]
-    return [finding for finding in found if np.isfinite(finding.found.value)]
+    rows = with_variants(frame[(frame["task"] == "galton") & (frame["status"] != "skipped")])
+    return [finding for claim in CLAIMS for finding in claim(rows)]
 
 
 def _mix_against_dsm(rows: pd.DataFrame) -> Iterator[Finding]:
@@ -54,59 +56,63 @@ def _mix_against_dsm(rows: pd.DataFrame) -> Iterator[Finding]:
         ("mmd", 100, 0.65),
         ("score_error", 10_000, 1),
     ):
-        for variant, budget, group in _groups(rows[rows["budget"] == of_budget]):
-            ratio = _ratio(group, group, metric, "mix", "dsm")
-            yield Finding(f"{metric} of MIX / of DSM", variant, budget, target, ratio)
+        averaged = rows[(rows["metric"] == metric) & (rows["budget"] == of_budget) & rows["time"].isna()]
+        for variant, _, group in _groups(averaged):
+            yield from _compared(
+                f"{metric} of MIX / of DSM", variant, target, _of(group, "mix"), _of(group, "dsm")
+            )
 
 
 def _learned_weight_is_optimal(rows: pd.DataFrame) -> Iterator[Finding]:
-    for variant, budget, group in _groups(rows[rows["label"] == "mix(gate=learned)"]):
-        learned, optimal = (
-            group[group["metric"] == metric].pivot(index="replicate", columns="time", values="value")
-            for metric in ("learned_weight", "optimal_weight")
-        )
+    for variant, budget, group in _groups(_of(rows, "mix(gate=learned)")):
+        learned, optimal = (group[group["metric"] == f"{which}_weight"] for which in ("learned", "optimal"))
         if learned.empty or optimal.empty:
             continue
-        times = learned.columns.to_numpy(dtype=np.float64)
-        distance = (learned - optimal).abs().to_numpy(dtype=np.float64)
-        average = np.trapezoid(distance, times, axis=1) / (times[-1] - times[0])
-        found = mean_interval(average.reshape(-1, 1))
+        found = NO_RESULT
+        if _complete(learned) and _complete(optimal):
+            wide = [
+                side.pivot(index="replicate", columns="time", values="value") for side in (learned, optimal)
+            ]
+            times = wide[0].columns.to_numpy(dtype=np.float64)
+            distance = (wide[0] - wide[1]).abs().to_numpy(dtype=np.float64)
+            average = np.trapezoid(distance, times, axis=1) / (times[-1] - times[0])
+            found = mean_interval(average.reshape(-1, 1))
         yield Finding("mean over t of the learned w's distance from w*", variant, budget, 0.05, found)
 
 
 def _ltsm_loses_at_large_t(rows: pd.DataFrame) -> Iterator[Finding]:
-    late = rows[(rows["metric"] == "score_error") & (rows["time"] >= LARGE_T)]
-    place = ["label", "variant", "budget", "replicate", "observation", "metric"]
-    averages = late.groupby(place, as_index=False)[["value"]].mean().assign(time=np.nan)
-    for variant, budget, group in _groups(averages):
-        ratio = _ratio(group, group, "score_error", "mix", "ltsm")
-        yield Finding(f"score_error at t ≥ {LARGE_T} of MIX / of LTSM", variant, budget, 1.0, ratio)
+    late = rows[(rows["metric"] == "score_error") & ((rows["time"] >= LARGE_T) | (rows["status"] != "ok"))]
+    for variant, _, group in _groups(late):
+        sides = [_average_over_time(_of(group, label)) for label in ("mix", "ltsm")]
+        yield from _compared(f"score_error at t ≥ {LARGE_T} of MIX / of LTSM", variant, 1.0, *sides)
 
 
 def _tsm_has_less_variance(rows: pd.DataFrame) -> Iterator[Finding]:
-    for variant, budget, group in _groups(rows[rows["metric"] == "target_variance"]):
-        above, below = (group[group["label"] == label] for label in ("tsm", "ltsm"))
-        if above.empty or below.empty:
-            continue
+    for variant, _, group in _groups(rows[rows["metric"] == "target_variance"]):
         ratios = [
-            ratio_interval(*(table_of(side[side["time"] == time]) for side in (above, below)))
-            for time in above["time"].unique()
+            finding
+            for time in group["time"].unique()
+            for finding in _compared(
+                "largest over t of target variance of TSM / of LTSM",
+                variant,
+                1.0,
+                *(_of(group[group["time"] == time], label) for label in ("tsm", "ltsm")),
+            )
         ]
-        worst = max(ratios, key=lambda ratio: ratio.value)
-        yield Finding("largest over t of target variance of TSM / of LTSM", variant, budget, 1.0, worst)
+        yield from sorted(ratios, key=lambda finding: -finding.found.value)[:1]
 
 
 def _preconditioned_is_no_worse(rows: pd.DataFrame) -> Iterator[Finding]:
-    of_variant = {
-        (variant, budget): group for variant, budget, group in _groups(rows[rows["budget"] <= 1000])
-    }
-    for (variant, budget), plain in of_variant.items():
+    averaged = rows[(rows["metric"] == "score_error") & (rows["budget"] <= 1000) & rows["time"].isna()]
+    groups = {(variant, budget): group for variant, budget, group in _groups(averaged)}
+    for (variant, budget), plain in groups.items():
         settings = variant.split()
         default = " ".join(setting for setting in settings if setting != PLAIN)
-        if PLAIN in settings and (default, budget) in of_variant:
+        if PLAIN in settings and (default, budget) in groups:
             for label in METHODS:
-                ratio = _ratio(of_variant[default, budget], plain, "score_error", label, label)
-                yield Finding(f"score_error of {label}, preconditioned / plain", default, budget, 1.0, ratio)
+                claim = f"score_error of {label}, preconditioned / plain"
+                sides = _of(groups[default, budget], label), _of(plain, label)
+                yield from _compared(claim, default, 1.0, *sides)
 
 
 CLAIMS: tuple[Callable[[pd.DataFrame], Iterator[Finding]], ...] = (
@@ -126,17 +132,29 @@ def _groups(rows: pd.DataFrame) -> Iterator[tuple[str, int, pd.DataFrame]]:
                 yield str(variant), budget, group
 
 
-def _ratio(
-    above: pd.DataFrame, below: pd.DataFrame, metric: str, numerator: str, denominator: str
-) -> Interval:
-    """Give the paired ratio of a metric averaged over t; NaN if one side has no rows."""
-    sides = []
-    for rows, label in ((above, numerator), (below, denominator)):
-        own = rows[(rows["metric"] == metric) & (rows["label"] == label) & rows["time"].isna()]
-        if own.empty:
-            return Interval(np.nan, np.nan, np.nan)
-        sides.append(table_of(own))
-    return ratio_interval(*sides)
+def _of(rows: pd.DataFrame, label: str) -> pd.DataFrame:
+    return rows[rows["label"] == label]
+
+
+def _complete(rows: pd.DataFrame) -> bool:
+    return bool((rows["status"] == "ok").all())
+
+
+def _average_over_time(rows: pd.DataFrame) -> pd.DataFrame:
+    if not _complete(rows):
+        return rows
+    return rows.groupby(["budget", "replicate", "observation", "status"], as_index=False)[["value"]].mean()
+
+
+def _compared(
+    claim: str, variant: str, target: float, numerator: pd.DataFrame, denominator: pd.DataFrame
+) -> Iterator[Finding]:
+    """Yield the paired ratio of two methods' values of one metric and budget; nothing if one was not run."""
+    if numerator.empty or denominator.empty:
+        return
+    complete = _complete(numerator) and _complete(denominator)
+    found = ratio_interval(table_of(numerator), table_of(denominator)) if complete else NO_RESULT
+    yield Finding(claim, variant, int(numerator["budget"].iloc[0]), target, found)
 
 
 def as_markdown(found: list[Finding]) -> str:

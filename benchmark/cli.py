@@ -35,7 +35,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A result folder of 
 
 def main() -> None:
     """Run the command line; the entry point of `graybench`."""
-    sys.path.insert(0, os.getcwd())  # so that a method in a file right here is named by `file:Class`
+    sys.path.append(os.getcwd())  # so that a method in a file right here is named by `file:Class`
     try:
         app()
     except Exception as error:

@@ -12,7 +12,8 @@ are a *variant*: there is a file for each task and variant, `mmd-galton.pdf` for
 `mmd-galton-recipe=plain.pdf`. The board and w*(t) depend on no method's settings and are drawn once for a
 task. The band of a line is the 95 % interval of `benchmark.statistics`.
 
-Each function takes rows of `benchmark.rows.with_variants` of one task and variant; it gives None where nothing has a result.
+Each function takes the rows of one task and variant, as `benchmark.rows.with_variants` gives them, and gives
+None where nothing has a result.
 """
 
 import re

@@ -14,7 +14,6 @@ variances; null for weights.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,11 +71,13 @@ SampleMetric = Callable[[Tensor, ReferenceSample, int], Estimate]
 def _of_samples(function: SampleMetric) -> Metric:
     """Make a metric of a function of a sample (n, d), the reference sample, and a seed."""
 
-    @cache
     def floor(truth: Truth, o: int) -> float:
-        reference = truth.reference_sample(o)
-        draws = enumerate(reference.floor_draws)
-        return float(np.mean([function(draw, reference, derive_seed("floor", k)).value for k, draw in draws]))
+        if (function, o) not in truth.floors:
+            reference = truth.reference_sample(o)
+            draws = enumerate(reference.floor_draws)
+            scores = [function(draw, reference, derive_seed("floor", k)).value for k, draw in draws]
+            truth.floors[function, o] = float(np.mean(scores))
+        return truth.floors[function, o]
 
     def measure(fitted: Fitted) -> Iterator[Row]:
         for r, o in np.ndindex(*fitted.samples.shape[:2]):

@@ -108,7 +108,7 @@ class Sweep(BaseModel):
     budgets: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
     replicates: int = Field(default=5, ge=1)
     metrics: list[Annotated[str, AfterValidator(_known_metric)]] = Field(min_length=1)
-    posterior_samples: int = Field(default=1000, ge=2)
+    posterior_samples: int = Field(default=1000, ge=5)
     observations: int | None = Field(default=None, ge=1)
     timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 

@@ -6,7 +6,7 @@ measured against the same reference samples and at the same points (u_t, x_o, t)
 
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -73,7 +73,9 @@ class Truth:
         self.reference_sample = cache(self._reference_sample)
         self.score_points = cache(self._score_points)
         self.test_simulations = cache(self._test_simulations)
+        self.test_groups = cache(self._test_groups)
         self.target_points = cache(self._target_points)
+        self.floors: dict[Any, float] = {}  # of each metric and observation, filled by the metrics
 
     def _reference_sample(self, o: int) -> ReferenceSample:
         drawn = [
@@ -99,16 +101,19 @@ class Truth:
         seed = self._seed("test", replicate)
         return self.task.simulate(TARGET_SIMULATIONS, seed, marginal_score=exact)
 
+    def _test_groups(self, replicate: int) -> list[tuple[Tensor, Reference]]:
+        """Give the rows of the test simulations that share an x, with the reference of that x."""
+        distinct, group = torch.unique(self.test_simulations(replicate).x, dim=0, return_inverse=True)
+        return [(group == g, self.task.reference(x)) for g, x in enumerate(distinct)]
+
     def _target_points(self, replicate: int, t: float) -> TargetPoints:
         alpha, sigma = alpha_sigma_at(t)
         test = self.test_simulations(replicate)
         eps = self._noise(test.u, "target noise", replicate, str(t))
         u_t = alpha * test.u + sigma * eps
         score = torch.empty_like(u_t)
-        distinct, group = torch.unique(test.x, dim=0, return_inverse=True)
-        for g, x in enumerate(distinct):
-            rows = group == g
-            score[rows] = self.task.reference(x).diffused_score(u_t[rows], alpha, sigma)
+        for rows, reference in self.test_groups(replicate):
+            score[rows] = reference.diffused_score(u_t[rows], alpha, sigma)
         return TargetPoints(eps, score)
 
     def _reference(self, o: int) -> Reference:

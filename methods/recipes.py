@@ -23,6 +23,7 @@ from methods.schedule import alpha_sigma
 RIDGE_PENALTIES = (1e-3, 1e-1, 1.0, 1e1, 1e2, 1e3)
 LEAST_VARIANCE = 1e-6
 SMALLEST_FREEDOM = 1e-9
+ROUNDING = 1e-5
 
 
 class Standardise(nn.Module):
@@ -34,8 +35,10 @@ class Standardise(nn.Module):
     def __init__(self, x: Tensor) -> None:
         super().__init__()
         std = x.std(1, keepdim=True, correction=0)
-        self.register_buffer("mean", x.mean(1, keepdim=True))
-        self.register_buffer("std", torch.where(std > 0, std, torch.ones_like(std)))
+        mean = x.mean(1, keepdim=True)
+        self.register_buffer("mean", mean)
+        constant = std <= ROUNDING * mean.abs()  # what its rounding lets vary must not be blown up
+        self.register_buffer("std", torch.where(constant, torch.ones_like(std), std))
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardise x."""
@@ -107,6 +110,9 @@ def ridge(x: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         coefficients (R, p, d), intercept (R, 1, d), covariance of the leave-one-out residuals (R, d, d).
     """
     dtype, n = x.dtype, x.shape[1]
+    if n == 1:  # one simulation says nothing of a spread: the prior's it is
+        covariance = torch.eye(u.shape[2], dtype=dtype).repeat(len(u), 1, 1)
+        return torch.zeros(len(u), x.shape[2], u.shape[2], dtype=dtype), torch.zeros_like(u), covariance
     x, u = x.double(), u.double()  # where columns outnumber rows, 1 − h_i is near the rounding of float32
     intercept = u.mean(1, keepdim=True)
     left, singular, right = torch.linalg.svd(x, full_matrices=False)
@@ -120,7 +126,7 @@ def ridge(x: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     residuals = torch.stack(tried)
     best = residuals.square().mean((2, 3)).argmin(0)
     chosen = residuals[best, torch.arange(len(best))]
-    penalties = torch.tensor(RIDGE_PENALTIES, dtype=x.dtype, device=x.device)[best].view(-1, 1, 1)
+    penalties = torch.tensor(RIDGE_PENALTIES, dtype=x.dtype)[best].view(-1, 1, 1)
     solved = singular.unsqueeze(2) / (singular.unsqueeze(2) ** 2 + penalties) * projected
     covariance = chosen.transpose(1, 2) @ chosen / n
     return (right.transpose(1, 2) @ solved).to(dtype), intercept.to(dtype), covariance.to(dtype)

@@ -28,9 +28,11 @@ from methods.recipes import RECIPES
 from methods.score_posterior import ScorePosterior, load_tensors, read_description, sample_together
 from methods.trainer import ScoreModel, Trainer, Training, TrainingData, Weighting
 from tasks.errors import UserError
-from tasks.plugin import nearest
+from tasks.plugin import nearest, require_whole
 from tasks.seeding import derive_seed, generator
 from tasks.task import Simulations
+
+SAMPLING_STEPS = {"ode": 40, "sde": 400}
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class ScoreMatching(Method):
         width: units in a hidden layer.
         depth: hidden layers.
         sampler: "ode" (Heun, two evaluations a step) or "sde" (Euler-Maruyama, one).
-        sampling_steps: steps of the sampler.
+        sampling_steps: steps of the sampler; None for 40 of the ODE's or 400 of the SDE's.
     """
 
     version: ClassVar[int] = 1
@@ -64,15 +66,18 @@ class ScoreMatching(Method):
     width: int = 64
     depth: int = 3
     sampler: str = "ode"
-    sampling_steps: int = 40
+    sampling_steps: int | None = None
 
     def __post_init__(self) -> None:
         self._require_choice("recipe", RECIPES)
         self._require_choice("weighting", ("recipe", "sigma_squared"))
-        self._require_choice("sampler", ("ode", "sde"))
-        for option in ("steps", "batch", "width", "depth", "sampling_steps"):
-            if not isinstance(getattr(self, option), int) or getattr(self, option) < 1:
-                raise UserError(f"method {self.name}: {option} must be a whole number from 1 up.")
+        self._require_choice("sampler", list(SAMPLING_STEPS))
+        if not isinstance(self.early_stopping, bool):
+            raise UserError(f"method {self.name}: early_stopping must be true or false.")
+        if self.sampling_steps is not None:
+            require_whole(f"method {self.name}: sampling_steps", self.sampling_steps, 1)
+        for option in ("steps", "batch", "width", "depth"):
+            require_whole(f"method {self.name}: {option}", getattr(self, option), 1)
         if not self.rate > 0 or not 0 <= self.average < 1:
             raise UserError(f"method {self.name}: rate must be above 0, and average from 0 up to below 1.")
 
@@ -142,8 +147,7 @@ class ScoreMatching(Method):
         mlp = ReplicatedMLP(
             recipe.n_inputs, data.u.shape[2], width=self.width, depth=self.depth, generators=generators
         )
-        device = data.u.device
-        return ScoreModel(recipe, mlp).to(device), self._gate(data, seeds).to(device)
+        return ScoreModel(recipe, mlp), self._gate(data, seeds)
 
     def _scores(self, simulations: Sequence[Simulations]) -> Tensor | None:
         if self.score_field is None:
@@ -154,9 +158,8 @@ class ScoreMatching(Method):
         return torch.stack(scores).float()
 
     def _posterior(self, model: ScoreModel, gate: Gate) -> ScorePosterior:
-        return ScorePosterior(
-            model, gate, self.score_field, self.sampler, self.sampling_steps, self._description()
-        )
+        steps = self.sampling_steps or SAMPLING_STEPS[self.sampler]
+        return ScorePosterior(model, gate, self.score_field, self.sampler, steps, self._description())
 
     def _description(self) -> dict[str, object]:
         return {"method": self.name, "options": self.options()}

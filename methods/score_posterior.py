@@ -119,7 +119,7 @@ def sample_together(
     evaluations = 0
 
     def draw() -> Tensor:
-        return torch.stack([torch.randn(shape, generator=g) for g in generators]).to(x_o.device)
+        return torch.stack([torch.randn(shape, generator=g) for g in generators])
 
     def counted(u_t: Tensor, t: float) -> Tensor:
         nonlocal evaluations

@@ -22,13 +22,16 @@ import torch
 from torch import Tensor
 
 from tasks.errors import UserError
+from tasks.plugin import require_whole
 from tasks.prior import Normal, Prior
 from tasks.reference import GridReference, Reference
 from tasks.task import Outcome, Task
 
 STEEPNESS = 10.0
-# The prior has 3e-12 of its mass outside, and the step is half of the smallest σ(t) of the diffusion.
+# The prior has 3e-12 of its mass outside. The step is half of the smallest σ(t) of the diffusion, and a
+# quarter of the standard deviation of a posterior of MOST_BALLS balls, each with an information near 2.
 GRID_LIMIT, GRID_POINTS = 7.0, 2801
+MOST_BALLS = 1000
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,9 @@ class Galton(Task):
 
     def __post_init__(self) -> None:
         for option, least in (("rows", 2), ("nails", 2), ("balls", 1)):
-            value = getattr(self, option)
-            if not isinstance(value, int) or value < least:
-                raise UserError(f"task galton: {option} must be a whole number ≥ {least}, but is {value}.")
+            require_whole(f"task galton: {option}", getattr(self, option), least)
+        if self.balls > MOST_BALLS:
+            raise UserError(f"task galton: balls must be at most {MOST_BALLS}: the grid resolves no more.")
 
     @property
     def prior(self) -> Prior:

@@ -49,6 +49,12 @@ def _short(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def require_whole(what: str, value: object, least: int) -> None:
+    """Raise `UserError` unless `value` is a whole number from `least` up."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UserError(f"{what} must be a whole number from {least} up, but is {value!r}.")
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Say which of `names` are close to `name`, or list them all: the end of an error sentence."""
     names = sorted(names)
@@ -104,6 +110,9 @@ class Registry(Generic[P]):
             if option not in known:
                 hint = nearest(option, known) if known else "it has no options."
                 raise UserError(f"{self.kind} {name!r} has no option {option!r}: {hint}")
+        for option, value in options.items():
+            if len(str(value).split()) != 1:  # settings are written with spaces between them
+                raise UserError(f"{self.kind} {name!r}: {option} must have no spaces, but is {value!r}.")
         try:
             return loaded(**options)
         except UserError:

@@ -118,7 +118,10 @@ class CorrelatedNormal(Prior):
     factor: tuple[tuple[float, ...], ...]
 
     def __post_init__(self) -> None:
-        _require_positive("CorrelatedNormal prior", "diagonal", _like(self.factor).diagonal().tolist())
+        factor, d = _like(self.factor), len(self.mean)
+        if factor.shape != (d, d) or not torch.equal(factor, factor.tril()):
+            raise UserError(f"CorrelatedNormal prior: factor must be lower-triangular, of shape ({d}, {d}).")
+        _require_positive("CorrelatedNormal prior", "diagonal", factor.diagonal().tolist())
 
     def to_theta(self, u: Tensor) -> Tensor:
         return _like(self.mean, u) + u @ _like(self.factor, u).T

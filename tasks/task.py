@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tasks.errors import NotFiniteError, UserError
-from tasks.plugin import Plugin
+from tasks.plugin import Plugin, nearest
 from tasks.prior import Prior
 from tasks.reference import Reference
 from tasks.seeding import derive_seed, generator
@@ -111,6 +111,12 @@ class Task(Plugin):
     capabilities: ClassVar[frozenset[str]]
     n_observations: ClassVar[int] = 10
     observation_seed: ClassVar[int] = 0
+
+    def __init_subclass__(cls) -> None:
+        for capability in vars(cls).get("capabilities", ()):
+            if capability not in CAPABILITIES:
+                hint = nearest(capability, CAPABILITIES)
+                raise UserError(f"task {cls.__name__}: there is no capability {capability!r}: {hint}")
 
     @property
     @abstractmethod

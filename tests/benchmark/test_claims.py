@@ -69,10 +69,15 @@ def test_claims_without_rows_are_left_out(found):
     assert findings(frame[frame["task"] == "other"]) == []
 
 
-def test_a_failed_cell_gives_no_finding():
+def test_one_row_that_failed_leaves_its_claims_without_result_and_in_sight():
     frame = hand_made()
-    frame.loc[frame["method"] == "dsm", "status"] = "failed"
-    assert not any("DSM" in finding.claim for finding in findings(frame))
+    default = (frame["method"] == "ltsm") & (frame["method_settings"] == "")
+    row_of = frame.index[default & (frame["metric"] == "score_error") & (frame["time"] == 0.5)][2]
+    frame.loc[row_of, ["status", "value"]] = ["not_finite", np.nan]
+    verdicts = {(f.claim, f.variant): f.verdict for f in findings(frame)}
+    assert verdicts["score_error at t ≥ 0.5 of MIX / of LTSM", ""] == "no result"
+    assert verdicts["score_error at t ≥ 0.5 of MIX / of LTSM", "recipe=plain"] == "holds"
+    assert verdicts["score_error of MIX / of DSM", ""] == "holds"
 
 
 def test_verdicts_follow_the_interval_and_markdown_shows_it():

@@ -104,6 +104,15 @@ def test_what_goes_wrong_is_a_row_for_every_metric(method, task, status, reason)
     assert rows["value"].isna().all()
 
 
+@pytest.mark.parametrize("recipe", ["plain", "preconditioned"])
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_training_that_diverges_is_not_finite(recipe, early_stopping):
+    method = get_method("dsm", recipe=recipe, early_stopping=early_stopping, rate=1e30, steps=20, width=8)
+    rows = run_cell(cell(method))
+    assert (rows["status"] == "not_finite").all()
+    assert rows["reason"].str.contains("training of replicate 0 diverged").all()
+
+
 def test_a_metric_that_does_not_apply_takes_no_other_with_it():
     rows = run_cell(cell(Spy(), metrics=("score_error", "mmd")))
     assert rows["status"].tolist() == ["skipped"] + ["ok"] * 4

@@ -117,7 +117,7 @@ def test_select_refuses_what_is_not_there(tmp_path: Path, filters: Any, sentence
         ({"budgets": [True]}, "budgets[0]: must be a whole number, but is True."),
         ({"budgets": 10}, "budgets: must be a list, but is 10."),
         ({"replicates": 0}, "replicates: must be at least 1, but is 0."),
-        ({"posterior_samples": 1}, "posterior_samples: must be at least 2, but is 1."),
+        ({"posterior_samples": 1}, "posterior_samples: must be at least 5, but is 1."),
         ({"root_seed": -1}, "root_seed: must be at least 0, but is -1."),
         ({"timeout": 0}, "timeout: must be above 0, but is 0."),
         ({"timeout": float("inf")}, "timeout: must be a finite number, but is inf."),

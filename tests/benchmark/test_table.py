@@ -60,8 +60,8 @@ def test_means_intervals_best_failures_and_floor() -> None:
         "method": ["100", "1,000"],
         "dsm": ["0.2 [0.2, 0.2] *", "0.2 [0.2, 0.2]"],
         "mix": ["0.4 [0.3, 0.5]", ""],
-        "mix(gate=learned, recipe=plain)": ["", "0.05 [0.05, 0.05] *"],
-        "ltsm": ["timeout", "0.3 [0.3, 0.3]"],
+        "mix(gate=learned, recipe=plain)": ["", "0.05 *"],
+        "ltsm": ["timeout", "0.3"],
         "floor": ["0.013", "0.013"],
     }
 
@@ -70,7 +70,7 @@ def test_what_is_shown_as_failed_cannot_be_the_best() -> None:
     one_bad = row("mix", 100, float("nan"), 1, status="not_finite")
     lines = shown(table(row("dsm", 100, 0.2), row("mix", 100, 0.1), one_bad))
     assert lines["mix"] == ["not_finite"]
-    assert lines["dsm"] == ["0.2 [0.2, 0.2] *"]
+    assert lines["dsm"] == ["0.2 *"]
 
 
 def test_every_method_failed() -> None:
@@ -86,13 +86,13 @@ def test_one_table_for_each_task_and_no_floor_where_there_is_none() -> None:
     first, second = unwrapped.split("galton(rows=10) · mmd, mean [95 % interval], * best")
     assert "galton · mmd, mean [95 % interval], * best" in first
     assert "floor" in first
-    assert "0.4 [0.4, 0.4] *" in second
+    assert "0.4 *" in second
     assert "floor" not in second
 
 
 def test_rows_over_diffusion_time_are_no_part_of_the_mean() -> None:
     over_time = row("dsm", 100, 99.0, time=0.5)
-    assert shown(table(row("dsm", 100, 0.2), over_time))["dsm"] == ["0.2 [0.2, 0.2] *"]
+    assert shown(table(row("dsm", 100, 0.2), over_time))["dsm"] == ["0.2 *"]
 
 
 @pytest.mark.parametrize(

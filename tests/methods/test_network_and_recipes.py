@@ -64,9 +64,11 @@ def test_taking_and_stacking_replicates_are_inverse():
     assert all(torch.equal(before[key], value) for key, value in mlp.state_dict().items())
 
 
-def test_time_features_tell_times_apart():
-    features = time_features(torch.linspace(0, 1, 101).unsqueeze(1))
-    assert torch.pdist(features).min() > 0.005
+def test_time_features_are_t_and_two_harmonics():
+    t = torch.tensor([[0.0], [0.25], [0.5]])
+    half = 0.5**0.5
+    expected = [[0, 0, 1, 0, 1], [0.25, half, half, 1, 0], [0.5, 1, 0, 0, -1]]
+    torch.testing.assert_close(time_features(t), torch.tensor(expected), rtol=0, atol=1e-6)
 
 
 def test_ridge_chooses_and_measures_by_leaving_one_out():
@@ -137,7 +139,19 @@ def test_plain_recipe_is_minus_the_output_over_sigma():
 
 
 @pytest.mark.parametrize("recipe", [Plain, Preconditioned])
-def test_constant_data_is_no_obstacle(recipe):
-    u, x = torch.randn(2, N, 1, generator=generator(1)), torch.ones(2, N, 3)
-    for part in recipe(u, x)(u, x, torch.full((2, N, 1), 0.3)):
-        assert torch.isfinite(part).all()
+@pytest.mark.parametrize("constant", [1.0, 0.1, 7.3])
+def test_constant_data_is_no_obstacle_and_not_blown_up(recipe, constant):
+    """0.1 and 7.3 are no short binary fractions: their computed standard deviation is rounding, not 0."""
+    u, x = torch.randn(2, N, 1, generator=generator(1)), torch.full((2, N, 3), constant)
+    made = recipe(u, x)
+    inputs, base, _ = made(u, x + 0.5, torch.full((2, N, 1), 0.3))
+    assert inputs[..., 1:4].max() < 1
+    assert torch.isfinite(base).all()
+
+
+def test_one_simulation_leaves_the_prior():
+    """The base at n = 1 is the score of the diffused standard normal, −u_t, whatever the simulation was."""
+    u, x = torch.full((1, 1, D), -0.7), torch.full((1, 1, P), 3.0)
+    u_t, t = torch.randn(1, 20, D, generator=generator(1)), torch.rand(1, 20, 1, generator=generator(2))
+    _, base, _ = Preconditioned(u, x)(u_t, x.expand(-1, 20, -1), t)
+    torch.testing.assert_close(base, -u_t)

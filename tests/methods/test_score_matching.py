@@ -89,8 +89,33 @@ def test_same_seed_same_bytes_and_no_global_randomness(galton):
 
 
 @pytest.mark.parametrize(("name", "options"), METHODS, ids=IDS)
-def test_a_linear_gaussian_posterior_is_recovered(name, options):
-    """The exact score and posterior are closed forms; the bounds are four times what was seen, or more."""
+@pytest.mark.parametrize("recipe", ["plain", "preconditioned"])
+def test_training_recovers_the_galton_posterior(name, options, recipe):
+    """From 5,000 simulations, the exact score at t = 0.1 is met far better than by the prior's score, −u_t.
+
+    An untrained network is no better than that. Over three seeds, errors were 2.7 to 4.5 times smaller for
+    TSM and LTSM with `plain`, where large t takes most of the network, and 5.9 to 38 times smaller elsewhere.
+    """
+    task, (alpha, sigma) = Galton(), alpha_sigma_at(0.1)
+    x_o = task.observations().x
+    references = [task.reference(x) for x in x_o]
+    noise = torch.randn(300, 1, generator=generator(1), dtype=torch.float64)
+    u_t = torch.stack([alpha * r.sample(300, 1) + sigma * noise for r in references])
+    truth = torch.stack([r.diffused_score(u, alpha, sigma) for r, u in zip(references, u_t, strict=True)])
+    simulations = task.simulate(5000, seed=3, marginal_score=True)
+    posterior = get_method(name, recipe=recipe, steps=1500, **options).fit(simulations, 1)
+    error = (posterior.score(u_t, x_o, 0.1).double() - truth).square().mean()
+    hard = recipe == "plain" and name in ("tsm", "ltsm")
+    assert error < (-u_t - truth).square().mean() / (2 if hard else 4)
+
+
+@pytest.mark.parametrize(("name", "options"), METHODS, ids=IDS)
+def test_a_linear_gaussian_posterior_is_left_as_exact_as_its_base(name, options):
+    """The preconditioned base is exact here, so this finds a network that training drives away from it.
+
+    Bounds: score errors of 0.02 and moments within 0.1 standard deviations, where 5,000 simulations that a
+    network of 9,000 parameters may overfit leave 0.002 and 0.03.
+    """
     simulations = linear_gaussian(5000, seed=1)
     posterior = get_method(name, steps=1500, **options).fit(simulations, 1)
     x_o = torch.tensor([[-1.0], [0.5]])
@@ -199,6 +224,9 @@ def test_a_score_that_is_missing_is_asked_for():
         ("mix", {"gate": "scaler"}, r"no gate 'scaler': did you mean scalar"),
         ("mix", {"recipe": "plane"}, r"no recipe 'plane': did you mean plain"),
         ("mix", {"steps": 0}, "steps must be a whole number"),
+        ("mix", {"early_stopping": "false"}, "early_stopping must be true or false"),
+        ("mix", {"steps": True}, "steps must be a whole number"),
+        ("mix", {"sampling_steps": 0}, "sampling_steps must be a whole number"),
         ("mix", {"rate": -1.0}, "rate must be above 0"),
         ("mix", {"average": 1.0}, "average from 0 up to below 1"),
     ],

@@ -156,3 +156,11 @@ def test_paths_move_as_the_board_says_and_end_like_the_simulator():
 def test_impossible_boards_are_rejected(options):
     with pytest.raises(UserError, match="must be a whole number"):
         get_task("galton", **options)
+
+
+def test_the_grid_resolves_the_posterior_of_the_most_balls():
+    with pytest.raises(UserError, match="at most 1000"):
+        Galton(balls=1001)
+    task = Galton(balls=1000)
+    reference = task.reference(task.observations().x[1])
+    assert float(reference.sample(5000, seed=1).std()) > 3 * float(reference.grid[1] - reference.grid[0])

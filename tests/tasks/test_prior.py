@@ -69,8 +69,19 @@ def test_correlated_normal_has_the_covariance_of_its_factor():
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: Normal(0.0, 0.0), lambda: Uniform(1.0, 1.0), lambda: LogNormal(0.0, [1.0, -1.0])],
+    [
+        lambda: Normal(0.0, 0.0),
+        lambda: Uniform(1.0, 1.0),
+        lambda: LogNormal(0.0, [1.0, -1.0]),
+        lambda: CorrelatedNormal((0.0, 0.0), ((1.0, 0.0), (0.3, 0.0))),
+    ],
 )
 def test_degenerate_priors_are_rejected(make):
     with pytest.raises(UserError, match="must be above 0"):
         make()
+
+
+@pytest.mark.parametrize("factor", [((1.0, 0.5), (0.0, 1.0)), ((1.0,),)])
+def test_a_factor_that_is_not_lower_triangular_is_rejected(factor):
+    with pytest.raises(UserError, match=r"lower-triangular, of shape \(2, 2\)"):
+        CorrelatedNormal((0.0, 0.0), factor)

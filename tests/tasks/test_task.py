@@ -31,7 +31,7 @@ class Broken(Task):
         x = torch.zeros(len(theta), 3 if self.fault == "shape" else 2)
         if self.fault == "nan":
             x[7] = torch.nan
-        return Outcome(x, None if self.fault == "no score" else torch.zeros(len(theta), 1))
+        return Outcome(x, None if self.fault == "no_score" else torch.zeros(len(theta), 1))
 
 
 def same(a, b):
@@ -95,7 +95,7 @@ def test_wrong_shapes_missing_scores_and_nan_are_named():
     with pytest.raises(ValueError, match=r"gave shape \(128, 3\) for x, not shape \(128, 2\)"):
         Broken().simulate(5, 0)
     with pytest.raises(ValueError, match="gave nothing for joint_score"):
-        Broken(fault="no score").simulate(5, 0)
+        Broken(fault="no_score").simulate(5, 0)
     with pytest.raises(NotFiniteError, match="x of simulation 7 is not finite"):
         Broken(fault="nan").simulate(20, 0).check_finite()
 
@@ -112,6 +112,11 @@ def test_a_task_without_reference_or_marginal_score_says_so():
         task.reference(torch.zeros(2))
     with pytest.raises(UserError, match="no marginal score"):
         task.simulate(3, 0, marginal_score=True)
+
+
+def test_a_misspelt_capability_is_found_when_the_class_is_made():
+    with pytest.raises(UserError, match=r"no capability 'joint_scores': did you mean joint_score"):
+        type("Wrong", (Task,), {"capabilities": frozenset({"joint_scores"})})
 
 
 def test_settings_are_short_and_canonical():
@@ -134,6 +139,7 @@ class Unfinished(Task):
         ("galtom", {}, r"no task 'galtom': did you mean galton\?"),
         ("zzz", {}, r"no task 'zzz': there are galton"),
         ("galton", {"row": 3}, r"no option 'row': did you mean rows\?"),
+        ("tests.tasks.test_task:Broken", {"fault": "two words"}, "fault must have no spaces"),
         ("nowhere:Task", {}, "cannot be imported"),
         ("tasks.galton:Nothing", {}, "cannot be imported"),
         ("tasks.prior:Normal", {}, "is not a task"),
