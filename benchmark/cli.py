@@ -30,6 +30,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+FILE_WIDTH = 200  # of a table that goes to a file or a pipe, where nothing tells how much room there is
+
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A result folder of `graybench run`.")]
 
 
@@ -113,6 +115,7 @@ def run(
 ) -> None:
     """Run what is missing of a sweep, and merge its table."""
     from benchmark.progress import summarize
+    from benchmark.runner import ClusterError
     from benchmark.store import Store
     from benchmark.sweep import Sweep
     from tasks.errors import UserError
@@ -129,6 +132,9 @@ def run(
         endings = _run_missing(asked, store, console, workers, scheduler, retry_failed)
     except KeyboardInterrupt:
         _end_interrupted(asked, loaded.cells(), store, console)
+    except ClusterError:
+        _merge(loaded.cells(), store, console)
+        raise
     _merge(loaded.cells(), store, console)
     summarize(console, asked, endings, store.folder)
 
@@ -208,7 +214,8 @@ def table(
         raise UserError(f"there is no metric {metric!r} in {folder}: {nearest(metric, metrics)}")
     from benchmark.table import print_table
 
-    print_table(frame, metric, Console())
+    console = Console()
+    print_table(frame, metric, console if console.is_terminal else Console(width=FILE_WIDTH))
 
 
 @app.command()
@@ -238,3 +245,7 @@ def bench() -> None:
     from benchmark.bench import measure_all
 
     print(measure_all())
+
+
+if __name__ == "__main__":
+    main()

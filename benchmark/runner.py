@@ -59,6 +59,7 @@ def local_cluster(workers: int) -> Iterator[Client]:
     Raises:
         ClusterError: the processes cannot be started.
     """
+    _quieten()
     cluster: LocalCluster | None = None
     with dask.config.set(LOCAL_SETTINGS):
         try:
@@ -69,6 +70,11 @@ def local_cluster(workers: int) -> Iterator[Client]:
         finally:
             if cluster is not None:
                 _kill(cluster)
+
+
+def _quieten() -> None:
+    """Keep Dask's own words, tracebacks of closed connections mostly, from what the user reads."""
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
 
 
 @contextmanager
@@ -92,7 +98,7 @@ def _start(workers: int) -> LocalCluster:
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",  # a free port: Dask warns when its usual one is taken
             memory_limit=0,
             silence_logs="CRITICAL",
         )
@@ -116,15 +122,13 @@ def remote_cluster(address: str) -> Iterator[Client]:
         UserError: the address is no address.
         ClusterError: no scheduler answers there.
     """
+    _quieten()
     try:
         client = Client(address, timeout=CONNECT_TIMEOUT)
     except ValueError as error:
         raise UserError(f"--scheduler {address}: {error}.") from error
     except OSError as error:
         raise ClusterError(f"--scheduler {address}: no scheduler answers there.") from error
-    logging.getLogger("distributed.client").setLevel(
-        logging.CRITICAL
-    )  # it tells a lost scheduler by traceback
     with client:
         yield client
 

@@ -4,6 +4,9 @@
     DIR/cells/<id>.parquet   the rows of one finished cell
     DIR/table.parquet        all of them in one frame, made at the end of each run
 
+A folder belongs to a sweep's name and root seed. A sweep may grow or change under its name: cells that are no
+longer of it stay in their files, and are left out of the table.
+
 Every error is one sentence that names the path.
 """
 

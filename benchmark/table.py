@@ -51,7 +51,7 @@ def _table(task: str, metric: str, rows: pd.DataFrame) -> Table:
     floors = summary.groupby("budget")["floor"].mean()
     budgets = sorted(rows["budget"].unique())
     table = Table(title=f"{task} · {metric}, mean [95 % interval], * best".replace("[", r"\["))
-    table.add_column("method")
+    table.add_column("method", overflow="fold")
     for budget in budgets:
         table.add_column(f"{budget:,}", justify="right")
     for label in rows["label"].unique():

@@ -20,7 +20,7 @@ from benchmark.store import read_table
 from tests.benchmark.toys import toy, wait_until, write_sweep
 
 ROOT = Path(__file__).parents[2]
-CELLS = 10
+CELLS = 15
 
 
 class Run:
@@ -79,9 +79,10 @@ def results(out: Path) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten cells of which five take 0.8 s each; some are ok, and one method fails."""
+    """Fifteen cells: five take 0.8 s each, five train a network, and one method fails."""
     folder = tmp_path_factory.mktemp("sweep")
-    methods = [toy("Slow"), toy("Raises")]
+    trained = {"name": "mix", "gate": "learned", "steps": 50, "width": 16, "sampling_steps": 5}
+    methods = [toy("Slow"), toy("Raises"), trained]
     return write_sweep(folder / "sweep.yaml", methods=methods, budgets=[10, 20, 30, 40, 50])
 
 
@@ -92,7 +93,7 @@ def undisturbed_folder(sweep: Path) -> Path:
     assert (status, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == f"{CELLS} cells, 0 of them finished before."
-    assert "10 of 10 cells are finished: 5 ok, 0 skipped, 5 failed, 0 timed out, 0 not finite." in lines
+    assert "15 of 15 cells are finished: 10 ok, 0 skipped, 5 failed, 0 timed out, 0 not finite." in lines
     return run.out
 
 
