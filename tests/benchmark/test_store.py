@@ -138,6 +138,7 @@ def test_a_run_killed_before_its_first_file_can_be_repeated(tmp_path: Path, swee
     folder.mkdir()
     (folder / ".sweep.yaml.0123.tmp").write_text("name: to")
     Store(folder, sweep)
+    assert (folder / "sweep.yaml").is_file()
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(
