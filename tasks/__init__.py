@@ -10,6 +10,7 @@ REGISTRY: Registry[Task] = Registry(
     base=Task,  # type: ignore[type-abstract]
     table={
         "galton": "tasks.galton:Galton",
+        "gaussian_mixture": "tasks.gaussian_mixture:GaussianMixture",
         "linear_gaussian": "tasks.linear_gaussian:LinearGaussian",
     },
     group="graybench.tasks",

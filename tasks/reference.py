@@ -3,6 +3,7 @@
 With u_t = α u_0 + σ ε, u_0 ~ p(u | x_o) and ε ~ N(0, I), the diffused score is ∇ log p_t(u_t | x_o):
 
     Gaussian N(m, C)    s = −(α² C + σ² I)⁻¹ (u_t − α m)
+    mixture             s = Σ_k r_k s_k, the components' scores weighted by their responsibilities for u_t
     grid (d = 1)        s = (α E[u_0 | u_t] − u_t)/σ², the expectation by quadrature over the grid
 
 All in float64.
@@ -10,12 +11,13 @@ All in float64.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.seeding import generator
+from tasks.seeding import derive_seed, generator
 
 ROWS_AT_ONCE = 64
 
@@ -47,13 +49,51 @@ class GaussianReference(Reference):
         noise = torch.randn(n, len(self.mean), generator=generator(seed), dtype=torch.float64)
         return self.mean + noise @ torch.linalg.cholesky(self.covariance).T
 
+    def diffused(self, alpha: float, sigma: float) -> "GaussianReference":
+        """Give the law of u_t, N(α m, α² C + σ² I)."""
+        noise = sigma**2 * torch.eye(len(self.mean), dtype=torch.float64)
+        return GaussianReference(alpha * self.mean, alpha**2 * self.covariance + noise)
+
     def diffused_score(self, u_t: Tensor, alpha: float, sigma: float) -> Tensor:
-        spread = alpha**2 * self.covariance + sigma**2 * torch.eye(len(self.mean), dtype=torch.float64)
-        return -torch.linalg.solve(spread, (u_t - alpha * self.mean).T).T
+        law = self.diffused(alpha, sigma)
+        return -torch.linalg.solve(law.covariance, (u_t - law.mean).T).T
 
     def log_prob(self, u: Tensor) -> Tensor:
         normal = torch.distributions.MultivariateNormal(self.mean, self.covariance)
         return normal.log_prob(u)
+
+
+class MixtureReference(Reference):
+    """A mixture of K Gaussians, Σ_k w_k N(m_k, C_k).
+
+    Args:
+        weights: positive numbers in proportion to w_k, (K,).
+        components: the Gaussians, K of them.
+    """
+
+    def __init__(self, weights: Tensor, components: Sequence[GaussianReference]) -> None:
+        self.log_weights = torch.log_softmax(weights.to(torch.float64).log(), 0)
+        self.components = list(components)
+
+    def sample(self, n: int, seed: int) -> Tensor:
+        random = generator(derive_seed(seed, "component"))
+        chosen = torch.multinomial(self.log_weights.exp(), n, replacement=True, generator=random)
+        draws = [c.sample(n, derive_seed(seed, k)) for k, c in enumerate(self.components)]
+        return torch.stack(draws)[chosen, torch.arange(n)]
+
+    def diffused_score(self, u_t: Tensor, alpha: float, sigma: float) -> Tensor:
+        diffused = [c.diffused(alpha, sigma) for c in self.components]
+        scores = torch.stack([c.diffused_score(u_t, alpha, sigma) for c in self.components])
+        responsibilities = torch.softmax(self._log_terms(diffused, u_t), 0)
+        return (responsibilities.unsqueeze(-1) * scores).sum(0)
+
+    def log_prob(self, u: Tensor) -> Tensor:
+        return torch.logsumexp(self._log_terms(self.components, u), 0)
+
+    def _log_terms(self, components: Sequence[GaussianReference], u: Tensor) -> Tensor:
+        """Give log w_k + log N_k(u) for u (..., d): (K, ...)."""
+        terms = zip(self.log_weights, components, strict=True)
+        return torch.stack([log_weight + component.log_prob(u) for log_weight, component in terms])
 
 
 class GridReference(Reference):
