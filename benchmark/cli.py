@@ -101,10 +101,8 @@ def _each_plugin(registry: "Registry[Any]") -> "Iterator[tuple[str, Any]]":
 @app.command()
 def run(
     sweep: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="The sweep file.")],
-    out: Annotated[Path | None, typer.Option(help="The result folder.  [default: runs/<sweep name>]")] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes.  [default: all cores]")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The result folder (default: runs/SWEEP-NAME).")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes (default: all cores).")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Address of a running Dask scheduler.")] = None,
     task: Annotated[list[str] | None, typer.Option(help="Run only this task; may be repeated.")] = None,
     method: Annotated[list[str] | None, typer.Option(help="Run only this method; may be repeated.")] = None,
@@ -199,7 +197,7 @@ def _merge(cells: "Sequence[Cell]", store: "Store", console: Console) -> None:
 @app.command()
 def table(
     folder: Folder,
-    metric: Annotated[str | None, typer.Option(help="Which metric.  [default: mmd, or the first]")] = None,
+    metric: Annotated[str | None, typer.Option(help="Which metric (default: mmd, or the first).")] = None,
 ) -> None:
     """Print a table of one metric: budgets across, methods down."""
     from benchmark.store import read_table
@@ -226,8 +224,11 @@ def figures(folder: Folder) -> None:
     frame = read_table(folder)
     from benchmark.figures import draw_all
 
-    for path in draw_all(frame, folder / "figures"):
+    drawn = draw_all(frame, folder / "figures")
+    for path in drawn:
         print(path)
+    if not drawn:
+        print("no figure can be drawn: no row of the table is ok.")
 
 
 @app.command()
@@ -236,7 +237,8 @@ def claims(folder: Folder) -> None:
     from benchmark.claims import as_markdown, findings
     from benchmark.store import read_table
 
-    print(as_markdown(findings(read_table(folder))))
+    found = findings(read_table(folder))
+    print(as_markdown(found) if found else "no claim is about this folder: they are about the task galton.")
 
 
 @app.command()

@@ -6,7 +6,9 @@ that it requires and no others. What goes wrong becomes rows with a status and a
 """
 
 import time
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,6 +19,7 @@ from benchmark.cell import Cell
 from benchmark.metrics import METRICS, DoesNotApplyError, Fitted, Row
 from benchmark.rows import failure_rows, frame
 from benchmark.truth import truth_of
+from methods.method import Posterior
 from methods.progress import report
 from tasks.errors import NotFiniteError
 from tasks.seeding import derive_seed
@@ -36,7 +39,7 @@ def run_cell(cell: Cell) -> pd.DataFrame:
     except NotFiniteError as error:
         return failure_rows(cell, "not_finite", str(error))
     except Exception as error:  # whatever a plug-in raises is a result about the plug-in
-        return failure_rows(cell, "failed", f"{type(error).__name__}: {error}")
+        return failure_rows(cell, "failed", _reason(error))
 
 
 def training_simulations(cell: Cell) -> list[Simulations]:
@@ -60,6 +63,10 @@ def _fit(cell: Cell, simulations: list[Simulations]) -> tuple[Fitted, dict[str, 
     start = time.perf_counter()
     posteriors = cell.method.fit_replicates(simulations, seeds["fit"])
     fitted = time.perf_counter()
+    if not all(isinstance(posterior, Posterior) for posterior in posteriors):
+        raise TypeError(
+            f"fit of {cell.method.label} must give a Posterior, not {type(posteriors[0]).__name__}"
+        )
     samples = cell.method.sample_replicates(posteriors, cell.posterior_samples, x_o, seeds["sample"])
     sampled = time.perf_counter()
     _check_shape(cell, samples, len(x_o))
@@ -89,8 +96,15 @@ def _measure(cell: Cell, fitted: Fitted) -> Iterator[Row]:
         except DoesNotApplyError as error:
             rows = [{"status": "skipped", "reason": str(error)}]
         except Exception as error:  # one metric that fails must not take the others with it
-            rows = [{"status": "failed", "reason": f"{type(error).__name__}: {error}"}]
+            rows = [{"status": "failed", "reason": _reason(error)}]
         yield from ({"metric": name, **row} for row in rows)
+
+
+def _reason(error: Exception) -> str:
+    """Name an error and the innermost line of it that is in no installed library."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
 
 
 def _check_shape(cell: Cell, samples: Tensor, n_observations: int) -> None:

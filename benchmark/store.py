@@ -148,7 +148,7 @@ def _require_own(folder: Path, sweep: Sweep) -> None:
     if owner != {"name": sweep.name, "root_seed": sweep.root_seed}:
         theirs = f"sweep {owner['name']} with root_seed {owner['root_seed']}"
         ours = f"sweep {sweep.name} with root_seed {sweep.root_seed}"
-        raise UserError(f"{folder}: the folder holds results of {theirs}, not of {ours}.")
+        raise UserError(f"{folder}: it holds results of {theirs}, not of {ours}; give another --out.")
 
 
 @contextmanager

@@ -212,9 +212,21 @@ def _require_unique(values: Sequence[Any]) -> None:
             raise UserError(f"{value} is given twice.")
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key) for key, _ in node.value]
+        for index, key in enumerate(keys):
+            if key in keys[:index]:
+                problem = f"the key {key!r} is given twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.value[index][0].start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _read_mapping(path: Path) -> dict[Any, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError as error:
         raise UserError(f"{path}: there is no such file.") from error
     except OSError as error:
@@ -222,7 +234,7 @@ def _read_mapping(path: Path) -> dict[Any, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise UserError(f"{path}: {place}this is not YAML: {error.problem}.") from error
+        raise UserError(f"{path}: {place}this is no valid YAML: {error.problem}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: this is not YAML: it is not text in UTF-8.") from error
     if not isinstance(content, dict):

@@ -1,8 +1,9 @@
 """Methods that turn simulations into posteriors."""
 
+from pathlib import Path
 from typing import Any
 
-from methods.method import Method
+from methods.method import Method, Posterior
 from tasks.plugin import Registry
 
 REGISTRY: Registry[Method] = Registry(
@@ -25,3 +26,15 @@ def get_method(name: str, /, **options: Any) -> Method:
         UserError: there is no such method or option; the message gives the nearest names.
     """
     return REGISTRY.get(name, **options)
+
+
+def load_posterior(folder: Path | str) -> Posterior:
+    """Read a posterior that was saved to `folder`, whichever method and options made it.
+
+    Raises:
+        UserError: there is no saved posterior, or it cannot be read.
+    """
+    from methods.score_posterior import read_description
+
+    description = read_description(Path(folder))
+    return get_method(description["method"], **description["options"]).load(Path(folder))

@@ -8,6 +8,7 @@ All of it happens in the unconstrained space u. A method draws random numbers fr
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -53,6 +54,10 @@ class Method(Plugin):
     def fit_replicates(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[Posterior]:
         """Fit one posterior for each replicate, each from its own simulations and seed."""
         return [self.fit(s, seed) for s, seed in zip(simulations, seeds, strict=True)]
+
+    def load(self, folder: Path) -> Posterior:
+        """Read a posterior of this method that was saved to `folder`; see `methods.load_posterior`."""
+        raise NotImplementedError(f"{self.name} cannot load posteriors")
 
     def sample_replicates(
         self, posteriors: Sequence[Posterior], n: int, x_o: Tensor, seeds: Sequence[int]

@@ -107,8 +107,9 @@ class ScoreMatching(Method):
         """Sample all replicates and observations as one batch: (replicates, m, n, d)."""
         return sample_together(cast(Sequence[ScorePosterior], posteriors), n, x_o, seeds)
 
-    def load(self, folder: Path) -> ScorePosterior:
+    def load(self, folder: Path | str) -> ScorePosterior:
         """Read a posterior of this method and these options that `ScorePosterior.save` wrote."""
+        folder = Path(folder)
         description = read_description(folder)
         own = self._description()
         if {key: description[key] for key in own} != own:

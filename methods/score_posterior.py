@@ -73,8 +73,9 @@ class ScorePosterior(Posterior):
         weight = self.weight(torch.tensor([t])).to(eps.dtype)
         return targets.mix(weight, y_dsm, targets.from_score(score, alpha))
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Write `posterior.json` and `posterior.safetensors` into `folder`, which is made if need be."""
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         dims = {"dim_theta": _dim_theta(self.model), "dim_x": self.model.recipe.standardise.mean.shape[2]}
         (folder / DESCRIPTION).write_text(json.dumps({**self.description, **dims}, indent=2) + "\n")

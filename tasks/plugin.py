@@ -24,6 +24,8 @@ class Plugin(ABC):
     new ones. `summary` is the line that `graybench tasks` and `graybench methods` print.
     """
 
+    required: ClassVar[tuple[str, ...]] = ("name", "version", "summary")
+
     name: ClassVar[str]
     version: ClassVar[int]
     summary: ClassVar[str]
@@ -97,9 +99,15 @@ class Registry(Generic[P]):
         try:
             loaded = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
-            raise UserError(f"{self.kind} {name!r} cannot be imported from {target}: {error}") from error
+            where = "the current folder and the environment"
+            raise UserError(f"{self.kind} {target} cannot be imported from {where}: {error}.") from error
         if not (isinstance(loaded, type) and issubclass(loaded, self.base)):
             raise UserError(f"{target} is not a {self.kind}: it must extend {self.base.__name__}.")
+        for attribute in loaded.required:
+            if not hasattr(loaded, attribute):
+                raise UserError(
+                    f"{self.kind} {target} must set {', '.join(loaded.required)}: no {attribute}."
+                )
         return loaded
 
     def get(self, name: str, /, **options: Any) -> P:
@@ -118,7 +126,7 @@ class Registry(Generic[P]):
         except UserError:
             raise
         except (TypeError, ValueError) as error:
-            raise UserError(f"{self.kind} {name!r} cannot be made with {options}: {error}.") from error
+            raise UserError(f"{self.kind} {name!r} cannot be made: {error}.") from error
 
     def _entry_points(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=self.group)}

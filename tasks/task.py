@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tasks.errors import NotFiniteError, UserError
-from tasks.plugin import Plugin, nearest
+from tasks.plugin import Plugin, nearest, require_whole
 from tasks.prior import Prior
 from tasks.reference import Reference
 from tasks.seeding import derive_seed, generator
@@ -108,6 +108,8 @@ class Task(Plugin):
     `capabilities` and `n_observations`, and defines `prior`, `dim_theta`, `dim_x` and `simulator`.
     """
 
+    required: ClassVar[tuple[str, ...]] = (*Plugin.required, "capabilities")
+
     capabilities: ClassVar[frozenset[str]]
     n_observations: ClassVar[int] = 10
     observation_seed: ClassVar[int] = 0
@@ -142,7 +144,7 @@ class Task(Plugin):
         raise UserError(f"task {self.label} has no marginal score; its likelihood is not tractable.")
 
     def reference(self, x_o: Tensor) -> Reference:
-        """Give the reference posterior of one observation, (dim_x,): capability `reference`."""
+        """Give the posterior of u, not θ, for one observation, (dim_x,): capability `reference`."""
         raise UserError(f"task {self.label} has no reference posterior.")
 
     def simulate(self, n: int, seed: int, *, marginal_score: bool = False) -> Simulations:
@@ -160,8 +162,7 @@ class Task(Plugin):
             UserError: n is below 1.
             ValueError: the simulator returned a tensor of the wrong shape.
         """
-        if n < 1:
-            raise UserError(f"task {self.label}: the number of simulations must be at least 1, but is {n}.")
+        require_whole(f"task {self.label}: the number of simulations", n, 1)
         blocks = []
         for index, size in enumerate(_block_sizes(n)):
             random = generator(derive_seed(seed, "block", index))
@@ -184,8 +185,11 @@ class Task(Plugin):
 
     def _run(self, u: Tensor, random: torch.Generator) -> Simulations:
         theta = self.prior.to_theta(u)
-        outcome = self.simulator(theta, random)
-        n = len(u)
+        outcome, n = self.simulator(theta, random), len(u)
+        if not isinstance(outcome, Outcome):
+            raise TypeError(
+                f"task {self.label}: the simulator must give an Outcome, not {type(outcome).__name__}"
+            )
         self._check_shape("x", outcome.x, (n, self.dim_x))
         score = outcome.joint_score
         if "joint_score" in self.capabilities:
@@ -194,8 +198,8 @@ class Task(Plugin):
         return Simulations(u, theta, outcome.x, joint, None, outcome.path, outcome.sde)
 
     def _check_shape(self, field: str, value: Tensor | None, expected: tuple[int, int]) -> None:
-        if value is None or tuple(value.shape) != expected:
-            got = "nothing" if value is None else f"shape {tuple(value.shape)}"
+        if not isinstance(value, Tensor) or tuple(value.shape) != expected:
+            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(f"task {self.label}: the simulator gave {got} for {field}, not shape {expected}")
 
 

@@ -45,6 +45,7 @@ def test_readme(tmp_path):
     assert (small["status"] == "ok").all()
     assert small.groupby(["method", "method_settings", "budget"]).ngroups == 6
     assert "galton · score_error" in output
+    assert "learned and exact mean: " in output
     assert "| score_error of MIX / of DSM | default | 100 | 0.333 |" in output
     assert {"mmd-galton.pdf", "score_error-galton.png"} <= {
         p.name for p in (tmp_path / "runs/small/figures").iterdir()

@@ -107,8 +107,8 @@ def test_another_sweep_in_the_folder(graybench: Any, finished: Store, tmp_path: 
     status, _, err = graybench("run", path, "--out", finished.folder)
     assert status == 2
     assert err == (
-        f"graybench: {finished.folder}: the folder holds results of sweep toys with root_seed 0, "
-        "not of sweep other with root_seed 0.\n"
+        f"graybench: {finished.folder}: it holds results of sweep toys with root_seed 0, "
+        "not of sweep other with root_seed 0; give another --out.\n"
     )
 
 

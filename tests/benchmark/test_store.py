@@ -117,8 +117,8 @@ def test_the_folder_of_another_sweep_is_refused(
     with pytest.raises(UserError) as caught:
         Store(store.folder, other)
     assert str(caught.value) == (
-        f"{store.folder}: the folder holds results of sweep toys with root_seed 0, "
-        f"not of sweep {theirs} with root_seed {other.root_seed}."
+        f"{store.folder}: it holds results of sweep toys with root_seed 0, "
+        f"not of sweep {theirs} with root_seed {other.root_seed}; give another --out."
     )
 
 

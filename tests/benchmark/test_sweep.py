@@ -132,7 +132,14 @@ def test_mistakes(tmp_path: Path, changes: dict[str, Any], sentence: str) -> Non
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"name: [1, 2\nbudgets: 3", "line 2, column 8: this is not YAML: expected ',' or ']', but got ':'."),
+        (
+            b"name: [1, 2\nbudgets: 3",
+            "line 2, column 8: this is no valid YAML: expected ',' or ']', but got ':'.",
+        ),
+        (
+            b"name: a\ntasks: []\nname: b",
+            "line 3, column 1: this is no valid YAML: the key 'name' is given twice.",
+        ),
         (b"\xff\xfe\x00\x81", "this is not YAML: it is not text in UTF-8."),
         (b"- 1\n- 2\n", "a sweep is a mapping of keys to values, but this is not one."),
         (b"", "a sweep is a mapping of keys to values, but this is not one."),

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from methods import get_method
+from methods import get_method, load_posterior
 from methods.gates import optimal_weight, second_moment
 from methods.progress import listening
 from methods.schedule import alpha_sigma, alpha_sigma_at
@@ -162,7 +162,7 @@ def test_a_posterior_can_be_saved_and_loaded(name, options, galton, tmp_path):
     method = get_method(name, steps=20, width=8, **options)
     posterior, x_o = method.fit(galton[0], 1), Galton().observations().x
     posterior.save(tmp_path / "posterior")
-    loaded = method.load(tmp_path / "posterior")
+    loaded = load_posterior(tmp_path / "posterior")
     assert torch.equal(loaded.sample(30, x_o, 2), posterior.sample(30, x_o, 2))
     t = torch.linspace(0.01, 1, 9)
     assert torch.equal(loaded.weight(t), posterior.weight(t))

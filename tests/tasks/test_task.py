@@ -94,7 +94,7 @@ def test_only_keeps_what_a_method_declares():
 def test_wrong_shapes_missing_scores_and_nan_are_named():
     with pytest.raises(ValueError, match=r"gave shape \(128, 3\) for x, not shape \(128, 2\)"):
         Broken().simulate(5, 0)
-    with pytest.raises(ValueError, match="gave nothing for joint_score"):
+    with pytest.raises(ValueError, match="gave NoneType for joint_score"):
         Broken(fault="no_score").simulate(5, 0)
     with pytest.raises(NotFiniteError, match="x of simulation 7 is not finite"):
         Broken(fault="nan").simulate(20, 0).check_finite()
@@ -102,7 +102,7 @@ def test_wrong_shapes_missing_scores_and_nan_are_named():
 
 @pytest.mark.parametrize("n", [0, -3])
 def test_empty_budgets_are_rejected(n):
-    with pytest.raises(UserError, match="at least 1"):
+    with pytest.raises(UserError, match="must be a whole number from 1 up"):
         Galton().simulate(n, 0)
 
 
@@ -130,12 +130,20 @@ def test_settings_are_short_and_canonical():
 @dataclass(frozen=True)
 class Unfinished(Task):
     name: ClassVar[str] = "unfinished"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "Has no simulator."
+    capabilities: ClassVar[frozenset[str]] = frozenset()
+
+
+class Nameless(Task):
+    pass
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("tests.tasks.test_task:Unfinished", {}, "cannot be made .* abstract methods .*simulator"),
+        ("tests.tasks.test_task:Unfinished", {}, "cannot be made: .* abstract methods .*simulator"),
+        ("tests.tasks.test_task:Nameless", {}, "must set name, version, summary, capabilities: no name"),
         ("galtom", {}, r"no task 'galtom': did you mean galton\?"),
         ("zzz", {}, r"no task 'zzz': there are galton"),
         ("galton", {"row": 3}, r"no option 'row': did you mean rows\?"),
