@@ -16,6 +16,6 @@ def derive_seed(*parts: int | str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Give a fresh `torch.Generator` on `device`, started at `seed`."""
-    return torch.Generator(device=device).manual_seed(seed)
+def generator(seed: int) -> torch.Generator:
+    """Give a fresh `torch.Generator`, started at `seed`."""
+    return torch.Generator().manual_seed(seed)
