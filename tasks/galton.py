@@ -23,7 +23,7 @@ from torch import Tensor
 
 from tasks.errors import UserError
 from tasks.plugin import require_whole
-from tasks.prior import Normal, Prior
+from tasks.prior import Normal
 from tasks.reference import GridReference, Reference
 from tasks.task import Outcome, Task
 
@@ -49,6 +49,8 @@ class Galton(Task):
     summary: ClassVar[str] = "Balls fall through nails that θ tilts; discrete latents, everything exact."
     capabilities: ClassVar[frozenset[str]] = frozenset({"joint_score", "marginal_score", "reference"})
     n_observations: ClassVar[int] = 5
+    prior = Normal()
+    dim_theta = 1
 
     rows: int = 20
     nails: int = 31
@@ -59,16 +61,6 @@ class Galton(Task):
             require_whole(f"task galton: {option}", getattr(self, option), least)
         if self.balls > MOST_BALLS:
             raise UserError(f"task galton: balls must be at most {MOST_BALLS}: the grid resolves no more.")
-
-    @property
-    def prior(self) -> Prior:
-        """θ ~ N(0, 1)."""
-        return Normal()
-
-    @property
-    def dim_theta(self) -> int:
-        """One parameter."""
-        return 1
 
     @property
     def bins(self) -> int:

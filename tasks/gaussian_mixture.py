@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tasks.plugin import require_whole
-from tasks.prior import Normal, Prior
+from tasks.prior import Normal
 from tasks.reference import GaussianReference, MixtureReference, Reference
 from tasks.task import Outcome, Task
 
@@ -34,16 +34,12 @@ class GaussianMixture(Task):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "One draw from a wide or a narrow Gaussian: a discrete latent, two scales."
     capabilities: ClassVar[frozenset[str]] = frozenset({"joint_score", "marginal_score", "reference"})
+    prior = Normal()
 
     dim: int = 2
 
     def __post_init__(self) -> None:
         require_whole("task gaussian_mixture: dim", self.dim, 1)
-
-    @property
-    def prior(self) -> Prior:
-        """θ ~ N(0, I)."""
-        return Normal()
 
     @property
     def dim_theta(self) -> int:

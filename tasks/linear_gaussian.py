@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tasks.errors import UserError
 from tasks.plugin import require_whole
-from tasks.prior import Normal, Prior
+from tasks.prior import Normal
 from tasks.reference import GaussianReference, Reference
 from tasks.seeding import derive_seed, generator
 from tasks.task import Outcome, Task
@@ -44,6 +44,7 @@ class LinearGaussian(Task):
         "Linear Gaussian latents and data: everything is a closed form, at any dimension."
     )
     capabilities: ClassVar[frozenset[str]] = frozenset({"joint_score", "marginal_score", "reference"})
+    prior = Normal()
 
     dim: int = 2
     spread: float = 1.0
@@ -55,11 +56,6 @@ class LinearGaussian(Task):
             raise UserError(f"task linear_gaussian: spread must be at least 1, but is {self.spread}.")
         if not isinstance(self.rotated, bool):
             raise UserError("task linear_gaussian: rotated must be true or false.")
-
-    @property
-    def prior(self) -> Prior:
-        """θ ~ N(0, I)."""
-        return Normal()
 
     @property
     def dim_theta(self) -> int:
