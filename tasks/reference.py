@@ -23,7 +23,13 @@ ROWS_AT_ONCE = 64
 
 
 class Reference(ABC):
-    """The posterior of one observation, exact or as good as exact."""
+    """The posterior of one observation, exact or as good as exact.
+
+    Attributes:
+        effective_size: the number of independent draws that `sample` chooses from; infinite for densities.
+    """
+
+    effective_size: float = math.inf
 
     @abstractmethod
     def sample(self, n: int, seed: int) -> Tensor:
@@ -32,6 +38,10 @@ class Reference(ABC):
     @abstractmethod
     def diffused_score(self, u_t: Tensor, alpha: float, sigma: float) -> Tensor:
         """Give ∇ log p_t(u_t | x_o) for u_t (n, d) at u_t = α u_0 + σ ε with σ > 0: (n, d)."""
+
+    def diffused_score_error(self, u_t: Tensor, alpha: float, sigma: float) -> float:
+        """Estimate σ² E‖s − ∇ log p_t‖²/d over the points u_t (n, d), for the s of `diffused_score`."""
+        return 0.0
 
     def log_prob(self, u: Tensor) -> Tensor:
         """Give the normalised log p(u | x_o) for u (..., d): (...)."""

@@ -19,6 +19,7 @@ from tasks.reference import Reference
 from tasks.seeding import derive_seed, generator
 
 CAPABILITIES = frozenset({"joint_score", "marginal_score", "reference", "sde_path"})
+REFERENCE_KINDS = ("exact", "sampled", "frozen")
 
 FIRST_BLOCK, LARGEST_BLOCK = 128, 65_536
 
@@ -31,12 +32,14 @@ class Outcome(NamedTuple):
         joint_score: ∇_θ log p(x, z | θ) at the latents z of each run, (n, dim_theta), without the prior.
         path: the latent path of a diffusion, (n, steps + 1, ...), if the task has the capability `sde_path`.
         sde: the known model of a diffusion task.
+        latents: z of each run, in the form that `Task.log_joint` takes; for checks alone, no method sees it.
     """
 
     x: Tensor
     joint_score: Tensor | None = None
     path: Tensor | None = None
     sde: Any = None
+    latents: Any = None
 
 
 @dataclass(frozen=True)
@@ -106,11 +109,14 @@ class Task(Plugin):
 
     A subclass is a frozen dataclass whose fields are its options. It sets `name`, `version`, `summary`,
     `capabilities` and `n_observations`, and defines `prior`, `dim_theta`, `dim_x` and `simulator`.
+    `reference_kind` says what its reference is: "exact", a closed form or quadrature, quick for any x;
+    "sampled", weighted draws for any x, in seconds; "frozen", stored draws for its own observations alone.
     """
 
     required: ClassVar[tuple[str, ...]] = (*Plugin.required, "capabilities")
 
     capabilities: ClassVar[frozenset[str]]
+    reference_kind: ClassVar[str] = "exact"
     n_observations: ClassVar[int] = 10
     observation_seed: ClassVar[int] = 0
 
@@ -119,6 +125,9 @@ class Task(Plugin):
             if capability not in CAPABILITIES:
                 hint = nearest(capability, CAPABILITIES)
                 raise UserError(f"task {cls.__name__}: there is no capability {capability!r}: {hint}")
+        if cls.reference_kind not in REFERENCE_KINDS:
+            hint = nearest(cls.reference_kind, REFERENCE_KINDS)
+            raise UserError(f"task {cls.__name__}: there is no kind {cls.reference_kind!r}: {hint}")
 
     @property
     @abstractmethod
@@ -142,6 +151,13 @@ class Task(Plugin):
     def marginal_score(self, theta: Tensor, x: Tensor) -> Tensor:
         """Give ∇_θ log p(x | θ), (n, d), for θ (n, d) and x (n, dim_x): capability `marginal_score`."""
         raise UserError(f"task {self.label} has no marginal score; its likelihood is not tractable.")
+
+    def log_joint(self, theta: Tensor, x: Tensor, latents: Any) -> Tensor:
+        """Give log p(x, z | θ), (n,), up to a constant in θ, at x and latents of an `Outcome`; optional.
+
+        With it the conformance checks compare the joint score with differences of the density.
+        """
+        raise UserError(f"task {self.label} does not expose its joint density.")
 
     def reference(self, x_o: Tensor) -> Reference:
         """Give the posterior of u, not θ, for one observation, (dim_x,): capability `reference`."""
