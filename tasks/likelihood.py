@@ -27,7 +27,7 @@ class LikelihoodTask(Task):
 
     @abstractmethod
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give the exact log p(x | θ) for θ (n, d) and x (n, dim_x) or (1, dim_x): (n,), differentiable in θ."""
+        """Give the exact log p(x | θ), differentiable in θ, for θ (n, d) and x (n or 1, dim_x): (n,)."""
 
     def marginal_score(self, theta: Tensor, x: Tensor) -> Tensor:
         """Give ∇_θ log p(x | θ), (n, d), by autograd in float64."""
