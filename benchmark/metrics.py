@@ -4,12 +4,18 @@
     posterior_mean_error, posterior_std_error    distances of samples of θ, see `sample_metrics`
     score_error        σ² E‖ŝ − s‖²/d with u_t from the true diffused posterior, per t and averaged over t
     target_variance    v(t) = E‖y − s‖²/d over fresh prior-predictive simulations, per t
+    excess_variance    σ² (v − v_DSM) = σ² (E‖y‖² − E‖y_DSM‖²)/d over the same, per t and averaged over t
     optimal_weight     w*(t) of the training simulations, per t
     learned_weight     the learned w(t), per t
 
-The average over t is the trapezoid rule on the grid `truth.TIMES`. `floor` is what a perfect method would get
-with as many samples: the reference against itself, averaged over a few draws; 0 for score errors and target
-variances; null for weights.
+The average over t is the trapezoid rule on the grid `truth.TIMES`; of score errors as far down in t as the
+reference's own score is known to `SCORE_TOLERANCE`, and what is left out are skipped rows. `target_variance`
+needs an exact score for every x; `excess_variance` needs none, as E‖y‖² − E‖s‖² = E‖y − s‖² for all
+unbiased targets.
+
+`floor` is what a perfect method would get with as many samples: the reference against itself, averaged over a
+few draws; for score errors, the estimated error of the reference's score, 0 if it is exact; 0 for target
+variances; null for the others.
 """
 
 from collections.abc import Callable, Iterator
@@ -111,36 +117,71 @@ def _std_error(sample: Tensor, reference: ReferenceSample, seed: int) -> Estimat
 
 
 def _score_error(fitted: Fitted) -> Iterator[Row]:
-    x_o = fitted.truth.observations.x
-    average = _trapezoid_weights()
+    if type(fitted.posteriors[0]).score is Posterior.score:
+        raise DoesNotApplyError("the method has no score")
+    truth, times = fitted.truth, fitted.truth.score_times()
+    for t in TIMES[: len(TIMES) - len(times)]:
+        uncertain = float(truth.score_points(t).error.max())
+        reason = f"the reference's score has an error of {uncertain:.2g}"
+        yield {"time": t, "status": "skipped", "reason": reason}
+    floor = torch.stack([truth.score_points(t).error for t in times], 1)
+    x_o = truth.observations.x
+    average = _trapezoid_weights(times)
     for r, posterior in enumerate(fitted.posteriors):
-        if type(posterior).score is Posterior.score:
-            raise DoesNotApplyError("the method has no score")
         values, errors = [], []
-        for t in TIMES:
-            points = fitted.truth.score_points(t)
+        for t in times:
+            points = truth.score_points(t)
             estimate = posterior.score(points.u_t, x_o, t).double()
             squared = alpha_sigma_at(t)[1] ** 2 * (estimate - points.score).square().mean(2)
             values.append(squared.mean(1))
             errors.append(squared.std(1) / squared.shape[1] ** 0.5)
         value, error = torch.stack(values, 1), torch.stack(errors, 1)
         for o in range(len(x_o)):
-            for k, t in enumerate(TIMES):
-                yield _row(value[o, k], error[o, k], replicate=r, observation=o, time=t, floor=0.0)
+            place = {"replicate": r, "observation": o}
+            for k, t in enumerate(times):
+                yield _row(value[o, k], error[o, k], **place, time=t, floor=float(floor[o, k]))
             spread = (average * error[o]).square().sum().sqrt()
-            yield _row((average * value[o]).sum(), spread, replicate=r, observation=o, floor=0.0)
+            yield _row(average @ value[o], spread, **place, floor=float(average @ floor[o]))
 
 
 def _target_variance(fitted: Fitted) -> Iterator[Row]:
-    for r, posterior in enumerate(fitted.posteriors):
-        if not isinstance(posterior, ScorePosterior):
-            raise DoesNotApplyError("the method has no regression target")
-        test = fitted.truth.test_simulations(r)
-        score = None if posterior.score_field is None else getattr(test, posterior.score_field)
+    if fitted.truth.task.reference_kind != "exact":
+        raise DoesNotApplyError("the task has no exact score for every x; excess_variance needs none")
+    for r, posterior in enumerate(_with_targets(fitted)):
+        score = _target_score(fitted.truth, posterior, r)
         for t in TIMES:
             points = fitted.truth.target_points(r, t)
             squared = (posterior.target(points.eps, score, t) - points.score).square().mean(1)
             yield _row(squared.mean(), squared.std() / len(squared) ** 0.5, replicate=r, time=t, floor=0.0)
+
+
+def _excess_variance(fitted: Fitted) -> Iterator[Row]:
+    average = _trapezoid_weights(TIMES)
+    for r, posterior in enumerate(_with_targets(fitted)):
+        score = _target_score(fitted.truth, posterior, r)
+        excesses = []
+        for t in TIMES:
+            eps, sigma = fitted.truth.target_noise(r, t), alpha_sigma_at(t)[1]
+            target = posterior.target(eps, score, t)
+            excesses.append(((sigma * target).square() - eps.square()).mean(1))
+        excess = torch.stack([*excesses, average @ torch.stack(excesses)])
+        stderr = excess.std(1) / excess.shape[1] ** 0.5
+        yield _row(excess[-1].mean(), stderr[-1], replicate=r)
+        for k, t in enumerate(TIMES):
+            yield _row(excess[k].mean(), stderr[k], replicate=r, time=t)
+
+
+def _with_targets(fitted: Fitted) -> list[ScorePosterior]:
+    with_targets = [p for p in fitted.posteriors if isinstance(p, ScorePosterior)]
+    if len(with_targets) < len(fitted.posteriors):
+        raise DoesNotApplyError("the method has no regression target")
+    return with_targets
+
+
+def _target_score(truth: Truth, posterior: ScorePosterior, replicate: int) -> Tensor | None:
+    """Give the scores of the test simulations that the target of a posterior uses."""
+    test = truth.test_simulations(replicate)
+    return None if posterior.score_field is None else getattr(test, posterior.score_field)
 
 
 def _optimal_weight(fitted: Fitted) -> Iterator[Row]:
@@ -162,8 +203,8 @@ def _learned_weight(fitted: Fitted) -> Iterator[Row]:
             yield _row(weight, None, replicate=r, time=time)
 
 
-def _trapezoid_weights() -> Tensor:
-    times = torch.tensor(TIMES, dtype=torch.float64)
+def _trapezoid_weights(grid: tuple[float, ...]) -> Tensor:
+    times = torch.tensor(grid, dtype=torch.float64)
     step = times.diff()
     weights = torch.zeros_like(times)
     weights[1:] += step / 2
@@ -187,6 +228,7 @@ METRICS: dict[str, Metric] = {
     "posterior_std_error": _of_samples(_std_error),
     "score_error": Metric(_score_error),
     "target_variance": Metric(_target_variance),
+    "excess_variance": Metric(_excess_variance, needs=frozenset()),
     "optimal_weight": Metric(_optimal_weight, needs=frozenset()),
     "learned_weight": Metric(_learned_weight, needs=frozenset()),
 }

@@ -22,6 +22,7 @@ TIMES = (
     *(round(0.1 + 0.05 * k, 2) for k in range(19)),
 )
 SCORE_POINTS = 500
+SCORE_TOLERANCE = 1e-3  # of σ² E‖s − s_true‖²/d, below the score errors that trained networks reach
 TARGET_SIMULATIONS = 1000
 MOMENT_SAMPLES = 50_000
 FLOOR_DRAWS = 5
@@ -33,10 +34,12 @@ class ScorePoints(NamedTuple):
     Attributes:
         u_t: α u_0 + σ ε with u_0 from the reference, (m, n, d), in float64.
         score: ∇ log p_t(u_t | x_o), (m, n, d).
+        error: the estimated σ² E‖s − s_true‖²/d of that score, (m,); 0 where the reference is exact.
     """
 
     u_t: Tensor
     score: Tensor
+    error: Tensor
 
 
 class TargetPoints(NamedTuple):
@@ -72,6 +75,7 @@ class Truth:
         self.observations = Observations(*(field[:n_observations] for field in every))
         self.reference_sample = cache(self._reference_sample)
         self.score_points = cache(self._score_points)
+        self.score_times = cache(self._score_times)
         self.test_simulations = cache(self._test_simulations)
         self.test_groups = cache(self._test_groups)
         self.target_points = cache(self._target_points)
@@ -87,14 +91,21 @@ class Truth:
 
     def _score_points(self, t: float) -> ScorePoints:
         alpha, sigma = alpha_sigma_at(t)
-        points, scores = [], []
+        points, scores, errors = [], [], []
         for o in range(len(self.observations.x)):
             reference = self._reference(o)
             u_0 = reference.sample(SCORE_POINTS, self._seed("score", o, str(t)))
             u_t = alpha * u_0 + sigma * self._noise(u_0, "score noise", o, str(t))
             points.append(u_t)
             scores.append(reference.diffused_score(u_t, alpha, sigma))
-        return ScorePoints(torch.stack(points), torch.stack(scores))
+            errors.append(reference.diffused_score_error(u_t, alpha, sigma))
+        error = torch.tensor(errors, dtype=torch.float64)
+        return ScorePoints(torch.stack(points), torch.stack(scores), error)
+
+    def _score_times(self) -> tuple[float, ...]:
+        known = [float(self.score_points(t).error.max()) <= SCORE_TOLERANCE for t in TIMES]
+        first_known = max((k + 1 for k, good in enumerate(known) if not good), default=0)
+        return TIMES[first_known:]
 
     def _test_simulations(self, replicate: int) -> Simulations:
         exact = "marginal_score" in self.task.capabilities
@@ -102,19 +113,23 @@ class Truth:
         return self.task.simulate(TARGET_SIMULATIONS, seed, marginal_score=exact)
 
     def _test_groups(self, replicate: int) -> list[tuple[Tensor, Reference]]:
-        """Give the rows of the test simulations that share an x, with the reference of that x."""
+        """Give the rows of the test simulations that share an x, with the exact reference of that x."""
         distinct, group = torch.unique(self.test_simulations(replicate).x, dim=0, return_inverse=True)
         return [(group == g, self.task.reference(x)) for g, x in enumerate(distinct)]
 
     def _target_points(self, replicate: int, t: float) -> TargetPoints:
         alpha, sigma = alpha_sigma_at(t)
         test = self.test_simulations(replicate)
-        eps = self._noise(test.u, "target noise", replicate, str(t))
+        eps = self.target_noise(replicate, t)
         u_t = alpha * test.u + sigma * eps
         score = torch.empty_like(u_t)
         for rows, reference in self.test_groups(replicate):
             score[rows] = reference.diffused_score(u_t[rows], alpha, sigma)
         return TargetPoints(eps, score)
+
+    def target_noise(self, replicate: int, t: float) -> Tensor:
+        """Give the noise ε that is added to the test simulations at one t: (n, d)."""
+        return self._noise(self.test_simulations(replicate).u, "target noise", replicate, str(t))
 
     def _reference(self, o: int) -> Reference:
         return self.task.reference(self.observations.x[o])

@@ -1,19 +1,22 @@
 """Metrics on posteriors whose errors are known, and target variances against exact ones."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 import torch
 
 from benchmark.metrics import METRICS, DoesNotApplyError, Fitted
-from benchmark.truth import SCORE_POINTS, TIMES, truth_of
+from benchmark.truth import SCORE_POINTS, SCORE_TOLERANCE, TIMES, truth_of
 from methods import get_method
 from methods.gates import optimal_weight
 from methods.method import Posterior
 from methods.schedule import alpha_sigma_at
 from tasks.galton import Galton
+from tasks.sampled_reference import SampledReference
 from tasks.seeding import derive_seed
+from tests.benchmark.toys import Line
 from tests.methods.exact import variances
 
 TASK = Galton()
@@ -127,6 +130,64 @@ def test_target_variances_agree_with_the_exact_ones(trained):
                 assert abs(row["value"] - expected) < 4.5 * row["stderr"] + 0.01 * expected, (label, t)
 
 
+def test_excess_variances_are_differences_of_target_variances(trained):
+    """Two replicates at six t for three targets: |z| < 4.5 fails correct code in 1 of 4,000 seeds."""
+    for t in TIMES[::5]:
+        alpha, sigma = alpha_sigma_at(t)
+        exact = variances(TASK, alpha, sigma)
+        for label in ("dsm", "tsm", "ltsm"):
+            rows = [row for row in measured("excess_variance", trained[label]) if row.get("time") == t]
+            assert len(rows) == 2
+            for row in rows:
+                expected = sigma**2 * (exact[label] - exact["dsm"])
+                assert abs(row["value"] - expected) <= 4.5 * row["stderr"] + 1e-6, (label, t)
+
+
+def test_excess_variance_is_averaged_over_t(trained):
+    rows = [row for row in measured("excess_variance", trained["mix"]) if row["replicate"] == 1]
+    times = [row["time"] for row in rows if "time" in row]
+    assert times == list(TIMES)
+    expected = np.trapezoid([row["value"] for row in rows if "time" in row], TIMES) / (TIMES[-1] - TIMES[0])
+    assert [row["value"] for row in rows if "time" not in row] == pytest.approx([expected])
+
+
+@dataclass(frozen=True)
+class Drawn(Line):
+    """A task whose reference is 2,000 draws of the exact posterior, without their scores."""
+
+    reference_kind = "sampled"
+
+    def reference(self, x_o):
+        return SampledReference(super().reference(x_o).sample(2_000, seed=7), None)
+
+
+class Shifted(Posterior):
+    def score(self, u_t, x_o, t):
+        alpha, sigma = alpha_sigma_at(t)
+        exact = [Line().reference(x).diffused_score(u, alpha, sigma) for x, u in zip(x_o, u_t, strict=True)]
+        return torch.stack(exact) + 0.3 / sigma
+
+    def sample(self, n, x_o, seed):
+        return torch.zeros(len(x_o), n, 1)
+
+
+def test_score_errors_are_reported_where_the_reference_knows_its_score():
+    truth = truth_of(Drawn(), 2, N)
+    rows = measured("score_error", Fitted(truth, [], [Shifted()], torch.zeros(1, 2, N, 1)))
+    omitted = [row for row in rows if row.get("status") == "skipped"]
+    known = [row for row in rows if row.get("status") != "skipped"]
+    assert omitted
+    assert [row["time"] for row in omitted] == list(TIMES[: len(omitted)])
+    assert "the reference's score has an error of " in omitted[0]["reason"]
+    assert {row.get("time") for row in known} == {None, *TIMES[len(omitted) :]}
+    for row in known:
+        assert 0 < row["floor"] <= SCORE_TOLERANCE
+        # (0.3 + e)² with e² the floor, within the factor of six that two halves tell it to
+        assert abs(math.sqrt(row["value"]) - 0.3) < math.sqrt(6 * row["floor"]) + 1e-9
+    with pytest.raises(DoesNotApplyError, match="no exact score for every x"):
+        measured("target_variance", Fitted(truth, [], [Shifted()], torch.zeros(1, 2, N, 1)))
+
+
 def test_weights_are_those_of_the_training_simulations(trained):
     for r, simulations in enumerate(trained["mix"].simulations):
         j = simulations.joint_score.square().mean()
@@ -159,6 +220,6 @@ def test_a_posterior_without_score_or_target_is_no_error(perfect):
         def sample(self, n, x_o, seed):
             return torch.zeros(len(x_o), n, 1)
 
-    for metric in ("score_error", "target_variance"):
+    for metric in ("score_error", "target_variance", "excess_variance"):
         with pytest.raises(DoesNotApplyError):
             measured(metric, replace(perfect, posteriors=[Mute()]))
