@@ -1,6 +1,7 @@
-"""The command line: `graybench tasks | methods | run | table | figures | claims | bench`.
+"""The command line: `graybench tasks | methods | check | run | table | figures | claims | bench`.
 
-Exit status: 2 for a mistake of the user's, 1 for whatever else goes wrong, each with one line on stderr.
+Exit status: 2 for a mistake of the user's, 1 for whatever else goes wrong, each with one line on stderr, and
+1 for a check that failed.
 What is heavy to import is imported inside the functions, so that `graybench --help` is quick.
 """
 
@@ -29,6 +30,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+check_app = typer.Typer(help="Check that a plug-in keeps its contract.", no_args_is_help=True)
+app.add_typer(check_app, name="check")
 
 FILE_WIDTH = 200  # of a table that goes to a file or a pipe, where nothing tells how much room there is
 
@@ -96,6 +100,34 @@ def _each_plugin(registry: "Registry[Any]") -> "Iterator[tuple[str, Any]]":
             yield name, registry.get(name)
         except Exception as error:  # somebody else's package may raise anything when it is imported
             yield name, f"{type(error).__name__}: {error}"
+
+
+@check_app.command("task")
+def check_tasks(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME...", help="Registered names or module:Class (default: all tasks)."),
+    ] = None,
+    n: Annotated[int, typer.Option(min=1000, help="Simulations of the first stage of each check.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Names the random stream.")] = 0,
+) -> None:
+    """Check joint scores, simulators and references; the exit status is 1 if a check fails."""
+    from benchmark.conformance import check_task, print_findings
+    from tasks import REGISTRY, get_task
+
+    console = Console()
+    console = console if console.is_terminal else Console(width=FILE_WIDTH)
+    failed = 0
+    for task in [get_task(name) for name in names or REGISTRY.names()]:
+        findings = []
+        with console.status(f"{task.label}: ") as status:
+            for finding in check_task(task, n, seed):
+                findings.append(finding)
+                status.update(f"{task.label}: {finding.check} {finding.verdict}")
+        print_findings(task, findings, console)
+        failed += any(finding.verdict == "failed" for finding in findings)
+    if failed:
+        sys.exit(1)
 
 
 @app.command()

@@ -56,7 +56,11 @@ class GaussianMixture(Task):
         wide = torch.rand(len(theta), 1, generator=generator, dtype=theta.dtype) < 0.5
         scale = torch.where(wide, WIDE, NARROW).to(theta.dtype)
         noise = torch.randn(theta.shape, generator=generator, dtype=theta.dtype)
-        return Outcome(theta + scale * noise, noise / scale)
+        return Outcome(theta + scale * noise, noise / scale, latents=scale)
+
+    def log_joint(self, theta: Tensor, x: Tensor, latents: Tensor) -> Tensor:
+        """Give log N(x; θ, s_z² I) up to a constant, with s_z the latents, (n, 1)."""
+        return -((x - theta) / latents).square().sum(1) / 2
 
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
         """Give the exact log p(x | θ) for θ and x (n, d): (n,)."""

@@ -74,7 +74,11 @@ class LinearGaussian(Task):
             NOISE * torch.randn(theta.shape, generator=generator, dtype=theta.dtype) for _ in range(2)
         )
         z = theta @ model.into_z.T + first
-        return Outcome(z @ model.into_x.T + second, first @ model.into_z / NOISE**2)
+        return Outcome(z @ model.into_x.T + second, first @ model.into_z / NOISE**2, latents=z)
+
+    def log_joint(self, theta: Tensor, x: Tensor, latents: Tensor) -> Tensor:
+        """Give log N(z; A θ, noise² I) up to a constant; x depends on θ through z alone."""
+        return -(latents - theta @ _model(self).into_z.T).square().sum(1) / (2 * NOISE**2)
 
     def marginal_score(self, theta: Tensor, x: Tensor) -> Tensor:
         """Give (B A)ᵀ C⁻¹ (x − B A θ), (n, d)."""
