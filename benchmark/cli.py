@@ -1,4 +1,4 @@
-"""The command line: `graybench tasks | methods | check | run | table | figures | claims | bench`.
+"""The command line: `graybench run | table | figures | claims | bench`, and what `cli_plugins` adds.
 
 Exit status: 2 for a mistake of the user's, 1 for whatever else goes wrong, each with one line on stderr, and
 1 for a check that failed.
@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+
+from benchmark import cli_plugins
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from benchmark.cell import Cell
     from benchmark.store import Store
-    from tasks.plugin import Registry
 
 app = typer.Typer(
     help="Benchmark simulation-based inference with simulators that report joint scores.",
@@ -31,10 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-check_app = typer.Typer(help="Check that a plug-in keeps its contract.", no_args_is_help=True)
-app.add_typer(check_app, name="check")
-
-FILE_WIDTH = 200  # of a table that goes to a file or a pipe, where nothing tells how much room there is
+app.add_typer(cli_plugins.app)
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A result folder of `graybench run`.")]
 
@@ -61,73 +57,6 @@ def _exit_status(error: Exception) -> int | None:
     if isinstance(error, UserError):
         return 2
     return 1 if isinstance(error, StoreError | ClusterError | OSError) else None
-
-
-@app.command()
-def tasks() -> None:
-    """List the tasks: dimensions, capabilities, one line of description."""
-    from tasks import REGISTRY
-
-    table = Table("task", "dim θ", "dim x", "capabilities", "summary")
-    for name, task in _each_plugin(REGISTRY):
-        if isinstance(task, str):
-            table.add_row(name, "", "", "", f"[red]{escape(task)}[/red]")
-        else:
-            capabilities = ", ".join(sorted(task.capabilities))
-            table.add_row(name, str(task.dim_theta), str(task.dim_x), capabilities, escape(task.summary))
-    Console().print(table)
-
-
-@app.command()
-def methods() -> None:
-    """List the methods: what each requires of a task, its options with their defaults."""
-    from methods import REGISTRY
-
-    table = Table("method", "requires", "options", "summary")
-    for name, method in _each_plugin(REGISTRY):
-        if isinstance(method, str):
-            table.add_row(name, "", "", f"[red]{escape(method)}[/red]")
-        else:
-            options = ", ".join(f"{key}={value}" for key, value in method.options().items())
-            table.add_row(name, ", ".join(sorted(method.requires)), escape(options), escape(method.summary))
-    Console().print(table)
-
-
-def _each_plugin(registry: "Registry[Any]") -> "Iterator[tuple[str, Any]]":
-    """Yield each name with its plug-in, or with the error that importing or making it raised."""
-    for name in registry.names():
-        try:
-            yield name, registry.get(name)
-        except Exception as error:  # somebody else's package may raise anything when it is imported
-            yield name, f"{type(error).__name__}: {error}"
-
-
-@check_app.command("task")
-def check_tasks(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NAME...", help="Registered names or module:Class (default: all tasks)."),
-    ] = None,
-    n: Annotated[int, typer.Option(min=1000, help="Simulations of the first stage of each check.")] = 20_000,
-    seed: Annotated[int, typer.Option(help="Names the random stream.")] = 0,
-) -> None:
-    """Check joint scores, simulators and references; the exit status is 1 if a check fails."""
-    from benchmark.conformance import check_task, print_findings
-    from tasks import REGISTRY, get_task
-
-    console = Console()
-    console = console if console.is_terminal else Console(width=FILE_WIDTH)
-    failed = 0
-    for task in [get_task(name) for name in names or REGISTRY.names()]:
-        findings = []
-        with console.status(f"{task.label}: ") as status:
-            for finding in check_task(task, n, seed):
-                findings.append(finding)
-                status.update(f"{task.label}: {finding.check} {finding.verdict}")
-        print_findings(task, findings, console)
-        failed += any(finding.verdict == "failed" for finding in findings)
-    if failed:
-        sys.exit(1)
 
 
 @app.command()
@@ -244,8 +173,7 @@ def table(
         raise UserError(f"there is no metric {metric!r} in {folder}: {nearest(metric, metrics)}")
     from benchmark.table import print_table
 
-    console = Console()
-    print_table(frame, metric, console if console.is_terminal else Console(width=FILE_WIDTH))
+    print_table(frame, metric, cli_plugins.table_console())
 
 
 @app.command()

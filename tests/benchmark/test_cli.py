@@ -43,6 +43,25 @@ def test_lists_tell_dimensions_and_needs(graybench: Any) -> None:
     assert all(name in out for name in ("dsm", "tsm", "ltsm", "mix", "marginal_score", "gate=scalar"))
 
 
+def test_check_ends_with_1_if_a_check_fails(graybench: Any) -> None:
+    wrong = "tests.benchmark.broken_tasks"
+    status, out, _ = graybench("check", "task", f"{wrong}:Right", "--n", "2000")
+    assert status == 0
+    assert "failed" not in out
+    status, out, _ = graybench("check", "task", f"{wrong}:Right", f"{wrong}:Hidden", "--n", "2000")
+    assert status == 1
+    assert "T2, prior predictive: The joint score carries about 0." in out
+    assert graybench("check", "task", "galton", "--n", "10")[0] == 2
+
+
+def test_information_is_a_table_of_the_named_tasks(graybench: Any) -> None:
+    status, out, _ = graybench("information", "gaussian_mixture", "galton")
+    assert status == 0
+    assert [line.split(" | ")[0] for line in out.splitlines()[2:]] == ["| gaussian_mixture", "| galton"]
+    status, _, err = graybench("information", "tests.benchmark.toys:Scoreless")
+    assert (status, err) == (2, "graybench: task scoreless has no joint score.\n")
+
+
 def test_a_broken_plugin_is_listed_and_stops_nothing(graybench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(methods.REGISTRY.table, "broken", "no_such_module:Method")
     status, out, _ = graybench("methods")

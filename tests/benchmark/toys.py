@@ -66,6 +66,11 @@ class WrongShape(Line):
         return Outcome(outcome.x.flatten(), outcome.joint_score)
 
 
+class Scoreless(Line):
+    name = "scoreless"
+    capabilities = frozenset({"reference"})
+
+
 class Exact(Posterior):
     def __init__(self, shift: float) -> None:
         self.shift = shift
