@@ -9,9 +9,14 @@ REGISTRY: Registry[Task] = Registry(
     kind="task",
     base=Task,  # type: ignore[type-abstract]
     table={
+        "ar1_noise": "tasks.ar1_noise:Ar1Noise",
         "galton": "tasks.galton:Galton",
         "gaussian_mixture": "tasks.gaussian_mixture:GaussianMixture",
+        "hierarchical_normal": "tasks.hierarchical_normal:HierarchicalNormal",
+        "iid_mixture": "tasks.iid_mixture:IidMixture",
         "linear_gaussian": "tasks.linear_gaussian:LinearGaussian",
+        "negative_binomial": "tasks.negative_binomial:NegativeBinomial",
+        "ornstein_uhlenbeck_path": "tasks.ornstein_uhlenbeck_path:OrnsteinUhlenbeckPath",
     },
     group="graybench.tasks",
 )

@@ -102,7 +102,7 @@ class ImportanceReference(SampledReference):
         ess_fraction: float,
         log_evidence: float,
     ) -> None:
-        super().__init__(draws, scores, ess_fraction * DRAWS)
+        super().__init__(draws, scores, 1 / (1 / len(draws) + 1 / (ess_fraction * DRAWS)))
         self.ess_fraction, self.log_evidence = ess_fraction, log_evidence
         self._log_density = log_density
 
