@@ -1,4 +1,4 @@
-"""The command line: `graybench run | table | figures | claims | bench`, and what `cli_plugins` adds.
+"""The command line: `graybench run | table | compare | figures | claims | bench`, and `cli_plugins`.
 
 Exit status: 2 for a mistake of the user's, 1 for whatever else goes wrong, each with one line on stderr, and
 1 for a check that failed.
@@ -174,6 +174,20 @@ def table(
     from benchmark.table import print_table
 
     print_table(frame, metric, cli_plugins.table_console())
+
+
+@app.command()
+def compare(
+    folder: Folder,
+    metric: Annotated[str, typer.Option(help="Which metric.")] = "score_error",
+    method: Annotated[str, typer.Option(help="The method, such as mix or 'mix(gate=learned)'.")] = "mix",
+    baseline: Annotated[str, typer.Option(help="What it is compared with.")] = "dsm",
+) -> None:
+    """Print paired ratios of a method to a baseline: budgets across, tasks down."""
+    from benchmark.comparison import print_comparison
+    from benchmark.store import read_table
+
+    print_comparison(read_table(folder), metric, method, baseline, cli_plugins.table_console())
 
 
 @app.command()

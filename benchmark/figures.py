@@ -6,6 +6,7 @@
     board               the Galton board                                                         Figure 3
     optimal_weight      w*(t) of the simulations of each budget                                  Figure 4
     learned_weight      the learned w(t) on top of w*(t)                                         Figure 5
+    comparison          ratios of a method to DSM over all tasks, if there are several
 
 A method with its gate is a line with the same colour in all figures. Its other settings, such as the recipe,
 are a *variant*: there is a file for each task and variant, `mmd-galton.pdf` for the defaults and
@@ -30,6 +31,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator, NullLocator
 
 from benchmark.board import board, galton_of
+from benchmark.comparison import comparisons
 from benchmark.rows import with_variants
 from benchmark.style import (
     COLUMN,
@@ -85,6 +87,8 @@ def draw_all(frame: pd.DataFrame, folder: Path) -> list[Path]:
         for (name, variant), figure in figures.items():
             if figure is not None:
                 files += _save(figure, folder, [name, str(task), variant])
+    for label, variant, figure in comparisons(frame):
+        files += _save(figure, folder, ["comparison", label, variant])
     return files
 
 

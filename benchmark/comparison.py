@@ -1,0 +1,139 @@
+"""One method against a baseline over many tasks: paired ratios of a metric's means, as a table and a figure.
+
+Both sides were given the same simulations, so that the bootstrap draws the same replicates and observations
+for both. Below 1 the method is better. A side that did not end well everywhere gives no ratio but its status.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from rich.console import Console
+from rich.table import Table
+
+from benchmark.rows import with_variants
+from benchmark.statistics import Interval, ratio_interval, table_of
+from benchmark.style import GREY, PAGE, panels_of, styled
+from tasks.errors import UserError
+from tasks.plugin import nearest
+
+BASELINE = "dsm"
+METRICS = ("score_error", "mmd")  # drawn side by side
+MARKERS, COLOURS = "osD^v", ("#56B4E9", "#0072B2", "#000000", "#D55E00", "#CC79A7")
+NO_RATIO = Interval(np.nan, np.nan, np.nan)
+COLUMNS = ("task", "variant", "budget", "value", "low", "high", "status")
+
+
+def ratios(frame: pd.DataFrame, metric: str, method: str, baseline: str) -> pd.DataFrame:
+    """Give the ratio of a method's mean to the baseline's for each task, variant and budget.
+
+    Args:
+        frame: a result table.
+        metric: whose values not resolved in diffusion time are compared.
+        method, baseline: labels such as "mix(gate=learned)".
+
+    Returns:
+        One row for each task, variant and budget that both were run on, with the columns `COLUMNS`; `value`,
+        `low` and `high` are NaN where `status` is not "ok".
+    """
+    rows = with_variants(frame[frame["time"].isna() & (frame["status"] != "skipped")])
+    rows = rows[rows["metric"] == metric]
+    records = []
+    for place, group in rows.groupby(["task", "variant", "budget"], sort=False):
+        sides = [group[group["label"] == label] for label in (method, baseline)]
+        if any(side.empty for side in sides):
+            continue
+        statuses = [status for side in sides for status in side["status"] if status != "ok"]
+        found = NO_RATIO if statuses else ratio_interval(*map(table_of, sides))
+        records.append((*place, *found, statuses[0] if statuses else "ok"))
+    return pd.DataFrame(records, columns=list(COLUMNS))
+
+
+def _require(what: str, wanted: str, known: Iterable[str]) -> None:
+    if wanted not in known:
+        raise UserError(f"the table has no {what} {wanted!r}: {nearest(wanted, known)}")
+
+
+def print_comparison(frame: pd.DataFrame, metric: str, method: str, baseline: str, console: Console) -> None:
+    """Print the ratios: tasks down, budgets across; bold where the whole interval is on one side of 1.
+
+    Raises:
+        UserError: the table has no such metric or method.
+    """
+    _require("metric", metric, frame["metric"].unique())
+    for label in (method, baseline):
+        _require("method", label, with_variants(frame)["label"].unique())
+    found = ratios(frame, metric, method, baseline)
+    for variant, rows in found.groupby("variant", sort=False):
+        title = f"{metric} of {method} / of {baseline}, ratio of means [95 % interval]"
+        table = Table(title=(f"{title} · {variant!s}" if variant else title).replace("[", r"\["))
+        table.add_column("task", overflow="fold")
+        budgets = sorted(rows["budget"].unique())
+        for budget in budgets:
+            table.add_column(f"{budget:,}", justify="right")
+        for task, own in rows.groupby("task", sort=False):
+            cells = own[["status", "value", "low", "high"]].itertuples(index=False)
+            shown = {budget: _cell(*cell) for budget, cell in zip(own["budget"], cells, strict=True)}
+            table.add_row(str(task), *[shown.get(budget, "") for budget in budgets])
+        console.print(table)
+
+
+def _cell(status: str, value: float, low: float, high: float) -> str:
+    if status != "ok":
+        return f"[italic]{status}[/]"
+    if np.isnan(low):
+        return f"{value:.2f}"
+    text = rf"{value:.2f} \[{low:.2f}, {high:.2f}]"
+    return f"[bold]{text}[/]" if high < 1 or low > 1 else text
+
+
+def comparisons(frame: pd.DataFrame) -> Iterator[tuple[str, str, Figure]]:
+    """Yield label, variant and figure of every method of a table of several tasks, against `BASELINE`."""
+    rows = with_variants(frame)
+    if rows["task"].nunique() > 1:
+        for (variant, label), _ in rows.groupby(["variant", "label"], sort=False):
+            figure = comparison(rows, str(variant), str(label), BASELINE)
+            if label != BASELINE and figure is not None:
+                yield str(label), str(variant), figure
+
+
+@styled
+def comparison(frame: pd.DataFrame, variant: str, method: str, baseline: str) -> Figure | None:
+    """Draw the ratios of a method to the baseline: tasks down, one panel a metric; None without any."""
+    known = frame.loc[frame["time"].isna() & (frame["status"] == "ok"), "metric"].unique()
+    found = {metric: ratios(frame, metric, method, baseline) for metric in METRICS if metric in known}
+    found = {metric: rows[rows["variant"] == variant] for metric, rows in found.items()}
+    found = {metric: rows for metric, rows in found.items() if (rows["status"] == "ok").any()}
+    if not found:
+        return None
+    first = next(iter(found.values()))
+    budgets = sorted({budget for rows in found.values() for budget in rows["budget"]})
+    order = first[first["status"] == "ok"].groupby("task")["value"].apply(lambda v: np.log(v).mean())
+    tasks = [*order.sort_values().index, *(t for t in first["task"].unique() if t not in order.index)]
+    figure = Figure(figsize=(PAGE, 0.9 + 0.23 * len(tasks)), layout="constrained")
+    for axis, (metric, rows) in zip(panels_of(figure, len(found), len(found)), found.items(), strict=True):
+        _draw(axis, rows, tasks, budgets)
+        axis.set_title(f"{metric.replace('_', ' ')}: {method} / {baseline}")
+        axis.label_outer()
+    handles = [
+        Line2D([], [], color=COLOURS[k % 5], marker=MARKERS[k % 5], label=f"$N$ = {budget:,}")
+        for k, budget in enumerate(budgets)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    return figure
+
+
+def _draw(axis: Axes, rows: pd.DataFrame, tasks: list[str], budgets: list[int]) -> None:
+    for k, budget in enumerate(budgets):
+        own = rows[(rows["budget"] == budget) & (rows["status"] == "ok")]
+        place = own["task"].map(tasks.index).to_numpy(dtype=float) + 0.5 * ((k + 0.5) / len(budgets) - 0.5)
+        ends = np.abs(own[["low", "high"]].to_numpy().T - own["value"].to_numpy())
+        axis.errorbar(own["value"], place, xerr=ends, fmt=MARKERS[k % 5], color=COLOURS[k % 5], linewidth=0.9)
+    axis.axvline(1, color=GREY, linestyle="--", linewidth=0.9)
+    axis.set_xscale("log")
+    axis.set_yticks(range(len(tasks)), tasks)
+    axis.set_ylim(len(tasks) - 0.4, -0.6)
+    axis.set_xlabel("ratio of means, below 1 the method is better")

@@ -1,0 +1,90 @@
+"""Ratios of a method to a baseline: values known by hand, failures named, the figure drawn from them."""
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from benchmark.comparison import comparison, comparisons, print_comparison, ratios
+from tasks.errors import UserError
+from tests.benchmark.test_table import failed, row, table
+
+FRAME = table(
+    *[row(method, 100, value, r) for method, value in (("dsm", 0.2), ("mix", 0.1)) for r in range(3)],
+    *[
+        row(method, 1000, value * (1 + r), r)
+        for method, value in (("dsm", 0.1), ("mix", 0.3))
+        for r in range(3)
+    ],
+    *[row("dsm", 100, 0.2, r, task="schloegl") for r in range(3)],
+    failed("mix", 100, "timeout") | {"task": "schloegl"},
+    *[row(method, 100, value, task="line") for method, value in (("dsm", 0.5), ("mix", 0.5))],
+    *[row(method, 100, 9.0, metric="score_error", time=0.5) for method in ("dsm", "mix")],
+)
+
+
+def test_ratios_are_paired_and_failures_are_named() -> None:
+    found = ratios(FRAME, "mmd", "mix", "dsm").set_index(["task", "budget"])
+    galton = found.loc[("galton", 100)]
+    assert (galton["value"], galton["low"], galton["high"]) == pytest.approx((0.5, 0.5, 0.5))
+    # both sides grow alike with the replicate, so that a paired ratio has no spread
+    assert tuple(found.loc[("galton", 1000), ["value", "low", "high"]]) == pytest.approx((3.0, 3.0, 3.0))
+    assert found.loc[("schloegl", 100), "status"] == "timeout"
+    assert np.isnan(found.loc[("schloegl", 100), "value"])
+    assert found.loc[("line", 100), "value"] == 1
+    assert np.isnan(found.loc[("line", 100), "low"])  # one replicate says nothing about another
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("mdm", "mix", "dsm"), "the table has no metric 'mdm': did you mean mmd?"),
+        (("mmd", "mixx", "dsm"), "the table has no method 'mixx': did you mean mix?"),
+        (("mmd", "mix", "tsm"), "the table has no method 'tsm': did you mean dsm?"),
+    ],
+)
+def test_what_is_not_there_is_answered_with_the_nearest(
+    arguments: tuple[str, str, str], sentence: str
+) -> None:
+    with pytest.raises(UserError) as mistake:
+        print_comparison(FRAME, *arguments, Console())
+    assert str(mistake.value) == sentence
+
+
+def test_the_printed_table_has_a_line_for_each_task() -> None:
+    out = io.StringIO()
+    print_comparison(FRAME, "mmd", "mix", "dsm", Console(file=out, width=200))
+    lines = {
+        line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]]
+        for line in out.getvalue().splitlines()
+        if "│" in line
+    }
+    assert lines == {
+        "galton": ["0.50 [0.50, 0.50]", "3.00 [3.00, 3.00]"],
+        "schloegl": ["timeout", ""],
+        "line": ["1.00", ""],
+    }
+
+
+def test_the_figure_shows_the_ratios() -> None:
+    figure = comparison(FRAME, "", "mix", "dsm")
+    assert figure is not None
+    (axis,) = figure.axes  # score_error is only resolved in time here
+    ticks = [label.get_text() for label in axis.get_yticklabels()]
+    assert ticks == ["line", "galton", "schloegl"]
+    points = [
+        line.get_xdata().tolist()
+        for line in axis.get_lines()
+        if len(line.get_xdata()) and line.get_marker() != "None"
+    ]
+    assert points[0] == pytest.approx([0.5, 1.0])
+    assert points[1] == pytest.approx([3.0])
+    assert comparison(FRAME[FRAME["method"] == "dsm"], "", "dsm", "dsm") is not None
+    assert comparison(FRAME[FRAME["time"].notna()], "", "mix", "dsm") is None
+
+
+def test_all_figures_are_drawn_for_several_tasks_alone() -> None:
+    assert [(label, variant) for label, variant, _ in comparisons(FRAME)] == [("mix", "")]
+    assert list(comparisons(FRAME[FRAME["task"] == "galton"])) == []
