@@ -45,6 +45,9 @@ LOCAL_SETTINGS = {
     "distributed.scheduler.worker-ttl": None,
     # else a worker that dies twice within this time is not started again, and a cluster can shrink to nothing
     "distributed.deploy.lost-worker-timeout": "1000 days",
+    # Dask has workers give freed memory back at once, and a large tensor then costs as much to get as to fill
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**32,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**32,
 }
 
 

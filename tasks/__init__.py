@@ -17,6 +17,7 @@ REGISTRY: Registry[Task] = Registry(
         "linear_gaussian": "tasks.linear_gaussian:LinearGaussian",
         "negative_binomial": "tasks.negative_binomial:NegativeBinomial",
         "ornstein_uhlenbeck_path": "tasks.ornstein_uhlenbeck_path:OrnsteinUhlenbeckPath",
+        "robust_regression": "tasks.robust_regression:RobustRegression",
     },
     group="graybench.tasks",
 )
