@@ -23,7 +23,6 @@ from torch.distributions.constraints import Constraint
 from torch.distributions.transforms import ComposeTransform, Transform
 
 from tasks.errors import UserError
-from tasks.pyro_model import DATA
 
 PLATES, ROWS = 4, "simulations"
 
@@ -34,6 +33,7 @@ class JointDensity(Messenger):
     Args:
         task: the task's label, for error messages.
         rows: the number n of simulations.
+        data: the name of the site that is the data.
         given: the value of every site, by name; drawn if None.
 
     Attributes:
@@ -41,9 +41,9 @@ class JointDensity(Messenger):
         log_prob: log p(x, z | θ), (n,), in float64, with the gradient of θ.
     """
 
-    def __init__(self, task: str, rows: int, given: Mapping[str, Tensor] | None) -> None:
+    def __init__(self, task: str, rows: int, data: str, given: Mapping[str, Tensor] | None) -> None:
         super().__init__()
-        self.task, self.rows, self.given = task, rows, given
+        self.task, self.rows, self.data, self.given = task, rows, data, given
         self.values: dict[str, Tensor] = {}
         self.log_prob = torch.zeros(rows, dtype=torch.float64)
 
@@ -64,9 +64,9 @@ class JointDensity(Messenger):
             raise UserError(
                 f"task {self.task}: not one row for each simulation; {advice} ({error})."
             ) from error
-        if DATA not in self.values:
-            sites = ", ".join(self.values) or "none"
-            raise UserError(f"task {self.task}: the data must be drawn as site {DATA!r}; sites: {sites}.")
+        if self.data not in self.values:
+            sites = f"site {self.data!r}; sites: {', '.join(self.values) or 'none'}"
+            raise UserError(f"task {self.task}: the data must be drawn as {sites}.")
 
     def _pyro_sample(self, message: Any) -> None:
         # the outermost handler comes last: plates and masks have left their marks in the message
@@ -74,7 +74,7 @@ class JointDensity(Messenger):
         if site_is_subsample(message):
             self._require_whole_plate(name, fn, message["value"])
         elif (message["infer"] or {}).get("_deterministic"):
-            if name == DATA:
+            if name == self.data:
                 self._reject(name, "is deterministic and so has no density; draw it, with noise")
         else:
             self._check(name, message)

@@ -91,6 +91,6 @@ class PyroTask(Task):
         except ImportError as error:
             need = 'needs pyro: pip install "graybench[pyro]"'
             raise UserError(f"task {self.label} {need} ({error}).") from error
-        density = JointDensity(self.label, len(theta), given)
+        density = JointDensity(self.label, len(theta), DATA, given)
         density.run(self.model, theta)
         return density

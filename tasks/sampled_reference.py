@@ -14,7 +14,7 @@ moments; for others, what is left to average is its departure from a Gaussian. W
 
 The draws come in two independent halves. Where their scores s_A and s_B agree, the score is known: the error
 of s is estimated by σ² E‖s_A − s_B‖²/(4d). It includes the bias that a point u_t = α u_i + σ ε sees the draw
-u_i that it came from, which is twice as large in a half. Where few draws decide, it is low by a factor of two.
+u_i that it came from, which is twice as large in a half. Where few draws decide, it may be half the error.
 
 Importance sampling (`importance_reference`): the mode by BFGS, a Student-t at the mode with the inverse
 Hessian as its scale, one adaptation of it to the weighted moments, then 20,000 draws, each half of them
