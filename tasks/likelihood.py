@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tasks.sampled_reference import ImportanceReference, importance_reference
+from tasks.sampled_reference import ImportanceReference, SampledReference, importance_reference
 from tasks.seeding import derive_seed
 from tasks.task import Task
 
@@ -38,7 +38,7 @@ class LikelihoodTask(Task):
                 scores.append(torch.autograd.grad(self.log_likelihood(point, data).sum(), point)[0])
         return torch.cat(scores)
 
-    def reference(self, x_o: Tensor) -> ImportanceReference:
+    def reference(self, x_o: Tensor) -> SampledReference:
         """Give importance draws of the posterior of one observation, (dim_x,); the same in every run."""
         return _reference(self, tuple(x_o.tolist()))
 
