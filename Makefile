@@ -11,6 +11,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "graybench needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@# sbibm pins old versions of packages that its files, which are all we need, do without
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps sbibm==1.1.0
 	@touch $@
 
 demo: install
