@@ -18,7 +18,8 @@ u_i that it came from, which is twice as large in a half. Where few draws decide
 
 Importance sampling (`importance_reference`): the mode by BFGS, a Student-t at the mode with the inverse
 Hessian as its scale, one adaptation of it to the weighted moments, then 20,000 draws, each half of them
-resampled in proportion to its weights.
+resampled in proportion to its weights. It is for posteriors of one mode: BFGS sets out from several places,
+and modes far from each other are refused, as weights say nothing of a mode that no draw has visited.
 """
 
 import math
@@ -34,7 +35,8 @@ from tasks.seeding import derive_seed, generator
 
 LogDensity = Callable[[Tensor], Tensor]
 
-STARTS = 256
+STARTS, CLIMBS = 256, 4
+FAR, COMPARABLE, FLAT = 4.0, 7.0, 0.1  # standard deviations, nats, and the largest gradient at a mode
 FREEDOM = 5.0
 TRIAL_DRAWS, DRAWS, KEPT = 4_000, 20_000, 5_000
 DRAWS_AT_ONCE = 1_000
@@ -120,15 +122,12 @@ def importance_reference(log_density: LogDensity, dim: int, seed: int) -> Import
         seed: names the random stream.
 
     Raises:
-        ArithmeticError: the effective sample size is below 0.15 of the draws, so the draws say too little.
+        ArithmeticError: there are several modes, or the effective sample size is below 0.15 of the draws, so
+            that they say too little.
     """
     seeds = {step: derive_seed(seed, step) for step in ("start", "trial", "draw", "resample")}
-    mode = _mode(
-        log_density, torch.randn(STARTS, dim, generator=generator(seeds["start"]), dtype=torch.float64)
-    )
-    hessian = torch.autograd.functional.hessian(lambda u: -log_density(u.unsqueeze(0))[0], mode)
-    values, vectors = torch.linalg.eigh(hessian)
-    scale = vectors @ torch.diag(1 / values.clamp_min(1.0)) @ vectors.T  # the prior's curvature is 1
+    starts = torch.randn(STARTS, dim, generator=generator(seeds["start"]), dtype=torch.float64)
+    mode, scale = _mode(log_density, starts)
     trial, log_weights = _draw(log_density, mode, scale, TRIAL_DRAWS, seeds["trial"])
     weights = torch.softmax(log_weights, 0)
     mean = weights @ trial
@@ -154,8 +153,27 @@ def importance_reference(log_density: LogDensity, dim: int, seed: int) -> Import
     return ImportanceReference(draws[kept], scores, log_density, ess_fraction, log_evidence)
 
 
-def _mode(log_density: LogDensity, starts: Tensor) -> Tensor:
-    """Find the mode by BFGS from the best of the starting points, (n, d): (d,)."""
+def _mode(log_density: LogDensity, starts: Tensor) -> tuple[Tensor, Tensor]:
+    """Climb from each share of the starts, (n, d): the mode, (d,), and the inverse Hessian there, (d, d)."""
+    tops = torch.stack([_climb(log_density, share) for share in starts.chunk(CLIMBS)])
+    heights = log_density(tops).detach()
+    mode = tops[heights.argmax()]
+    hessian = torch.autograd.functional.hessian(lambda u: -log_density(u.unsqueeze(0))[0], mode)
+    values, vectors = torch.linalg.eigh(hessian)
+    values = values.clamp_min(1.0)  # the prior's curvature
+    distance = ((tops - mode) @ vectors * values.sqrt()).norm(dim=1)
+    is_mode = _gradient(log_density, tops).norm(dim=1) < FLAT * values.max().sqrt()
+    other = is_mode & (distance > FAR) & (heights > heights.max() - COMPARABLE)
+    if other.any():
+        raise ArithmeticError(
+            f"importance sampling of the reference failed: the posterior has modes at {mode.tolist()} and at "
+            f"{tops[other][0].tolist()} of u"
+        )
+    return mode, vectors @ torch.diag(1 / values) @ vectors.T
+
+
+def _climb(log_density: LogDensity, starts: Tensor) -> Tensor:
+    """Maximise by BFGS from the best of the starts, (n, d): (d,)."""
 
     def negative(u: np.ndarray) -> tuple[float, np.ndarray]:
         point = torch.from_numpy(u).unsqueeze(0).requires_grad_()

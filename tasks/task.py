@@ -153,9 +153,10 @@ class Task(Plugin):
         raise UserError(f"task {self.label} has no marginal score; its likelihood is not tractable.")
 
     def log_joint(self, theta: Tensor, x: Tensor, latents: Any) -> Tensor:
-        """Give log p(x, z | θ), (n,), up to a constant in θ, at x and latents of an `Outcome`; optional.
+        """Give log p(x, z | θ), (n,), at x and latents of an `Outcome`; optional.
 
-        With it the conformance checks compare the joint score with differences of the density.
+        With it the conformance checks compare the joint score with differences of the density: in float64,
+        differentiable by autograd. Terms that do not depend on θ may be left out.
         """
         raise UserError(f"task {self.label} does not expose its joint density.")
 

@@ -93,13 +93,23 @@ def test_scores_help_most_at_small_t(of_mixture):
 
 
 def test_a_posterior_that_is_missed_is_refused():
-    """A thin shell around the origin, of which the Student-t at one of its points covers little."""
+    """A thin crescent, of which a Student-t at its tip covers little."""
 
-    def shell(u):
-        return -0.5 * ((u.norm(dim=1) - 2) / 0.01) ** 2
+    def crescent(u):
+        return -0.5 * u.square().sum(1) - 0.5 * ((u[:, 1] - 2 * u[:, 0].square()) / 0.01) ** 2
 
     with pytest.raises(ArithmeticError, match="ESS/n is 0"):
-        importance_reference(shell, 3, seed=1)
+        importance_reference(crescent, 2, seed=1)
+
+
+def test_a_second_mode_is_refused():
+    """x = θ² + noise: at x = 1 one mode has all the draws that a proposal at the other can miss."""
+
+    def two_modes(u):
+        return -0.5 * u.square().sum(1) - 0.5 * ((1 - u[:, 0].square()) / 0.02) ** 2
+
+    with pytest.raises(ArithmeticError, match="the posterior has modes at"):
+        importance_reference(two_modes, 1, seed=1)
 
 
 class ByLikelihood(LikelihoodTask, LinearGaussian):
