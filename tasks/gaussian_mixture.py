@@ -54,7 +54,7 @@ class GaussianMixture(Task):
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
         """Choose a component and draw x for each θ, (n, d)."""
         wide = torch.rand(len(theta), 1, generator=generator, dtype=theta.dtype) < 0.5
-        scale = torch.where(wide, WIDE, NARROW).to(theta.dtype)
+        scale = torch.where(wide, theta.new_tensor(WIDE), theta.new_tensor(NARROW))
         noise = torch.randn(theta.shape, generator=generator, dtype=theta.dtype)
         return Outcome(theta + scale * noise, noise / scale, latents=scale)
 

@@ -4,7 +4,8 @@ z_g ~ N(μ, τ²),  x_gk ~ N(z_g, s²),  g = 1 … 50,  k = 1 … 4;  θ = (μ, 
 
 joint score       Σ_g (z_g − μ)/τ²,  Σ_g [(z_g − μ)²/τ² − 1],  Σ_gk [(x_gk − z_g)²/s² − 1]
 likelihood        of the group means x̄_g ~ N(μ, τ² + s²/4), times that of the deviations from them,
-                  whose covariance has the determinant s⁶/4 and the quadratic form Σ_k (x_gk − x̄_g)²/s²
+                  of which any three have a covariance of determinant s⁶/4 and the quadratic form
+                  Σ_k (x_gk − x̄_g)²/s²; x depends on x̄_g and three of them with a Jacobian of 1/4
 
 x holds the groups one after another. The prior is μ ~ N(0, 1), log τ ~ N(−0.3, 0.5²), log s ~ N(0, 0.5²).
 """

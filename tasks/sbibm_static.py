@@ -87,7 +87,7 @@ class GaussianMixture(SbibmTask):
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
         """Choose a component and draw x for each θ; the joint score is (x − θ)/s²."""
         wide = torch.rand(len(theta), generator=generator, dtype=theta.dtype) < 0.5
-        scale = torch.where(wide, WIDE, NARROW).to(theta.dtype).unsqueeze(1)
+        scale = torch.where(wide, theta.new_tensor(WIDE), theta.new_tensor(NARROW)).unsqueeze(1)
         noise = torch.randn(theta.shape, generator=generator, dtype=theta.dtype)
         return Outcome(theta + scale * noise, noise / scale, latents=wide)
 

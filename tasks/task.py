@@ -110,7 +110,7 @@ class Task(Plugin):
     A subclass is a frozen dataclass whose fields are its options. It sets `name`, `version`, `summary`,
     `capabilities` and `n_observations`, and defines `prior`, `dim_theta`, `dim_x` and `simulator`.
     `reference_kind` says what its reference is: "exact", a closed form or quadrature, quick for any x;
-    "sampled", weighted draws for any x, in seconds; "frozen", stored draws for its own observations alone.
+    "sampled", importance draws for any x, in seconds; "frozen", stored draws for its own observations alone.
     """
 
     required: ClassVar[tuple[str, ...]] = (*Plugin.required, "capabilities")

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from methods.schedule import alpha_sigma_at
+from tasks.importance import DRAWS, importance_reference
 from tasks.likelihood import LikelihoodTask
 from tasks.linear_gaussian import LinearGaussian
 from tasks.reference import GaussianReference, MixtureReference
-from tasks.sampled_reference import DRAWS, SampledReference, importance_reference
+from tasks.sampled_reference import SampledReference
 from tasks.seeding import generator
 
 TIMES = (1e-3, 0.01, 0.1, 0.5, 1.0)

@@ -1,0 +1,182 @@
+"""Importance sampling of posteriors whose density is known up to a constant.
+
+The recipe of `importance_reference`: the mode by BFGS, a Student-t at the mode with the inverse Hessian as
+its scale, one adaptation of it to the weighted moments, then 20,000 draws, each half of them resampled in
+proportion to its weights. It is for posteriors of one mode: BFGS sets out from several places, and modes far
+from each other are refused, as weights say nothing of a mode that no draw has visited.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from tasks.sampled_reference import SampledReference
+from tasks.seeding import derive_seed, generator
+
+LogDensity = Callable[[Tensor], Tensor]
+
+STARTS, CLIMBS = 256, 4
+FAR, COMPARABLE, FLAT = 4.0, 7.0, 0.1  # standard deviations, nats, and the largest gradient at a mode
+FREEDOM = 5
+TRIAL_DRAWS, DRAWS, KEPT = 4_000, 20_000, 5_000
+DRAWS_AT_ONCE = 1_000
+LEAST_ESS_FRACTION = 0.15
+
+
+class ImportanceReference(SampledReference):
+    """A posterior sampled by importance sampling.
+
+    Args:
+        draws, scores: see `SampledReference`; resampled from more importance draws.
+        log_density: log p(u, x_o), the density up to its constant.
+        log_evidence: the estimate of log ∫ exp(log_density).
+        ess_fraction: the effective sample size of the 20,000 importance draws, over their number.
+    """
+
+    def __init__(
+        self,
+        draws: Tensor,
+        scores: Tensor,
+        log_density: LogDensity,
+        log_evidence: float,
+        ess_fraction: float,
+    ) -> None:
+        # resampling adds to the error of the weighted draws
+        super().__init__(draws, scores, 1 / (1 / len(draws) + 1 / (ess_fraction * DRAWS)))
+        self.log_evidence, self.ess_fraction = log_evidence, ess_fraction
+        self._log_density = log_density
+
+    def log_prob(self, u: Tensor) -> Tensor:
+        flat = u.reshape(-1, u.shape[-1]).double()
+        return (_in_chunks(self._log_density, flat) - self.log_evidence).reshape(u.shape[:-1])
+
+
+def importance_reference(log_density: LogDensity, dim: int, seed: int) -> ImportanceReference:
+    """Sample a posterior; the recipe is at the head of the module.
+
+    Args:
+        log_density: log p(u, x_o) for u (n, d) in float64: (n,), differentiable.
+        dim: d.
+        seed: names the random stream.
+
+    Raises:
+        ArithmeticError: there are several modes, or the effective sample size is below 0.15 of the draws, so
+            that they say too little.
+    """
+    seeds = {step: derive_seed(seed, step) for step in ("start", "trial", "draw", "resample")}
+    starts = torch.randn(STARTS, dim, generator=generator(seeds["start"]), dtype=torch.float64)
+    mode, scale = _mode(log_density, starts)
+    trial, log_proposal = draw_student_t(mode, scale, TRIAL_DRAWS, seeds["trial"])
+    mean, covariance = weighted_moments(trial, _in_chunks(log_density, trial) - log_proposal)
+    draws, log_proposal = draw_student_t(mean, covariance, DRAWS, seeds["draw"])
+    log_weights = _in_chunks(log_density, draws) - log_proposal
+    ess_fraction = require_ess_fraction(log_weights)
+    kept = draws[resample_halves(log_weights, KEPT, seeds["resample"])]
+    scores = _in_chunks(lambda u: _gradient(log_density, u), kept)
+    log_evidence = float(torch.logsumexp(log_weights, 0)) - math.log(DRAWS)
+    return ImportanceReference(kept, scores, log_density, log_evidence, ess_fraction)
+
+
+def draw_student_t(centre: Tensor, scale: Tensor, n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw from the multivariate Student-t of 5 degrees of freedom.
+
+    Args:
+        centre: (d,).
+        scale: (d, d).
+        n: number of draws.
+        seed: names the random stream.
+
+    Returns:
+        The draws, (n, d), and their log density, (n,).
+    """
+    d, random = len(centre), generator(seed)
+    noise = torch.randn(n, d, generator=random, dtype=torch.float64)
+    # a chi-squared, as the sum of as many squares as it has degrees of freedom
+    chi = torch.randn(n, FREEDOM, generator=random, dtype=torch.float64).square().sum(1)
+    factor = torch.linalg.cholesky(scale)
+    draws = centre + noise @ factor.T * torch.sqrt(FREEDOM / chi).unsqueeze(1)
+    constant = math.lgamma((FREEDOM + d) / 2) - math.lgamma(FREEDOM / 2)
+    constant -= d / 2 * math.log(FREEDOM * math.pi) + float(factor.diagonal().log().sum())
+    return draws, constant - (FREEDOM + d) / 2 * torch.log1p(noise.square().sum(1) / chi)
+
+
+def require_ess_fraction(log_weights: Tensor) -> float:
+    """Give the effective sample size (Σ w)²/Σ w² over the number of weights.
+
+    Raises:
+        ArithmeticError: it is below 0.15.
+    """
+    fraction = 1 / float(len(log_weights) * torch.softmax(log_weights, 0).square().sum())
+    if not fraction >= LEAST_ESS_FRACTION:
+        raise ArithmeticError(
+            "importance sampling of the reference failed: "
+            f"ESS/n is {fraction:.3f}, below {LEAST_ESS_FRACTION}"
+        )
+    return fraction
+
+
+def weighted_moments(draws: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the mean, (d,), and the covariance, (d, d), of draws, (n, d), under their weights."""
+    weights = torch.softmax(log_weights, 0)
+    mean = weights @ draws
+    return mean, (weights.unsqueeze(1) * (draws - mean)).T @ (draws - mean)
+
+
+def resample_halves(log_weights: Tensor, kept: int, seed: int) -> Tensor:
+    """Choose rows in proportion to their weights, half of them from each half of the rows: (kept,).
+
+    Systematic: a row of the share w of its half is chosen w kept/2 times, rounded up or down.
+    """
+    shifts = torch.rand(2, generator=generator(seed), dtype=torch.float64)
+    chosen = []
+    for rows, shift in zip(torch.arange(len(log_weights)).chunk(2), shifts, strict=True):
+        reached = torch.softmax(log_weights[rows], 0).cumsum(0)
+        levels = (torch.arange(kept // 2) + shift) / (kept // 2)
+        chosen.append(rows[torch.searchsorted(reached, levels).clamp_max(len(rows) - 1)])
+    return torch.cat(chosen)
+
+
+def _mode(log_density: LogDensity, starts: Tensor) -> tuple[Tensor, Tensor]:
+    """Climb from each share of the starts, (n, d): the mode, (d,), and the inverse Hessian there, (d, d)."""
+    tops = torch.stack([_climb(log_density, share) for share in starts.chunk(CLIMBS)])
+    heights = log_density(tops).detach()
+    mode = tops[heights.argmax()]
+    hessian = torch.autograd.functional.hessian(lambda u: -log_density(u.unsqueeze(0))[0], mode)
+    values, vectors = torch.linalg.eigh(hessian)
+    values = values.clamp_min(1.0)  # the prior's curvature
+    distance = ((tops - mode) @ vectors * values.sqrt()).norm(dim=1)
+    is_mode = _gradient(log_density, tops).norm(dim=1) < FLAT * values.max().sqrt()
+    other = is_mode & (distance > FAR) & (heights > heights.max() - COMPARABLE)
+    if other.any():
+        raise ArithmeticError(
+            f"importance sampling of the reference failed: the posterior has modes at {mode.tolist()} and at "
+            f"{tops[other][0].tolist()} of u"
+        )
+    return mode, vectors @ torch.diag(1 / values) @ vectors.T
+
+
+def _climb(log_density: LogDensity, starts: Tensor) -> Tensor:
+    """Maximise by BFGS from the best of the starts, (n, d): (d,)."""
+
+    def negative(u: np.ndarray) -> tuple[float, np.ndarray]:
+        point = torch.from_numpy(u).unsqueeze(0).requires_grad_()
+        value = -log_density(point).sum()
+        (gradient,) = torch.autograd.grad(value, point)
+        return float(value.detach()), gradient[0].numpy()
+
+    best = starts[_in_chunks(log_density, starts).argmax()]
+    return torch.from_numpy(minimize(negative, best.numpy(), jac=True, method="BFGS").x)
+
+
+def _gradient(log_density: LogDensity, u: Tensor) -> Tensor:
+    with torch.enable_grad():
+        point = u.detach().requires_grad_()
+        return torch.autograd.grad(log_density(point).sum(), point)[0]
+
+
+def _in_chunks(function: LogDensity, u: Tensor) -> Tensor:
+    return torch.cat([function(rows).detach() for rows in u.split(DRAWS_AT_ONCE)])
