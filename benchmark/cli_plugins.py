@@ -82,7 +82,10 @@ def check_tasks(
     from tasks import REGISTRY, get_task
 
     console, failed = table_console(), 0
-    for task in [get_task(name) for name in names or REGISTRY.names()]:
+    for name, task in [(n, get_task(n)) for n in names] if names else _each_plugin(REGISTRY):
+        if isinstance(task, str):
+            console.print(f"{name} is left out: {escape(task)}", soft_wrap=True)
+            continue
         findings = []
         with console.status(f"{task.label}: ") as status:
             for finding in check_task(task, n, seed):
@@ -102,9 +105,10 @@ def information(names: Annotated[list[str] | None, typer.Argument(metavar="NAME.
     from tasks.errors import UserError
 
     scored = []
-    for name in names or REGISTRY.names():
-        task = get_task(name)
-        if "joint_score" in task.capabilities:
+    for name, task in [(n, get_task(n)) for n in names] if names else _each_plugin(REGISTRY):
+        if isinstance(task, str):
+            print(f"{name} is left out: {task}", file=sys.stderr)
+        elif "joint_score" in task.capabilities:
             scored.append((task.label, information_of(task)))
         elif names:
             raise UserError(f"task {task.label} has no joint score.")

@@ -95,9 +95,10 @@ def comparisons(frame: pd.DataFrame) -> Iterator[tuple[str, str, Figure]]:
     rows = with_variants(frame)
     if rows["task"].nunique() > 1:
         for (variant, label), _ in rows.groupby(["variant", "label"], sort=False):
-            figure = comparison(rows, str(variant), str(label), BASELINE)
-            if label != BASELINE and figure is not None:
-                yield str(label), str(variant), figure
+            if label != BASELINE:
+                figure = comparison(rows, str(variant), str(label), BASELINE)
+                if figure is not None:
+                    yield str(label), str(variant), figure
 
 
 @styled

@@ -1,10 +1,10 @@
 """Conformance of a task: checks that find a wrong joint score, simulator or reference before it is trusted.
 
-Each check gives statistics that are standard normal for a correct task. One above 4.5 fails the check; this
-happens to one in 150,000 statistics of correct tasks, so to one in 1,000 tasks with 150 statistics. A check
-whose largest statistic would be that large in one of twenty correct tasks at most, but that does not fail, is
-repeated on four times as many fresh simulations, and once more on sixteen times as many, so that a small
-error is either seen or put to rest.
+Each check gives statistics that are standard normal for a correct task. One above 4.5 fails the check: of
+correct tasks that happens to one statistic in 150,000, and the table says how often to a task with as many
+statistics as it had. A check whose largest statistic would be that large in one of twenty correct tasks at
+most, but that does not fail, is repeated on four times as many fresh simulations, and once more on sixteen
+times as many, so that a small error is either seen or put to rest.
 """
 
 import math
@@ -25,6 +25,8 @@ LIMIT = 4.5
 DOUBTFUL = 0.05
 STAGES, GROWTH = 3, 4
 
+FOUNDATIONS = ("prior", "random numbers", "finite", "rows", "company", "T0, fixed θ")
+
 Check = Callable[[Task, int, int], Evidence]
 
 CHECKS: dict[str, Check] = {
@@ -40,6 +42,8 @@ CHECKS: dict[str, Check] = {
     "differences": score_checks.differences,
     "information equality": score_checks.information,
     "reference, Stein": reference_checks.against_likelihood,
+    "reference, diffused": reference_checks.diffused,
+    "reference, density": reference_checks.density,
     "reference, calibration": reference_checks.calibration,
 }
 
@@ -50,7 +54,7 @@ class Finding(NamedTuple):
     Attributes:
         check: a key of `CHECKS`.
         verdict: "passed", "failed" or "skipped".
-        n: simulations of the last stage.
+        n: simulations or draws of the last stage.
         statistics: how many there were.
         worst: the largest of them in absolute value; None if there are none.
         note: why it was skipped, or the diagnosis of a failure.
@@ -72,27 +76,42 @@ def check_task(task: Task, n: int, seed: int) -> Iterator[Finding]:
         n: simulations of the first stage of each check, at least 1,000.
         seed: names the random stream.
     """
+    broken: list[str] = []
     for name, check in CHECKS.items():
-        try:
-            yield _run(name, check, task, n, seed)
-        except NotApplicableError as reason:
-            yield Finding(name, "skipped", n, 0, None, f"{reason}.")
-        except Exception as error:  # whatever a task raises is a finding about the task
-            yield Finding(name, "failed", n, 0, None, f"It raised {type(error).__name__}: {error}")
+        finding = _finding(name, check, task, n, seed)
+        if finding.verdict == "failed":
+            if broken:
+                finding = finding._replace(note=f"{finding.note} First see to: {'; '.join(broken)}.")
+            if name in FOUNDATIONS:
+                broken.append(name)
+        yield finding
+
+
+def _finding(name: str, check: Check, task: Task, n: int, seed: int) -> Finding:
+    try:
+        return _run(name, check, task, n, seed)
+    except NotApplicableError as reason:
+        return Finding(name, "skipped", 0, 0, None, f"{reason}.")
+    except Exception as error:  # whatever a task raises is a finding about the task
+        return Finding(name, "failed", 0, 0, None, f"It raised {type(error).__name__}: {error}")
 
 
 def _run(name: str, check: Check, task: Task, n: int, seed: int) -> Finding:
-    """Run one check in stages: until it fails, or nothing is doubtful, or the last stage is done."""
+    """Run one check in stages: until it fails, nothing is doubtful, or there is nothing fresh to look at."""
     for stage in range(STAGES):
-        size = n * GROWTH**stage
-        evidence = check(task, size, derive_seed(seed, "conformance", task.label, name, stage))
-        worst = max(evidence.statistics, key=lambda s: math.inf if math.isnan(s.z) else abs(s.z))
+        evidence = check(task, n * GROWTH**stage, derive_seed(seed, "conformance", task.label, name, stage))
         count = len(evidence.statistics)
-        if not abs(worst.z) <= LIMIT:  # NaN fails as well
-            return Finding(name, "failed", size, count, worst, evidence.diagnosis)
-        if abs(worst.z) <= NormalDist().inv_cdf(1 - DOUBTFUL / (2 * count)):
+        if not count:
+            raise NotApplicableError("nothing varies enough to be tested")
+        worst = max(evidence.statistics, key=lambda s: math.inf if math.isnan(s.z) else abs(s.z))
+        if math.isnan(worst.z):
+            note = f"{worst.name} is not a number: a score, data or a draw is not finite."
+            return Finding(name, "failed", evidence.n, count, worst, note)
+        if abs(worst.z) > LIMIT:
+            return Finding(name, "failed", evidence.n, count, worst, evidence.diagnosis)
+        if not evidence.fresh or abs(worst.z) <= NormalDist().inv_cdf(1 - DOUBTFUL / (2 * count)):
             break
-    return Finding(name, "passed", size, count, worst, "")
+    return Finding(name, "passed", evidence.n, count, worst, "")
 
 
 def print_findings(task: Task, findings: Sequence[Finding], console: Console) -> None:
@@ -107,6 +126,9 @@ def print_findings(task: Task, findings: Sequence[Finding], console: Console) ->
             figures = (f"{finding.n:,}", str(finding.statistics), f"{abs(worst.z):.1f}", escape(worst.name))
         table.add_row(finding.check, verdict, *figures)
     console.print(table)
+    total = sum(finding.statistics for finding in findings)
+    chance = total * 2 * NormalDist().cdf(-LIMIT)
+    console.print(f"{total} statistics: a correct task fails with a probability of about {chance:.2g}.")
     for finding in findings:
         if finding.verdict == "failed":
             console.print(f"[red]{finding.check}:[/] {escape(finding.note)}", soft_wrap=True)

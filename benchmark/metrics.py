@@ -120,6 +120,8 @@ def _score_error(fitted: Fitted) -> Iterator[Row]:
     if type(fitted.posteriors[0]).score is Posterior.score:
         raise DoesNotApplyError("the method has no score")
     truth, times = fitted.truth, fitted.truth.score_times()
+    if len(times) < 2:
+        raise DoesNotApplyError("the reference does not know its score well at any time")
     for t in TIMES[: len(TIMES) - len(times)]:
         uncertain = float(truth.score_points(t).error.max())
         reason = f"the reference's score has an error of {uncertain:.2g}"

@@ -9,16 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.evidence import Evidence, Features, Statistic, of_variance
+from benchmark.evidence import LEAST_VARIED, Evidence, Features, Statistic, of_variance
 from tasks.errors import NotFiniteError
 from tasks.seeding import derive_seed, generator
 from tasks.task import Simulations, Task
 
 PRIOR_ROWS, PRIOR_LIMIT, PRIOR_TOLERANCE = 50, 3.0, 1e-6
-DISCIPLINE_ROWS = 50
+DISCIPLINE_ROWS = 1_000
 BATCH_ROWS = 25
 SINGLES_SHARE, SINGLES_TIMES = 40, 10
-LEAST_SPREAD = 1e-6
 
 
 def prior(task: Task, n: int, seed: int) -> Evidence:
@@ -39,6 +38,7 @@ def prior(task: Task, n: int, seed: int) -> Evidence:
             for rule, (a, b) in cases.items()
         },
         "The prior breaks its contract: {broken} does not hold.",
+        PRIOR_ROWS,
     )
 
 
@@ -59,16 +59,19 @@ def random_numbers(task: Task, n: int, seed: int) -> Evidence:
         },
         "The simulator must draw from the generator that it is given and from nothing else: {broken} "
         "does not hold.",
+        DISCIPLINE_ROWS,
     )
 
 
 def finite(task: Task, n: int, seed: int) -> Evidence:
-    """Every number of n simulations is finite."""
+    """Every number of n simulations is finite, and every marginal score of some of them."""
+    exact = "marginal_score" in task.capabilities
     try:
         task.simulate(n, seed).check_finite()
+        task.simulate(min(n, DISCIPLINE_ROWS), seed, marginal_score=exact).check_finite()
     except NotFiniteError as error:
-        return Evidence([Statistic("finite", math.inf)], f"In {n} simulations {error}.")
-    return Evidence([Statistic("finite", 0.0)], "")
+        return Evidence([Statistic("finite", math.inf)], f"In {n:,} simulations {error}.", n)
+    return Evidence([Statistic("finite", 0.0)], "", n)
 
 
 def observations(task: Task, n: int, seed: int) -> Evidence:
@@ -84,6 +87,7 @@ def observations(task: Task, n: int, seed: int) -> Evidence:
             "θ = T(u)": agree,
         },
         "The observations break their contract: {broken} does not hold.",
+        task.n_observations,
     )
 
 
@@ -101,16 +105,19 @@ def rows(task: Task, n: int, seed: int) -> Evidence:
         ratio = float(BATCH_ROWS * means.var() / column.var())
         statistics.append(of_variance(f"variance of batch means of {name}", ratio, n_batches - 1))
     simulations = task.simulate(n // 2, derive_seed(seed, "neighbours"))
-    columns = _bounded([simulations])
-    neighbours = columns | {f"u_{i}": torch.tanh(u) for i, u in enumerate(simulations.u.T)}
-    for name, column in columns.items():
-        for other, neighbour in neighbours.items():
-            for where, a, b in (("next", column[:-1], neighbour[1:]), ("last", column[1:], neighbour[:-1])):
-                z = float(torch.corrcoef(torch.stack([a, b]))[0, 1]) * math.sqrt(len(a))
-                statistics.append(Statistic(f"correlation of {name} with the {where} row's {other}", z))
+    parameters = {f"u_{i}": torch.tanh(u) for i, u in enumerate(simulations.u.T)}
+    for name, column in _bounded([simulations]).items():
+        pairs = {f"the next row's {name}": (column[:-1], column[1:])}
+        for other, values in parameters.items():
+            pairs[f"the next row's {other}"] = (column[:-1], values[1:])
+            pairs[f"the last row's {other}"] = (column[1:], values[:-1])
+        for neighbour, pair in pairs.items():
+            z = float(torch.corrcoef(torch.stack(pair))[0, 1]) * math.sqrt(len(pair[0]))
+            statistics.append(Statistic(f"correlation of {name} with {neighbour}", z))
     return Evidence(
         statistics,
         "Row i depends on row j: a batch shares a random component, or a run sees another run's parameters.",
+        n,
     )
 
 
@@ -133,24 +140,29 @@ def company(task: Task, n: int, seed: int) -> Evidence:
     return Evidence(
         statistics,
         "A run does not have the same law alone, in a batch, and among runs at another θ: it uses the batch.",
+        n_batch,
     )
 
 
 def _bounded(parts: list[Simulations]) -> dict[str, Tensor]:
-    """Give bounded functions of data and joint score that vary, of all rows of the parts: (n,) each."""
+    """Give bounded functions of data and joint score, of all rows of the parts: (n,) each.
+
+    Left out is what few rows differ in, as its variance would say too little.
+    """
     x = torch.cat([part.x for part in parts])
-    columns = dict(zip(Features.names, Features(x)(x).T, strict=True))
+    features = Features(x)
+    columns = dict(zip(features.names, features(x).T, strict=True))
     scores = [part.joint_score for part in parts if part.joint_score is not None]
     for i, g in enumerate(torch.cat(scores).double().T if scores else ()):
         columns[f"g_{i}"] = torch.tanh((g - g.mean()) / g.std().clamp_min(1e-12))
-    return {name: column for name, column in columns.items() if column.std() > LEAST_SPREAD}
+    return {name: h for name, h in columns.items() if int((h != h.mode().values).sum()) >= LEAST_VARIED}
 
 
-def _plain(rules: dict[str, bool], diagnosis: str) -> Evidence:
+def _plain(rules: dict[str, bool], diagnosis: str, n: int) -> Evidence:
     """Make evidence of rules that hold or do not; the diagnosis names the `{broken}` ones."""
     statistics = [Statistic(rule, 0.0 if holds else math.inf) for rule, holds in rules.items()]
     broken = " and ".join(f"“{rule}”" for rule, holds in rules.items() if not holds)
-    return Evidence(statistics, diagnosis.format(broken=broken))
+    return Evidence(statistics, diagnosis.format(broken=broken), n)
 
 
 def _same(a: Simulations, b: Simulations) -> bool:

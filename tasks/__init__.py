@@ -14,7 +14,9 @@ REGISTRY: Registry[Task] = Registry(
         "gaussian_mixture": "tasks.gaussian_mixture:GaussianMixture",
         "hierarchical_normal": "tasks.hierarchical_normal:HierarchicalNormal",
         "iid_mixture": "tasks.iid_mixture:IidMixture",
+        "immigration_death": "tasks.immigration_death:ImmigrationDeath",
         "linear_gaussian": "tasks.linear_gaussian:LinearGaussian",
+        "lotka_volterra": "tasks.lotka_volterra:LotkaVolterra",
         "negative_binomial": "tasks.negative_binomial:NegativeBinomial",
         "ornstein_uhlenbeck_path": "tasks.ornstein_uhlenbeck_path:OrnsteinUhlenbeckPath",
         "robust_regression": "tasks.robust_regression:RobustRegression",
@@ -28,6 +30,7 @@ REGISTRY: Registry[Task] = Registry(
         "sbibm_slcp": "tasks.sbibm_slcp:Slcp",
         "sbibm_slcp_distractors": "tasks.sbibm_slcp:SlcpDistractors",
         "sbibm_two_moons": "tasks.sbibm_static:TwoMoons",
+        "schloegl": "tasks.schloegl:Schloegl",
     },
     group="graybench.tasks",
 )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tasks.prior import LogNormal, Normal
 from tasks.reference import GaussianReference
-from tasks.task import Outcome, Task
+from tasks.task import Observations, Outcome, Task
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,61 @@ class NarrowReference(Right):
 class ShiftedReference(Right):
     def reference(self, x_o):
         return GaussianReference(2 * x_o / 7 + 0.2, torch.tensor([[3 / 7]]))
+
+
+class PriorAsReference(Right):
+    """The reference does not look at x; its ranks are as uniform as those of the posterior."""
+
+    capabilities = frozenset({"joint_score", "reference"})
+
+    def reference(self, x_o):
+        return GaussianReference(torch.zeros(1), torch.ones(1, 1))
+
+
+class StretchedReference(Right):
+    """Too wide, and there is no marginal score to see it by."""
+
+    capabilities = frozenset({"joint_score", "reference"})
+
+    def reference(self, x_o):
+        return GaussianReference(2 * x_o / 7, torch.tensor([[1.5 * 3 / 7]]))
+
+
+class WrongDiffused(Right):
+    """The diffused score of the reference is 30 % too large."""
+
+    class Steep(GaussianReference):
+        def diffused_score(self, u_t, alpha, sigma):
+            return 1.3 * super().diffused_score(u_t, alpha, sigma)
+
+    def reference(self, x_o):
+        return self.Steep(2 * x_o / 7, torch.tensor([[3 / 7]]))
+
+
+class WrongLogProb(Right):
+    """The reference's draws and scores are right, its density is flat."""
+
+    class Flat(GaussianReference):
+        def log_prob(self, u):
+            return torch.zeros_like(u[..., 0])
+
+    def reference(self, x_o):
+        return self.Flat(2 * x_o / 7, torch.tensor([[3 / 7]]))
+
+
+class Restless(Right):
+    """Its observations are others each time."""
+
+    def observations(self):
+        drawn = self.simulate(10, int(torch.randint(1000, ())))
+        return Observations(drawn.x, drawn.theta, drawn.u)
+
+
+class Unnumbered(Right):
+    """Its marginal score is not a number."""
+
+    def marginal_score(self, theta, x):
+        return theta * torch.nan
 
 
 class SharedNoise(Right):
@@ -213,3 +268,33 @@ class NotFinite(Right):
 class Raises(Right):
     def marginal_score(self, theta, x):
         raise ArithmeticError("no luck today")
+
+
+class RareDecisions(Right):
+    """Nothing is wrong: but for |θ| near 0 every z ~ Bernoulli(sigmoid(10 θ)) is the same."""
+
+    capabilities = frozenset({"joint_score"})
+    log_joint = Task.log_joint
+
+    def simulator(self, theta, generator):
+        chance = torch.sigmoid(10 * theta)
+        z = (torch.rand(theta.shape, generator=generator, dtype=theta.dtype) < chance).to(theta.dtype)
+        return Outcome(z, 10 * (z - chance))
+
+
+class HeavyTails(Right):
+    """Nothing is wrong: z ~ N(θ, 1) in Cauchy noise."""
+
+    capabilities = frozenset({"joint_score"})
+    log_joint = Task.log_joint
+
+    def simulator(self, theta, generator):
+        z, a, b = (torch.randn(theta.shape, generator=generator, dtype=theta.dtype) for _ in range(3))
+        return Outcome(theta + z + a / b, z)
+
+
+class NumpyDensity(Right):
+    """Nothing is wrong, but `log_joint` cannot be differentiated by autograd."""
+
+    def log_joint(self, theta, x, latents):
+        return super().log_joint(theta, x, latents).detach()
