@@ -88,45 +88,6 @@ def test_joint_scores_average_to_the_marginal_score(simulations):
         assert z.abs().max() < 4.5
 
 
-def test_the_ten_references_hold():
-    for x_o in TASK.observations().x:
-        assert TASK.reference(x_o).ess_fraction >= 0.15
-
-
-def test_reference_agrees_with_quadrature():
-    """Means and squares by a grid of 61³ points; |z| < 4.5 at six places fails in 1 of 24,000 seeds."""
-    x_o = TASK.observations().x[0]
-    reference = TASK.reference(x_o)
-    centre, spread = reference.draws.mean(0).numpy(), reference.draws.std(0).numpy()
-    axes = [m + s * np.linspace(-7, 7, 61) for m, s in zip(centre, spread, strict=True)]
-    u = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-    theta = TASK.prior.to_theta(torch.from_numpy(u)).numpy()
-    log_density = np.concatenate([logpdf(rows, x_o.numpy()) for rows in np.array_split(theta, 50)])
-    log_density += stats.norm.logpdf(u).sum(1)
-    peak = log_density.max()
-    mass = np.exp(log_density - peak)
-    log_evidence = peak + math.log(mass.sum() * np.prod([a[1] - a[0] for a in axes]))
-    # the standard error of the log of an average of 20,000 weights
-    error = math.sqrt((1 / reference.ess_fraction - 1) / 20_000)
-    assert abs(reference.log_evidence - log_evidence) < 4.5 * error
-    mass /= mass.sum()
-    mean = mass @ u
-    draws = reference.draws.numpy()
-    # resampling adds its own noise to that of the importance draws
-    stderr = math.sqrt(1 / reference.effective_size)
-    for f in (lambda v: v, lambda v: (v - mean) ** 2):
-        z = (f(draws).mean(0) - mass @ f(u)) / (f(draws).std(0) * stderr)
-        assert np.abs(z).max() < 4.5
-
-
-def test_scores_of_the_reference_are_the_gradient_of_its_density():
-    reference = TASK.reference(TASK.observations().x[1])
-    u = reference.draws[:20]
-    for i, step in enumerate(1e-5 * torch.eye(3, dtype=torch.float64)):
-        quotient = (reference.log_prob(u + step) - reference.log_prob(u - step)) / 2e-5
-        torch.testing.assert_close(reference.scores[:20, i], quotient, rtol=1e-5, atol=1e-5)
-
-
 def test_it_is_a_frozen_value_without_options():
     assert RobustRegression() == TASK
     assert TASK.options() == {}
