@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmark.metrics import METRICS
 from methods.method import Method
+from tasks.frozen import digest
 from tasks.plugin import Plugin
 from tasks.task import Task
 
@@ -75,7 +76,7 @@ def _identity(plugin: Plugin) -> dict[str, Any]:
         "name": plugin.name,
         "version": plugin.version,
         "options": plugin.options(),
-        "source": source_of(cls.__module__),
+        "source": source_of(cls.__module__) + digest(plugin.name),
     }
 
 

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 from tasks.errors import UserError
+from tasks.frozen import FrozenTask
 from tasks.likelihood import LikelihoodTask
 from tasks.sampled_reference import SampledReference
-from tasks.task import Observations, Outcome, Task
+from tasks.task import Observations, Outcome
 
 
-class FrozenTask(Task):
+class SbibmFiles(FrozenTask):
     """A task of sbibm with its observations and reference draws.
 
     Attributes:
@@ -30,7 +31,6 @@ class FrozenTask(Task):
         observed: the name of the file that holds an observation.
     """
 
-    reference_kind: ClassVar[str] = "frozen"
     folder: ClassVar[str]
     observed: ClassVar[str] = "observation.csv"
 
@@ -39,26 +39,18 @@ class FrozenTask(Task):
 
     def observations(self) -> Observations:
         """Give sbibm's ten observations with the parameters that they were simulated from."""
-        numbers = range(1, self.n_observations + 1)
+        files = (self.observed, "true_parameters.csv")
         x, theta = (
-            torch.cat([_numbers(self.folder, number, file) for number in numbers])
-            for file in (self.observed, "true_parameters.csv")
+            torch.cat([_numbers(self.folder, o, file) for o in range(self.n_observations)]) for file in files
         )
         return Observations(x, theta, self.prior.to_u(theta))
 
-    def reference(self, x_o: Tensor) -> SampledReference:
-        """Give sbibm's draws of the posterior of one of its own observations, (dim_x,).
-
-        Raises:
-            UserError: x_o is not one of the ten observations.
-        """
-        same = (self.observations().x == x_o.double()).all(1)
-        if not same.any():
-            raise UserError(f"task {self.label} has references for sbibm's ten observations alone.")
-        return _reference(self, int(same.nonzero()[0]) + 1)
+    def stored_reference(self, o: int) -> SampledReference:
+        """Give sbibm's draws of the posterior of observation number o."""
+        return _reference(self, o)
 
 
-class SbibmTask(FrozenTask, LikelihoodTask):
+class SbibmTask(SbibmFiles, LikelihoodTask):
     """A task of sbibm with a tractable likelihood and, unless it says otherwise, no latents."""
 
     def without_latents(self, theta: Tensor, x: Tensor) -> Outcome:
@@ -80,13 +72,13 @@ def shipped_file(*parts: str) -> Path:
 
 @lru_cache(maxsize=256)
 def _numbers(folder: str, observation: int, file: str) -> Tensor:
-    """Read a table of an observation, as the float32 numbers that sbibm wrote, in float64."""
-    path = shipped_file(folder, "files", f"num_observation_{observation}", file)
+    """Read a table of an observation, counted from 0, as the float32 numbers that sbibm wrote, in float64."""
+    path = shipped_file(folder, "files", f"num_observation_{observation + 1}", file)
     return torch.from_numpy(pd.read_csv(path).to_numpy(np.float32)).double()
 
 
 @lru_cache(maxsize=32)
-def _reference(task: FrozenTask, observation: int) -> SampledReference:
+def _reference(task: SbibmFiles, observation: int) -> SampledReference:
     theta = _numbers(task.folder, observation, "reference_posterior_samples.csv.bz2")
     u = task.prior.to_u(theta)
     if "marginal_score" not in task.capabilities:

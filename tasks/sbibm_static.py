@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from tasks.prior import CorrelatedNormal, Normal, Uniform
-from tasks.sbibm_base import FrozenTask, SbibmTask
+from tasks.sbibm_base import SbibmFiles, SbibmTask
 from tasks.task import Outcome
 
 VARIANCE = 0.1
@@ -167,7 +167,7 @@ class BernoulliGlmRaw(BernoulliGlm):
 
 
 @dataclass(frozen=True)
-class TwoMoons(FrozenTask):
+class TwoMoons(SbibmFiles):
     """The two moons, for methods that need no score; see the module."""
 
     name: ClassVar[str] = "sbibm_two_moons"

@@ -1,0 +1,1 @@
+"""Stored references; see `tasks.frozen`."""
