@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from benchmark import cell
 from benchmark.cell import Cell, source_of
 from benchmark.rows import COLUMNS, DTYPES, ending, failure_rows, frame
 from tests.benchmark.toys import Fast, Line, Slow
@@ -68,6 +69,12 @@ def test_a_worker_reports_the_id_that_the_client_knows(monkeypatch: pytest.Monke
     sent = pickle.dumps(CELL), CELL.id
     monkeypatch.setattr(Slow, "version", 2)
     assert pickle.loads(sent[0]).id == sent[1]
+
+
+def test_other_stored_references_change_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = CELL.id
+    monkeypatch.setattr(cell, "digest", lambda name: "abc" if name == "line" else "")
+    assert change().id != before
 
 
 def test_titles() -> None:
