@@ -39,7 +39,8 @@ def tasks() -> None:
         if isinstance(task, str):
             table.add_row(name, "", "", "", f"[red]{escape(task)}[/red]")
         else:
-            capabilities = ", ".join(sorted(task.capabilities))
+            kinds = {"reference": f"reference ({task.reference_kind})"}
+            capabilities = ", ".join(kinds.get(c, c) for c in sorted(task.capabilities))
             table.add_row(name, str(task.dim_theta), str(task.dim_x), capabilities, escape(task.summary))
     Console().print(table)
 
