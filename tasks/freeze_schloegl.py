@@ -1,4 +1,4 @@
-"""Make the frozen references of `schloegl`: `python -m tasks.freeze_schloegl` (MINUTES min).
+"""Make the frozen references of `schloegl`: `python -m tasks.freeze_schloegl` (about 4 minutes).
 
 They are made as for every task with a tractable likelihood, see `tasks.importance`. Of the draws that are
 kept there, the first 2,000 of each half are stored, with their exact scores.
