@@ -35,6 +35,21 @@ def test_joint_score_is_the_gradient_of_the_joint_density(task):
     torch.testing.assert_close(outcome.joint_score, expected, rtol=1e-9, atol=1e-9)
 
 
+def test_scores_have_mean_zero_and_average_to_the_marginal_score(task):
+    """E[S] and E[M] at fixed θ, and E[(S − M) h(x)], are 0: |z| < 4.5 fails in 1 of 5,000 seeds."""
+    n = 20_000
+    theta = task.prior.to_theta(torch.full((n, task.dim_theta), 0.4, dtype=torch.float64))
+    outcome = task.simulator(theta, generator(7))
+    simulations = task.simulate(n, seed=8, marginal_score=True)
+    x, difference = simulations.x, simulations.joint_score - simulations.marginal_score
+    middle = x.mean(1).median()
+    functions = (torch.tanh(x.mean(1) - middle), torch.tanh(x.std(1) - 1), x[:, -1].cos())
+    functions = (torch.ones(n), *functions, torch.tanh(x.diff(dim=1).std(1) - 1))
+    terms = [outcome.joint_score, task.marginal_score(theta, outcome.x)]
+    for values in (*terms, *(difference * h.unsqueeze(1) for h in functions)):
+        assert (values.mean(0) / (values.std(0) / math.sqrt(n))).abs().max() < 4.5
+
+
 def test_everything_is_finite_at_the_corners_of_the_prior(task):
     ends = [torch.tensor([-5.0, 5.0], dtype=torch.float64)] * task.dim_theta
     theta = task.prior.to_theta(torch.cartesian_prod(*ends).repeat(20, 1))
