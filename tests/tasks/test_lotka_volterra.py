@@ -168,7 +168,7 @@ def test_joint_scores_satisfy_the_identities_of_the_prior_predictive():
 
 
 def test_a_path_that_is_stopped_stays_where_it_is_and_keeps_a_valid_score():
-    """Nearly all paths reach the last event; E[S | θ] = 0 all the same: |z| < 4.5 fails 1 in 37,000 seeds."""
+    """Many paths reach the last event, and E[S | θ] = 0 all the same: |z| < 4.5 fails 1 in 37,000 seeds."""
     theta = torch.tensor([-6.0, 0.3, 1.0, -6.0], dtype=torch.float64).expand(1_000, -1)
     outcome = TASK.simulator(theta, generator(10))
     stopped = outcome.latents[0].sum(1) == 30_000
