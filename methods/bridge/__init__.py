@@ -1,0 +1,1 @@
+"""Likelihoods of diffusions by bridges and importance sampling."""

@@ -1,0 +1,1 @@
+"""Measured landmark coordinates; see README.md beside this file and `tasks.sde.landmark_files`."""

@@ -1,0 +1,1 @@
+"""Diffusions: models, tasks, and landmark shapes."""
