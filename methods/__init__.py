@@ -10,6 +10,7 @@ REGISTRY: Registry[Method] = Registry(
     kind="method",
     base=Method,  # type: ignore[type-abstract]
     table={
+        "bridge_is": "methods.bridge.bridge_is:BridgeIS",
         "dsm": "methods.score_matching:DSM",
         "tsm": "methods.score_matching:TSM",
         "ltsm": "methods.score_matching:LTSM",

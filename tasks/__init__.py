@@ -10,14 +10,18 @@ REGISTRY: Registry[Task] = Registry(
     base=Task,  # type: ignore[type-abstract]
     table={
         "ar1_noise": "tasks.ar1_noise:Ar1Noise",
+        "brownian": "tasks.sde.brownian:Brownian",
         "galton": "tasks.galton:Galton",
         "gaussian_mixture": "tasks.gaussian_mixture:GaussianMixture",
+        "geometric_brownian": "tasks.sde.geometric_brownian:GeometricBrownian",
         "hierarchical_normal": "tasks.hierarchical_normal:HierarchicalNormal",
         "iid_mixture": "tasks.iid_mixture:IidMixture",
         "immigration_death": "tasks.immigration_death:ImmigrationDeath",
+        "landmarks": "tasks.sde.landmarks:Landmarks",
         "linear_gaussian": "tasks.linear_gaussian:LinearGaussian",
         "lotka_volterra": "tasks.lotka_volterra:LotkaVolterra",
         "negative_binomial": "tasks.negative_binomial:NegativeBinomial",
+        "ornstein_uhlenbeck": "tasks.sde.ornstein_uhlenbeck:OrnsteinUhlenbeck",
         "ornstein_uhlenbeck_path": "tasks.ornstein_uhlenbeck_path:OrnsteinUhlenbeckPath",
         "robust_regression": "tasks.robust_regression:RobustRegression",
         "sbibm_bernoulli_glm": "tasks.sbibm_static:BernoulliGlm",

@@ -1,0 +1,227 @@
+"""Closed-form approximations of the transition density p(X_t = x | X_0 = x_0), and their scores.
+
+What a bridge needs of a score s ≈ ∇_x log p is the *pull* w = Σ s + div Σ: the reverse-time drift is −f + w.
+A base gives the pull, and the log-density for resampling, at step k, t = k dt:
+
+    none          w = div Σ, the score 0
+    exact         the transition density of the SDE, where it is known
+    linearised    N(m_k, C_k) of the SDE linearised at x_0, with the scheme's own steps:
+                  m_{k+1} = m_k + (f(x_0) + A (m_k − x_0)) dt,  C_{k+1} = B C_k Bᵀ + Σ(x_0) dt,  B = I + A dt,
+                  A = ∂f/∂x at x_0; exact for Ornstein-Uhlenbeck processes
+    heat_kernel   of landmarks, to second order: with K̄ = ½ (k(x_0) + k(x)), p = C⁻¹ (x_0 − x),
+                  C = k(x) dt + K̄ (t − dt), G_ij = k_ij (−(t/2) p_i·p_j + (m/2) (k⁻¹)_ij):
+                  w = k (p + Σ_j G_ij (x_i − x_j)/ℓ²) + ½ div Σ,  log p ≈ log N(x_0 − x; 0, C ⊗ I_m)
+    midpoint      of landmarks, closer: with x̄ = ½ (x_0 + x) and K̄ = (k(x_0) + 4 k(x̄) + k(x))/6,
+                  log p ≈ log N(x_0 − x; 0, C ⊗ I_m) − ½ (x − x_0)·Σ(x̄)⁻¹ div Σ(x̄), its score by autograd
+
+The heat kernel of ½ Σ ∂∂ in the metric Σ⁻¹ is exp(−d²/2t) times factors of its volume and of its drift; the
+last term is that drift's, and d² is taken along the straight line. Autograd makes `midpoint` cost twice as
+much or more; its score is the gradient of its density, which is what resampling along the bridge wants.
+
+[BRIDGE] Boserup et al., arXiv 2411.08993.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tasks.errors import UserError
+from tasks.plugin import nearest
+from tasks.sde.landmark_diffusion import LandmarkCoefficients, LandmarkDiffusion
+from tasks.sde.sde import SDE, Coefficients, TimeGrid
+
+
+class Base(ABC):
+    """A closed-form stand-in for the transition density from x_0.
+
+    Args:
+        sde: the model.
+        x_0: the start, broadcasts to (..., D).
+        grid: the steps.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, sde: SDE, x_0: Tensor, grid: TimeGrid) -> None:
+        self.sde, self.x_0, self.grid = sde, x_0, grid
+
+    @abstractmethod
+    def pull(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
+        """Give w = Σ s + div Σ at step k and states x, (..., D), with their coefficients: (..., D)."""
+
+    @abstractmethod
+    def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
+        """Give log p(X_{k dt} = x | x_0), (...)."""
+
+
+class NoBase(Base):
+    """Knows nothing: a score of 0."""
+
+    name: ClassVar[str] = "none"
+
+    def pull(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
+        return here.divergence
+
+    def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
+        return torch.zeros_like(x[..., 0])
+
+
+class DensityBase(Base):
+    """A base that is given by its log-density; the score is its gradient."""
+
+    def pull(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
+        differentiate = torch.is_grad_enabled()
+        with torch.enable_grad():
+            point = x if x.requires_grad else x.detach().requires_grad_()
+            total = self.log_density(k, point, self.sde.at(point)).sum()
+            (score,) = torch.autograd.grad(total, point, create_graph=differentiate)
+        return here.times(score) + here.divergence
+
+
+class ExactBase(DensityBase):
+    """The transition density of the SDE itself."""
+
+    name: ClassVar[str] = "exact"
+
+    def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
+        return self.sde.log_transition(self.x_0, x, k * self.grid.dt)
+
+
+class LinearisedBase(Base):
+    """The Gaussian law of the SDE linearised at x_0."""
+
+    name: ClassVar[str] = "linearised"
+
+    def __init__(self, sde: SDE, x_0: Tensor, grid: TimeGrid) -> None:
+        super().__init__(sde, x_0, grid)
+        drift, slope, covariance = _linearise(sde, x_0)
+        mean, spread = x_0.expand_as(drift), torch.zeros_like(covariance)
+        identity = torch.eye(x_0.shape[-1], dtype=x_0.dtype)
+        step = identity + slope * grid.dt
+        self.means, self.factors, self.precisions = [mean], [spread], [spread]
+        for _ in range(grid.steps):
+            mean = mean + (drift + _apply(slope, mean - x_0)) * grid.dt
+            spread = step @ spread @ step.mT + covariance * grid.dt
+            factor = torch.linalg.cholesky(spread)
+            self.means.append(mean)
+            self.factors.append(factor)
+            self.precisions.append(torch.cholesky_inverse(factor))
+
+    def pull(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
+        return here.divergence - here.times(_apply(self.precisions[k], x - self.means[k]))
+
+    def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
+        deviation = x - self.means[k]
+        squared = (deviation * _apply(self.precisions[k], deviation)).sum(-1)
+        half_log_det = self.factors[k].diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return -0.5 * squared - half_log_det - x.shape[-1] / 2 * math.log(2 * math.pi)
+
+
+class HeatKernelBase(Base):
+    """The second-order heat kernel of the diffusion of landmarks."""
+
+    name: ClassVar[str] = "heat_kernel"
+
+    def __init__(self, sde: SDE, x_0: Tensor, grid: TimeGrid) -> None:
+        super().__init__(sde, x_0, grid)
+        self.start = _landmarks(sde.at(x_0))
+
+    def pull(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
+        here = _landmarks(here)
+        momentum = torch.cholesky_solve(self._to_start(here), self._factor(k, here))
+        m, t = momentum.shape[-1], k * self.grid.dt
+        inverse = torch.cholesky_inverse(here.factor)
+        weights = here.kernel * (m / 2 * inverse - t / 2 * momentum @ momentum.mT)
+        score = momentum.flatten(-2) + here.weighted_differences(weights)
+        return here.times(score) + 0.5 * here.divergence
+
+    def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
+        here = _landmarks(here)
+        return _log_normal(self._factor(k, here), self._to_start(here))
+
+    def _average(self, here: LandmarkCoefficients) -> Tensor:
+        """Give K̄, (..., n, n)."""
+        return 0.5 * (self.start.kernel + here.kernel)
+
+    def _factor(self, k: int, here: LandmarkCoefficients) -> Tensor:
+        """Give the Cholesky factor of C, (..., n, n)."""
+        dt = self.grid.dt
+        return torch.linalg.cholesky(here.kernel * dt + self._average(here) * ((k - 1) * dt))
+
+    def _to_start(self, here: LandmarkCoefficients) -> Tensor:
+        return self.start.positions - here.positions
+
+
+class MidpointBase(DensityBase):
+    """The heat kernel with Simpson's average of the covariance, and its drift at the midpoint."""
+
+    name: ClassVar[str] = "midpoint"
+
+    def __init__(self, sde: SDE, x_0: Tensor, grid: TimeGrid) -> None:
+        super().__init__(sde, x_0, grid)
+        self.start = _landmarks(sde.at(x_0))
+
+    def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
+        here, dt = _landmarks(here), self.grid.dt
+        middle = _landmarks(self.sde.at(0.5 * (self.x_0 + x)))
+        average = (self.start.kernel + 4 * middle.kernel + here.kernel) / 6
+        factor = torch.linalg.cholesky(here.kernel * dt + average * ((k - 1) * dt))
+        back = self.start.positions - here.positions
+        drift = middle.solve(middle.divergence)
+        return _log_normal(factor, back) + 0.5 * (back.flatten(-2) * drift).sum(-1)
+
+
+BUILT_IN = (NoBase, ExactBase, LinearisedBase, HeatKernelBase, MidpointBase)
+BASES: dict[str, type[Base]] = {b.name: b for b in BUILT_IN}
+
+
+def base_of(name: str, sde: SDE) -> type[Base]:
+    """Give the base `name`; "auto" is the heat kernel for landmarks and the linearised SDE for others.
+
+    Raises:
+        UserError: there is no such base.
+    """
+    if name == "auto":
+        return HeatKernelBase if isinstance(sde, LandmarkDiffusion) else LinearisedBase
+    if name not in BASES:
+        raise UserError(f"there is no base {name!r}: {nearest(name, ['auto', *BASES])}")
+    return BASES[name]
+
+
+def _landmarks(here: Coefficients) -> LandmarkCoefficients:
+    if not isinstance(here, LandmarkCoefficients):
+        raise UserError("the bases heat_kernel and midpoint are for landmarks alone: take linearised.")
+    return here
+
+
+def _linearise(sde: SDE, x_0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Give f, ∂f/∂x and Σ at x_0, with the batch dimensions of the model's parameters."""
+    differentiate = torch.is_grad_enabled()
+    with torch.enable_grad():
+        shape = sde.at(x_0).drift.shape
+        point = x_0.expand(shape) if x_0.requires_grad else x_0.detach().expand(shape).requires_grad_()
+        drift = sde.at(point).drift + 0 * point  # a drift that is constant has a slope, too
+        rows = [
+            torch.autograd.grad(drift[..., i].sum(), point, create_graph=differentiate, retain_graph=True)[0]
+            for i in range(shape[-1])
+        ]
+    slope = torch.stack(rows, -2)
+    here = sde.at(point if differentiate else point.detach())
+    units = torch.eye(shape[-1], dtype=x_0.dtype)
+    covariance = torch.stack([here.times(unit.expand(shape)) for unit in units], -1)
+    return drift if differentiate else drift.detach(), slope, covariance
+
+
+def _log_normal(factor: Tensor, deviation: Tensor) -> Tensor:
+    """Give log N(deviation; 0, C ⊗ I_m) for deviations (..., n, m) and the Cholesky factor of C."""
+    squared = torch.linalg.solve_triangular(factor, deviation, upper=False).square().sum((-2, -1))
+    n, m = deviation.shape[-2:]
+    half_log_det = m * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return -0.5 * squared - half_log_det - n * m / 2 * math.log(2 * math.pi)
+
+
+def _apply(matrix: Tensor, v: Tensor) -> Tensor:
+    return (matrix @ v.unsqueeze(-1)).squeeze(-1)

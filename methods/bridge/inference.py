@@ -1,0 +1,138 @@
+"""Maximum likelihood for the parameters of a diffusion, its start, or both, with standard errors.
+
+    maximise  Σ_m log p̂(y_m | x_0, θ)   over θ, over x_0 (the diffusion mean), or over both, by L-BFGS
+
+The noise of the bridges is drawn once and held fixed, so the objective is a smooth function; its gradient
+goes through the simulated bridges. Standard errors are those of the observed information, the negative
+Hessian at the maximum, from central differences of the gradient.
+
+[BRIDGE] Boserup et al., arXiv 2411.08993, section 5.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from methods.bridge.likelihood import BridgeSampler, Estimate, average, warn_of_collapse
+from methods.progress import report
+from tasks.errors import UserError
+from tasks.sde.sde import SDE, TimeGrid
+
+FREE = ("theta", "x_0")
+STEP = 1e-3  # of the differences, in units of θ or of x_0
+MOST_ITERATIONS = 100
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A maximum of the estimated likelihood.
+
+    Attributes:
+        theta: (d,).
+        x_0: (D,).
+        theta_stderr, x_0_stderr: standard errors, NaN for what was held fixed or where the information is
+            not positive definite.
+        estimate: of each end point at the maximum, (M,).
+        converged: whether L-BFGS says so.
+        evaluations: of the objective and its gradient.
+    """
+
+    theta: Tensor
+    x_0: Tensor
+    theta_stderr: Tensor
+    x_0_stderr: Tensor
+    estimate: Estimate
+    converged: bool
+    evaluations: int
+
+    @property
+    def log_likelihood(self) -> float:
+        """The summed log-likelihood at the maximum."""
+        return float(self.estimate.value.sum())
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """The summed log-likelihood of end points, as a function of θ and x_0, on fixed noise.
+
+    Args:
+        make: the SDE at θ, (d,).
+        y: end points, (M, D).
+        grid: duration and steps.
+        sampler: how bridges are drawn.
+        seed: names the noise.
+    """
+
+    make: Callable[[Tensor], SDE]
+    y: Tensor
+    grid: TimeGrid
+    sampler: BridgeSampler
+    seed: int
+
+    def __call__(self, theta: Tensor, x_0: Tensor) -> Estimate:
+        noise = self.sampler.noise(self.grid, self.y.shape[:-1], self.y.shape[-1], self.seed)
+        return average(self.sampler.bridges(self.make(theta), x_0, self.y, self.grid, noise))
+
+    def gradient(self, theta: Tensor, x_0: Tensor) -> tuple[float, Tensor, Tensor]:
+        """Give the sum over end points, and its gradients in θ and x_0."""
+        with torch.enable_grad():
+            parts = theta.detach().requires_grad_(), x_0.detach().requires_grad_()
+            total = self(*parts).value.sum()
+            in_theta, in_x_0 = torch.autograd.grad(total, parts)
+        return float(total.detach()), in_theta, in_x_0
+
+
+def maximise(likelihood: Likelihood, theta: Tensor, x_0: Tensor, free: tuple[str, ...] = ("theta",)) -> Fit:
+    """Climb from θ and x_0 over what is free.
+
+    Args:
+        likelihood: what to maximise; its sampler must not resample, which has no gradient.
+        theta, x_0: where to start, (d,) and (D,).
+        free: "theta", "x_0", or both.
+
+    Raises:
+        UserError: nothing is free, or the sampler resamples.
+    """
+    if not free or not set(free) <= set(FREE):
+        raise UserError(f"what is free must be theta, x_0, or both, but is {free!r}.")
+    if likelihood.sampler.threshold > 0:
+        raise UserError("bridges that resample have no gradient: maximise with threshold 0.")
+    d, evaluations = len(theta), 0
+    start = torch.cat([theta, x_0])
+    varied = torch.cat([torch.full((d,), "theta" in free), torch.full(x_0.shape, "x_0" in free)])
+
+    def negative(point: np.ndarray) -> tuple[float, np.ndarray]:
+        nonlocal evaluations
+        evaluations += 1
+        report("maximise", evaluations, evaluations)
+        full = start.clone()
+        full[varied] = torch.from_numpy(point)
+        value, *gradients = likelihood.gradient(full[:d], full[d:])
+        return -value, -torch.cat(gradients)[varied].numpy()
+
+    found = minimize(
+        negative, start[varied].numpy(), jac=True, method="L-BFGS-B", options={"maxiter": MOST_ITERATIONS}
+    )
+    stderr = torch.full_like(start, torch.nan)
+    stderr[varied] = _stderr(lambda point: negative(point)[1], found.x)
+    top = start.clone()
+    top[varied] = torch.from_numpy(found.x)
+    with torch.no_grad():
+        final = likelihood(top[:d], top[d:])
+    warn_of_collapse(final)
+    return Fit(top[:d], top[d:], stderr[:d], stderr[d:], final, bool(found.success), evaluations)
+
+
+def _stderr(gradient: Callable[[np.ndarray], np.ndarray], point: np.ndarray) -> Tensor:
+    """Give the roots of the diagonal of the inverse Hessian, by central differences of its gradient."""
+    steps = STEP * np.eye(len(point))
+    rows = [(gradient(point + step) - gradient(point - step)) / (2 * STEP) for step in steps]
+    hessian = torch.from_numpy(np.array(rows))
+    factor, info = torch.linalg.cholesky_ex(0.5 * (hessian + hessian.T))
+    if info:
+        return torch.full((len(point),), torch.nan, dtype=torch.float64)
+    return torch.cholesky_inverse(factor).diagonal().sqrt()

@@ -1,0 +1,83 @@
+"""Brownian motion with drift in D dimensions: everything is known.
+
+dX = μ dt + σ dW from X_0 = 0 up to time 1;  θ = (μ, log σ), the same in each dimension
+
+    p(X_T | θ) = N(μ T, σ² T I),  and the Euler scheme is exact in law for any number of steps
+
+joint score       Σ_k Σ_i (ΔX − μ dt)/σ²,   Σ_k Σ_i ((ΔX − μ dt)²/(σ² dt) − 1)
+
+The first component depends on X_T alone: the latents add nothing to it. The second has the variance 2 K D,
+while the data's own score has 2 D. The prior is μ ~ N(0, 1), log σ ~ N(0, 0.5²).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tasks.likelihood import LikelihoodTask
+from tasks.plugin import require_whole
+from tasks.prior import Normal
+from tasks.sde.diffusion_task import DiffusionTask
+from tasks.sde.sde import SDE, DiagonalCoefficients, TimeGrid
+
+
+@dataclass(frozen=True)
+class BrownianMotion(SDE):
+    """dX = μ dt + σ dW, for μ and σ that broadcast with the batch dimensions of x."""
+
+    mu: Tensor
+    sigma: Tensor
+
+    constant_covariance: ClassVar[bool] = True
+
+    def at(self, x: Tensor) -> DiagonalCoefficients:
+        zero = torch.zeros_like(x)
+        drift, scale = zero + self.mu.unsqueeze(-1), zero + self.sigma.unsqueeze(-1)
+        return DiagonalCoefficients(drift, scale, zero, zero[..., 0])
+
+    def log_transition(self, x_0: Tensor, x: Tensor, t: float) -> Tensor:
+        scale = (self.sigma * math.sqrt(t)).unsqueeze(-1)
+        return torch.distributions.Normal(x_0 + self.mu.unsqueeze(-1) * t, scale).log_prob(x).sum(-1)
+
+
+@dataclass(frozen=True)
+class Brownian(DiffusionTask, LikelihoodTask):
+    """Brownian motion with drift; see the module.
+
+    Args:
+        dim: D.
+        steps: of the latent path.
+    """
+
+    name: ClassVar[str] = "brownian"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "Brownian motion with drift, observed at its end; exact."
+    capabilities: ClassVar[frozenset[str]] = LikelihoodTask.capabilities | {"sde_path"}
+
+    dim: int = 10
+    steps: int = 50
+
+    prior = Normal((0.0, 0.0), (1.0, 0.5))
+    dim_theta = 2
+
+    def __post_init__(self) -> None:
+        require_whole("task brownian: dim", self.dim, 1)
+        require_whole("task brownian: steps", self.steps, 2)
+
+    @property
+    def start(self) -> Tensor:
+        return torch.zeros(self.dim, dtype=torch.float64)
+
+    @property
+    def grid(self) -> TimeGrid:
+        return TimeGrid(1.0, self.steps)
+
+    def sde(self, theta: Tensor) -> SDE:
+        return BrownianMotion(theta[..., 0], theta[..., 1].exp())
+
+    def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Give log N(x; μ T, σ² T I), (n,), for θ (n, 2) and x (n or 1, D)."""
+        return self.sde(theta).log_transition(self.start, x, self.grid.duration)

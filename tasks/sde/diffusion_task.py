@@ -1,0 +1,100 @@
+"""Tasks whose latent is the path of a diffusion: θ goes into the SDE, x is the state at time T.
+
+The joint score is the gradient of the path's log-density, ∇_θ Σ_k log N(X_{k+1}; X_k + f dt, Σ dt), by
+autograd with the path held fixed. For parameters of the drift it is well behaved as dt → 0; for those of the
+diffusion its variance grows like 1/dt, since a path pins the diffusion down.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tasks.prior import Prior
+from tasks.sde.sde import SDE, TimeGrid, euler_path, log_euler_path
+from tasks.task import Outcome, Task
+
+ROWS_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class DiffusionModel:
+    """The known model of a diffusion task, which it hands to methods that require `sde_path`.
+
+    Attributes:
+        sde: the SDE at θ, (..., d), for states with batch dimensions (...).
+        prior: of θ.
+        x_0: the start, (D,).
+        grid: duration and steps.
+    """
+
+    sde: Callable[[Tensor], SDE]
+    prior: Prior
+    x_0: Tensor
+    grid: TimeGrid
+
+    def at(self, u: Tensor) -> SDE:
+        """Give the SDE at unconstrained parameters u, (..., d)."""
+        return self.sde(self.prior.to_theta(u))
+
+
+class DiffusionTask(Task):
+    """A diffusion from a known start, observed at time T. A subclass defines `sde`, `start` and `grid`.
+
+    Its model is the Euler scheme with the task's own steps, unless it overrides `draw_path` and `log_path`.
+    """
+
+    @property
+    @abstractmethod
+    def start(self) -> Tensor:
+        """x_0, (D,)."""
+
+    @property
+    @abstractmethod
+    def grid(self) -> TimeGrid:
+        """Duration and steps of the latent path."""
+
+    @abstractmethod
+    def sde(self, theta: Tensor) -> SDE:
+        """Give the SDE at θ, (..., d), for states with batch dimensions that broadcast with (...)."""
+
+    @property
+    def dim_x(self) -> int:
+        return len(self.start)
+
+    def model(self) -> DiffusionModel:
+        """Give what methods may know."""
+        return DiffusionModel(self.sde, self.prior, self.start, self.grid)
+
+    def draw_path(self, theta: Tensor, noise: Tensor) -> Tensor:
+        """Give the latent path, (n, K + 1, D), for θ (n, d) and standard normal noise (K, n, D)."""
+        return euler_path(self.sde(theta), self.start, self.grid, noise)
+
+    def log_path(self, theta: Tensor, path: Tensor) -> Tensor:
+        """Give log p(path | θ), (n,), differentiable in θ, (n, d)."""
+        return log_euler_path(self.sde(theta.unsqueeze(1)), path, self.grid)
+
+    def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
+        """Draw a path for each θ, (n, d), and differentiate its log-density."""
+        size = (self.grid.steps, len(theta), self.dim_x)
+        noise = torch.randn(size, generator=generator, dtype=theta.dtype)
+        path = self.draw_path(theta, noise)
+        score = torch.cat(
+            [
+                self._path_score(rows, part)
+                for rows, part in zip(theta.split(ROWS_AT_ONCE), path.split(ROWS_AT_ONCE), strict=True)
+            ]
+        )
+        return Outcome(path[:, -1].clone(), score, path=path, sde=self.model(), latents=path)
+
+    def log_joint(self, theta: Tensor, x: Tensor, latents: Any) -> Tensor:
+        """Give log p(path | θ), (n,); x is the path's end."""
+        return self.log_path(theta, latents)
+
+    def _path_score(self, theta: Tensor, path: Tensor) -> Tensor:
+        with torch.enable_grad():
+            point = theta.detach().requires_grad_()
+            return torch.autograd.grad(self.log_path(point, path).sum(), point)[0]
