@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from benchmark import cli_plugins
+from benchmark import cli_bridges, cli_plugins, cli_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +31,8 @@ app = typer.Typer(
 )
 
 app.add_typer(cli_plugins.app)
+app.add_typer(cli_bridges.app)
+app.add_typer(cli_shapes.app)
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A result folder of `graybench run`.")]
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from benchmark.cell import Cell
-from benchmark.metrics import METRICS, DoesNotApplyError, Fitted, Row
+from benchmark.metric import DoesNotApplyError, Fitted, Row
+from benchmark.metrics import METRICS
 from benchmark.rows import failure_rows, frame
 from benchmark.truth import truth_of
 from methods.method import Posterior

@@ -7,6 +7,8 @@
     excess_variance    σ² (v − v_DSM) = σ² (E‖y‖² − E‖y_DSM‖²)/d over the same, per t and averaged over t
     optimal_weight     w*(t) of the training simulations, per t
     learned_weight     the learned w(t), per t
+    parameter_rmse, ess_fraction,
+    log_likelihood_error                         at the parameters behind an observation, see `bridge_metrics`
 
 The average over t is the trapezoid rule on the grid `truth.TIMES`; of score errors as far down in t as the
 reference's own score is known to `SCORE_TOLERANCE`, and what is left out are skipped rows. `target_variance`
@@ -19,14 +21,13 @@ variances; null for the others.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark import sample_metrics
+from benchmark import bridge_metrics, sample_metrics
+from benchmark.metric import DoesNotApplyError, Fitted, Metric, Row, row
 from benchmark.sample_metrics import Estimate
 from benchmark.truth import TIMES, ReferenceSample, Truth
 from methods.gates import LearnedWeight, OptimalWeight, optimal_weight, second_moment
@@ -34,42 +35,6 @@ from methods.method import Posterior
 from methods.schedule import alpha_sigma, alpha_sigma_at
 from methods.score_posterior import ScorePosterior
 from tasks.seeding import derive_seed
-from tasks.task import Simulations
-
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What a cell's metrics are measured on.
-
-    Attributes:
-        truth: of the cell's task.
-        simulations: the training simulations of each replicate.
-        posteriors: one for each replicate.
-        samples: of θ, (replicates, observations, n, d), in float64.
-    """
-
-    truth: Truth
-    simulations: list[Simulations]
-    posteriors: list[Posterior]
-    samples: Tensor
-
-
-class DoesNotApplyError(Exception):
-    """A metric has no meaning for a method: the row is `skipped`, with the message as its reason."""
-
-
-class Metric(NamedTuple):
-    """A metric: `measure` yields its rows; `needs` are capabilities of the task.
-
-    `version` grows when values change for the same posterior, so that stored cells are measured anew.
-    """
-
-    measure: Callable[[Fitted], Iterator[Row]]
-    needs: frozenset[str] = frozenset({"reference"})
-    version: int = 1
-
 
 SampleMetric = Callable[[Tensor, ReferenceSample, int], Estimate]
 
@@ -91,7 +56,7 @@ def _of_samples(function: SampleMetric) -> Metric:
             value, stderr = float("nan"), float("nan")
             if torch.isfinite(sample).all():
                 value, stderr = function(sample, reference, derive_seed("metric", r, o))
-            yield _row(value, stderr, replicate=r, observation=o, floor=floor(fitted.truth, o))
+            yield row(value, stderr, replicate=r, observation=o, floor=floor(fitted.truth, o))
 
     return Metric(measure)
 
@@ -141,9 +106,9 @@ def _score_error(fitted: Fitted) -> Iterator[Row]:
         for o in range(len(x_o)):
             place = {"replicate": r, "observation": o}
             for k, t in enumerate(times):
-                yield _row(value[o, k], error[o, k], **place, time=t, floor=float(floor[o, k]))
+                yield row(value[o, k], error[o, k], **place, time=t, floor=float(floor[o, k]))
             spread = (average * error[o]).square().sum().sqrt()
-            yield _row(average @ value[o], spread, **place, floor=float(average @ floor[o]))
+            yield row(average @ value[o], spread, **place, floor=float(average @ floor[o]))
 
 
 def _target_variance(fitted: Fitted) -> Iterator[Row]:
@@ -154,7 +119,7 @@ def _target_variance(fitted: Fitted) -> Iterator[Row]:
         for t in TIMES:
             points = fitted.truth.target_points(r, t)
             squared = (posterior.target(points.eps, score, t) - points.score).square().mean(1)
-            yield _row(squared.mean(), squared.std() / len(squared) ** 0.5, replicate=r, time=t, floor=0.0)
+            yield row(squared.mean(), squared.std() / len(squared) ** 0.5, replicate=r, time=t, floor=0.0)
 
 
 def _excess_variance(fitted: Fitted) -> Iterator[Row]:
@@ -168,9 +133,9 @@ def _excess_variance(fitted: Fitted) -> Iterator[Row]:
             excesses.append(((sigma * target).square() - eps.square()).mean(1))
         excess = torch.stack([*excesses, average @ torch.stack(excesses)])
         stderr = excess.std(1) / excess.shape[1] ** 0.5
-        yield _row(excess[-1].mean(), stderr[-1], replicate=r)
+        yield row(excess[-1].mean(), stderr[-1], replicate=r)
         for k, t in enumerate(TIMES):
-            yield _row(excess[k].mean(), stderr[k], replicate=r, time=t)
+            yield row(excess[k].mean(), stderr[k], replicate=r, time=t)
 
 
 def _with_targets(fitted: Fitted) -> list[ScorePosterior]:
@@ -194,7 +159,7 @@ def _optimal_weight(fitted: Fitted) -> Iterator[Row]:
             raise DoesNotApplyError("the method mixes no targets")
         j = second_moment(own.joint_score.unsqueeze(0))
         for time, weight in zip(TIMES, optimal_weight(j, alpha, sigma), strict=True):
-            yield _row(weight, None, replicate=r, time=time)
+            yield row(weight, None, replicate=r, time=time)
 
 
 def _learned_weight(fitted: Fitted) -> Iterator[Row]:
@@ -202,7 +167,7 @@ def _learned_weight(fitted: Fitted) -> Iterator[Row]:
         if not (isinstance(posterior, ScorePosterior) and posterior.gate.trained):
             raise DoesNotApplyError("the method learns no weight")
         for time, weight in zip(TIMES, posterior.weight(torch.tensor(TIMES)), strict=True):
-            yield _row(weight, None, replicate=r, time=time)
+            yield row(weight, None, replicate=r, time=time)
 
 
 def _trapezoid_weights(grid: tuple[float, ...]) -> Tensor:
@@ -212,14 +177,6 @@ def _trapezoid_weights(grid: tuple[float, ...]) -> Tensor:
     weights[1:] += step / 2
     weights[:-1] += step / 2
     return weights / weights.sum()
-
-
-def _row(value: float | Tensor, stderr: float | Tensor | None, **place: Any) -> Row:
-    """Make one row; a value that is not finite keeps its place in the table with that status."""
-    row = {"value": float(value), "stderr": float("nan") if stderr is None else float(stderr), **place}
-    if not np.isfinite(row["value"]):
-        row |= {"status": "not_finite", "reason": "the posterior's samples or scores are not finite"}
-    return row
 
 
 METRICS: dict[str, Metric] = {
@@ -233,4 +190,7 @@ METRICS: dict[str, Metric] = {
     "excess_variance": Metric(_excess_variance, needs=frozenset()),
     "optimal_weight": Metric(_optimal_weight, needs=frozenset()),
     "learned_weight": Metric(_learned_weight, needs=frozenset()),
+    "parameter_rmse": Metric(bridge_metrics.parameter_rmse, needs=frozenset()),
+    "ess_fraction": Metric(bridge_metrics.ess_fraction, needs=frozenset({"sde_path"})),
+    "log_likelihood_error": Metric(bridge_metrics.log_likelihood_error, needs=frozenset({"sde_path"})),
 }

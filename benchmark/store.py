@@ -52,13 +52,13 @@ class Store:
         with _explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(sweep.model_dump(), sort_keys=False, allow_unicode=True)
-        _write_whole(folder / "sweep.yaml", text.encode())
+        write_whole(folder / "sweep.yaml", text.encode())
         with _explained(self.cells):
             self.cells.mkdir(exist_ok=True)
 
     def write(self, cell: Cell, rows: pd.DataFrame) -> None:
         """Store the rows of a finished cell; an earlier file of the same cell is replaced."""
-        _write_whole(self._path(cell), _to_parquet(rows))
+        write_whole(self._path(cell), _to_parquet(rows))
 
     def finished(self, cells: Sequence[Cell], warn: Callable[[str], None]) -> dict[str, Ending]:
         """Say how each of `cells` that has a file ended, by the id of the cell.
@@ -81,7 +81,7 @@ class Store:
         """
         frames = [rows for cell in cells if (rows := self._read(cell, warn)) is not None]
         table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
-        _write_whole(self.table, _to_parquet(table.astype(DTYPES)))
+        write_whole(self.table, _to_parquet(table.astype(DTYPES)))
         known = {cell.id for cell in cells}
         return sum(path.stem not in known for path in self.cells.glob("*.parquet"))
 
@@ -159,7 +159,7 @@ def _explained(path: Path) -> Iterator[None]:
         raise StoreError(f"{path}: it cannot be written: {error.strerror or error}.") from error
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write a file such that, whenever the machine stops, the old content or the new is there."""
     temporary = path.with_name(f".{path.name}.{uuid4().hex}{TEMPORARY}")
     with _explained(path):

@@ -134,7 +134,7 @@ class BridgeIS(Method):
     )
     requires: ClassVar[frozenset[str]] = frozenset({"sde_path"})
 
-    particles: int = 8
+    particles: int = 2
     base: str = "auto"
     kernel: str = "auto"
     proposal: str = "reverse"

@@ -33,7 +33,7 @@ class Fit:
 
     Attributes:
         theta: (d,).
-        x_0: (D,).
+        x_0: (D,), or (M, 1, D) where each end point has its own start.
         theta_stderr, x_0_stderr: standard errors, NaN for what was held fixed or where the information is
             not positive definite.
         estimate: of each end point at the maximum, (M,).
@@ -91,7 +91,7 @@ def maximise(likelihood: Likelihood, theta: Tensor, x_0: Tensor, free: tuple[str
 
     Args:
         likelihood: what to maximise; its sampler must not resample, which has no gradient.
-        theta, x_0: where to start, (d,) and (D,).
+        theta, x_0: where to start, (d,) and (D,), or x_0 (M, 1, D) where each end point has its own start.
         free: "theta", "x_0", or both.
 
     Raises:
@@ -102,8 +102,8 @@ def maximise(likelihood: Likelihood, theta: Tensor, x_0: Tensor, free: tuple[str
     if likelihood.sampler.threshold > 0:
         raise UserError("bridges that resample have no gradient: maximise with threshold 0.")
     d, evaluations = len(theta), 0
-    start = torch.cat([theta, x_0])
-    varied = torch.cat([torch.full((d,), "theta" in free), torch.full(x_0.shape, "x_0" in free)])
+    start = torch.cat([theta, x_0.flatten()])
+    varied = torch.cat([torch.full((d,), "theta" in free), torch.full((x_0.numel(),), "x_0" in free)])
 
     def negative(point: np.ndarray) -> tuple[float, np.ndarray]:
         nonlocal evaluations
@@ -111,8 +111,8 @@ def maximise(likelihood: Likelihood, theta: Tensor, x_0: Tensor, free: tuple[str
         report("maximise", evaluations, evaluations)
         full = start.clone()
         full[varied] = torch.from_numpy(point)
-        value, *gradients = likelihood.gradient(full[:d], full[d:])
-        return -value, -torch.cat(gradients)[varied].numpy()
+        value, in_theta, in_x_0 = likelihood.gradient(full[:d], full[d:].view_as(x_0))
+        return -value, -torch.cat([in_theta, in_x_0.flatten()])[varied].numpy()
 
     found = minimize(
         negative, start[varied].numpy(), jac=True, method="L-BFGS-B", options={"maxiter": MOST_ITERATIONS}
@@ -122,9 +122,10 @@ def maximise(likelihood: Likelihood, theta: Tensor, x_0: Tensor, free: tuple[str
     top = start.clone()
     top[varied] = torch.from_numpy(found.x)
     with torch.no_grad():
-        final = likelihood(top[:d], top[d:])
+        final = likelihood(top[:d], top[d:].view_as(x_0))
     warn_of_collapse(final)
-    return Fit(top[:d], top[d:], stderr[:d], stderr[d:], final, bool(found.success), evaluations)
+    starts = top[d:].view_as(x_0), stderr[d:].view_as(x_0)
+    return Fit(top[:d], starts[0], stderr[:d], starts[1], final, bool(found.success), evaluations)
 
 
 def _stderr(gradient: Callable[[np.ndarray], np.ndarray], point: np.ndarray) -> Tensor:

@@ -110,6 +110,7 @@ class LearnedBase(Base):
         return output.reshape(x.shape).to(x.dtype) / (self.scale * t.sqrt())
 
 
+@torch.enable_grad()
 def learn(base: Base, training: ScoreTraining, seed: int) -> LearnedBase:
     """Train a network on paths from the base's x_0 at the parameters of its SDE.
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from benchmark.information import as_markdown, information_of
-from benchmark.metrics import METRICS, Fitted
+from benchmark.metric import Fitted
+from benchmark.metrics import METRICS
 from benchmark.truth import TIMES, truth_of
 from methods import get_method
 from methods.schedule import alpha_sigma_at

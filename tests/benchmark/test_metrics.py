@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.metrics import METRICS, DoesNotApplyError, Fitted
+from benchmark.metric import DoesNotApplyError, Fitted
+from benchmark.metrics import METRICS
 from benchmark.truth import SCORE_POINTS, SCORE_TOLERANCE, TIMES, truth_of
 from methods import get_method
 from methods.gates import optimal_weight
