@@ -6,7 +6,8 @@ others from a Student-t at the weighted moments of the first, and N bridges at e
     weights  W_j ∝ N(u_j; 0, I) p̂(x_o | u_j) / (½ N(u_j; 0, I) + ½ t(u_j))
 
 p̂ is unbiased for the density it estimates, so that the weighted points are right for any N [Tran et al.
-2013]. Samples of the posterior are drawn from the points in proportion to W.
+2013]; few bridges at many points are best while log p̂ has a standard deviation of about 1 or less. Samples of
+the posterior are drawn from the points in proportion to W.
 
 The method knows the SDE and trains on nothing: the simulations that its budget buys are bridges, and it buys
 them anew for each observation, where an amortised method has the same simulations for all.

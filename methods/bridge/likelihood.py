@@ -91,10 +91,10 @@ class BridgeSampler:
 
     def __post_init__(self) -> None:
         require_whole("bridges: particles", self.particles, 2)
-        choices = {"base": BASES, "kernel": KERNELS, "proposal": PROPOSALS}
+        choices = {"base": ("auto", *BASES), "kernel": ("auto", *KERNELS), "proposal": PROPOSALS}
         for option, known in choices.items():
             value = getattr(self, option)
-            if value not in known and value != "auto":
+            if value not in known:
                 raise UserError(f"bridges: there is no {option} {value!r}: {nearest(str(value), known)}")
         if not 0 <= self.threshold <= 1:
             raise UserError(f"bridges: threshold must be from 0 to 1, but is {self.threshold!r}.")

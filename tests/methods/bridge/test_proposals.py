@@ -1,0 +1,243 @@
+"""Bridges against exact densities: closed forms, and the scheme's own density by quadrature."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from methods.bridge.bases import Base, ExactBase, HeatKernelBase, LinearisedBase, MidpointBase, NoBase
+from methods.bridge.proposals import Bridges, guided_bridges, reverse_bridges
+from tasks.sde.sde import SDE, TimeGrid
+from tests.methods.bridge.models import (
+    brownian,
+    end_points,
+    geometric,
+    landmarks,
+    moved_shapes,
+    normals,
+    number,
+    reverting,
+    uniforms,
+)
+
+NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(400)
+NODES, NODE_WEIGHTS = torch.from_numpy(NODES), torch.from_numpy(NODE_WEIGHTS)
+
+
+def log_mean(bridges: Bridges) -> Tensor:
+    return torch.logsumexp(bridges.log_weights, -1) - math.log(bridges.log_weights.shape[-1])
+
+
+def scheme_density(sde: SDE, x_0: float, y: float, grid: TimeGrid, low: float, high: float) -> float:
+    """The Euler scheme's p(y | x_0) in 1-D, by Gauss-Legendre quadrature over every state between."""
+    x = 0.5 * (high - low) * NODES + 0.5 * (high + low)
+    weights = 0.5 * (high - low) * NODE_WEIGHTS
+
+    def kernel(start: Tensor, end: Tensor) -> Tensor:
+        here = sde.at(start.unsqueeze(-1))
+        return here.log_normal(end.unsqueeze(-1) - start.unsqueeze(-1) - here.drift * grid.dt, grid.dt).exp()
+
+    density = kernel(number(x_0).expand(len(x)), x)
+    for _ in range(grid.steps - 2):
+        density = (density * weights) @ kernel(x.unsqueeze(1).expand(-1, len(x)), x.expand(len(x), -1))
+    return float((density * weights) @ kernel(x, number(y).expand(len(x))))
+
+
+def adjoint_density(sde: SDE, x_0: float, y: float, grid: TimeGrid, low: float, high: float) -> float:
+    """The same of the adjoint scheme, from y backwards with the factor exp(c dt)."""
+    x = 0.5 * (high - low) * NODES + 0.5 * (high + low)
+    weights = 0.5 * (high - low) * NODE_WEIGHTS
+
+    def kernel(start: Tensor, end: Tensor) -> Tensor:
+        here = sde.at(start.unsqueeze(-1))
+        drift = (here.divergence - here.drift) * grid.dt
+        moved = here.log_normal(end.unsqueeze(-1) - start.unsqueeze(-1) - drift, grid.dt)
+        return (moved + here.second_order * grid.dt).exp()
+
+    density = kernel(number(y).expand(len(x)), x)
+    for _ in range(grid.steps - 2):
+        density = (density * weights) @ kernel(x.unsqueeze(1).expand(-1, len(x)), x.expand(len(x), -1))
+    return float((density * weights) @ kernel(x, number(x_0).expand(len(x))))
+
+
+@pytest.mark.parametrize("kernel", ["forward", "adjoint"])
+@pytest.mark.parametrize("dim", [1, 2, 20])
+def test_every_weight_of_a_brownian_bridge_is_the_density(kernel: str, dim: int) -> None:
+    sde, grid, x_0 = brownian(), TimeGrid(1.5, 30), normals(1, dim)
+    y = end_points(sde, x_0, grid, 5, 2)
+    noise = normals(3, grid.steps - 1, 5, 8, dim)
+    found = reverse_bridges(ExactBase(sde, x_0, grid), y, noise, kernel=kernel)
+    exact = sde.log_transition(x_0, y, 1.5).unsqueeze(-1).expand(5, 8)
+    torch.testing.assert_close(found.log_weights, exact, rtol=0, atol=1e-10)
+
+
+def test_guided_bridges_are_exact_for_brownian_motion() -> None:
+    sde, grid, x_0 = brownian(), TimeGrid(1.5, 30), normals(1, 3)
+    y = end_points(sde, x_0, grid, 5, 2)
+    found = guided_bridges(sde, x_0, y, grid, normals(3, grid.steps - 1, 5, 8, 3))
+    exact = sde.log_transition(x_0, y, 1.5).unsqueeze(-1).expand(5, 8)
+    torch.testing.assert_close(found.log_weights, exact, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.98])
+@pytest.mark.parametrize("proposal", ["exact", "linearised", "guided"])
+@pytest.mark.parametrize("model", ["geometric", "reverting"])
+def test_the_forward_kernel_is_unbiased_for_the_scheme(model: str, proposal: str, threshold: float) -> None:
+    sde: SDE = geometric(sigma=0.3) if model == "geometric" else reverting()
+    grid, x_0, y = TimeGrid(1.0, 4), number(1.0).view(1), number(1.3).view(1)
+    low, high = (0.02, 6.0) if model == "geometric" else (-8.0, 8.0)
+    exact = scheme_density(sde, 1.0, 1.3, grid, low, high)
+    n = 200_000 if threshold == 0 else 500
+    runs = 1 if threshold == 0 else 400
+    noise, shifts = normals(5, 3, runs, n, 1), uniforms(6, 3, runs)
+    ends, options = y.expand(runs, 1), {"threshold": threshold, "uniforms": shifts}
+    if proposal == "guided":
+        found = guided_bridges(sde, x_0, ends, grid, noise, **options)
+    else:
+        base = (ExactBase if proposal == "exact" else LinearisedBase)(sde, x_0, grid)
+        found = reverse_bridges(base, ends, noise, kernel="forward", **options)
+    # one run of many bridges, or many runs that resample: either way independent terms of the same mean
+    terms = found.log_weights.exp()
+    terms = terms[0] if threshold == 0 else terms.mean(-1)
+    deviation = (float(terms.mean()) - exact) / (float(terms.std()) / len(terms) ** 0.5)
+    assert abs(deviation) < 4.5  # each fails once in 150,000 times
+    assert float(terms.std()) / len(terms) ** 0.5 < 0.02 * exact  # so that the check can find 10 %
+    if threshold > 0 and proposal != "exact":
+        assert found.resamplings.sum() > 0
+
+
+def test_the_adjoint_kernel_is_unbiased_for_the_adjoint_scheme() -> None:
+    sde, grid = geometric(mu=0.0, sigma=0.3), TimeGrid(1.0, 4)
+    x_0, y = number(1.0).view(1), number(1.3).view(1, 1)
+    exact = adjoint_density(sde, 1.0, 1.3, grid, 0.02, 8.0)
+    base = ExactBase(sde, x_0, grid)
+    found = reverse_bridges(base, y, normals(7, 3, 1, 200_000, 1), kernel="adjoint")
+    weights = found.log_weights[0].exp()
+    stderr = float(weights.std()) / len(weights) ** 0.5
+    assert abs(float(weights.mean()) - exact) < 4.5 * stderr  # fails once in 150,000 times
+    assert stderr < 0.005 * exact
+
+
+def test_the_covariance_factor_is_essential() -> None:
+    grid, n = TimeGrid(1.0, 100), 20_000
+    for dim in (1, 4):
+        sde, x_0 = brownian(0.0, 1.0), torch.zeros(dim, dtype=torch.float64)
+        y = end_points(sde, x_0, grid, 1, 8)
+        noise = normals(9, grid.steps - 1, 1, n, dim)
+        base = ExactBase(sde, x_0, grid)
+        found = reverse_bridges(base, y, noise, kernel="forward", bridge_covariance=False)
+        share = torch.softmax(found.log_weights[0], 0)
+        ess_fraction = 1 / float(share.square().sum()) / n
+        # the variance of the estimate is finite; 10 % is over five of its standard deviations
+        assert ess_fraction == pytest.approx(2 ** (-dim / 2), rel=0.1)
+
+
+@pytest.mark.parametrize("base", [HeatKernelBase, MidpointBase])
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_reverse_and_guided_bridges_agree_on_landmarks(base: type[Base], dimensions: int) -> None:
+    """Two densities with nothing in common: the scheme's from guided bridges, the adjoint scheme's."""
+    sde, grid = landmarks(a=0.1, dimensions=dimensions), TimeGrid(1.0, 50)
+    x_0, y = moved_shapes(sde, 6, 4, 11)
+    dim = x_0.numel()
+    back = reverse_bridges(base(sde, x_0, grid), y, normals(12, 49, 4, 500, dim), kernel="adjoint")
+    ahead = guided_bridges(sde, x_0, y, grid, normals(13, 49, 4, 2000, dim))
+    share = [torch.softmax(b.log_weights, -1).square().sum(-1) for b in (back, ahead)]
+    stderr = (share[0] + share[1]).sqrt()
+    # 4.5 standard errors, once in 150,000 for each of the four pairs; 0.05 nats for the two discretisations
+    assert ((log_mean(back) - log_mean(ahead)).abs() < 4.5 * stderr + 0.05).all()
+    assert (stderr < 0.2).all()
+
+
+@pytest.mark.parametrize("kernel", ["forward", "adjoint"])
+@pytest.mark.parametrize("base", [HeatKernelBase, MidpointBase])
+def test_gradients_through_bridges_agree_with_differences(base: type[Base], kernel: str) -> None:
+    grid, noise = TimeGrid(1.0, 6), normals(21, 5, 2, 3, 6)
+    start, y = moved_shapes(landmarks(), 3, 2, 22)
+
+    def value(log_a: Tensor, log_length: Tensor, x_0: Tensor, end: Tensor) -> Tensor:
+        sde = type(landmarks())(log_a, log_length, 2, 1e-2)
+        return log_mean(reverse_bridges(base(sde, x_0, grid), end, noise, kernel=kernel))
+
+    points = [number(-1.6), number(-0.7), start, y]
+    assert torch.autograd.gradcheck(value, [p.clone().requires_grad_() for p in points], atol=1e-5, rtol=1e-4)
+
+
+def test_gradients_go_through_linearised_and_exact_bases() -> None:
+    grid, noise, y = TimeGrid(1.0, 6), normals(23, 5, 2, 3, 2), normals(24, 2, 2)
+    for base in (LinearisedBase, ExactBase, NoBase):
+
+        def value(k: Tensor, s: Tensor, x_0: Tensor, base: type[Base] = base) -> Tensor:
+            sde = type(reverting())(k, number(0.5), s)
+            return log_mean(reverse_bridges(base(sde, x_0, grid), y, noise, kernel="forward"))
+
+        points = [number(1.1), number(0.8), normals(25, 2)]
+        assert torch.autograd.gradcheck(value, [p.requires_grad_() for p in points], atol=1e-6)
+
+
+def test_gradients_through_guided_bridges_agree_with_differences() -> None:
+    grid, noise = TimeGrid(1.0, 6), normals(26, 5, 2, 3, 6)
+    start, y = moved_shapes(landmarks(), 3, 2, 27)
+
+    def value(log_a: Tensor, log_length: Tensor, x_0: Tensor) -> Tensor:
+        return log_mean(guided_bridges(type(landmarks())(log_a, log_length, 2, 1e-2), x_0, y, grid, noise))
+
+    points = [number(-1.6), number(-0.7), start]
+    assert torch.autograd.gradcheck(value, [p.requires_grad_() for p in points], atol=1e-5, rtol=1e-4)
+
+
+def test_paths_run_from_start_to_end_and_follow_their_particles() -> None:
+    sde, grid, x_0 = geometric(), TimeGrid(1.0, 10), torch.ones(2, dtype=torch.float64)
+    y, noise = end_points(geometric(), x_0, grid, 3, 31), normals(32, 9, 3, 50, 2)
+    base = LinearisedBase(sde, x_0, grid)
+    options = {"threshold": 0.9, "uniforms": uniforms(33, 9, 3), "keep_paths": True}
+    for found in (
+        reverse_bridges(base, y, noise, kernel="forward", **options),
+        guided_bridges(sde, x_0, y, grid, noise, **options),
+    ):
+        assert found.paths is not None
+        assert found.paths.shape == (3, 50, 11, 2)
+        assert (found.paths[:, :, 0] == x_0).all()
+        assert (found.paths[:, :, -1] == y.unsqueeze(1)).all()
+        assert found.resamplings.min() > 0
+        assert found.origins.unique().numel() < 50
+
+
+def test_the_weights_of_a_path_are_those_of_its_states() -> None:
+    """Without resampling, log w is the scheme's log-density of the path less that of the proposal."""
+    sde, grid, x_0 = geometric(), TimeGrid(1.0, 8), torch.ones(2, dtype=torch.float64)
+    y, noise = end_points(geometric(), x_0, grid, 1, 34), normals(35, 7, 1, 4, 2)
+    base = LinearisedBase(sde, x_0, grid)
+    found = reverse_bridges(base, y, noise, kernel="forward", keep_paths=True)
+    assert found.paths is not None
+    dt = grid.dt
+    for particle in range(4):
+        path, expected = found.paths[0, particle], 0.0
+        for k in range(8):
+            here = sde.at(path[k])
+            law = torch.distributions.Normal(path[k] + here.drift * dt, here.scale * dt**0.5)
+            expected += float(law.log_prob(path[k + 1]).sum())
+        for k in range(1, 8):
+            after = sde.at(path[k + 1])
+            mean = path[k + 1] + (base.pull(k + 1, path[k + 1], after) - after.drift) * dt
+            law = torch.distributions.Normal(mean, after.scale * (dt * k / (k + 1)) ** 0.5)
+            expected -= float(law.log_prob(path[k]).sum())
+        assert float(found.log_weights[0, particle]) == pytest.approx(expected, abs=1e-9)
+
+
+def test_one_model_for_each_row_gives_what_a_loop_gives() -> None:
+    grid, x_0 = TimeGrid(1.0, 8), torch.zeros(2, dtype=torch.float64)
+    k, s, noise, y = (
+        number(0.9) + uniforms(41, 3),
+        number(0.5) + uniforms(42, 3),
+        normals(43, 7, 3, 5, 2),
+        normals(44, 3, 2),
+    )
+    for base in (LinearisedBase, ExactBase):
+        batch = type(reverting())(k.unsqueeze(1), number(0.5), s.unsqueeze(1))
+        together = reverse_bridges(base(batch, x_0, grid), y, noise, kernel="forward").log_weights
+        for row in range(3):
+            alone = type(reverting())(k[row], number(0.5), s[row])
+            one = reverse_bridges(base(alone, x_0, grid), y[row], noise[:, row], kernel="forward").log_weights
+            torch.testing.assert_close(together[row], one, rtol=0, atol=1e-10)
