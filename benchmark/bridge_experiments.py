@@ -271,6 +271,12 @@ def many_landmarks() -> Iterator[Row]:
             yield _two_runs(task, label, sampler, 128 // task.landmarks)
 
 
+def many_particles() -> Iterator[Row]:
+    """64 landmarks with resampling and four times as many bridges."""
+    sampler = BridgeSampler(base="midpoint", particles=1024, threshold=0.5)
+    yield _two_runs(MANY_LANDMARKS[1], "midpoint, resampled", sampler, 2)
+
+
 EXPERIMENTS: dict[str, Callable[[], Iterator[Row]]] = {
     "exact_scores": exact_scores,
     "covariance_factor": covariance_factor,
@@ -281,6 +287,7 @@ EXPERIMENTS: dict[str, Callable[[], Iterator[Row]]] = {
     "learned_scores": learned_scores,
     "landmarks": landmarks,
     "many_landmarks": many_landmarks,
+    "many_particles": many_particles,
     "recovery": recovery,
     "diffusion_means": diffusion_means,
 }

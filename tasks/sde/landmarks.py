@@ -75,13 +75,15 @@ class Landmarks(DiffusionTask):
     def __post_init__(self) -> None:
         require_whole("task landmarks: landmarks", self.landmarks, 2)
         require_whole("task landmarks: steps", self.steps, 2)
-        if self.dimensions not in (2, 3):
+        require_whole("task landmarks: dimensions", self.dimensions, 2)
+        if self.dimensions > 3:
             raise UserError(f"task landmarks: dimensions must be 2 or 3, but is {self.dimensions!r}.")
         for option in ("amplitude", "length", "spread", "nugget"):
-            if not getattr(self, option) > 0:
-                raise UserError(
-                    f"task landmarks: {option} must be above 0, but is {getattr(self, option)!r}."
-                )
+            value = getattr(self, option)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+                raise UserError(f"task landmarks: {option} must be above 0, and finite, but is {value!r}.")
+        if not isinstance(self.template, str):
+            raise UserError(f"task landmarks: template must be a name or a file, but is {self.template!r}.")
 
     @property
     def prior(self) -> Normal:
