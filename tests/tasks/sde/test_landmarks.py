@@ -13,6 +13,7 @@ from tasks.errors import UserError
 from tasks.sde.landmark_files import SHIPPED, read_landmarks
 from tasks.sde.landmarks import Landmarks, ellipse
 from tasks.sde.procrustes import align, procrustes_distance
+from tasks.seeding import generator
 
 
 def double(value):
