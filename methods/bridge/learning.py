@@ -10,7 +10,8 @@ the second two at (t_{k+1}, X_{k+1}), it minimises, over Euler paths from x_0,
 since E[v | X_{k+1}] = −(Σ ∇log p + div Σ). `plain` networks stand on the base `none`, whose pull is div Σ.
 Either is used as a pull: base + Σ g, less the div Σ that the paper's objective has counted already.
 
-A network is kept only if it lowers the corrected objective on held-out paths, where 0 is the base's own.
+A network is for one x_0 and one θ, those of its base: likelihoods over θ, as `bridge_is` needs them, take a
+base alone. It is kept only if it lowers the corrected objective on held-out paths, where 0 is the base's own.
 
 [BRIDGE] Boserup et al., arXiv 2411.08993.
 """

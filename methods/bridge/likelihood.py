@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from methods.bridge.bases import BASES, Base, base_of
-from methods.bridge.proposals import KERNELS, Bridges, guided_bridges, reverse_bridges
+from methods.bridge.proposals import KERNELS, Bridges, Resampling, guided_bridges, reverse_bridges
 from tasks.errors import UserError
 from tasks.plugin import nearest, require_whole
 from tasks.sde.sde import SDE, TimeGrid
@@ -129,10 +129,9 @@ class BridgeSampler:
             keep_paths: also give the paths.
         """
         normals, uniforms = noise
+        resampling = Resampling(self.threshold, uniforms) if self.threshold > 0 else None
         if self.proposal == "guided":
-            return guided_bridges(
-                sde, x_0, y, grid, normals, threshold=self.threshold, uniforms=uniforms, keep_paths=keep_paths
-            )
+            return guided_bridges(sde, x_0, y, grid, normals, resampling=resampling, keep_paths=keep_paths)
         kernel = self.kernel
         if kernel == "auto":
             kernel = "forward" if sde.constant_covariance else "adjoint"
@@ -142,8 +141,7 @@ class BridgeSampler:
             normals,
             kernel=kernel,
             bridge_covariance=self.bridge_covariance,
-            threshold=self.threshold,
-            uniforms=uniforms,
+            resampling=resampling,
             keep_paths=keep_paths,
         )
 

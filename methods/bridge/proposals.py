@@ -59,6 +59,18 @@ class Bridges(NamedTuple):
     resamplings: Tensor
 
 
+class Resampling(NamedTuple):
+    """When and with what to resample on the way.
+
+    Attributes:
+        threshold: where ESS/N falls below this.
+        uniforms: one random number for each step and pair, (K − 1, ...).
+    """
+
+    threshold: float
+    uniforms: Tensor
+
+
 @dataclass
 class Particles:
     """The state of a run, with what resampling has to carry along."""
@@ -75,17 +87,17 @@ class Particles:
         if self.path is not None:
             self.path.append(self.x)
 
-    def resample(self, log_ahead: Tensor, threshold: float, uniforms: Tensor) -> bool:
-        """Choose particles in proportion to w · h where the ESS of that is below threshold · N.
+    def resample(self, log_ahead: Tensor, resampling: Resampling, k: int) -> bool:
+        """Choose particles in proportion to w · h where the ESS of that is below the threshold.
 
         Systematic, from one uniform for each pair; what was chosen too often weighs less, w / (N share).
         """
         n = self.log_weights.shape[-1]
         share = torch.softmax(self.log_weights + log_ahead, -1)
-        low = 1 / share.square().sum(-1, keepdim=True) < threshold * n
+        low = 1 / share.square().sum(-1, keepdim=True) < resampling.threshold * n
         if not low.any():
             return False
-        levels = (torch.arange(n, dtype=share.dtype) + uniforms.unsqueeze(-1)) / n
+        levels = (torch.arange(n, dtype=share.dtype) + resampling.uniforms[k].unsqueeze(-1)) / n
         chosen = torch.searchsorted(share.cumsum(-1), levels).clamp_max(n - 1)
         chosen = torch.where(low, chosen, torch.arange(n))
         weight = self.log_weights - torch.where(low, (n * share).log(), 0.0)
@@ -113,8 +125,7 @@ def reverse_bridges(
     *,
     kernel: str,
     bridge_covariance: bool = True,
-    threshold: float = 0.0,
-    uniforms: Tensor | None = None,
+    resampling: Resampling | None = None,
     keep_paths: bool = False,
 ) -> Bridges:
     """Run bridges from y back to the base's x_0; see the module.
@@ -125,8 +136,7 @@ def reverse_bridges(
         noise: standard normal ε, (K − 1, ..., N, D).
         kernel: "forward" or "adjoint".
         bridge_covariance: with the factor k/(k + 1); False is the ablation.
-        threshold: resample where ESS/N falls below this; 0 for never.
-        uniforms: for resampling, (K − 1, ...).
+        resampling: None for never.
         keep_paths: also give the paths.
     """
     sde, grid, x_0 = base.sde, base.grid, base.x_0
@@ -145,9 +155,9 @@ def reverse_bridges(
             log_q = -0.5 * eps.square().sum(-1) - there.half_log_det - _log_unit(after, dt * r)
             log_step = here.log_normal(after - particles.x - here.drift * dt, dt) - log_q
         particles.add(log_step)
-        if threshold > 0 and uniforms is not None:
+        if resampling:
             log_ahead = base.log_density(k, particles.x, here)
-            if particles.resample(log_ahead, threshold, uniforms[k - 1]):
+            if particles.resample(log_ahead, resampling, k - 1):
                 here = sde.at(particles.x)
     if kernel == "adjoint":
         back = x_0 - particles.x - (here.divergence - here.drift) * dt
@@ -165,8 +175,7 @@ def guided_bridges(
     grid: TimeGrid,
     noise: Tensor,
     *,
-    threshold: float = 0.0,
-    uniforms: Tensor | None = None,
+    resampling: Resampling | None = None,
     keep_paths: bool = False,
 ) -> Bridges:
     """Run the classical bridges from x_0 forward to y; see `reverse_bridges` for the arguments."""
@@ -181,9 +190,9 @@ def guided_bridges(
         here = sde.at(particles.x)
         log_q = -0.5 * eps.square().sum(-1) - there.half_log_det - _log_unit(before, dt * r)
         particles.add(there.log_normal(particles.x - before - there.drift * dt, dt) - log_q)
-        if threshold > 0 and uniforms is not None:
+        if resampling:
             log_ahead = here.log_normal(end - particles.x - here.drift * dt * (left - 1), dt * (left - 1))
-            if particles.resample(log_ahead, threshold, uniforms[k]):
+            if particles.resample(log_ahead, resampling, k):
                 here = sde.at(particles.x)
     log_last = here.log_normal(end - particles.x - here.drift * dt, dt)
     return particles.done(log_last, (x_0, end), reverse=False)

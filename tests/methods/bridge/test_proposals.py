@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from methods.bridge.bases import Base, ExactBase, HeatKernelBase, LinearisedBase, MidpointBase, NoBase
-from methods.bridge.proposals import Bridges, guided_bridges, reverse_bridges
+from methods.bridge.proposals import Bridges, Resampling, guided_bridges, reverse_bridges
 from tasks.sde.sde import SDE, TimeGrid
 from tests.methods.bridge.models import (
     brownian,
@@ -92,12 +92,12 @@ def test_the_forward_kernel_is_unbiased_for_the_scheme(model: str, proposal: str
     n = 200_000 if threshold == 0 else 500
     runs = 1 if threshold == 0 else 400
     noise, shifts = normals(5, 3, runs, n, 1), uniforms(6, 3, runs)
-    ends, options = y.expand(runs, 1), {"threshold": threshold, "uniforms": shifts}
+    ends, resampling = y.expand(runs, 1), Resampling(threshold, shifts) if threshold else None
     if proposal == "guided":
-        found = guided_bridges(sde, x_0, ends, grid, noise, **options)
+        found = guided_bridges(sde, x_0, ends, grid, noise, resampling=resampling)
     else:
         base = (ExactBase if proposal == "exact" else LinearisedBase)(sde, x_0, grid)
-        found = reverse_bridges(base, ends, noise, kernel="forward", **options)
+        found = reverse_bridges(base, ends, noise, kernel="forward", resampling=resampling)
     # one run of many bridges, or many runs that resample: either way independent terms of the same mean
     terms = found.log_weights.exp()
     terms = terms[0] if threshold == 0 else terms.mean(-1)
@@ -191,7 +191,7 @@ def test_paths_run_from_start_to_end_and_follow_their_particles() -> None:
     sde, grid, x_0 = geometric(), TimeGrid(1.0, 10), torch.ones(2, dtype=torch.float64)
     y, noise = end_points(geometric(), x_0, grid, 3, 31), normals(32, 9, 3, 50, 2)
     base = LinearisedBase(sde, x_0, grid)
-    options = {"threshold": 0.9, "uniforms": uniforms(33, 9, 3), "keep_paths": True}
+    options = {"resampling": Resampling(0.9, uniforms(33, 9, 3)), "keep_paths": True}
     for found in (
         reverse_bridges(base, y, noise, kernel="forward", **options),
         guided_bridges(sde, x_0, y, grid, noise, **options),
