@@ -148,9 +148,15 @@ class BridgeSampler:
     def estimate(
         self, sde: SDE, x_0: Tensor, y: Tensor, grid: TimeGrid, seed: int, base: Base | None = None
     ) -> Estimate:
-        """Estimate log p(y | x_0) for each pair, (...); see `bridges` for the arguments."""
+        """Estimate log p(y | x_0) for each pair, (...); see `bridges` for the arguments.
+
+        Warns:
+            LowEffectiveSizeWarning: the ESS/N of a pair is below `LEAST_ESS_FRACTION`.
+        """
         noise = self.noise(grid, y.shape[:-1], y.shape[-1], seed)
-        return average(self.bridges(sde, x_0, y, grid, noise, base=base))
+        found = average(self.bridges(sde, x_0, y, grid, noise, base=base))
+        warn_of_collapse(found)
+        return found
 
 
 def warn_of_collapse(found: Estimate) -> None:
@@ -161,5 +167,5 @@ def warn_of_collapse(found: Estimate) -> None:
             f"{low} of {found.value.numel()} likelihoods have an ESS/N below {LEAST_ESS_FRACTION}, and are "
             "too low by an unknown amount: take more particles, a better base, or a threshold of 0.5.",
             LowEffectiveSizeWarning,
-            stacklevel=2,
+            stacklevel=3,
         )

@@ -59,6 +59,7 @@ def test_the_standard_error_is_the_spread_of_repeated_runs(threshold: float) -> 
     assert ratio == pytest.approx(1, abs=0.15)
 
 
+@pytest.mark.filterwarnings("ignore::methods.bridge.likelihood.LowEffectiveSizeWarning")
 def test_resampling_helps_where_plain_weights_collapse() -> None:
     """Many landmarks that move far: plain estimates are too low, by nats, and spread more."""
     sde, grid = landmarks(a=0.3), TimeGrid(1.0, 20)
@@ -83,6 +84,13 @@ def test_a_collapse_is_warned_of() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_collapse(average(weighted([1.0] * many, list(range(many)))))
+
+
+def test_a_sampler_warns_of_its_own_collapse() -> None:
+    sde, grid = landmarks(a=0.4), TimeGrid(1.0, 20)
+    x_0, y = moved_shapes(sde, 24, 2, 3)
+    with pytest.warns(LowEffectiveSizeWarning, match="2 of 2 likelihoods"):
+        BridgeSampler(particles=60).estimate(sde, x_0, y, grid, 4)
 
 
 def test_a_seed_gives_the_same_bridges() -> None:
