@@ -13,18 +13,18 @@ BLUE, ORANGE = "#0072B2", "#D55E00"
 TWO_SIDED_95 = 1.96
 
 
+@styled
 def draw_bridges(folder: Path) -> list[Path]:
     """Draw, as PDF and PNG in DIR/figures, every figure whose experiments have been run."""
     drawn = []
     for name, (needs, draw) in FIGURES.items():
         paths = [folder / f"{need}.csv" for need in needs]
         if all(path.exists() for path in paths):
-            with styled:
-                figure = draw(*(pd.read_csv(path) for path in paths))
-                (folder / "figures").mkdir(exist_ok=True)
-                for suffix in ("pdf", "png"):
-                    drawn.append(folder / "figures" / f"{name}.{suffix}")
-                    figure.savefig(drawn[-1])
+            figure = draw(*(pd.read_csv(path) for path in paths))
+            (folder / "figures").mkdir(exist_ok=True)
+            for suffix in ("pdf", "png"):
+                drawn.append(folder / "figures" / f"{name}.{suffix}")
+                figure.savefig(drawn[-1])
     return drawn
 
 

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from benchmark import bridge_experiments
 from benchmark.bridge_experiments import run_experiment
-from benchmark.bridge_figures import draw_bridges
+from benchmark.bridge_figures import _recovery, draw_bridges
 from benchmark.cli import app
 from tasks.errors import UserError
 from tasks.sde.landmark_diffusion import LandmarkDiffusion
@@ -61,10 +61,8 @@ def test_the_command_does_what_is_missing_and_draws(tmp_path, monkeypatch):
     assert "did you mean covariance_factor" in str(refused.exception)
 
 
-def test_figures_show_the_numbers_of_the_tables(tmp_path):
-    pd.DataFrame({"dim": [1, 2], "expected": [0.7, 0.5], "ess_fraction": [0.71, 0.49]}).to_csv(
-        tmp_path / "covariance_factor.csv"
-    )
+def test_every_figure_is_drawn_once_its_tables_are_there(tmp_path):
+    covariance = pd.DataFrame({"dim": [1, 2], "expected": [0.7, 0.5], "ess_fraction": [0.71, 0.49]})
     kernels = pd.DataFrame(
         {
             "kernel": ["forward", "adjoint"],
@@ -73,12 +71,26 @@ def test_figures_show_the_numbers_of_the_tables(tmp_path):
             "ess_fraction": [0.2, 0.9],
         }
     )
-    kernels.to_csv(tmp_path / "forward_kernel.csv")
-    assert draw_bridges(tmp_path) == []
     explicit = pd.DataFrame(
         {"condition": [10.0, 100.0], "rms_explicit": [5.0, 50.0], "rms_stable": [1.0, 1.0]}
     )
+    recovery = pd.DataFrame(
+        {
+            "parameter": ["a", "a", "length", "length"],
+            "truth": [0.1, 0.1, 0.5, 0.5],
+            "estimate": [0.11, 0.09, 0.5, 0.7],
+            "log_stderr": [0.1] * 4,
+            "covered": [True, True, True, False],
+        }
+    )
+    covariance.to_csv(tmp_path / "covariance_factor.csv")
+    kernels.to_csv(tmp_path / "forward_kernel.csv")
+    assert draw_bridges(tmp_path) == []
     explicit.to_csv(tmp_path / "explicit_target.csv")
+    recovery.to_csv(tmp_path / "recovery.csv")
     drawn = draw_bridges(tmp_path)
-    assert [path.name for path in drawn] == ["ablations.pdf", "ablations.png"]
+    assert [path.stem for path in drawn] == ["ablations", "ablations", "recovery", "recovery"]
     assert all(path.stat().st_size > 5_000 for path in drawn)
+    axis = _recovery(recovery).axes[1]
+    missed = axis.get_lines()[1]
+    assert list(missed.get_xdata()) == [0.7]  # the cross is at the interval that misses the truth

@@ -17,29 +17,15 @@ from torch import Tensor
 from benchmark import cli, shape_report, shapes
 from benchmark import shape_tables as tables
 from benchmark.shape_growth import fit_growth, intervals_of
-from benchmark.shape_likelihood import ShapeLikelihood
 from benchmark.shape_specimens import Specimens, aligned, specimens_of
 from benchmark.shape_work import Units
 from tasks.errors import UserError
-from tasks.sde.landmark_diffusion import LandmarkDiffusion
 from tasks.sde.landmark_files import LandmarkSample, read_landmarks
 from tasks.sde.landmarks import ellipse
 from tasks.sde.procrustes import align, align_to, procrustes_distance
-from tasks.sde.sde import TimeGrid, euler_path
-from tasks.seeding import generator
+from tests.benchmark.test_shape_likelihood import LENGTH, QUICK, A, diffuse
 
-QUICK = shapes.Settings(particles=4, steps=12, folds=3)
-A, LENGTH = 0.1, 0.5
 THETA = np.log([A, LENGTH])
-
-
-def _diffuse(start: Tensor, count: int, seed: int, *, a: float = A, time: float = 1.0) -> Tensor:
-    """Give shapes at the end of a finely resolved diffusion from start, (n, m) or (count, n, m)."""
-    n, m = start.shape[-2:]
-    theta = torch.tensor([a, LENGTH], dtype=torch.float64).log()
-    sde = LandmarkDiffusion(theta[0], theta[1], m, QUICK.nugget)
-    noise = torch.randn((60, count, n * m), generator=generator(seed), dtype=torch.float64)
-    return euler_path(sde, start.flatten(-2), TimeGrid(time, 60), noise)[..., -1, :].unflatten(-1, (n, m))
 
 
 def _write(path: Path, groups: dict[str, Tensor]) -> Path:
@@ -57,7 +43,7 @@ def _write(path: Path, groups: dict[str, Tensor]) -> Path:
 def two_groups(tmp_path: Path) -> Path:
     """Give a file with two groups that are well apart: round and long."""
     long = ellipse(6, 2) * torch.tensor([1.0, 0.5])
-    shapes_of = {"round": _diffuse(ellipse(6, 2), 9, 1, a=0.05), "long": _diffuse(long, 7, 2, a=0.05)}
+    shapes_of = {"round": diffuse(ellipse(6, 2), 9, 1, a=0.05), "long": diffuse(long, 7, 2, a=0.05)}
     return _write(tmp_path / "two.csv", {k: 100 * v + 7 for k, v in shapes_of.items()})
 
 
@@ -77,7 +63,7 @@ def graybench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
 def test_a_joint_fit_finds_what_shapes_were_simulated_with() -> None:
     # 18 numbers are each within 4 standard errors: a correct fit fails one seed in 900; the seed is fixed.
     start = ellipse(8, 2)
-    simulated = _diffuse(start, 40, 3)
+    simulated = diffuse(start, 40, 3)
     settings = replace(QUICK, as_aligned=True)
     found = shapes.fit(simulated, settings, "fit")
     off = np.append(found["theta"] - THETA, np.array(found["x_0"]) - start.flatten().numpy())
@@ -93,66 +79,6 @@ def test_a_joint_fit_finds_what_shapes_were_simulated_with() -> None:
     assert max(along_a) == pytest.approx(0, abs=1e-6)
     # At four standard errors a parabola is at −8, and lower as the other parameters are held.
     assert max(along_a[0], along_a[-1]) < -5
-
-
-@pytest.mark.parametrize("dimensions", [2, 3])
-def test_alignment_does_not_change_a_and_length(dimensions: int) -> None:
-    # Two numbers within 4 standard errors: a correct fit fails one seed in 8,000; the seed is fixed.
-    start = ellipse(8, dimensions)
-    radius = float(start.square().sum(1).mean().sqrt())
-    shapes_of, _ = aligned(_diffuse(start, 40, 3, a=0.05), False)
-    found = shapes.fit(shapes_of, QUICK, "fit", ("theta",))
-    off = np.array(found["theta"]) - np.log([0.05 / radius, LENGTH / radius])
-    assert (np.abs(off) < 4 * np.array(found["theta_stderr"])).all()
-    assert max(found["theta_stderr"]) < 0.15
-    assert found["ess_least"] > 0.5
-    # The ablation is off by far more than that: the movement as a whole is gone from the data.
-    ablation = shapes.fit(shapes_of, replace(QUICK, as_aligned=True), "fit", ("theta",))
-    assert ablation["theta"][1] - math.log(LENGTH / radius) < -0.25
-
-
-@pytest.mark.parametrize("dimensions", [2, 3])
-@pytest.mark.parametrize("keep_size", [False, True])
-def test_the_likelihood_of_a_shape_is_that_of_its_tangent_space_for_small_movements(
-    dimensions: int, keep_size: bool
-) -> None:
-    a, start = 1e-3, ellipse(6, dimensions) - ellipse(6, dimensions).mean(0)
-    ends = _diffuse(start, 5, 4, a=a)
-    settings = replace(QUICK, keep_size=keep_size, particles=16)
-    likelihood = shapes.likelihood_of(ends, settings, "test")
-    assert isinstance(likelihood, ShapeLikelihood)
-    theta = torch.tensor([a, LENGTH], dtype=torch.float64).log()
-    found = likelihood(theta, start.flatten())
-    units = torch.eye(6 * dimensions, dtype=torch.float64)
-    covariance = torch.stack([likelihood.make(theta).at(start.flatten()).times(unit) for unit in units])
-    away = likelihood._directions(start.flatten())
-    across = torch.linalg.svd(away)[2][len(away) :]
-    law = torch.distributions.MultivariateNormal(
-        torch.zeros(len(across), dtype=torch.float64), across @ covariance @ across.T
-    )
-    expected = law.log_prob((ends.flatten(1) - start.flatten()) @ across.T)
-    # The volume of the directions: ∫ over places c, not over distances along them.
-    expected = expected - 0.5 * torch.logdet(away @ away.T)
-    # Curvature is of the order of a, the Monte Carlo error of a, too.
-    assert found.value.numpy() == pytest.approx(expected.numpy(), abs=0.05)
-    assert float(found.ess_fraction.min()) > 0.99
-
-
-def test_the_likelihood_of_a_shape_does_not_see_how_it_lies() -> None:
-    start, ends = ellipse(6, 2), _diffuse(ellipse(6, 2), 6, 4)
-    turn = torch.tensor([[0.6, 0.8], [-0.8, 0.6]], dtype=torch.float64)
-    sampler = replace(QUICK, keep_size=True, particles=256)
-    theta = torch.tensor([A, LENGTH], dtype=torch.float64).log()
-    placed = aligned(ends, True)[0] * float(
-        torch.linalg.matrix_norm(ends - ends.mean(1, keepdim=True)).mean()
-    )
-    placed = placed / math.sqrt(6)
-    one = shapes.likelihood_of(ends, sampler, "one")(theta, start.flatten())
-    # x_0 and the ends are now in another frame, and the ends aligned in it, each by itself.
-    other = shapes.likelihood_of(placed @ turn, sampler, "two")(theta, (start @ turn + 3).flatten())
-    error = (one.stderr.square() + other.stderr.square()).sqrt()
-    # Six numbers within 5 standard errors: a correct estimate fails one seed in 10⁵; the seed is fixed.
-    assert ((one.value - other.value).abs() < 5 * error).all()
 
 
 def test_alignment_keeps_held_out_specimens_out() -> None:
@@ -232,7 +158,7 @@ def test_an_interrupted_run_leaves_whole_units(
 
 
 def test_one_group_needs_no_label(tmp_path: Path) -> None:
-    path = _write(tmp_path / "one.csv", {"x": _diffuse(ellipse(5, 2), 4, 5)})
+    path = _write(tmp_path / "one.csv", {"x": diffuse(ellipse(5, 2), 4, 5)})
     settings = shapes.Settings(particles=2, steps=4)
     found = shape_report.report_groups(
         read_landmarks(path), None, settings, tmp_path / "out", Console(quiet=True), []
@@ -284,7 +210,7 @@ def test_statistics_against_hand_counts() -> None:
 
 def test_the_baseline_is_the_nearest_procrustes_mean() -> None:
     raw = Specimens(
-        torch.cat([_diffuse(ellipse(5, 2), 5, 8), _diffuse(ellipse(5, 2), 4, 9)]),
+        torch.cat([diffuse(ellipse(5, 2), 5, 8), diffuse(ellipse(5, 2), 4, 9)]),
         tuple("abcdefghi"),
         ("p",) * 5 + ("q",) * 4,
     )
@@ -298,8 +224,8 @@ def test_the_baseline_is_the_nearest_procrustes_mean() -> None:
 
 def test_growth_is_found_from_pairs() -> None:
     # Two parameters within 4 standard errors: a correct fit fails one seed in 8,000, and the seed is fixed.
-    start = _diffuse(ellipse(6, 2), 30, 11)
-    later = _diffuse(start, 30, 12, time=4.0)
+    start = diffuse(ellipse(6, 2), 30, 11)
+    later = diffuse(start, 30, 12, time=4.0)
     labels = {"id": tuple(map(str, range(30))) * 2, "age": ("3",) * 30 + ("7",) * 30}
     names = tuple(map(str, range(60)))
     (interval,) = intervals_of(LandmarkSample(torch.cat([start, later]), names, labels), "age", "id")
@@ -321,7 +247,7 @@ def test_mistakes_are_named(two_groups: Path, tmp_path: Path, graybench: Any) ->
     wrong = mistake("apes", "--group", "grup", *out)
     assert "there is no column 'grup' in this sample: did you mean group?" in wrong
     few = _write(
-        tmp_path / "few.csv", {"many": _diffuse(ellipse(5, 2), 5, 1), "few": _diffuse(ellipse(5, 2), 3, 1)}
+        tmp_path / "few.csv", {"many": diffuse(ellipse(5, 2), 5, 1), "few": diffuse(ellipse(5, 2), 3, 1)}
     )
     assert "group 'few' has 3 specimens, and a fit needs 4 or more" in mistake(few, "--group", "sort", *out)
     (tmp_path / "file").write_text("")
