@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-FEWEST_EFFECTIVE = 3  # bridges that a likelihood should rest on
-
 
 @app.command()
 def shapes(
@@ -86,10 +84,9 @@ def _end_interrupted(units: "list[Units]") -> NoReturn:
 def _warn_of_low_ess(table: "pd.DataFrame", particles: int, console: Console) -> None:
     """Say how many of the likelihoods behind the tables have collapsed onto a few bridges."""
     from benchmark.progress import say
-    from methods.bridge.likelihood import LEAST_ESS_FRACTION
+    from methods.bridge.likelihood import least_ess_fraction
 
-    # With few particles even a single one is a large share.
-    floor = max(LEAST_ESS_FRACTION, FEWEST_EFFECTIVE / particles)
+    floor = least_ess_fraction(particles)
     low, least = int((table["ess_fraction"] < floor).sum()), table["ess_fraction"].min()
     say(console, f"The least ESS/N behind the {len(table)} likelihoods is {least:.2f}.")
     if low:

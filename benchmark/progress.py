@@ -14,6 +14,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -37,6 +38,20 @@ def say(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+def bars(console: Console, *last: ProgressColumn) -> Progress:
+    """Make live bars of a description, a stage, how much is done, and the time; none without a terminal."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.fields[stage]}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        *last,
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
 class Display:
     """The progress of one run.
 
@@ -48,16 +63,7 @@ class Display:
 
     def __init__(self, console: Console, total: int, done: int) -> None:
         self.console, self.total, self.done = console, total, done
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            TextColumn("{task.fields[stage]}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        self._bars = bars(console, TimeRemainingColumn())
         self._sweep = self._bars.add_task("sweep", total=total, completed=done, stage="")
         self._running: dict[str, tuple[TaskID, float]] = {}
 

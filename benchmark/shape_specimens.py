@@ -7,7 +7,7 @@ by themselves, and each held-out one is put onto their mean (`align_to`), which 
 own.
 
 Alignment decides in which frame means are reported and what size is the unit. The likelihoods integrate
-position, orientation and size out, see `shape_likelihood`.
+position, orientation and size out, see `methods.bridge.shape_likelihood`.
 """
 
 import math

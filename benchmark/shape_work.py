@@ -9,23 +9,20 @@ same, byte for byte, as one made at once.
 
 import hashlib
 import json
-import os
 import re
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
-from uuid import uuid4
 
 import pandas as pd
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
-from benchmark.progress import say
+from benchmark.progress import bars, say
+from benchmark.store import StoreError, write_whole
 from methods.bridge.likelihood import LowEffectiveSizeWarning
 from methods.progress import listening
 from tasks.errors import UserError
@@ -51,19 +48,11 @@ class Units:
         self.done = self.reused = 0
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(self.folder / "probe", "")
+            write_whole(self.folder / "probe", b"")
             (self.folder / "probe").unlink()
-        except OSError as error:
-            raise UserError(f"{folder}: this folder cannot be written: {error.strerror}.") from error
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            TextColumn("{task.fields[stage]}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        except (OSError, StoreError) as error:
+            raise UserError(f"{folder}: this folder cannot be written: {error}") from error
+        self._bars = bars(console)
         self._all = self._bars.add_task("shapes", total=total, stage="")
 
     def __enter__(self) -> Self:
@@ -87,7 +76,7 @@ class Units:
         if result is None:
             begun = time.monotonic()
             result = self._compute(name, compute)
-            write_whole(path, json.dumps(result))
+            write_whole(path, json.dumps(result).encode())
             told = f"in {time.monotonic() - begun:.1f} s"
         else:
             self.reused += 1
@@ -120,25 +109,10 @@ def digest(inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file such that, whenever the machine stops, the old content or the new is there."""
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    try:
-        with temporary.open("x", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-
-
 def write_table(folder: Path, name: str, table: pd.DataFrame) -> Path:
     """Write DIR/<name>.csv whole, with six significant digits."""
     path = folder / f"{name}.csv"
-    write_whole(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write_whole(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
     return path
 
 

@@ -5,10 +5,10 @@ The specimens y of a group end a diffusion of landmarks that began in one shape 
     y_m ~ p(X_1 = · | X_0 = x_0; a, ℓ),   θ = (log a, log ℓ),   all by bridges, see `methods.bridge`
 
 How specimens are aligned and scaled is in `shape_specimens`. Where they lie tells nothing, so position,
-orientation and size are integrated out, see `shape_likelihood`. The density of the aligned coordinates in all
-D dimensions, `as_aligned`, is the ablation: the movement that alignment took away looks like a small a and ℓ.
-Neither depends much on the nugget, which is in units of a² and bounds the condition number of k: it matters
-where ℓ is so large that neighbours move as one.
+orientation and size are integrated out, see `methods.bridge.shape_likelihood`. The density of the aligned
+coordinates in all D dimensions, `as_aligned`, is the ablation: the movement that alignment took away looks
+like a small a and ℓ. Neither depends much on the nugget, which is in units of a² and bounds the condition
+number of k: it matters where ℓ is so large that neighbours move as one.
 
 **Held out.** In each fold θ is fitted anew, with x_0 the mean of the training specimens of the group: the
 diffusion has no drift, so the state is a martingale and the mean of the end points is unbiased for x_0.
@@ -22,11 +22,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.shape_likelihood import ShapeLikelihood
 from benchmark.shape_specimens import Specimens, aligned
 from benchmark.shape_work import Result
 from methods.bridge.inference import Fit, Likelihood, maximise
 from methods.bridge.likelihood import BridgeSampler, Estimate
+from methods.bridge.shape_likelihood import ShapeLikelihood
 from methods.progress import report
 from tasks.errors import UserError
 from tasks.plugin import require_whole

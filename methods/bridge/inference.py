@@ -123,7 +123,7 @@ def maximise(likelihood: Likelihood, theta: Tensor, x_0: Tensor, free: tuple[str
     top[varied] = torch.from_numpy(found.x)
     with torch.no_grad():
         final = likelihood(top[:d], top[d:].view_as(x_0))
-    warn_of_collapse(final)
+    warn_of_collapse(final, likelihood.sampler.particles)
     starts = top[d:].view_as(x_0), stderr[d:].view_as(x_0)
     return Fit(top[:d], starts[0], stderr[:d], starts[1], final, bool(found.success), evaluations)
 

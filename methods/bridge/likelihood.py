@@ -9,7 +9,7 @@ with an effective sample size that counts *origins*, and a standard error:
 Without resampling each bridge is its own origin, and this is the usual ESS, the delta method's error. With
 it, bridges that descend from the same particle share their luck, and count as one [Chan & Lai 2013; Lee &
 Whiteley 2018]; `final_ess` counts them as different. Where the weights have collapsed the estimate is too low
-by an amount that neither the error nor repeated runs show: an ESS/N below `LEAST_ESS_FRACTION` is warned of.
+by an amount that neither the error nor repeated runs show: an ESS below 3 or 0.05 N is warned of.
 
 [BRIDGE] Boserup et al., arXiv 2411.08993.
 """
@@ -30,7 +30,7 @@ from tasks.sde.sde import SDE, TimeGrid
 from tasks.seeding import derive_seed, generator
 
 PROPOSALS = ("reverse", "guided")
-LEAST_ESS_FRACTION = 0.05
+LEAST_ESS, LEAST_FRACTION, GOOD_FRACTION = 3.0, 0.05, 0.3
 
 
 class LowEffectiveSizeWarning(UserWarning):
@@ -151,20 +151,26 @@ class BridgeSampler:
         """Estimate log p(y | x_0) for each pair, (...); see `bridges` for the arguments.
 
         Warns:
-            LowEffectiveSizeWarning: the ESS/N of a pair is below `LEAST_ESS_FRACTION`.
+            LowEffectiveSizeWarning: the ESS of a pair is below `least_ess_fraction` of N.
         """
         noise = self.noise(grid, y.shape[:-1], y.shape[-1], seed)
         found = average(self.bridges(sde, x_0, y, grid, noise, base=base))
-        warn_of_collapse(found)
+        warn_of_collapse(found, self.particles)
         return found
 
 
-def warn_of_collapse(found: Estimate) -> None:
-    """Warn with `LowEffectiveSizeWarning` if the weights of an estimate have collapsed."""
-    low = int((found.final_ess_fraction < LEAST_ESS_FRACTION).sum())
+def least_ess_fraction(particles: int) -> float:
+    """Give the ESS/N below which N weights have collapsed: 3/N, kept within 0.05 and 0.3."""
+    return min(max(LEAST_ESS / particles, LEAST_FRACTION), GOOD_FRACTION)
+
+
+def warn_of_collapse(found: Estimate, particles: int) -> None:
+    """Warn with `LowEffectiveSizeWarning` if the weights of an estimate from N particles have collapsed."""
+    floor = least_ess_fraction(particles)
+    low = int((found.final_ess_fraction < floor).sum())
     if low:
         warnings.warn(
-            f"{low} of {found.value.numel()} likelihoods have an ESS/N below {LEAST_ESS_FRACTION}, and are "
+            f"{low} of {found.value.numel()} likelihoods have an ESS/N below {floor:.2g}, and are "
             "too low by an unknown amount: take more particles, a better base, or a threshold of 0.5.",
             LowEffectiveSizeWarning,
             stacklevel=3,

@@ -23,7 +23,7 @@ from tasks.errors import UserError
 from tasks.sde.landmark_files import LandmarkSample, read_landmarks
 from tasks.sde.landmarks import ellipse
 from tasks.sde.procrustes import align, align_to, procrustes_distance
-from tests.benchmark.test_shape_likelihood import LENGTH, QUICK, A, diffuse
+from tests.methods.bridge.test_shape_likelihood import LENGTH, QUICK, A, diffuse
 
 THETA = np.log([A, LENGTH])
 

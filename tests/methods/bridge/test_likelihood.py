@@ -10,6 +10,7 @@ from methods.bridge.likelihood import (
     BridgeSampler,
     LowEffectiveSizeWarning,
     average,
+    least_ess_fraction,
     naive_log_mean,
     warn_of_collapse,
 )
@@ -80,10 +81,20 @@ def test_a_collapse_is_warned_of() -> None:
     many = 100
     collapsed = average(weighted([1.0] + [1e-9] * (many - 1), list(range(many))))
     with pytest.warns(LowEffectiveSizeWarning, match="1 of 1 likelihoods"):
-        warn_of_collapse(collapsed)
+        warn_of_collapse(collapsed, many)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of_collapse(average(weighted([1.0] * many, list(range(many)))))
+        warn_of_collapse(average(weighted([1.0] * many, list(range(many)))), many)
+
+
+def test_few_weights_are_judged_by_their_number() -> None:
+    """One of ten has an ESS/N of 0.1, and is a collapse all the same."""
+    assert least_ess_fraction(1000) == 0.05
+    assert least_ess_fraction(10) == pytest.approx(0.3)
+    assert least_ess_fraction(16) == pytest.approx(3 / 16)
+    assert least_ess_fraction(2) == pytest.approx(0.3)  # which two weights never reach
+    with pytest.warns(LowEffectiveSizeWarning, match="below 0.3"):
+        warn_of_collapse(average(weighted([1.0] + [1e-9] * 9, list(range(10)))), 10)
 
 
 def test_a_sampler_warns_of_its_own_collapse() -> None:

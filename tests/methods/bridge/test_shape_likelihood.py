@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from benchmark import shapes
-from benchmark.shape_likelihood import ShapeLikelihood
 from benchmark.shape_specimens import aligned
+from methods.bridge.shape_likelihood import ShapeLikelihood
 from tasks.sde.landmark_diffusion import LandmarkDiffusion
 from tasks.sde.landmarks import ellipse
 from tasks.sde.sde import TimeGrid, euler_path
