@@ -17,11 +17,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tasks.likelihood import LikelihoodTask
-from tasks.plugin import require_whole
 from tasks.prior import Normal
-from tasks.sde.diffusion_task import DiffusionTask
-from tasks.sde.sde import SDE, DiagonalCoefficients, TimeGrid
+from tasks.sde.diffusion_task import TractableDiffusion
+from tasks.sde.sde import SDE, DiagonalCoefficients
 
 
 @dataclass(frozen=True)
@@ -44,36 +42,15 @@ class BrownianMotion(SDE):
 
 
 @dataclass(frozen=True)
-class Brownian(DiffusionTask, LikelihoodTask):
-    """Brownian motion with drift; see the module.
-
-    Args:
-        dim: D.
-        steps: of the latent path.
-    """
+class Brownian(TractableDiffusion):
+    """Brownian motion with drift; see the module."""
 
     name: ClassVar[str] = "brownian"
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "Brownian motion with drift, observed at its end; exact."
-    capabilities: ClassVar[frozenset[str]] = LikelihoodTask.capabilities | {"sde_path"}
-
-    dim: int = 10
-    steps: int = 50
 
     prior = Normal((0.0, 0.0), (1.0, 0.5))
     dim_theta = 2
-
-    def __post_init__(self) -> None:
-        require_whole("task brownian: dim", self.dim, 1)
-        require_whole("task brownian: steps", self.steps, 2)
-
-    @property
-    def start(self) -> Tensor:
-        return torch.zeros(self.dim, dtype=torch.float64)
-
-    @property
-    def grid(self) -> TimeGrid:
-        return TimeGrid(1.0, self.steps)
 
     def sde(self, theta: Tensor) -> SDE:
         return BrownianMotion(theta[..., 0], theta[..., 1].exp())

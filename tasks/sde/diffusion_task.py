@@ -8,11 +8,13 @@ diffusion its variance grows like 1/dt, since a path pins the diffusion down.
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from tasks.likelihood import LikelihoodTask
+from tasks.plugin import require_whole
 from tasks.prior import Prior
 from tasks.sde.sde import SDE, TimeGrid, euler_path, log_euler_path
 from tasks.task import Outcome, Task
@@ -98,3 +100,32 @@ class DiffusionTask(Task):
         with torch.enable_grad():
             point = theta.detach().requires_grad_()
             return torch.autograd.grad(self.log_path(point, path).sum(), point)[0]
+
+
+@dataclass(frozen=True)
+class TractableDiffusion(DiffusionTask, LikelihoodTask):
+    """A diffusion of D components alike, from one value up to time 1, with a likelihood in closed form.
+
+    Args:
+        dim: D.
+        steps: of the latent path.
+    """
+
+    capabilities: ClassVar[frozenset[str]] = LikelihoodTask.capabilities | {"sde_path"}
+    first: ClassVar[float] = 0.0  # each component's start
+    least_steps: ClassVar[int] = 2
+
+    dim: int = 10
+    steps: int = 50
+
+    def __post_init__(self) -> None:
+        require_whole(f"task {self.name}: dim", self.dim, 1)
+        require_whole(f"task {self.name}: steps", self.steps, self.least_steps)
+
+    @property
+    def start(self) -> Tensor:
+        return torch.full((self.dim,), self.first, dtype=torch.float64)
+
+    @property
+    def grid(self) -> TimeGrid:
+        return TimeGrid(1.0, self.steps)

@@ -16,12 +16,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tasks.likelihood import LikelihoodTask
-from tasks.plugin import require_whole
 from tasks.prior import Normal
 from tasks.sde.brownian import BrownianMotion
-from tasks.sde.diffusion_task import DiffusionTask
-from tasks.sde.sde import SDE, DiagonalCoefficients, TimeGrid, euler_path, log_euler_path
+from tasks.sde.diffusion_task import TractableDiffusion
+from tasks.sde.sde import SDE, DiagonalCoefficients, euler_path, log_euler_path
 
 
 @dataclass(frozen=True)
@@ -47,36 +45,18 @@ class GeometricBrownianMotion(SDE):
 
 
 @dataclass(frozen=True)
-class GeometricBrownian(DiffusionTask, LikelihoodTask):
-    """Geometric Brownian motion; see the module.
-
-    Args:
-        dim: D.
-        steps: of the latent path.
-    """
+class GeometricBrownian(TractableDiffusion):
+    """Geometric Brownian motion; see the module."""
 
     name: ClassVar[str] = "geometric_brownian"
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "Geometric Brownian motion, its noise growing with its state; exact."
-    capabilities: ClassVar[frozenset[str]] = LikelihoodTask.capabilities | {"sde_path"}
+    first: ClassVar[float] = 1.0
 
     dim: int = 5
-    steps: int = 50
 
     prior = Normal((0.0, -1.0), (0.5, 0.3))
     dim_theta = 2
-
-    def __post_init__(self) -> None:
-        require_whole("task geometric_brownian: dim", self.dim, 1)
-        require_whole("task geometric_brownian: steps", self.steps, 2)
-
-    @property
-    def start(self) -> Tensor:
-        return torch.ones(self.dim, dtype=torch.float64)
-
-    @property
-    def grid(self) -> TimeGrid:
-        return TimeGrid(1.0, self.steps)
 
     def sde(self, theta: Tensor) -> GeometricBrownianMotion:
         return GeometricBrownianMotion(theta[..., 0], theta[..., 1].exp())

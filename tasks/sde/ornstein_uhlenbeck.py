@@ -19,11 +19,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tasks.likelihood import LikelihoodTask
-from tasks.plugin import require_whole
 from tasks.prior import Normal
-from tasks.sde.diffusion_task import DiffusionTask
-from tasks.sde.sde import SDE, DiagonalCoefficients, TimeGrid
+from tasks.sde.diffusion_task import TractableDiffusion
+from tasks.sde.sde import SDE, DiagonalCoefficients
 
 
 @dataclass(frozen=True)
@@ -50,36 +48,16 @@ class MeanReversion(SDE):
 
 
 @dataclass(frozen=True)
-class OrnsteinUhlenbeck(DiffusionTask, LikelihoodTask):
-    """The Ornstein-Uhlenbeck process; see the module.
-
-    Args:
-        dim: D.
-        steps: of the latent path.
-    """
+class OrnsteinUhlenbeck(TractableDiffusion):
+    """The Ornstein-Uhlenbeck process; see the module."""
 
     name: ClassVar[str] = "ornstein_uhlenbeck"
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "An Ornstein-Uhlenbeck process, observed at its end; exact."
-    capabilities: ClassVar[frozenset[str]] = LikelihoodTask.capabilities | {"sde_path"}
-
-    dim: int = 10
-    steps: int = 50
+    least_steps: ClassVar[int] = 20  # for k dt below 1
 
     prior = Normal((0.0, 0.0, 0.0), (0.5, 1.0, 0.5))
     dim_theta = 3
-
-    def __post_init__(self) -> None:
-        require_whole("task ornstein_uhlenbeck: dim", self.dim, 1)
-        require_whole("task ornstein_uhlenbeck: steps", self.steps, 20)  # for k dt below 1
-
-    @property
-    def start(self) -> Tensor:
-        return torch.zeros(self.dim, dtype=torch.float64)
-
-    @property
-    def grid(self) -> TimeGrid:
-        return TimeGrid(1.0, self.steps)
 
     def sde(self, theta: Tensor) -> SDE:
         k = theta[..., 0].exp().clamp_max(1 / self.grid.dt)
