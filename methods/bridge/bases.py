@@ -7,12 +7,14 @@ A base gives the pull, and the log-density for resampling, at step k, t = k dt:
     exact         the transition density of the SDE, where it is known
     linearised    N(m_k, C_k) of the SDE linearised at x_0, with the scheme's own steps:
                   m_{k+1} = m_k + (f(x_0) + A (m_k − x_0)) dt,  C_{k+1} = B C_k Bᵀ + Σ(x_0) dt,  B = I + A dt,
-                  A = ∂f/∂x at x_0; exact for Ornstein-Uhlenbeck processes
+                  A = ∂f/∂x at x_0; exact for Ornstein-Uhlenbeck processes. Where Σ depends on x, C_k has Σ(x)
+                  in its last step, C_k + (Σ(x) − Σ(x_0)) dt, lest a step towards x_0 should overshoot
     heat_kernel   of landmarks, to second order: with K̄ = ½ (k(x_0) + k(x)), p = C⁻¹ (x_0 − x),
                   C = k(x) dt + K̄ (t − dt), G_ij = k_ij (−(t/2) p_i·p_j + (m/2) (k⁻¹)_ij):
                   w = k (p + Σ_j G_ij (x_i − x_j)/ℓ²) + ½ div Σ,  log p ≈ log N(x_0 − x; 0, C ⊗ I_m)
-    midpoint      of landmarks, closer: with x̄ = ½ (x_0 + x) and K̄ = (k(x_0) + 4 k(x̄) + k(x))/6,
-                  log p ≈ log N(x_0 − x; 0, C ⊗ I_m) − ½ (x − x_0)·Σ(x̄)⁻¹ div Σ(x̄), its score by autograd
+    midpoint      of any SDE, closer: with x̄ = ½ (x_0 + x) and K̄ = (k(x_0) + 4 k(x̄) + k(x))/6, C as above,
+                  log p ≈ log N(x − x_0; 0, C ⊗ I_m) + (x − x_0 − ½ f t)·Σ⁻¹ f − ½ (x − x_0)·Σ⁻¹ div Σ,
+                  f, Σ and div Σ at x̄; its score by autograd
 
 The heat kernel of ½ Σ ∂∂ in the metric Σ⁻¹ is exp(−d²/2t) times factors of its volume and of its drift; the
 last term is that drift's, and d² is taken along the straight line. Autograd makes `midpoint` cost twice as
@@ -97,21 +99,30 @@ class LinearisedBase(Base):
 
     def __init__(self, sde: SDE, x_0: Tensor, grid: TimeGrid) -> None:
         super().__init__(sde, x_0, grid)
-        drift, slope, covariance = _linearise(sde, x_0)
+        drift, slope, self.covariance = _linearise(sde, x_0)
+        covariance = self.covariance
         mean, spread = x_0.expand_as(drift), torch.zeros_like(covariance)
         identity = torch.eye(x_0.shape[-1], dtype=x_0.dtype)
         step = identity + slope * grid.dt
-        self.means, self.factors, self.precisions = [mean], [spread], [spread]
+        self.means, self.spreads, self.factors, self.precisions = [mean], [spread], [spread], [spread]
         for _ in range(grid.steps):
             mean = mean + (drift + _apply(slope, mean - x_0)) * grid.dt
             spread = step @ spread @ step.mT + covariance * grid.dt
             factor = torch.linalg.cholesky(spread)
             self.means.append(mean)
+            self.spreads.append(spread)
             self.factors.append(factor)
             self.precisions.append(torch.cholesky_inverse(factor))
 
     def pull(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
-        return here.divergence - here.times(_apply(self.precisions[k], x - self.means[k]))
+        deviation = x - self.means[k]
+        if self.sde.constant_covariance:
+            pulled = _apply(self.precisions[k], deviation)
+        else:
+            extra = (_dense(here, x.shape) - self.covariance) * self.grid.dt
+            factor = torch.linalg.cholesky(self.spreads[k] + extra)
+            pulled = torch.cholesky_solve(deviation.unsqueeze(-1), factor).squeeze(-1)
+        return here.divergence - here.times(pulled)
 
     def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
         deviation = x - self.means[k]
@@ -156,22 +167,23 @@ class HeatKernelBase(Base):
 
 
 class MidpointBase(DensityBase):
-    """The heat kernel with Simpson's average of the covariance, and its drift at the midpoint."""
+    """The heat kernel with Simpson's average of the covariance, and the drift's factor at the midpoint."""
 
     name: ClassVar[str] = "midpoint"
 
     def __init__(self, sde: SDE, x_0: Tensor, grid: TimeGrid) -> None:
         super().__init__(sde, x_0, grid)
-        self.start = _landmarks(sde.at(x_0))
+        self.start = sde.at(x_0)
 
     def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
-        here, dt = _landmarks(here), self.grid.dt
-        middle = _landmarks(self.sde.at(0.5 * (self.x_0 + x)))
+        dt, moved = self.grid.dt, x - self.x_0
+        middle = self.sde.at(0.5 * (self.x_0 + x))
         average = (self.start.kernel + 4 * middle.kernel + here.kernel) / 6
         factor = torch.linalg.cholesky(here.kernel * dt + average * ((k - 1) * dt))
-        back = self.start.positions - here.positions
-        drift = middle.solve(middle.divergence)
-        return _log_normal(factor, back) + 0.5 * (back.flatten(-2) * drift).sum(-1)
+        along = moved - 0.5 * k * dt * middle.drift
+        drift = (along * middle.solve(middle.drift)).sum(-1)
+        spread = 0.5 * (moved * middle.solve(middle.divergence)).sum(-1)
+        return _log_normal(factor, here.as_rows(moved)) + drift - spread
 
 
 BUILT_IN = (NoBase, ExactBase, LinearisedBase, HeatKernelBase, MidpointBase)
@@ -179,13 +191,16 @@ BASES: dict[str, type[Base]] = {b.name: b for b in BUILT_IN}
 
 
 def base_of(name: str, sde: SDE) -> type[Base]:
-    """Give the base `name`; "auto" is the heat kernel for landmarks and the linearised SDE for others.
+    """Give the base `name`; "auto": the heat kernel for landmarks, for others the linearised SDE where Σ is
+    constant, the midpoint where it is not.
 
     Raises:
         UserError: there is no such base.
     """
     if name == "auto":
-        return HeatKernelBase if isinstance(sde, LandmarkDiffusion) else LinearisedBase
+        if isinstance(sde, LandmarkDiffusion):
+            return HeatKernelBase
+        return LinearisedBase if sde.constant_covariance else MidpointBase
     if name not in BASES:
         raise UserError(f"there is no base {name!r}: {nearest(name, ['auto', *BASES])}")
     return BASES[name]
@@ -193,7 +208,7 @@ def base_of(name: str, sde: SDE) -> type[Base]:
 
 def _landmarks(here: Coefficients) -> LandmarkCoefficients:
     if not isinstance(here, LandmarkCoefficients):
-        raise UserError("the bases heat_kernel and midpoint are for landmarks alone: take linearised.")
+        raise UserError("the base heat_kernel is for landmarks alone: take midpoint.")
     return here
 
 
@@ -210,9 +225,13 @@ def _linearise(sde: SDE, x_0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ]
     slope = torch.stack(rows, -2)
     here = sde.at(point if differentiate else point.detach())
-    units = torch.eye(shape[-1], dtype=x_0.dtype)
-    covariance = torch.stack([here.times(unit.expand(shape)) for unit in units], -1)
-    return drift if differentiate else drift.detach(), slope, covariance
+    return drift if differentiate else drift.detach(), slope, _dense(here, shape)
+
+
+def _dense(here: Coefficients, shape: torch.Size) -> Tensor:
+    """Give Σ as a matrix, (..., D, D), at states of shape (..., D)."""
+    units = torch.eye(shape[-1], dtype=torch.float64)
+    return torch.stack([here.times(unit.expand(shape)) for unit in units], -1)
 
 
 def _log_normal(factor: Tensor, deviation: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from torch import Tensor
 from methods.bridge.likelihood import BridgeSampler, Estimate, average
 from methods.method import Method, Posterior
 from methods.progress import report
-from tasks.errors import UserError
+from tasks.errors import NotFiniteError, UserError
 from tasks.importance import FREEDOM, draw_student_t, weighted_moments
 from tasks.plugin import require_whole
 from tasks.sde.diffusion_task import DiffusionModel
@@ -106,6 +106,11 @@ class BridgePosterior(Posterior):
         adapted = multivariate_t(mean.numpy(), scale.numpy(), FREEDOM).logpdf(u.numpy())
         both = torch.stack([log_prior, torch.from_numpy(adapted)])
         log_weights = log_prior + estimates.value - torch.logsumexp(both, 0) + math.log(2)
+        if log_weights.isnan().any():
+            lost = int(log_weights.isnan().sum())
+            raise NotFiniteError(
+                f"the likelihood is not finite at {lost} of {len(u)} points: take another base"
+            )
         return WeightedPoints(u, log_weights, estimates)
 
     @torch.no_grad()

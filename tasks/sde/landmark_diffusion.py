@@ -57,24 +57,23 @@ class LandmarkCoefficients(Coefficients):
         return self.positions.shape[-1] * self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
     def times(self, v: Tensor) -> Tensor:
-        return (self.kernel @ self.as_landmarks(v)).flatten(-2)
+        return (self.kernel @ self.as_rows(v)).flatten(-2)
 
     def colour(self, eps: Tensor) -> Tensor:
-        return (self.factor @ self.as_landmarks(eps)).flatten(-2)
+        return (self.factor @ self.as_rows(eps)).flatten(-2)
 
     def whiten(self, v: Tensor) -> Tensor:
-        return torch.linalg.solve_triangular(self.factor, self.as_landmarks(v), upper=False).flatten(-2)
+        return torch.linalg.solve_triangular(self.factor, self.as_rows(v), upper=False).flatten(-2)
 
     def solve(self, v: Tensor) -> Tensor:
-        return torch.cholesky_solve(self.as_landmarks(v), self.factor).flatten(-2)
+        return torch.cholesky_solve(self.as_rows(v), self.factor).flatten(-2)
 
     def weighted_differences(self, weights: Tensor) -> Tensor:
         """Give Σ_j w_ij (x_i − x_j)/ℓ² for w (..., n, n), flattened: (..., D)."""
         moved = weights.sum(-1, keepdim=True) * self.positions - weights @ self.positions
         return (moved / self.length.square()).flatten(-2)
 
-    def as_landmarks(self, v: Tensor) -> Tensor:
-        """Unflatten (..., D) to (..., n, m)."""
+    def as_rows(self, v: Tensor) -> Tensor:
         return v.unflatten(-1, self.positions.shape[-2:])
 
 

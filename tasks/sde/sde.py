@@ -40,12 +40,18 @@ class Coefficients(ABC):
         divergence: div Σ(x), (..., D).
         second_order: c(x), (...).
         half_log_det: ½ log det Σ(x), (...).
+        kernel: k with Σ = k ⊗ I_m, (..., n, n), n m = D.
     """
 
     drift: Tensor
+    kernel: Tensor
     divergence: Tensor
     second_order: Tensor
     half_log_det: Tensor
+
+    @abstractmethod
+    def as_rows(self, v: Tensor) -> Tensor:
+        """Unflatten v (..., D) to (..., n, m)."""
 
     @abstractmethod
     def times(self, v: Tensor) -> Tensor:
@@ -82,6 +88,13 @@ class DiagonalCoefficients(Coefficients):
     @property
     def half_log_det(self) -> Tensor:  # type: ignore[override]
         return self.scale.abs().log().sum(-1)
+
+    @property
+    def kernel(self) -> Tensor:  # type: ignore[override]
+        return torch.diag_embed(self.scale.square())
+
+    def as_rows(self, v: Tensor) -> Tensor:
+        return v.unsqueeze(-1)
 
     def times(self, v: Tensor) -> Tensor:
         return self.scale.square() * v

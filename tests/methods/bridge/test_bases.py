@@ -56,6 +56,20 @@ def test_the_linearised_base_is_exact_for_brownian_motion() -> None:
         torch.testing.assert_close(linearised.log_density(steps, x, here), exact.log_density(steps, x, here))
 
 
+def test_midpoint_is_exact_for_brownian_motion_and_near_for_geometric() -> None:
+    x_0, x = normals(2, 3), normals(3, 5, 3)
+    midpoint, exact = (base(brownian(), x_0, GRID) for base in (MidpointBase, ExactBase))
+    for steps in (1, 30):
+        here = brownian().at(x)
+        torch.testing.assert_close(midpoint.pull(steps, x, here), exact.pull(steps, x, here))
+        torch.testing.assert_close(midpoint.log_density(steps, x, here), exact.log_density(steps, x, here))
+    sde, x_0, x = geometric(), torch.ones(3, dtype=torch.float64), 1 + 0.1 * normals(4, 5, 3)
+    midpoint, exact = (base(sde, x_0, TimeGrid(0.04, 1000)) for base in (MidpointBase, ExactBase))
+    # in one standard deviation, t = 0.04, what is left is of the order of t and of (x − x_0)²
+    difference = midpoint.log_density(1000, x, sde.at(x)) - exact.log_density(1000, x, sde.at(x))
+    assert difference.abs().max() < 0.05
+
+
 @pytest.mark.parametrize("base", [HeatKernelBase, MidpointBase])
 def test_landmarks_far_from_each_other_are_brownian_motions(base: type[Base]) -> None:
     sde = landmarks(a=0.3, length=0.5)
@@ -117,7 +131,8 @@ def test_midpoint_solves_the_forward_equation_to_second_order() -> None:
 
 def test_bases_by_name() -> None:
     assert base_of("auto", landmarks()) is HeatKernelBase
-    assert base_of("auto", geometric()) is LinearisedBase
+    assert base_of("auto", geometric()) is MidpointBase
+    assert base_of("auto", reverting()) is LinearisedBase
     assert base_of("midpoint", landmarks()) is MidpointBase
     with pytest.raises(UserError, match="did you mean midpoint"):
         base_of("midpont", landmarks())
