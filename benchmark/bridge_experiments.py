@@ -158,6 +158,7 @@ def learned_scores() -> Iterator[Row]:
         yield {
             "network": "plain" if base == "none" else "residual",
             "base": base,
+            "paths": training.paths,
             **found,
             "used": learned.used,
             "held_out": held_out,

@@ -25,7 +25,10 @@ def bridges(
     for name in only or ():
         if name not in EXPERIMENTS:
             raise UserError(f"there is no experiment {name!r}: {nearest(name, EXPERIMENTS)}")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out}: this folder cannot be made: {error.strerror}.") from error
     console = Console()
     for name in only or EXPERIMENTS:
         path = out / f"{name}.csv"

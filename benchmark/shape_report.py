@@ -93,7 +93,7 @@ def _held_out(units: Units, raw: Specimens, fold: list[int], which: int, setting
 
 def _profile(units: Units, specimens: Specimens, name: str, found: Result, settings: Settings) -> Result:
     shapes = specimens.of(name)
-    inputs = {"unit": "profile", "shapes": shapes, "group": name, "settings": settings.key(),
+    inputs = {"unit": "profile to second order", "shapes": shapes, "group": name, "settings": settings.key(),
               "fit": [found[part] for part in ("theta", "theta_stderr", "x_0")]}  # fmt: skip
     compute = partial(profile, shapes, found, settings, f"fit {name}")
     return units.get(f"profile {name}", inputs, compute)

@@ -46,12 +46,13 @@ def group_table(specimens: Specimens, fits: Mapping[str, Result]) -> pd.DataFram
         shapes = specimens.of(group).flatten(-2).numpy()
         mean = shapes.mean(0)
         apart = float(np.linalg.norm(np.array(found["x_0"]) - mean))
-        # The distance of two independent draws of a mean: what the two would differ by if they shared nothing
-        noise = float(np.sqrt(np.sum(np.square(found["x_0_stderr"]))))
+        # how well the mean itself is known, in the same measure
+        known = float(np.sqrt(np.sum(np.square(found["x_0_stderr"]))))
         spread = float(np.sqrt(np.square(shapes - mean).mean()))
         rest: list[tuple[str, float, float]] = [
             ("log_likelihood", found["log_likelihood"], found["log_likelihood_stderr"]),
-            ("distance_of_means", apart, noise),
+            ("distance_of_means", apart, math.nan),
+            ("mean_stderr", known, math.nan),
             ("rms_spread", spread, math.nan),
         ]
         rows += [

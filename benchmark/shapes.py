@@ -38,6 +38,7 @@ from tasks.seeding import derive_seed, generator
 PARAMETERS = ("a", "length")  # θ = their logarithms
 HALF_RADIUS = 0.5  # where the search for ℓ begins, in units of the rms radius
 PROFILE_POINTS, PROFILE_STDERRS, WIDEST_LOG = 17, 4.0, math.log(4)
+DIFFERENCE = 0.02  # of log a and of log ℓ, for the Hessian
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,8 @@ def matrix(shapes: Tensor, fits: Sequence[Result], settings: Settings, stream: s
 
 def folds_of(groups: Sequence[str], folds: int, seed: int) -> list[int]:
     """Give the fold of each specimen: every group is spread over all folds as evenly as can be."""
+    if folds > len(groups):
+        raise UserError(f"shapes: held-out must be at most the {len(groups)} specimens, but is {folds}.")
     random = generator(derive_seed(seed, "shapes", "folds"))
     fold, place = [0] * len(groups), 0
     for group in dict.fromkeys(groups):
@@ -200,16 +203,18 @@ def held_out(specimens: Specimens, fold: Sequence[int], which: int, settings: Se
 
 
 def profile(shapes: Tensor, found: Result, settings: Settings, stream: str) -> Result:
-    """Give the log-likelihood along log a and along log ℓ, the rest held at the estimate.
+    """Give the profile likelihoods of log a and of log ℓ: the other one is where the likelihood is highest.
 
-    It is taken on the fit's own noise, so that it is highest at the estimate. The grid reaches four standard
-    errors, at most a factor of four, to both sides.
+    To second order, that is on the line θ_j = θ̂_j − (H_jk/H_jj)(θ_k − θ̂_k), H the Hessian at the estimate by
+    differences; x_0 is held. It is taken on the fit's own noise, so that it is highest at the estimate. The
+    grid reaches four standard errors, at most a factor of four, to both sides.
     """
     likelihood = likelihood_of(shapes, settings, stream)
     rows: list[Result] = []
     top, x_0 = (torch.tensor(found[part], dtype=torch.float64) for part in ("theta", "x_0"))
     with torch.no_grad():
         highest = float(likelihood(top, x_0).value.sum())
+        slopes = _slopes(lambda theta: float(likelihood(theta, x_0).value.sum()), top)
     for k, name in enumerate(PARAMETERS):
         stderr = found["theta_stderr"][k]
         reach = min(PROFILE_STDERRS * stderr, WIDEST_LOG) if math.isfinite(stderr) else WIDEST_LOG
@@ -217,6 +222,7 @@ def profile(shapes: Tensor, found: Result, settings: Settings, stream: str) -> R
             report("point", len(rows), 2 * PROFILE_POINTS)
             theta = top.clone()
             theta[k] += shift
+            theta[1 - k] += slopes[k] * shift
             with torch.no_grad():
                 here = likelihood(theta, x_0)
             rows.append(
@@ -230,6 +236,15 @@ def profile(shapes: Tensor, found: Result, settings: Settings, stream: str) -> R
                 }
             )
     return {"rows": rows}
+
+
+def _slopes(value: Callable[[Tensor], float], top: Tensor) -> tuple[float, float]:
+    """Give how fast the best log ℓ moves with log a, and the best log a with log ℓ, by second differences."""
+    a, length = DIFFERENCE * torch.eye(2, dtype=torch.float64)
+    at = {(i, j): value(top + i * a + j * length) for i in (-1, 0, 1) for j in (-1, 0, 1)}
+    in_a, in_length = (at[1, 0] - 2 * at[0, 0] + at[-1, 0]), (at[0, 1] - 2 * at[0, 0] + at[0, -1])
+    mixed = (at[1, 1] - at[1, -1] - at[-1, 1] + at[-1, -1]) / 4
+    return -mixed / in_length, -mixed / in_a
 
 
 def bridge_paths(found: Result, end: Tensor, settings: Settings, count: int) -> Tensor:

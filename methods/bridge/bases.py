@@ -119,16 +119,19 @@ class LinearisedBase(Base):
         if self.sde.constant_covariance:
             pulled = _apply(self.precisions[k], deviation)
         else:
-            extra = (_dense(here, x.shape) - self.covariance) * self.grid.dt
-            factor = torch.linalg.cholesky(self.spreads[k] + extra)
-            pulled = torch.cholesky_solve(deviation.unsqueeze(-1), factor).squeeze(-1)
+            pulled = torch.cholesky_solve(deviation.unsqueeze(-1), self._factor(k, x, here)).squeeze(-1)
         return here.divergence - here.times(pulled)
 
     def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
-        deviation = x - self.means[k]
-        squared = (deviation * _apply(self.precisions[k], deviation)).sum(-1)
-        half_log_det = self.factors[k].diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return -0.5 * squared - half_log_det - x.shape[-1] / 2 * math.log(2 * math.pi)
+        return _log_normal(self._factor(k, x, here), (x - self.means[k]).unsqueeze(-1))
+
+    def _factor(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
+        """Give the Cholesky factor of C_k, (..., D, D)."""
+        if self.sde.constant_covariance:
+            return self.factors[k]
+        return torch.linalg.cholesky(
+            self.spreads[k] + (_dense(here, x.shape) - self.covariance) * self.grid.dt
+        )
 
 
 class HeatKernelBase(Base):

@@ -3,7 +3,7 @@
 For each observation, J = budget/N points u are drawn, the first half of them from the prior N(0, I), the
 others from a Student-t at the weighted moments of the first, and N bridges at each:
 
-    weights  W_j ∝ N(u_j; 0, I) p̂(x_o | u_j) / (½ N(u_j; 0, I) + ½ t(u_j))
+    weights  W_j ∝ N(u_j; 0, I) p̂(x_o | u_j) / (½ N(u_j; 0, I) + ½ t(u_j)),  ½ as near as J allows
 
 p̂ is unbiased for the density it estimates, so that the weighted points are right for any N [Tran et al.
 2013]; few bridges at many points are best while log p̂ has a standard deviation of about 1 or less. Samples of
@@ -14,6 +14,7 @@ them anew for each observation, where an amortised method has the same simulatio
 """
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,7 +22,13 @@ import torch
 from scipy.stats import multivariate_t
 from torch import Tensor
 
-from methods.bridge.likelihood import BridgeSampler, Estimate, average
+from methods.bridge.likelihood import (
+    LEAST_ESS,
+    BridgeSampler,
+    Estimate,
+    LowEffectiveSizeWarning,
+    average,
+)
 from methods.method import Method, Posterior
 from methods.progress import report
 from tasks.errors import NotFiniteError, UserError
@@ -77,12 +84,16 @@ class BridgePosterior(Posterior):
         return torch.stack(drawn)
 
     def log_likelihood(self, u: Tensor, x_o: Tensor, seed: int) -> Estimate:
-        """Estimate log p(x_o | u) at points u (J, d) for one observation (D,): (J,)."""
+        """Estimate log p(x_o | u) at points u (J, d) for one observation (D,): (J,); NaN raises."""
         rows = max(1, BRIDGES_AT_ONCE // self.sampler.particles)
         parts = [
             self._estimate(part, x_o, derive_seed(seed, "rows", k)) for k, part in enumerate(u.split(rows))
         ]
-        return Estimate(*(torch.cat(field) for field in zip(*parts, strict=True)))
+        found = Estimate(*(torch.cat(field) for field in zip(*parts, strict=True)))
+        lost = int(found.value.isnan().sum())
+        if lost:
+            raise NotFiniteError(f"the likelihood is NaN at {lost} of {len(u)} points: take another base")
+        return found
 
     def weighted_points(self, x_o: Tensor) -> WeightedPoints:
         """Give the weighted points for one observation, (D,), which are found once."""
@@ -105,13 +116,17 @@ class BridgePosterior(Posterior):
         log_prior = -0.5 * u.square().sum(1) - d / 2 * math.log(2 * math.pi)
         adapted = multivariate_t(mean.numpy(), scale.numpy(), FREEDOM).logpdf(u.numpy())
         both = torch.stack([log_prior, torch.from_numpy(adapted)])
-        log_weights = log_prior + estimates.value - torch.logsumexp(both, 0) + math.log(2)
-        if log_weights.isnan().any():
-            lost = int(log_weights.isnan().sum())
-            raise NotFiniteError(
-                f"the likelihood is not finite at {lost} of {len(u)} points: take another base"
+        shares = torch.tensor([first, len(drawn)], dtype=torch.float64) / len(u)
+        log_weights = log_prior + estimates.value - torch.logsumexp(both + shares.log().unsqueeze(1), 0)
+        points = WeightedPoints(u, log_weights, estimates)
+        if points.effective_size < LEAST_ESS:
+            warnings.warn(
+                f"the posterior rests on {points.effective_size:.1f} effective points of {len(u)}: the "
+                "budget is too small for it.",
+                LowEffectiveSizeWarning,
+                stacklevel=3,
             )
-        return WeightedPoints(u, log_weights, estimates)
+        return points
 
     @torch.no_grad()
     def _estimate(self, u: Tensor, x_o: Tensor, seed: int) -> Estimate:

@@ -144,9 +144,8 @@ def learn(base: Base, training: ScoreTraining, seed: int) -> LearnedBase:
         torch._foreach_copy_(parameters, average)
         if not all(bool(torch.isfinite(p).all()) for p in parameters):
             raise NotFiniteError(f"learning a score by the {training.objective} objective diverged")
-        judged = "paper" if training.objective == "paper" else "corrected"
-        held = _states(base, held_out, judged, derive_seed(seed, "held out"))
-        losses = _loss(learned, held, judged).reshape(held_out, -1).mean(1)
+        held = _states(base, held_out, "corrected", derive_seed(seed, "held out"))
+        losses = _loss(learned, held, "corrected").reshape(held_out, -1).mean(1)
     learned.held_out = float(losses.mean()), float(losses.std() / held_out**0.5)
     learned.used = learned.held_out[0] < 0
     learned.network.requires_grad_(False)
@@ -186,6 +185,8 @@ def _loss(learned: LearnedBase, states: States, objective: str) -> Tensor:
     """Give the objective of each state times t, (n,): t evens out small times, and moves no minimiser."""
     here, t = learned.sde.at(states.x), states.k * learned.grid.dt
     g = learned.residual(states.k, states.x)
+    if learned.objective == "paper" and objective == "corrected":
+        g = g - here.solve(here.divergence)
     if objective == "explicit":
         return t * (g + here.solve(states.target)).square().sum(1)
     return t * (g * (here.times(g) + 2 * states.target)).sum(1)

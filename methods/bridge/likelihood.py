@@ -9,7 +9,8 @@ with an effective sample size that counts *origins*, and a standard error:
 Without resampling each bridge is its own origin, and this is the usual ESS, the delta method's error. With
 it, bridges that descend from the same particle share their luck, and count as one [Chan & Lai 2013; Lee &
 Whiteley 2018]; `final_ess` counts them as different. Where the weights have collapsed the estimate is too low
-by an amount that neither the error nor repeated runs show: an ESS below 3 or 0.05 N is warned of.
+by an amount that neither the error nor repeated runs show: a final ESS below 3 or 0.05 N, or
+one of origins below 3, is warned of.
 
 [BRIDGE] Boserup et al., arXiv 2411.08993.
 """
@@ -96,6 +97,9 @@ class BridgeSampler:
             value = getattr(self, option)
             if value not in known:
                 raise UserError(f"bridges: there is no {option} {value!r}: {nearest(str(value), known)}")
+        reverse_only = (self.base, self.kernel, self.bridge_covariance)
+        if self.proposal == "guided" and reverse_only != ("auto", "auto", True):
+            raise UserError("bridges: base, kernel and bridge_covariance are for reverse bridges alone.")
         if not 0 <= self.threshold <= 1:
             raise UserError(f"bridges: threshold must be from 0 to 1, but is {self.threshold!r}.")
 
@@ -166,12 +170,14 @@ def least_ess_fraction(particles: int) -> float:
 
 def warn_of_collapse(found: Estimate, particles: int) -> None:
     """Warn with `LowEffectiveSizeWarning` if the weights of an estimate from N particles have collapsed."""
-    floor = least_ess_fraction(particles)
-    low = int((found.final_ess_fraction < floor).sum())
+    floor, few = least_ess_fraction(particles), min(LEAST_ESS / particles, GOOD_FRACTION)
+    good = (found.final_ess_fraction >= floor) & (found.ess_fraction >= few)
+    low = int((~good).sum())
     if low:
         warnings.warn(
-            f"{low} of {found.value.numel()} likelihoods have an ESS/N below {floor:.2g}, and are "
-            "too low by an unknown amount: take more particles, a better base, or a threshold of 0.5.",
+            f"{low} of {found.value.numel()} likelihoods have an ESS/N below {floor:.2g}, or of origins "
+            f"below {few:.2g}, and are too low by an unknown amount: take more particles, a better base such "
+            "as midpoint, or a threshold of 0.5.",
             LowEffectiveSizeWarning,
             stacklevel=3,
         )

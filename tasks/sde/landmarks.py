@@ -84,6 +84,8 @@ class Landmarks(DiffusionTask):
                 raise UserError(f"task landmarks: {option} must be above 0, and finite, but is {value!r}.")
         if not isinstance(self.template, str):
             raise UserError(f"task landmarks: template must be a name or a file, but is {self.template!r}.")
+        if self.template != "ellipse" and (self.landmarks, self.dimensions) != (8, 2):
+            raise UserError("task landmarks: a template has landmarks and dimensions of its own.")
 
     @property
     def prior(self) -> Normal:

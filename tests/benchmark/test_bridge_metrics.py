@@ -45,13 +45,14 @@ def test_geometric_brownian_bridges_are_off_by_their_standard_error():
 def test_parameter_rmse_is_the_distance_of_the_posterior_mean(brownian):
     truth = brownian.truth.observations.theta
     shift = torch.tensor([0.3, -0.4], dtype=torch.float64)
-    spread = 0.1 * torch.randn(N, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    mixed = torch.tensor([[1.0, 0.8], [0.0, 0.6]], dtype=torch.float64)
+    spread = 0.1 * torch.randn(N, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64) @ mixed
     centred = spread - spread.mean(0)
     samples = torch.stack([[t + shift + centred for t in truth]][0]).unsqueeze(0)
     rows = list(METRICS["parameter_rmse"].measure(Fitted(brownian.truth, [], brownian.posteriors, samples)))
     assert [row["value"] for row in rows] == pytest.approx([0.125**0.5] * 2)
-    # by the delta method: |shift · std| / (2 rmse √N)
-    expected = float((shift * centred.std(0)).square().sum().sqrt()) / (2 * 0.125**0.5 * N**0.5)
+    # by the delta method: (shiftᵀ C shift)^½/(2 rmse √N), C the covariance of the samples
+    expected = float(shift @ torch.cov(centred.T) @ shift) ** 0.5 / (2 * 0.125**0.5 * N**0.5)
     assert rows[0]["stderr"] == pytest.approx(expected)
 
 

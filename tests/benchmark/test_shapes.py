@@ -77,8 +77,15 @@ def test_a_joint_fit_finds_what_shapes_were_simulated_with() -> None:
     top = shapes.profile(simulated, found, settings, "fit")["rows"]
     along_a = [row["log_likelihood"] for row in top if row["parameter"] == "a"]
     assert max(along_a) == pytest.approx(0, abs=1e-6)
-    # At four standard errors a parabola is at −8, and lower as the other parameters are held.
+    # At four standard errors a parabola is at −8; x_0 is held, which takes some more.
     assert max(along_a[0], along_a[-1]) < -5
+    # A slice, with ℓ held as well, is lower everywhere but at the top.
+    likelihood = shapes.likelihood_of(simulated, settings, "fit")
+    best, x_0 = (torch.tensor(found[part], dtype=torch.float64) for part in ("theta", "x_0"))
+    for row in (top[2], top[14]):
+        held = torch.stack([torch.tensor(row["value"], dtype=torch.float64).log(), best[1]])
+        sliced = float(likelihood(held, x_0).value.sum() - likelihood(best, x_0).value.sum())
+        assert sliced < row["log_likelihood"] - 0.1
 
 
 def test_alignment_keeps_held_out_specimens_out() -> None:

@@ -138,6 +138,7 @@ def test_noise_of_a_seed_has_unit_variance_for_every_pair() -> None:
         ({"kernel": "forwards"}, "did you mean forward"),
         ({"proposal": "guidet"}, "did you mean guided"),
         ({"proposal": "auto"}, "there is no proposal 'auto'"),
+        ({"proposal": "guided", "base": "exact"}, "for reverse bridges alone"),
         ({"particles": 1}, "particles must be a whole number from 2"),
         ({"threshold": 1.5}, "threshold must be from 0 to 1"),
     ],

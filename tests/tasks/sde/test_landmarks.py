@@ -135,6 +135,10 @@ def test_landmark_file_as_a_template_is_the_shipped_one():
         ({"landmarks": 1}, "landmarks: landmarks must be a whole number from 2 up"),
         ({"dimensions": 4}, "landmarks: dimensions must be 2 or 3, but is 4"),
         ({"steps": 1}, "landmarks: steps"),
+        (
+            {"template": "apes", "landmarks": 5},
+            "landmarks: a template has landmarks and dimensions of its own",
+        ),
         ({"amplitude": 0.0}, "landmarks: amplitude must be above 0"),
         ({"length": -0.5}, "landmarks: length must be above 0, and finite, but is -0.5"),
         ({"spread": 0}, "landmarks: spread"),
