@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmark.style import COLUMN, GREY, PAGE, panels_of, styled
+from benchmark.style import COLUMN, GREY, PAGE, panels_of, save, styled
 
 BLUE, ORANGE = "#0072B2", "#D55E00"
 TWO_SIDED_95 = 1.96
@@ -16,15 +16,13 @@ TWO_SIDED_95 = 1.96
 @styled
 def draw_bridges(folder: Path) -> list[Path]:
     """Draw, as PDF and PNG in DIR/figures, every figure whose experiments have been run."""
-    drawn = []
+    drawn: list[Path] = []
     for name, (needs, draw) in FIGURES.items():
         paths = [folder / f"{need}.csv" for need in needs]
         if all(path.exists() for path in paths):
             figure = draw(*(pd.read_csv(path) for path in paths))
             (folder / "figures").mkdir(exist_ok=True)
-            for suffix in ("pdf", "png"):
-                drawn.append(folder / "figures" / f"{name}.{suffix}")
-                figure.savefig(drawn[-1])
+            drawn += save(figure, folder / "figures", name)
     return drawn
 
 

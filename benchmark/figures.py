@@ -49,6 +49,7 @@ from benchmark.style import (
     mark_clipped,
     mark_handles,
     panels_of,
+    save,
     styled,
     time_axis,
 )
@@ -288,7 +289,4 @@ def _budgets(rows: pd.DataFrame) -> list[int]:
 
 def _save(figure: Figure, folder: Path, parts: list[str]) -> list[Path]:
     stem = "-".join(re.sub(r"[^\w.=+-]+", "_", part).strip("_") for part in parts if part)
-    pdf, png = folder / f"{stem}.pdf", folder / f"{stem}.png"
-    figure.savefig(pdf, metadata={"CreationDate": None})
-    figure.savefig(png, metadata={"Software": None})
-    return [pdf, png]
+    return save(figure, folder, stem)

@@ -10,7 +10,6 @@ Each group has its colour, of Okabe and Ito, and its marker in all figures.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,14 +45,6 @@ def looks_of_groups(groups: Sequence[str]) -> dict[str, Look]:
 
 
 @styled
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure as PDF and PNG, the same byte for byte whenever it is."""
-    pdf, png = folder / f"{name}.pdf", folder / f"{name}.png"
-    figure.savefig(pdf, metadata={"CreationDate": None})
-    figure.savefig(png, metadata={"Software": None})
-    return [pdf, png]
-
-
 @styled
 def means(specimens: Specimens, starts: Mapping[str, Array]) -> Figure:
     """Draw each group's specimens with its means, and the means of all groups together.

@@ -17,6 +17,7 @@ from benchmark.shape_growth import fit_growth, growth_table, intervals_of
 from benchmark.shape_specimens import Specimens, aligned, specimens_of
 from benchmark.shape_work import Result, Units, write_table
 from benchmark.shapes import Settings, bridge_paths, fit, folds_of, held_out, matrix, profile
+from benchmark.style import save
 from tasks.sde.landmark_files import LandmarkSample
 
 BRIDGES_DRAWN = 4
@@ -119,7 +120,7 @@ def report_growth(
             fits.append(units.get(name, inputs, partial(fit_growth, interval, settings)))
     table = growth_table(intervals, fits)
     _write({"growth": table}, folder, console)
-    _tell(figures.save(figures.growth(table, age), folder, "growth"), console)
+    _tell(save(figures.growth(table, age), folder, "growth"), console)
     return pd.DataFrame({"ess_fraction": [found["ess_least"] for found in fits]})
 
 
@@ -141,7 +142,7 @@ def _draw(
     if len(names) > 1:
         drawn["matrix"] = figures.matrix(written["likelihoods"], names)
     for name, figure in drawn.items():
-        _tell(figures.save(figure, folder, name), console)
+        _tell(save(figure, folder, name), console)
 
 
 def _bridges(specimens: Specimens, fits: dict[str, Result], settings: Settings) -> Figure:

@@ -6,6 +6,7 @@ at the upper edge, never a gap without a mark; what lies beyond the axis is a tr
 """
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,6 +93,14 @@ def looks_of(labels: Iterable[str]) -> dict[str, Look]:
         colour, marker = OTHER_COLOURS[k % len(OTHER_COLOURS)], OTHER_MARKERS[k % len(OTHER_MARKERS)]
         looks[label] = Look(label, colour, marker, OTHER_DASHES[k % len(OTHER_DASHES)])
     return looks
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write a figure as PDF and PNG, the same byte for byte whenever it is."""
+    pdf, png = folder / f"{name}.pdf", folder / f"{name}.png"
+    figure.savefig(pdf, metadata={"CreationDate": None})
+    figure.savefig(png, metadata={"Software": None})
+    return [pdf, png]
 
 
 def panels_of(figure: Figure, n: int, columns: int) -> list[Axes]:
