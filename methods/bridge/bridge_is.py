@@ -6,8 +6,11 @@ others from a Student-t at the weighted moments of the first, and N bridges at e
     weights  W_j ∝ N(u_j; 0, I) p̂(x_o | u_j) / (½ N(u_j; 0, I) + ½ t(u_j)),  ½ as near as J allows
 
 p̂ is unbiased for the density it estimates, so that the weighted points are right for any N [Tran et al.
-2013]; few bridges at many points are best while log p̂ has a standard deviation of about 1 or less. Samples of
-the posterior are drawn from the points in proportion to W.
+2013]; few bridges at many points are best while log p̂ has a standard deviation of about 1 or less. Samples
+of the posterior are drawn from the points in proportion to W.
+
+Points farther than 7 prior standard deviations from 0 weigh nothing. The Student-t draws some, and there the
+steps may be far too long for the parameters, and p̂ wrong by thousands of nats.
 
 The method knows the SDE and trains on nothing: the simulations that its budget buys are bridges, and it buys
 them anew for each observation, where an amortised method has the same simulations for all.
@@ -38,6 +41,7 @@ from tasks.sde.diffusion_task import DiffusionModel
 from tasks.seeding import derive_seed, generator
 from tasks.task import Simulations
 
+FARTHEST = 7.0  # prior standard deviations
 SHRINKAGE = 0.05  # of the first round's covariance towards the prior's, which keeps it positive definite
 BRIDGES_AT_ONCE = 4096
 
@@ -118,6 +122,7 @@ class BridgePosterior(Posterior):
         both = torch.stack([log_prior, torch.from_numpy(adapted)])
         shares = torch.tensor([first, len(drawn)], dtype=torch.float64) / len(u)
         log_weights = log_prior + estimates.value - torch.logsumexp(both + shares.log().unsqueeze(1), 0)
+        log_weights[u.abs().amax(1) > FARTHEST] = -math.inf
         points = WeightedPoints(u, log_weights, estimates)
         if points.effective_size < LEAST_ESS:
             warnings.warn(

@@ -58,6 +58,20 @@ def test_the_order_of_observations_makes_no_difference() -> None:
     assert one.sample(50, x_o, 3).equal(other.sample(50, x_o.flip(0), 3).flip(0))
 
 
+def test_points_beyond_the_prior_weigh_nothing() -> None:
+    """At σ = 60 steps of 1/50 are too long: the adjoint kernel gives exp(8,000) for exp(−2,000)."""
+    task = get_task("geometric_brownian")
+    posterior = get_method("bridge_is").fit(task.simulate(10_000, 1), 2)
+    x_o = task.observations().x[:3]
+    for x in x_o:
+        points = posterior.weighted_points(x)
+        far = points.u.abs().amax(1) > 7
+        assert (points.log_weights[far] == -torch.inf).all()
+        assert torch.isfinite(points.log_weights[~far]).all()
+        assert points.effective_size > 100
+    assert any((posterior.weighted_points(x).u.abs().amax(1) > 7).any() for x in x_o)
+
+
 def test_mistakes_are_told() -> None:
     task = get_task("brownian", dim=2, steps=20)
     with pytest.raises(UserError, match="need a budget of 8 or more, not 7"):
