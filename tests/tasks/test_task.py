@@ -145,7 +145,7 @@ class Nameless(Task):
         ("tests.tasks.test_task:Unfinished", {}, "cannot be made: .* abstract methods .*simulator"),
         ("tests.tasks.test_task:Nameless", {}, "must set name, version, summary, capabilities: no name"),
         ("galtom", {}, r"no task 'galtom': did you mean galton\?"),
-        ("zzz", {}, r"no task 'zzz': there are ar1_noise, galton"),
+        ("zzz", {}, r"no task 'zzz': there are ar1_noise, brownian"),
         ("galton", {"row": 3}, r"no option 'row': did you mean rows\?"),
         ("tests.tasks.test_task:Broken", {"fault": "two words"}, "fault must have no spaces"),
         ("nowhere:Task", {}, "cannot be imported"),
