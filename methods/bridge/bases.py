@@ -100,19 +100,18 @@ class LinearisedBase(Base):
     def __init__(self, sde: SDE, x_0: Tensor, grid: TimeGrid) -> None:
         super().__init__(sde, x_0, grid)
         drift, slope, self.covariance = _linearise(sde, x_0)
-        covariance = self.covariance
-        mean, spread = x_0.expand_as(drift), torch.zeros_like(covariance)
+        mean, spread = x_0.expand_as(drift), torch.zeros_like(self.covariance)
         identity = torch.eye(x_0.shape[-1], dtype=x_0.dtype)
         step = identity + slope * grid.dt
         self.means, self.spreads, self.factors, self.precisions = [mean], [spread], [spread], [spread]
         for _ in range(grid.steps):
             mean = mean + (drift + _apply(slope, mean - x_0)) * grid.dt
-            spread = step @ spread @ step.mT + covariance * grid.dt
-            factor = torch.linalg.cholesky(spread)
+            spread = step @ spread @ step.mT + self.covariance * grid.dt
             self.means.append(mean)
             self.spreads.append(spread)
-            self.factors.append(factor)
-            self.precisions.append(torch.cholesky_inverse(factor))
+            if sde.constant_covariance:  # then C_k is the same for all x
+                self.factors.append(torch.linalg.cholesky(spread))
+                self.precisions.append(torch.cholesky_inverse(self.factors[-1]))
 
     def pull(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
         deviation = x - self.means[k]
@@ -156,14 +155,10 @@ class HeatKernelBase(Base):
         here = _landmarks(here)
         return _log_normal(self._factor(k, here), self._to_start(here))
 
-    def _average(self, here: LandmarkCoefficients) -> Tensor:
-        """Give K̄, (..., n, n)."""
-        return 0.5 * (self.start.kernel + here.kernel)
-
     def _factor(self, k: int, here: LandmarkCoefficients) -> Tensor:
         """Give the Cholesky factor of C, (..., n, n)."""
-        dt = self.grid.dt
-        return torch.linalg.cholesky(here.kernel * dt + self._average(here) * ((k - 1) * dt))
+        dt, average = self.grid.dt, 0.5 * (self.start.kernel + here.kernel)
+        return torch.linalg.cholesky(here.kernel * dt + average * ((k - 1) * dt))
 
     def _to_start(self, here: LandmarkCoefficients) -> Tensor:
         return self.start.positions - here.positions
