@@ -45,7 +45,7 @@ class Units:
 
     def __init__(self, folder: Path, console: Console, total: int) -> None:
         self.folder, self.console, self.total = folder / "work", console, total
-        self.done = self.reused = 0
+        self.done = 0
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(self.folder / "probe", b"")
@@ -79,7 +79,6 @@ class Units:
             write_whole(path, json.dumps(result).encode())
             told = f"in {time.monotonic() - begun:.1f} s"
         else:
-            self.reused += 1
             told = "finished before"
         self.done += 1
         self._bars.update(self._all, completed=self.done)
