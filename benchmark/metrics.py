@@ -7,6 +7,7 @@
     excess_variance    σ² (v − v_DSM) = σ² (E‖y‖² − E‖y_DSM‖²)/d over the same, per t and averaged over t
     optimal_weight     w*(t) of the training simulations, per t
     learned_weight     the learned w(t), per t
+    gate_gain          what `gate=auto` expects its choice, named in `reason`, to take from excess_variance
     parameter_rmse, ess_fraction,
     log_likelihood_error                         at the parameters behind an observation, see `bridge_metrics`
 
@@ -30,12 +31,14 @@ from benchmark import bridge_metrics, sample_metrics
 from benchmark.metric import DoesNotApplyError, Fitted, Metric, Row, row
 from benchmark.sample_metrics import Estimate
 from benchmark.truth import TIMES, ReferenceSample, Truth
-from methods.gates import LearnedWeight, OptimalWeight, optimal_weight, second_moment
+from methods.gates import LearnedWeight, OptimalWeight, optimal_weight
 from methods.method import Posterior
+from methods.moments import second_moment
 from methods.schedule import alpha_sigma, alpha_sigma_at
 from methods.score_posterior import ScorePosterior
 from tasks.seeding import derive_seed
 
+MIXING = (OptimalWeight, LearnedWeight)
 SampleMetric = Callable[[Tensor, ReferenceSample, int], Estimate]
 
 
@@ -115,21 +118,20 @@ def _target_variance(fitted: Fitted) -> Iterator[Row]:
     if fitted.truth.task.reference_kind != "exact":
         raise DoesNotApplyError("the task has no exact score for every x; excess_variance needs none")
     for r, posterior in enumerate(_with_targets(fitted)):
-        score = _target_score(fitted.truth, posterior, r)
+        test = fitted.truth.test_simulations(r)
         for t in TIMES:
             points = fitted.truth.target_points(r, t)
-            squared = (posterior.target(points.eps, score, t) - points.score).square().mean(1)
+            squared = (posterior.target(test, points.eps, t) - points.score).square().mean(1)
             yield row(squared.mean(), squared.std() / len(squared) ** 0.5, replicate=r, time=t, floor=0.0)
 
 
 def _excess_variance(fitted: Fitted) -> Iterator[Row]:
     average = _trapezoid_weights(TIMES)
     for r, posterior in enumerate(_with_targets(fitted)):
-        score = _target_score(fitted.truth, posterior, r)
-        excesses = []
+        test, excesses = fitted.truth.test_simulations(r), []
         for t in TIMES:
             eps, sigma = fitted.truth.target_noise(r, t), alpha_sigma_at(t)[1]
-            target = posterior.target(eps, score, t)
+            target = posterior.target(test, eps, t)
             excesses.append(((sigma * target).square() - eps.square()).mean(1))
         excess = torch.stack([*excesses, average @ torch.stack(excesses)])
         stderr = excess.std(1) / excess.shape[1] ** 0.5
@@ -145,19 +147,12 @@ def _with_targets(fitted: Fitted) -> list[ScorePosterior]:
     return with_targets
 
 
-def _target_score(truth: Truth, posterior: ScorePosterior, replicate: int) -> Tensor | None:
-    """Give the scores of the test simulations that the target of a posterior uses."""
-    test = truth.test_simulations(replicate)
-    return None if posterior.score_field is None else getattr(test, posterior.score_field)
-
-
 def _optimal_weight(fitted: Fitted) -> Iterator[Row]:
     alpha, sigma = alpha_sigma(torch.tensor(TIMES, dtype=torch.float64))
     for r, (posterior, own) in enumerate(zip(fitted.posteriors, fitted.simulations, strict=True)):
-        gate = posterior.gate if isinstance(posterior, ScorePosterior) else None
-        if not isinstance(gate, OptimalWeight | LearnedWeight) or own.joint_score is None:
-            raise DoesNotApplyError("the method mixes no targets")
-        j = second_moment(own.joint_score.unsqueeze(0))
+        if not (isinstance(posterior, ScorePosterior) and isinstance(posterior.gate, MIXING)):
+            raise DoesNotApplyError("the method mixes no targets by weights that depend on t alone")
+        j = second_moment(getattr(own, str(posterior.score_field)).unsqueeze(0))
         for time, weight in zip(TIMES, optimal_weight(j, alpha, sigma), strict=True):
             yield row(weight, None, replicate=r, time=time)
 
@@ -168,6 +163,14 @@ def _learned_weight(fitted: Fitted) -> Iterator[Row]:
             raise DoesNotApplyError("the method learns no weight")
         for time, weight in zip(TIMES, posterior.weight(torch.tensor(TIMES)), strict=True):
             yield row(weight, None, replicate=r, time=time)
+
+
+def _gate_gain(fitted: Fitted) -> Iterator[Row]:
+    for r, posterior in enumerate(fitted.posteriors):
+        choice = posterior.choice if isinstance(posterior, ScorePosterior) else None
+        if choice is None:
+            raise DoesNotApplyError("the method chooses no gate")
+        yield row(choice.gain, choice.stderr, replicate=r, reason=choice.gate)
 
 
 def _trapezoid_weights(grid: tuple[float, ...]) -> Tensor:
@@ -190,6 +193,7 @@ METRICS: dict[str, Metric] = {
     "excess_variance": Metric(_excess_variance, needs=frozenset()),
     "optimal_weight": Metric(_optimal_weight, needs=frozenset()),
     "learned_weight": Metric(_learned_weight, needs=frozenset()),
+    "gate_gain": Metric(_gate_gain, needs=frozenset()),
     "parameter_rmse": Metric(bridge_metrics.parameter_rmse, needs=frozenset()),
     "ess_fraction": Metric(bridge_metrics.ess_fraction, needs=frozenset({"sde_path"})),
     "log_likelihood_error": Metric(bridge_metrics.log_likelihood_error, needs=frozenset({"sde_path"})),

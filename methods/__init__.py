@@ -14,7 +14,8 @@ REGISTRY: Registry[Method] = Registry(
         "dsm": "methods.score_matching:DSM",
         "tsm": "methods.score_matching:TSM",
         "ltsm": "methods.score_matching:LTSM",
-        "mix": "methods.score_matching:Mix",
+        "mix": "methods.mixtures:Mix",
+        "tsm_mix": "methods.mixtures:TSMMix",
     },
     group="graybench.methods",
 )

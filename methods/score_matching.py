@@ -1,15 +1,15 @@
-"""Diffusion models of posteriors by score matching: DSM, TSM, LTSM and their mixtures [Ko & Geffner 2026].
+"""Diffusion models of posteriors by score matching: DSM, TSM and LTSM; `methods.mixtures` has their mixtures.
 
 One trainer and one network; a method is the choice of the score that its target uses and of the gate:
 
-    DSM    y = −ε/σ                                   no score
-    TSM    y = ∇_u log p(u_0 | x)/α                   marginal score
-    LTSM   y = ∇_u log p(u_0, z, x)/α                 joint score
-    MIX    y = w(t) y_DSM + (1 − w(t)) y_LTSM         joint score, w optimal in closed form or learned
+    DSM    y = −ε/σ                             no score          W = I
+    TSM    y = ∇_u log p(u_0 | x)/α             marginal score    W = 0    [De Bortoli et al. 2024]
+    LTSM   y = ∇_u log p(u_0, z, x)/α           joint score       W = 0    [Ko & Geffner 2026]
+    MIX    y = W y_DSM + (I − W) y_LTSM         joint score       W of least variance
 
 The loss weight λ(t) goes with the recipe. `plain`: σ², and α²σ² for TSM and LTSM alone, which otherwise
-diverge. `preconditioned`: the inverse of the target's own variance, 1/E‖y‖² without the score's share: σ² for
-DSM, α²/j for TSM and LTSM, σ² + α²/j for MIX. `weighting=sigma_squared` gives every target σ².
+diverge. `preconditioned`: the inverse of the target's own second moment, d/E‖y‖²: σ² for DSM, α²/j for TSM
+and LTSM, σ² + α²/j for MIX with the scalar gate. `weighting=sigma_squared` gives every target σ².
 """
 
 from collections.abc import Sequence
@@ -20,13 +20,15 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
-from methods.gates import ConstantWeight, Gate, LearnedWeight, OptimalWeight, second_moment
+from methods.gates import ConstantWeight, Gate
 from methods.method import Method, Posterior
+from methods.moments import second_moment
 from methods.network import ReplicatedMLP, take_replicate
 from methods.progress import report
 from methods.recipes import RECIPES
 from methods.score_posterior import ScorePosterior, load_tensors, read_description, sample_together
-from methods.trainer import ScoreModel, Trainer, Training, TrainingData, Weighting
+from methods.trainer import ScoreModel, Trainer, Training, Weighting
+from methods.training_data import TrainingData
 from tasks.errors import UserError
 from tasks.plugin import nearest, require_whole
 from tasks.seeding import derive_seed, generator
@@ -87,14 +89,11 @@ class ScoreMatching(Method):
 
     def fit_replicates(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[Posterior]:
         """Train all replicates as one batched network; each has its own simulations, seed and result."""
-        data = TrainingData(
-            torch.stack([s.u for s in simulations]).float(),
-            torch.stack([s.x for s in simulations]).float(),
-            self._scores(simulations),
-        )
+        data = self.training_data(simulations)
         model, gate = self._build(data, seeds)
+        gate.fit(data, seeds)
         training = Training(self.steps, self.batch, self.rate, self.average, self.early_stopping)
-        trainer = Trainer(model, gate, data, self._weighting(data), training, seeds)
+        trainer = Trainer(model, gate, data, self._weighting(gate), training, seeds)
         trainer.run(lambda done, total: report("fit", done, total))
         return [
             self._posterior(take_replicate(model, r), take_replicate(gate, r))
@@ -123,24 +122,29 @@ class ScoreMatching(Method):
         load_tensors(folder, model, gate)
         return self._posterior(model, gate)
 
+    def training_data(self, simulations: Sequence[Simulations]) -> TrainingData:
+        """Stack the simulations of R replicates in float32, with the scores that the target uses."""
+        return TrainingData(
+            torch.stack([s.u for s in simulations]).float(),
+            torch.stack([s.x for s in simulations]).float(),
+            self._scores(simulations),
+        )
+
     def _gate(self, data: TrainingData, seeds: Sequence[int]) -> Gate:
         """Make the gate of the target from the training simulations: w = 1 for DSM, 0 for a lone score."""
-        return ConstantWeight(1.0 if data.score is None else 0.0)
-
-    def _inverse_variance(self, data: TrainingData) -> Weighting:
-        """Give the inverse of the target's variance as a function of α and σ."""
         if data.score is None:
-            return lambda alpha, sigma: sigma**2
-        j = second_moment(data.score).view(-1, 1, 1)
-        return lambda alpha, sigma: alpha**2 / j
+            return ConstantWeight(1.0, torch.zeros(len(data.u)))
+        return ConstantWeight(0.0, second_moment(data.score))
 
     def _plain_weight(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         return sigma**2 if self.score_field is None else alpha**2 * sigma**2
 
-    def _weighting(self, data: TrainingData) -> Weighting:
+    def _weighting(self, gate: Gate) -> Weighting:
         if self.weighting == "sigma_squared":
             return lambda alpha, sigma: sigma**2
-        return self._plain_weight if self.recipe == "plain" else self._inverse_variance(data)
+        if self.recipe == "plain":
+            return self._plain_weight
+        return lambda alpha, sigma: 1 / gate.second_moment(alpha, sigma)
 
     def _build(self, data: TrainingData, seeds: Sequence[int]) -> tuple[ScoreModel, Gate]:
         recipe = RECIPES[self.recipe](data.u, data.x)
@@ -198,37 +202,3 @@ class LTSM(ScoreMatching):
     summary: ClassVar[str] = "Latent target score matching on the joint score alone."
     requires: ClassVar[frozenset[str]] = frozenset({"joint_score"})
     score_field: ClassVar[str | None] = "joint_score"
-
-
-@dataclass(frozen=True)
-class Mix(ScoreMatching):
-    """DSM and LTSM mixed by a gate [Ko & Geffner, section 3.2].
-
-    Args:
-        gate: "scalar", the optimal w*(t) in closed form, or "learned", a network trained with the score's.
-    """
-
-    name: ClassVar[str] = "mix"
-    summary: ClassVar[str] = "DSM and LTSM mixed over diffusion time by the weight of least variance."
-    requires: ClassVar[frozenset[str]] = frozenset({"joint_score"})
-    score_field: ClassVar[str | None] = "joint_score"
-
-    gate: str = "scalar"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require_choice("gate", ("scalar", "learned"))
-
-    def _gate(self, data: TrainingData, seeds: Sequence[int]) -> Gate:
-        if self.gate == "learned":
-            return LearnedWeight([generator(derive_seed(seed, "gate")) for seed in seeds])
-        assert data.score is not None
-        return OptimalWeight(second_moment(data.score))
-
-    def _inverse_variance(self, data: TrainingData) -> Weighting:
-        assert data.score is not None
-        j = second_moment(data.score).view(-1, 1, 1)
-        return lambda alpha, sigma: sigma**2 + alpha**2 / j
-
-    def _plain_weight(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        return sigma**2

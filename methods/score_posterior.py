@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from methods import samplers, targets
-from methods.gates import Gate
+from methods.gate_choice import Choice
+from methods.gates import Gate, TimeGate
 from methods.method import Posterior
 from methods.network import stack_replicates
 from methods.progress import report
@@ -19,13 +20,14 @@ from methods.schedule import alpha_sigma
 from methods.trainer import ScoreModel
 from tasks.errors import UserError
 from tasks.seeding import derive_seed, generator
+from tasks.task import Simulations
 
 DESCRIPTION, TENSORS = "posterior.json", "posterior.safetensors"
 LOG_PROB_STEPS = 60
 
 
 class ScorePosterior(Posterior):
-    """One replicate of a trained score model.
+    """One replicate of a trained score model; `choice` says how its gate was chosen, if it was.
 
     Args:
         model, gate: of one replicate.
@@ -47,6 +49,7 @@ class ScorePosterior(Posterior):
         self.model, self.gate = model.requires_grad_(False), gate.requires_grad_(False)
         self.score_field, self.sampler, self.steps = score_field, sampler, steps
         self.description = dict(description)
+        self.choice: Choice | None = None
         self.network_evaluations = 2 * steps if sampler == "ode" else steps
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
@@ -61,17 +64,27 @@ class ScorePosterior(Posterior):
         return samplers.log_prob_ode(score, u.double().unsqueeze(0), LOG_PROB_STEPS)[0]
 
     def weight(self, t: Tensor) -> Tensor:
-        """Give the DSM weight w(t) of the target that was trained on, for t (n,)."""
-        return self.gate(t.to(torch.float32).view(1, -1, 1)).view(-1)
+        """Give the DSM weights w(t) of the target that was trained on, for t (n,): (n, 1) or (n, d).
 
-    def target(self, eps: Tensor, score: Tensor | None, t: float) -> Tensor:
-        """Give the regression target y at time t for noise ε (n, d) and the scores (n, d) that it uses."""
+        Raises:
+            UserError: the gate's weight depends on more than t.
+        """
+        if not isinstance(self.gate, TimeGate):
+            raise UserError("this gate has no weight w(t): it depends on more than t.")
+        weights: Tensor = self.gate(t.to(torch.float32).view(1, -1, 1))[0]
+        return weights
+
+    def target(self, simulations: Simulations, eps: Tensor, t: float) -> Tensor:
+        """Give the regression target y at time t of simulations with noise ε, (n, d)."""
         alpha, sigma = alpha_sigma(torch.tensor(t, dtype=eps.dtype))
         y_dsm = targets.dsm(eps, sigma)
-        if score is None:
+        if self.score_field is None:
             return y_dsm
-        weight = self.weight(torch.tensor([t])).to(eps.dtype)
-        return targets.mix(weight, y_dsm, targets.from_score(score, alpha))
+        y_score = targets.from_score(getattr(simulations, self.score_field), alpha)
+        place = (alpha * simulations.u + sigma * eps, simulations.x, torch.full_like(eps[:, :1], t))
+        return stack_replicates([self.gate]).double().mix(
+            *(tensor.double().unsqueeze(0) for tensor in (y_dsm, y_score, *place))
+        )[0]
 
     def save(self, folder: Path | str) -> None:
         """Write `posterior.json` and `posterior.safetensors` into `folder`, which is made if need be."""

@@ -7,9 +7,9 @@ All are unbiased, E[y | u_t, x] = s; they differ in variance:
 | DSM    | −ε/σ                    | samples                            | like 1/σ² as t → 0        |
 | TSM    | ∇_u log p(u_0 \\| x)/α  | marginal score [De Bortoli 2024]   | like 1/α² as t → 1        |
 | LTSM   | ∇_u log p(u_0, z, x)/α  | joint score [Ko & Geffner, Prop 3.1] | as TSM, plus the latents' |
-| MIX    | w y_DSM + (1 − w) y_LTSM | joint score [Ko & Geffner, eq. 5]  | at w*, below both         |
+| MIX    | W y_DSM + (I − W) y_LTSM | joint score [Ko & Geffner, eq. 5]  | at W*, below both         |
 
-Pure functions; tensors broadcast.
+Pure functions; tensors broadcast. W and the mixture are in `methods.gates`.
 """
 
 from torch import Tensor
@@ -23,8 +23,3 @@ def dsm(eps: Tensor, sigma: Tensor) -> Tensor:
 def from_score(score: Tensor, alpha: Tensor) -> Tensor:
     """Target score matching: g/α, with g the marginal score (TSM) or the joint score (LTSM)."""
     return score / alpha
-
-
-def mix(weight: Tensor, y_dsm: Tensor, y_score: Tensor) -> Tensor:
-    """The mixture w y_DSM + (1 − w) y_score, for a weight that does not depend on ε, z or u_0."""
-    return y_score + weight * (y_dsm - y_score)

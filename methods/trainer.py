@@ -7,8 +7,8 @@ before a step is made, so minibatches are prepared many steps at a time.
 Adam with a cosine schedule, stratified t, and an exponential moving average of the parameters. With early
 stopping, the network does not see a share of the simulations, and each replicate keeps the moving average of
 the step at which its loss there was least; without it, all simulations train, to the last step. What is
-fitted in closed form, the recipe's regression and the gate's j, uses all simulations in either case. A
-learned weight is judged on its own target: its loss falls also as the target's variance does.
+fitted before, the recipe's regression and the gate, uses all simulations in either case. A learned weight is
+judged on its own target: its loss falls also as the target's variance does.
 
 Replicates have generators of their own: a replicate's result depends on its own simulations and seed alone.
 """
@@ -25,6 +25,7 @@ from methods.gates import Gate
 from methods.network import ReplicatedMLP
 from methods.recipes import Plain, Preconditioned
 from methods.schedule import T_MIN, alpha_sigma
+from methods.training_data import TrainingData
 from tasks.errors import NotFiniteError
 from tasks.seeding import derive_seed, generator
 
@@ -50,21 +51,6 @@ class Training:
     early_stopping: bool
 
 
-@dataclass(frozen=True)
-class TrainingData:
-    """Simulations of R replicates: u (R, n, d), x (R, n, dim_x), and the scores that the target uses."""
-
-    u: Tensor
-    x: Tensor
-    score: Tensor | None
-
-    def rows(self, index: Tensor) -> "TrainingData":
-        """Gather rows (..., R, B) of each replicate: tensors (..., R, B, features)."""
-        replicate = torch.arange(len(self.u)).unsqueeze(1)
-        score = None if self.score is None else self.score[replicate, index]
-        return TrainingData(self.u[replicate, index], self.x[replicate, index], score)
-
-
 class ScoreModel(nn.Module):
     """A recipe with its network: s = base + scale · F for R replicates."""
 
@@ -80,18 +66,21 @@ class ScoreModel(nn.Module):
 
 @dataclass(frozen=True)
 class Minibatch:
-    """A weighted regression: the network's inputs, one goal for F or two to mix, t, and the loss weight."""
+    """A weighted regression: the network's inputs, one goal for F or two to mix where, and the loss weight."""
 
     inputs: Tensor
     goal_dsm: Tensor
     goal_score: Tensor | None
+    u_t: Tensor
+    x: Tensor
     t: Tensor
     weight: Tensor
 
     def step(self, k: int) -> "Minibatch":
         """Take step k of minibatches that were prepared together."""
         score = None if self.goal_score is None else self.goal_score[k]
-        return Minibatch(self.inputs[k], self.goal_dsm[k], score, self.t[k], self.weight[k])
+        place = self.u_t[k], self.x[k], self.t[k]
+        return Minibatch(self.inputs[k], self.goal_dsm[k], score, *place, self.weight[k])
 
 
 class Trainer:
@@ -117,7 +106,8 @@ class Trainer:
         self.model, self.gate, self.data = model, gate, data
         self.weighting, self.training = weighting, training
         self.generators = [generator(derive_seed(seed, "minibatches")) for seed in seeds]
-        self.parameters: list[Tensor] = [*model.mlp.parameters(), *gate.parameters()]
+        self.gate_parameters = [*gate.parameters()] if gate.trained else []
+        self.parameters: list[Tensor] = [*model.mlp.parameters(), *self.gate_parameters]
         self.average = [p.detach().clone() for p in self.parameters]
         n = data.u.shape[1]
         held_out = max(1, round(VALIDATION_SHARE * n)) if training.early_stopping and n > 1 else 0
@@ -133,7 +123,7 @@ class Trainer:
         optimizer = torch.optim.Adam(
             [
                 {"params": list(self.model.mlp.parameters()), "factor": 1.0},
-                {"params": list(self.gate.parameters()), "factor": GATE_RATE},
+                {"params": self.gate_parameters, "factor": GATE_RATE},
             ],
             fused=True,
         )
@@ -186,7 +176,7 @@ class Trainer:
         """Give the mean loss of each replicate, (R,)."""
         goal = batch.goal_dsm
         if batch.goal_score is not None:
-            goal = targets.mix(self.gate(batch.t), batch.goal_dsm, batch.goal_score)
+            goal = self.gate.mix(batch.goal_dsm, batch.goal_score, batch.u_t, batch.x, batch.t)
         error = (self.model.mlp(batch.inputs) - goal).square()
         return (batch.weight * error).mean((1, 2))
 
@@ -205,8 +195,9 @@ class Trainer:
         if drawn.score is not None:
             goal_score = (targets.from_score(drawn.score, alpha) - base) / scale
             if not self.gate.trained:
-                goal_dsm, goal_score = targets.mix(self.gate(t), goal_dsm, goal_score), None
-        return Minibatch(inputs, goal_dsm, goal_score, t, self.weighting(alpha, sigma) * scale**2)
+                goal_dsm, goal_score = self.gate.mix(goal_dsm, goal_score, u_t, drawn.x, t), None
+        weight = self.weighting(alpha, sigma) * scale**2
+        return Minibatch(inputs, goal_dsm, goal_score, u_t, drawn.x, t, weight)
 
     def _draw(
         self, steps: int, rows: int, first: int, last: int, generators: Sequence[torch.Generator]
