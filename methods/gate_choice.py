@@ -1,13 +1,16 @@
 """Which gates there are, from the simplest to the richest, and which to take: `auto`.
 
-Every candidate, DSM among them, is fitted on four fifths of the budget's simulations and judged on the fifth that
-it has not seen, five times over, by its cost σ² E‖y_W‖²/d (`methods.gate_cost`), all at the same t and ε. Of the
-candidates within one standard error of the least cost, the simplest is taken, the standard error being that of
-the paired difference over simulations. The gain is DSM's cost less that of the gate chosen: what it takes from the
-target variance, in units of DSM's E‖y‖². The least of eight costs is somewhat too low, and the gain, where it is
-near its standard error, somewhat too high.
+Gates are judged by their cost σ² E‖y_W‖²/d (`methods.gate_cost`) on simulations that they were not fitted to,
+all at the same t and ε, and compared in pairs: the standard error is of the difference over simulations.
 
-A learned w(t) is no candidate: it is trained with the score, and the least that it can cost is what w* costs.
+* Those in closed form, DSM among them, are fitted on four fifths of the budget and judged on the rest, five
+  times over. Of those within one standard error of the least cost the simplest is taken.
+* The others are fitted once, on the first four fifths. If the best of them is more than one standard error
+  below that closed form on the last fifth, the simplest within one standard error of the best is taken.
+
+The gain is DSM's cost less that of the gate chosen: what it takes from the target variance, in units of
+E‖y_DSM‖². The least of several costs is somewhat too low, and a gain near its standard error somewhat too
+high. A learned w(t) is no candidate: it is trained with the score, and costs no less than w*.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,6 +30,7 @@ AUTO = "auto"
 HELD_OUT_DRAWS = 32_000
 
 Streams = Sequence[torch.Generator]
+Builder = Callable[[TrainingData, Tensor, Streams], Gate]
 
 
 class Choice(NamedTuple):
@@ -37,27 +41,33 @@ class Choice(NamedTuple):
     stderr: float
 
 
-def _conditional(start: Callable[[Tensor], OptimalWeight]) -> Callable[[TrainingData, Tensor, Streams], Gate]:
+def _conditional(start: Callable[[Tensor], OptimalWeight]) -> Builder:
     return lambda data, score, streams: ConditionalWeight(start(score), data.x, streams)
 
 
-def _learned(from_half: bool) -> Callable[[TrainingData, Tensor, Streams], Gate]:
+def _learned(from_half: bool) -> Builder:
     return lambda data, score, streams: LearnedWeight(
         OptimalWeight.scalar(score), from_half=from_half, generators=streams
     )
 
 
-CANDIDATES: dict[str, Callable[[TrainingData, Tensor, Streams], Gate]] = {
+CLOSED: dict[str, Builder] = {
     "dsm": lambda data, score, streams: ConstantWeight(1.0, torch.zeros(len(score))),
     "scalar": lambda data, score, streams: OptimalWeight.scalar(score),
     "diagonal": lambda data, score, streams: OptimalWeight.diagonal(score),
     "matrix": lambda data, score, streams: OptimalWeight.matrix(score),
+}
+FITTED: dict[str, Builder] = {
     "conditional_scalar": _conditional(OptimalWeight.scalar),
     "conditional_diagonal": _conditional(OptimalWeight.diagonal),
     "conditional_matrix": _conditional(OptimalWeight.matrix),
     "state": lambda data, score, streams: StateWeight(OptimalWeight.matrix(score), data.u, data.x, streams),
 }
-GATES = {**CANDIDATES, "learned": _learned(from_half=True), "learned_from_optimal": _learned(from_half=False)}
+TRAINED: dict[str, Builder] = {
+    "learned": _learned(from_half=True),
+    "learned_from_optimal": _learned(from_half=False),
+}
+GATES = CLOSED | FITTED | TRAINED
 
 
 def make_gate(name: str, data: TrainingData, seeds: Sequence[int]) -> Gate:
@@ -70,45 +80,65 @@ def choose(data: TrainingData, seeds: Sequence[int]) -> list[Choice]:
     """Choose the gate of each replicate; see the module. With fewer than two simulations a fold, DSM."""
     if data.u.shape[1] < 2 * FOLDS:
         return [Choice("dsm", 0.0, float("nan"))] * len(seeds)
-    costs = {name: held_out_costs(name, data, seeds) for name in CANDIDATES}
-    return [_choose({name: own[r] for name, own in costs.items()}) for r in range(len(seeds))]
+    closed = {name: held_out_costs(name, data, seeds, folds=range(FOLDS)) for name in CLOSED}
+    fitted = {name: held_out_costs(name, data, seeds, folds=[FOLDS - 1]) for name in FITTED}
+    return [
+        _choose(
+            {name: own[r] for name, own in closed.items()}, {name: own[r] for name, own in fitted.items()}
+        )
+        for r in range(len(seeds))
+    ]
 
 
-def held_out_costs(name: str, data: TrainingData, seeds: Sequence[int]) -> Tensor:
-    """Give the cost of each simulation under the gate that was fitted without it, (R, n − n mod 5)."""
+def held_out_costs(name: str, data: TrainingData, seeds: Sequence[int], *, folds: Sequence[int]) -> Tensor:
+    """Give the cost of each simulation of some folds under the gate that was fitted without its fold.
+
+    The folds are fitted side by side, as replicates of one batch.
+
+    Returns:
+        Costs, (R, len(folds) * (n // 5)).
+    """
     replicates, n, d = data.u.shape
-    held = n // FOLDS
-    order = torch.stack([torch.arange(n).roll(-held * (k + 1)) for k in range(FOLDS)])
+    held, k = n // FOLDS, len(folds)
+    order = torch.stack([torch.arange(n).roll(-held * (fold + 1)) for fold in folds])
     assert data.score is not None
-    each = (tensor.repeat_interleave(FOLDS, 0) for tensor in (data.u, data.x, data.score))
-    folds = TrainingData(*each).rows(order.repeat(replicates, 1))
-    assert folds.score is not None
-    fold_seeds = [derive_seed(seed, "fold", k) for seed in seeds for k in range(FOLDS)]
-    seen = TrainingData(*(tensor[:, :-held] for tensor in (folds.u, folds.x, folds.score)))
+    each = (tensor.repeat_interleave(k, 0) for tensor in (data.u, data.x, data.score))
+    rotated = TrainingData(*each).rows(order.repeat(replicates, 1))
+    assert rotated.score is not None
+    fold_seeds = [derive_seed(seed, "fold", fold) for seed in seeds for fold in folds]
+    seen = TrainingData(*(tensor[:, :-held] for tensor in (rotated.u, rotated.x, rotated.score)))
     gate = make_gate(name, seen, fold_seeds)
     gate.fit(seen, fold_seeds)
     repeats = max(1, HELD_OUT_DRAWS // n)
     streams = [generator(derive_seed(seed, "fold held out")) for seed in fold_seeds]
     with torch.no_grad():
-        costs = cost(gate, folds, every_row(n - held, n, repeats, d, streams))
-    return costs.view(replicates, FOLDS, repeats, held).mean(2).flatten(1)
+        costs = cost(gate, rotated, every_row(n - held, n, repeats, d, streams))
+    return costs.view(replicates, k, repeats, held).mean(2).flatten(1)
 
 
-def _choose(costs: dict[str, Tensor]) -> Choice:
-    """Apply the one-standard-error rule to the costs of one replicate, (n,) for each candidate."""
-    best = min(costs, key=lambda name: _or_infinity(costs[name].mean()))
-    for name, own in costs.items():
-        excess, stderr = _mean(own - costs[best])
-        if excess <= stderr:
-            gain = _mean(costs["dsm"] - own)
-            return Choice(name, *gain)
-    raise AssertionError("the best candidate is within its own standard error")
+def _choose(closed: dict[str, Tensor], fitted: dict[str, Tensor]) -> Choice:
+    """Choose for one replicate from costs, (n,), of closed forms, and of the rest on the last simulations."""
+    chosen = _simplest(closed)
+    costs = closed[chosen]
+    last = {name: own for name, own in fitted.items() if own.isfinite().all()}
+    if last:
+        best = min(last, key=lambda name: float(last[name].mean()))
+        before = costs[-len(last[best]) :]
+        excess, stderr = _mean(last[best] - before)
+        if excess < -stderr:
+            chosen = _simplest(last)
+            dsm = closed["dsm"][-len(before) :]
+            return Choice(chosen, *_mean(dsm - last[chosen]))
+    return Choice(chosen, *_mean(closed["dsm"] - costs))
+
+
+def _simplest(costs: dict[str, Tensor]) -> str:
+    """Give the first of the candidates within one standard error of the one of least cost."""
+    best = min(costs, key=lambda name: float(costs[name].mean()))
+    within = (_mean(own - costs[best]) for own in costs.values())
+    return next(name for name, (excess, stderr) in zip(costs, within, strict=True) if excess <= stderr)
 
 
 def _mean(values: Tensor) -> tuple[float, float]:
     values = values.double()
     return float(values.mean()), float(values.std() / len(values) ** 0.5)
-
-
-def _or_infinity(value: Tensor) -> float:
-    return float(torch.nan_to_num(value, nan=torch.inf))

@@ -1,8 +1,8 @@
 """How gates are judged: σ² E‖y_W‖²/d with t uniform, on simulations that the gate has not seen.
 
-All mixtures are unbiased for the score, so E‖y_W − s‖² = E‖y_W‖² − E‖s‖² for any gate that depends on u_t, x
-and t, and E‖s‖² is the same for all gates: no score is needed. DSM's cost is 1 at every t. The weight σ² is the
-one with which score errors are averaged over t.
+All mixtures are unbiased for the score, so E‖y_W − s‖² = E‖y_W‖² − E‖s‖² for any gate that depends on u_t,
+x and t, and E‖s‖² is the same for all gates: no score is needed. DSM's cost is 1 at every t. The weight σ² is
+the one with which score errors are averaged over t.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from methods.training_data import TrainingData
 class Draws(NamedTuple):
     """Row numbers (R, n), diffusion times t (R, n, 1) and noise ε (R, n, d)."""
 
-    index: Tensor
+    rows: Tensor
     t: Tensor
     eps: Tensor
 
@@ -31,9 +31,7 @@ def minibatch(rows: int, last: int, d: int, generators: Sequence[torch.Generator
     return Draws(index, *_noise(rows, d, generators))
 
 
-def every_row(
-    first: int, last: int, repeats: int, d: int, generators: Sequence[torch.Generator]
-) -> Draws:
+def every_row(first: int, last: int, repeats: int, d: int, generators: Sequence[torch.Generator]) -> Draws:
     """Take rows first..last as many times as asked for, each time with t and ε of its own."""
     index = torch.arange(first, last).repeat(repeats)
     t, eps = _noise(len(index), d, generators)
@@ -44,7 +42,7 @@ def every_row(
 
 def cost(gate: Gate, data: TrainingData, draws: Draws) -> Tensor:
     """Give σ² ‖y_W‖²/d of every draw, (R, n)."""
-    drawn, (alpha, sigma) = data.rows(draws.index), alpha_sigma(draws.t)
+    drawn, (alpha, sigma) = data.rows(draws.rows), alpha_sigma(draws.t)
     assert drawn.score is not None
     y_dsm, y_score = targets.dsm(draws.eps, sigma), targets.from_score(drawn.score, alpha)
     y = gate.mix(y_dsm, y_score, alpha * drawn.u + sigma * draws.eps, drawn.x, draws.t)

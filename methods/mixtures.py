@@ -3,8 +3,8 @@
     mix        y = W y_DSM + (I − W) y_LTSM
     tsm_mix    y = W y_DSM + (I − W) y_TSM, the oracle: what is between the two is what the latents cost
 
-With `gate=auto` each replicate chooses its gate from its own simulations and is then fitted as `gate=...` would
-have fitted it.
+With `gate=auto` each replicate chooses its gate from its own simulations and is then fitted as `gate=...`
+would have fitted it.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Mix(ScoreMatching):
     """DSM and LTSM mixed by a gate; the other options are those of `ScoreMatching`.
 
     Args:
-        gate: a name in `methods.gate_choice.GATES`, or "auto" to choose among `CANDIDATES`.
+        gate: a name in `methods.gate_choice.GATES`, or "auto" to choose one from the simulations.
     """
 
     name: ClassVar[str] = "mix"

@@ -82,9 +82,11 @@ class ScorePosterior(Posterior):
             return y_dsm
         y_score = targets.from_score(getattr(simulations, self.score_field), alpha)
         place = (alpha * simulations.u + sigma * eps, simulations.x, torch.full_like(eps[:, :1], t))
-        return stack_replicates([self.gate]).double().mix(
-            *(tensor.double().unsqueeze(0) for tensor in (y_dsm, y_score, *place))
-        )[0]
+        return (
+            stack_replicates([self.gate])
+            .double()
+            .mix(*(tensor.double().unsqueeze(0) for tensor in (y_dsm, y_score, *place)))[0]
+        )
 
     def save(self, folder: Path | str) -> None:
         """Write `posterior.json` and `posterior.safetensors` into `folder`, which is made if need be."""

@@ -9,12 +9,12 @@ L(x) lower triangular, from a network of x, and minimises over L
     E[ ‖Lᵀ h‖² − 2 Σ_i log L_ii ],  h = diag(λ)^(−½) Vᵀ g,
 
 a proper scoring rule: its minimum is at (L Lᵀ)⁻¹ = E[h hᵀ | x], whatever the distribution of h. With L
-diagonal or a multiple of I and V = I it gives the diagonal or the trace of J(x). The outputs of the network are
-bounded, so that in few simulations no J(x) comes out a thousand times too small. F is fitted on the gate's own
-cost, σ² E‖y_W‖², see `methods.gate_cost`.
+diagonal or a multiple of I and V = I it gives the diagonal or the trace of J(x). The outputs of the network
+are bounded, so that from few simulations no J(x) comes out a thousand times too small. F is fitted on the
+gate's own cost, σ² E‖y_W‖², see `methods.gate_cost`.
 
-A fifth of the simulations is held out. Each replicate keeps the step at which the held-out cost, with one standard
-error added to its difference from the start's, is least, and the start if none is below it.
+A fifth of the simulations is held out. Each replicate keeps the step at which the held-out cost, with one
+standard error added to its difference from the start's, is least, and the start if none is below it.
 """
 
 import math
@@ -32,8 +32,8 @@ from methods.training_data import TrainingData
 from tasks.seeding import derive_seed, generator
 
 WIDTH, DEPTH = 32, 2
-STEPS, BATCH, RATE = 800, 256, 3e-3
-HELD_OUT_SHARE, HELD_OUT_ROWS, LOOKS = 0.2, 4096, 20
+STEPS, BATCH, RATE = 500, 256, 5e-3
+HELD_OUT_SHARE, HELD_OUT_ROWS, LOOKS = 0.2, 4096, 10
 BOUND = 3.0
 
 
@@ -85,7 +85,7 @@ class _Selection:
         self.shape = (len(seeds), -(-HELD_OUT_ROWS // held_out), held_out)
         streams = [generator(derive_seed(seed, "gate held out")) for seed in seeds]
         self.draws = every_row(n - held_out, n, self.shape[1], d, streams)
-        self.parameters = list(gate.mlp.parameters())
+        self.parameters: list[Tensor] = list(gate.mlp.parameters())
         self.best = [p.detach().clone() for p in self.parameters]
         self.start = self._costs()
         self.excess = torch.zeros(len(seeds))
@@ -126,7 +126,7 @@ class ConditionalWeight(StateGate):
         self.mlp = ReplicatedMLP(x.shape[-1], outputs, width=WIDTH, depth=DEPTH, generators=generators)
 
     def loss(self, data: TrainingData, draws: Draws) -> Tensor:
-        drawn = data.rows(draws.index)
+        drawn = data.rows(draws.rows)
         log_diagonal, factor = self._factor(drawn.x)
         assert drawn.score is not None
         h = self._into_basis(drawn.score) / self.start.values.sqrt()

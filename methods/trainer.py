@@ -66,7 +66,7 @@ class ScoreModel(nn.Module):
 
 @dataclass(frozen=True)
 class Minibatch:
-    """A weighted regression: the network's inputs, one goal for F or two to mix where, and the loss weight."""
+    """A weighted regression: inputs, one goal for the output or two to mix and where, and the loss weight."""
 
     inputs: Tensor
     goal_dsm: Tensor

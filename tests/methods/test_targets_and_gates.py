@@ -7,7 +7,8 @@ import torch
 from scipy.optimize import minimize_scalar
 
 from methods import targets
-from methods.gates import ConstantWeight, LearnedWeight, OptimalWeight, optimal_weight, second_moment
+from methods.gates import ConstantWeight, LearnedWeight, OptimalWeight, optimal_weight
+from methods.moments import second_moment
 from methods.schedule import BETA_MAX, BETA_MIN, T_MIN, alpha_sigma, alpha_sigma_at, time_of_ratio
 from tasks.galton import Galton
 from tasks.seeding import generator
@@ -121,24 +122,40 @@ def test_optimal_weight_of_simulations_is_the_brute_force_minimiser(simulations,
             rows = slice(k * N // 20, (k + 1) * N // 20)
             grid = torch.linspace(0, 1, 2001, dtype=torch.float64)
             y_d, y_l, truth = y["dsm"][rows], y["ltsm"][rows], s[rows]
-            loss = torch.stack([(targets.mix(w, y_d, y_l) - truth).square().mean() for w in grid])
+            loss = torch.stack([(w * y_d + (1 - w) * y_l - truth).square().mean() for w in grid])
             found.append(float(grid[loss.argmin()]))
         brute = torch.tensor(found)
         stderr = brute.std() / math.sqrt(len(brute)) + 5e-4  # half of the grid's step
         assert abs(brute.mean() - closed) < 4.5 * stderr, t
 
 
-def test_mixture_is_between_and_the_gate_maps_to_its_limits():
-    y_d, y_l = torch.tensor([1.0, 2.0]), torch.tensor([5.0, -2.0])
-    torch.testing.assert_close(targets.mix(torch.tensor(0.25), y_d, y_l), torch.tensor([4.0, -1.0]))
-    t = torch.tensor([T_MIN, 1.0]).view(1, 2, 1).expand(3, -1, -1)
-    weights = OptimalWeight(torch.tensor([0.5, 2.75, 40.0]))(t)
+def test_the_scalar_gate_maps_to_its_limits_and_mixes_by_its_weight():
+    t = torch.tensor([T_MIN, 0.3, 1.0], dtype=torch.float64).view(1, 3, 1).expand(3, -1, -1)
+    gate = OptimalWeight(torch.tensor([0.5, 2.75, 40.0], dtype=torch.float64).view(3, 1, 1))
+    weights = gate(t)
     assert (weights[:, 0] < 0.01).all()
-    assert (weights[:, 1] > 0.999).all()
+    assert (weights[:, 2] > 0.999).all()
     assert (weights[:, 0].diff(dim=0) > 0).all()  # a noisier joint score leaves more to DSM
-    assert (ConstantWeight(1.0)(t) == 1).all()
+    y_d, y_l = torch.randn(2, 3, 3, 2, generator=generator(1), dtype=torch.float64)
+    torch.testing.assert_close(gate.mix(y_d, y_l, y_d, y_d, t), weights * y_d + (1 - weights) * y_l)
+    assert (ConstantWeight(1.0, torch.zeros(3))(t) == 1).all()
 
 
-def test_learned_weight_starts_at_one_half():
-    gate = LearnedWeight([generator(1), generator(2)])
-    torch.testing.assert_close(gate(torch.rand(2, 50, 1)), torch.full((2, 50, 1), 0.5))
+def test_a_mixture_is_exact_where_scores_are_huge():
+    """At t = 1 and j = 1e10, y_L is 1e7 and 1 − w is 4e-15: float32 must agree with float64 to 1e-5."""
+    t = torch.ones(1, 1, 1)
+    y_d, y_l = torch.tensor([[[0.7]]]), torch.tensor([[[1.5e7]]])
+    exact = OptimalWeight(torch.full((1, 1, 1), 1e10, dtype=torch.float64)).mix(
+        *(tensor.double() for tensor in (y_d, y_l, y_d, y_d, t))
+    )
+    found = OptimalWeight(torch.full((1, 1, 1), 1e10)).mix(y_d, y_l, y_d, y_d, t)
+    torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("from_half", [True, False])
+def test_a_learned_weight_starts_at_one_half_or_at_the_optimal_one(from_half):
+    start = OptimalWeight(torch.tensor([0.5, 40.0]).view(2, 1, 1))
+    gate = LearnedWeight(start, from_half=from_half, generators=[generator(1), generator(2)])
+    t = torch.rand(2, 50, 1, generator=generator(3))
+    torch.testing.assert_close(gate(t), torch.full((2, 50, 1), 0.5) if from_half else start(t))
+    torch.testing.assert_close(gate(t) + gate.remainder(t), torch.ones(2, 50, 1))
