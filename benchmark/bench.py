@@ -3,6 +3,7 @@
     the Galton simulator    balls a second with joint scores, vectorised, against two loops over single balls:
                             plain Python with `math`, and the vectorised code given one ball at a time
     replicates              wall time of one batched fit of R replicates against one fit of one
+    gates                   what making a gate, fitting it and mixing by it takes, against a whole fit of DSM
 
 Each number is the median over rounds; what is compared takes turns, so that a drift of the machine hits all.
 """
@@ -16,6 +17,11 @@ from collections.abc import Callable, Mapping
 import torch
 
 from methods import get_method
+from methods.gate_choice import CLOSED, FITTED, choose, make_gate
+from methods.gates import Gate
+from methods.mixtures import Mix
+from methods.trainer import STEPS_AT_ONCE
+from tasks import get_task
 from tasks.galton import STEEPNESS, Galton
 from tasks.seeding import generator
 
@@ -25,6 +31,7 @@ BATCH = 65_536
 LOOPED_BALLS = {"python": 2000, "single": 100}
 REPLICATES = (1, 5, 10, 30)
 STEPS = 300
+GATE_BUDGET, GATE_REPLICATES, GATE_STEPS = 10_000, 5, 3000
 
 
 def measure_all() -> str:
@@ -33,7 +40,13 @@ def measure_all() -> str:
     torch.set_num_threads(1)
     try:
         return "\n".join(
-            ["| what | seconds | ratio |", "|---|---|---|", *galton_simulator(), *batched_replicates()]
+            [
+                "| what | seconds | ratio |",
+                "|---|---|---|",
+                *galton_simulator(),
+                *batched_replicates(),
+                *gates(),
+            ]
         )
     finally:
         torch.set_num_threads(threads)
@@ -80,6 +93,48 @@ def batched_replicates() -> list[str]:
         f"| MIX, {STEPS} steps, {r} replicate{'s' * (r > 1)} | {seconds[str(r)]:.2f} "
         f"| {seconds[str(r)] / alone:.2f} |"
         for r in REPLICATES
+    ]
+
+
+def gates() -> list[str]:
+    """Time gates by themselves, as shares of a whole fit of five replicates by DSM.
+
+    A gate is made and fitted once, and mixes the targets of `STEPS_AT_ONCE` steps at a time; `choosing` is
+    what `gate=auto` does before that.
+    """
+    task = get_task("linear_gaussian", dim=10, spread=100.0, rotated=True)
+    simulations = [task.simulate(GATE_BUDGET, r) for r in range(GATE_REPLICATES)]
+    seeds = range(GATE_REPLICATES)
+    data = Mix().training_data(simulations)
+    assert data.score is not None
+    method, batch = get_method("dsm", steps=GATE_STEPS), (STEPS_AT_ONCE, GATE_REPLICATES, 128)
+    index = torch.randint(GATE_BUDGET, batch, generator=generator(1))
+    drawn, t = data.rows(index), torch.rand(*batch, 1, generator=generator(2))
+    assert drawn.score is not None
+
+    @torch.no_grad()
+    def mix(gate: Gate) -> None:
+        assert drawn.score is not None
+        for _ in range(-(-GATE_STEPS // STEPS_AT_ONCE)):
+            gate.mix(drawn.u, drawn.score, drawn.u, drawn.x, t)
+
+    def whole(name: str) -> Callable[[], None]:
+        def run() -> None:
+            gate = make_gate(name, data, seeds)
+            gate.fit(data, seeds)
+            mix(gate)
+
+        return run
+
+    contestants: dict[str, Callable[[], object]] = {name: whole(name) for name in (*CLOSED, *FITTED)}
+    contestants |= {"choosing": lambda: choose(data, seeds)}
+    contestants |= {"fit": lambda: method.fit_replicates(simulations, seeds)}
+    seconds = _take_turns(contestants)
+    fit = seconds.pop("fit")
+    what = f"DSM, {GATE_STEPS} steps, {GATE_REPLICATES} replicates of {GATE_BUDGET:,} in 10 dimensions"
+    return [
+        f"| {what} | {fit:.2f} | 1 |",
+        *(f"| gate: {name} | {own:.3f} | {own / fit:.3f} |" for name, own in seconds.items()),
     ]
 
 

@@ -4,7 +4,6 @@ A row shifts by half a nail against the one above, so that a ball moves half a n
 before an odd row lies half a nail to the left of position p before an even one. Final positions lie at x.
 """
 
-import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,14 +32,6 @@ TILTS = (
     Tilt(0.0, "#777777", "--"),
     Tilt(1.0, "#B35806", "-", "s", seed=6),
 )
-
-
-def galton_of(label: str) -> Galton | None:
-    """Give the board of a task's label, such as `galton(rows=10)`; None if it is another task."""
-    match = re.fullmatch(r"galton(?:\((.*)\))?", label)
-    if match is None:
-        return None
-    return Galton(**{name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", match[1] or "")})
 
 
 @styled

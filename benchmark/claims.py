@@ -68,16 +68,19 @@ def _learned_weight_is_optimal(rows: pd.DataFrame) -> Iterator[Finding]:
         learned, optimal = (group[group["metric"] == f"{which}_weight"] for which in ("learned", "optimal"))
         if learned.empty or optimal.empty:
             continue
-        found = NO_RESULT
-        if _complete(learned) and _complete(optimal):
-            wide = [
-                side.pivot(index="replicate", columns="time", values="value") for side in (learned, optimal)
-            ]
-            times = wide[0].columns.to_numpy(dtype=np.float64)
-            distance = (wide[0] - wide[1]).abs().to_numpy(dtype=np.float64)
-            average = np.trapezoid(distance, times, axis=1) / (times[-1] - times[0])
-            found = mean_interval(average.reshape(-1, 1))
+        found = weight_distance(learned, optimal)
         yield Finding("mean over t of the learned w's distance from w*", variant, budget, 0.05, found)
+
+
+def weight_distance(learned: pd.DataFrame, optimal: pd.DataFrame) -> Interval:
+    """Give the mean over t of |w − w*| from the rows of both, of one task, variant and budget."""
+    if not (_complete(learned) and _complete(optimal)):
+        return NO_RESULT
+    wide = [side.pivot(index="replicate", columns="time", values="value") for side in (learned, optimal)]
+    times = wide[0].columns.to_numpy(dtype=np.float64)
+    distance = (wide[0] - wide[1]).abs().to_numpy(dtype=np.float64)
+    average = np.trapezoid(distance, times, axis=1) / (times[-1] - times[0])
+    return mean_interval(average.reshape(-1, 1))
 
 
 def _ltsm_loses_at_large_t(rows: pd.DataFrame) -> Iterator[Finding]:

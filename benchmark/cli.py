@@ -209,12 +209,14 @@ def figures(folder: Folder) -> None:
 
 @app.command()
 def claims(folder: Folder) -> None:
-    """Hold the paper's claims about the Galton board against a result folder, as a Markdown table."""
+    """Hold claims about the Galton board and about gates against a result folder, as a Markdown table."""
     from benchmark.claims import as_markdown, findings
+    from benchmark.gate_claims import gate_findings
     from benchmark.store import read_table
 
-    found = findings(read_table(folder))
-    print(as_markdown(found) if found else "no claim is about this folder: they are about the task galton.")
+    frame = read_table(folder)
+    found = [*findings(frame), *gate_findings(frame)]
+    print(as_markdown(found) if found else "no claim is about what is in this folder.")
 
 
 @app.command()

@@ -116,18 +116,24 @@ def comparison(frame: pd.DataFrame, variant: str, method: str, baseline: str) ->
     tasks = [*order.sort_values().index, *(t for t in first["task"].unique() if t not in order.index)]
     figure = Figure(figsize=(PAGE, 0.9 + 0.23 * len(tasks)), layout="constrained")
     for axis, (metric, rows) in zip(panels_of(figure, len(found), len(found)), found.items(), strict=True):
-        _draw(axis, rows, tasks, budgets)
+        draw_ratios(axis, rows, tasks, budgets)
         axis.set_title(f"{metric.replace('_', ' ')}: {method} / {baseline}")
         axis.label_outer()
-    handles = [
-        Line2D([], [], color=COLOURS[k % 5], marker=MARKERS[k % 5], label=f"$N$ = {budget:,}")
-        for k, budget in enumerate(budgets)
-    ]
+    handles = ratio_handles(budgets)
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
 
 
-def _draw(axis: Axes, rows: pd.DataFrame, tasks: list[str], budgets: list[int]) -> None:
+def ratio_handles(budgets: list[int]) -> list[Line2D]:
+    """Give the legend's sign of each budget."""
+    return [
+        Line2D([], [], color=COLOURS[k % 5], marker=MARKERS[k % 5], label=f"$N$ = {budget:,}")
+        for k, budget in enumerate(budgets)
+    ]
+
+
+def draw_ratios(axis: Axes, rows: pd.DataFrame, tasks: list[str], budgets: list[int]) -> None:
+    """Draw the rows of `ratios` of one method: tasks down, each budget with its colour and marker."""
     for k, budget in enumerate(budgets):
         own = rows[(rows["budget"] == budget) & (rows["status"] == "ok")]
         place = own["task"].map(tasks.index).to_numpy(dtype=float) + 0.5 * ((k + 0.5) / len(budgets) - 0.5)

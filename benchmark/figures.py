@@ -7,6 +7,7 @@
     optimal_weight      w*(t) of the simulations of each budget                                  Figure 4
     learned_weight      the learned w(t) on top of w*(t)                                         Figure 5
     comparison          ratios of a method to DSM over all tasks, if there are several
+    gates_*             what gates do and which is chosen, see `benchmark.gate_figures`
 
 A method with its gate is a line with the same colour in all figures. Its other settings, such as the recipe,
 are a *variant*: there is a file for each task and variant, `mmd-galton.pdf` for the defaults and
@@ -18,41 +19,43 @@ None where nothing has a result.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import matplotlib
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator, NullLocator
 
-from benchmark.board import board, galton_of
+from benchmark.board import board
 from benchmark.comparison import comparisons
+from benchmark.gate_figures import gates_choice, gates_eigenvalues, gates_ratio, gates_variance
+from benchmark.labels import task_of
 from benchmark.rows import with_variants
 from benchmark.style import (
     COLUMN,
     FLOOR,
     GREY,
+    MARK_EVERY,
     PAGE,
-    Look,
+    TIME_LABEL,
+    Looks,
     budget_axis,
-    draw_line,
-    handle,
+    budgets_of,
+    draw_methods,
     legend,
-    line_of,
     log_limits,
     looks_of,
     mark_clipped,
-    mark_handles,
     panels_of,
     save,
     styled,
     time_axis,
 )
+from benchmark.weight_figures import learned_weight, optimal_weight
+from tasks.galton import Galton
 
 AXIS_LABELS = {
     "mmd": "MMD (asinh scale)",
@@ -60,11 +63,7 @@ AXIS_LABELS = {
     "score_error": "score error\n" r"$\sigma^2\,\mathrm{E}\|\hat s - s\|^2/d$",
     "target_variance": "target variance\n" r"$\mathrm{E}\|y - s\|^2/d$",
 }
-TIME_LABEL = "diffusion time $t$ (square-root scale)"
 BUDGET_LABEL = "budget $N$ (simulator calls)"
-MARK_EVERY = 5  # of the points in diffusion time
-OPTIMAL = Look("optimal $w^*(t)$", "#000000", "", (0, (3, 1.5)))
-Looks = Mapping[str, Look]
 
 
 @styled
@@ -85,11 +84,17 @@ def draw_all(frame: pd.DataFrame, folder: Path) -> list[Path]:
         figures = {(name, ""): draw(of_task) for name, draw in OF_TASK.items()}
         for variant, group in of_task.groupby("variant", sort=False):
             figures |= {(name, str(variant)): draw(group, looks) for name, draw in OF_VARIANT.items()}
+            figures |= {(name, str(variant)): draw(group) for name, draw in OF_GATES.items()}
         for (name, variant), figure in figures.items():
             if figure is not None:
                 files += _save(figure, folder, [name, str(task), variant])
     for label, variant, figure in comparisons(frame):
         files += _save(figure, folder, ["comparison", label, variant])
+    for variant, group in rows.groupby("variant", sort=False):
+        for name, draw_gates in OF_ALL_TASKS.items():
+            across = draw_gates(group)
+            if across is not None:
+                files += _save(across, folder, [name, str(variant)])
     return files
 
 
@@ -101,9 +106,9 @@ def variance(rows: pd.DataFrame, looks: Looks) -> Figure | None:
     """
     rows = rows[rows["time"].notna() | rows["replicate"].isna()]  # no averages, but cells without a result
     targets, scores = rows[rows["metric"] == "target_variance"], rows[rows["metric"] == "score_error"]
-    largest = _budgets(targets[targets["status"] == "ok"])[-1:]
+    largest = budgets_of(targets[targets["status"] == "ok"])[-1:]
     panels = [("target_variance", budget, targets[targets["budget"] == budget]) for budget in largest]
-    panels += [("score_error", budget, scores[scores["budget"] == budget]) for budget in _budgets(scores)]
+    panels += [("score_error", budget, scores[scores["budget"] == budget]) for budget in budgets_of(scores)]
     if not panels:
         return None
     columns = min(3, len(panels))
@@ -112,7 +117,7 @@ def variance(rows: pd.DataFrame, looks: Looks) -> Figure | None:
     axes = panels_of(figure, len(panels), columns)
     drawn: dict[str, list[pd.DataFrame]] = {}
     for axis, (metric, budget, own) in zip(axes, panels, strict=True):
-        drawn.setdefault(metric, []).extend(_draw_methods(axis, own, "time", looks, MARK_EVERY))
+        drawn.setdefault(metric, []).extend(draw_methods(axis, own, "time", looks, MARK_EVERY))
         time_axis(axis)
         axis.set_yscale("log")
         axis.set_title(f"{metric.replace('_', ' ')}, $N$ = {budget:,}")
@@ -132,7 +137,7 @@ def variance(rows: pd.DataFrame, looks: Looks) -> Figure | None:
 def over_budget(rows: pd.DataFrame, looks: Looks, metric: str) -> Figure | None:
     """Draw a metric over budget: averaged over observations, then each observation by itself."""
     rows = rows[(rows["metric"] == metric) & rows["time"].isna()]
-    budgets = _budgets(rows)
+    budgets = budgets_of(rows)
     if not budgets:
         return None
     observations = sorted(rows["observation"].dropna().unique())
@@ -152,7 +157,7 @@ def over_budget(rows: pd.DataFrame, looks: Looks, metric: str) -> Figure | None:
         floor = own["floor"].mean()
         if floor > 0 or metric == "mmd":
             axis.axhline(floor, color=GREY, linestyle="--", linewidth=0.9, gid=FLOOR)
-        drawn += _draw_methods(axis, own, "budget", looks)
+        drawn += draw_methods(axis, own, "budget", looks)
         axis.set_title(title)
         budget_axis(axis, budgets)
     for k, (axis, _, _) in enumerate(panels):
@@ -167,63 +172,14 @@ def over_budget(rows: pd.DataFrame, looks: Looks, metric: str) -> Figure | None:
     return figure
 
 
-@styled
-def optimal_weight(rows: pd.DataFrame) -> Figure | None:
-    """Draw w*(t) for each budget, and below how far it is from that of the largest budget."""
-    rows = _optimal_rows(rows)
-    budgets = _budgets(rows)
-    if not budgets:
-        return None
-    figure = Figure(figsize=(COLUMN, 2.6), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.7, 1])
-    colours = matplotlib.colormaps["viridis"](np.linspace(0.85, 0, len(budgets)))
-    looks = [
-        Look(f"{budget:,}", colour, "osD^v"[k % 5], ["-", "--", "-."][k % 3])
-        for k, (budget, colour) in enumerate(zip(budgets, colours, strict=True))
-    ]
-    lines = [line_of(rows[rows["budget"] == budget], "time") for budget in budgets]
-    k_largest = max(k for k, line in enumerate(lines) if line["value"].notna().any())
-    largest = lines[k_largest].dropna().set_index("x")["value"]
-    for k, (line, look) in enumerate(zip(lines, looks, strict=True)):
-        draw_line(above, line, look, place=k, every=MARK_EVERY)
-        base = line["x"].map(largest)
-        off = line.assign(**{end: line[end] - base for end in ("value", "low", "high")})
-        draw_line(below, off, look, place=k, every=MARK_EVERY)
-    time_axis(above)
-    time_axis(below)
-    above.set_ylabel("optimal DSM\nweight $w^*(t)$")
-    below.set_ylabel(f"$w^*_N - w^*_{{{budgets[k_largest]}}}$")
-    below.set_xlabel(TIME_LABEL)
-    handles = [*map(handle, looks), *mark_handles(figure)]
-    figure.legend(handles=handles, title="budget $N$", loc="outside right upper")
-    return figure
-
-
-@styled
-def learned_weight(rows: pd.DataFrame, looks: Looks) -> Figure | None:
-    """Draw the learned w(t) on top of w*(t) of the same simulations, one panel per budget."""
-    learned = rows[(rows["metric"] == "learned_weight") & (rows["status"] != "skipped")]
-    optimal = _optimal_rows(rows)
-    known, budgets = _budgets(optimal), _budgets(learned)
-    if not budgets:
-        return None
-    columns = min(5, len(budgets))
-    lines = -(-len(budgets) // columns)
-    figure = Figure(figsize=(PAGE, 0.55 + 1.4 * lines), layout="constrained")
-    for axis, budget in zip(panels_of(figure, len(budgets), columns), budgets, strict=True):
-        if budget in known:
-            draw_line(axis, line_of(optimal[optimal["budget"] == budget], "time"), OPTIMAL)
-        _draw_methods(axis, learned[learned["budget"] == budget], "time", looks, MARK_EVERY)
-        time_axis(axis)
-        axis.set_ylim(-0.03, 1.03)
-        axis.set_title(f"$N$ = {budget:,}")
-        axis.set_ylabel("DSM weight $w(t)$")
-        axis.label_outer()
-    figure.supxlabel(TIME_LABEL)
-    legend(figure, learned, looks, [handle(OPTIMAL)] if known else [])
-    return figure
-
-
+OF_GATES: dict[str, Callable[[pd.DataFrame], Figure | None]] = {
+    "gates_variance": gates_variance,
+    "gates_eigenvalues": gates_eigenvalues,
+}
+OF_ALL_TASKS: dict[str, Callable[[pd.DataFrame], Figure | None]] = {
+    "gates_ratio": gates_ratio,
+    "gates_choice": gates_choice,
+}
 OF_VARIANT: dict[str, Callable[[pd.DataFrame, Looks], Figure | None]] = {
     "variance": variance,
     "mmd": partial(over_budget, metric="mmd"),
@@ -234,24 +190,14 @@ OF_VARIANT: dict[str, Callable[[pd.DataFrame, Looks], Figure | None]] = {
 
 
 def _board_of(rows: pd.DataFrame) -> Figure | None:
-    task = galton_of(str(rows["task"].iloc[0]))
-    return None if task is None else board(task)
+    task = task_of(str(rows["task"].iloc[0]))
+    return board(task) if isinstance(task, Galton) else None
 
 
 OF_TASK: dict[str, Callable[[pd.DataFrame], Figure | None]] = {
     "board": _board_of,
     "optimal_weight": optimal_weight,
 }
-
-
-def _draw_methods(axis: Axes, rows: pd.DataFrame, x: str, looks: Looks, every: int = 1) -> list[pd.DataFrame]:
-    lines = []
-    for place, (label, look) in enumerate(looks.items()):
-        own = rows[(rows["label"] == label) & (rows["status"] != "skipped")]
-        if len(own):
-            lines.append(line_of(own, x))
-            draw_line(axis, lines[-1], look, place=place, every=every)
-    return lines
 
 
 def _value_axis(axis: Axes, metric: str, lines: list[pd.DataFrame]) -> None:
@@ -269,22 +215,6 @@ def _value_axis(axis: Axes, metric: str, lines: list[pd.DataFrame]) -> None:
     else:
         axis.yaxis.set_major_locator(MultipleLocator(0.1))
         axis.set_ylim(min(0.48, every["low"].min()), max(0.6, every["high"].max()) + 0.02)
-
-
-def _optimal_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Take w* once per replicate: methods that report it share their simulations, and so its value."""
-    rows = rows[(rows["metric"] == "optimal_weight") & (rows["status"] != "skipped")]
-    rows = rows.sort_values("status", key=lambda status: status != "ok", kind="stable")
-    known = rows.loc[rows["status"] == "ok", "budget"]
-    whole = rows["time"].isna() & rows["budget"].isin(known)  # another method's cell has the same w*
-    return rows[~whole].drop_duplicates(["budget", "replicate", "time"])
-
-
-def _budgets(rows: pd.DataFrame) -> list[int]:
-    """Give the budgets of rows to be drawn, those without a result included; none if nothing has one."""
-    if not (rows["status"] == "ok").any():
-        return []
-    return sorted(int(budget) for budget in rows.loc[rows["status"] != "skipped", "budget"].unique())
 
 
 def _save(figure: Figure, folder: Path, parts: list[str]) -> list[Path]:

@@ -24,7 +24,7 @@ from methods.method import Posterior
 from methods.progress import report
 from tasks.errors import NotFiniteError
 from tasks.seeding import derive_seed
-from tasks.task import Simulations
+from tasks.task import Simulations, Task
 
 
 def run_cell(cell: Cell) -> pd.DataFrame:
@@ -48,7 +48,7 @@ def training_simulations(cell: Cell) -> list[Simulations]:
     drawn = []
     for replicate in range(cell.replicates):
         report("simulate", replicate, cell.replicates)
-        seed = _seed(cell, "train", replicate)
+        seed = train_seed(cell.root_seed, cell.task, replicate)
         exact = "marginal_score" in cell.method.requires
         simulations = cell.task.simulate(cell.budget, seed, marginal_score=exact)
         simulations.check_finite()
@@ -112,6 +112,11 @@ def _check_shape(cell: Cell, samples: Tensor, n_observations: int) -> None:
     expected = (cell.replicates, n_observations, cell.posterior_samples, cell.task.dim_theta)
     if tuple(samples.shape) != expected:
         raise ValueError(f"{cell.method.label} gave samples of shape {tuple(samples.shape)}, not {expected}")
+
+
+def train_seed(root_seed: int, task: Task, replicate: int) -> int:
+    """Give the seed of a replicate's training simulations, the same for every method and budget."""
+    return derive_seed(root_seed, "train", task.label, replicate)
 
 
 def _seed(cell: Cell, stage: str, replicate: int) -> int:

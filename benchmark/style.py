@@ -25,6 +25,8 @@ from benchmark.statistics import Array, summarise
 
 COLUMN, PAGE = 3.35, 6.9  # widths of one and of two columns, in inches
 GREY = "#555555"
+TIME_LABEL = "diffusion time $t$ (square-root scale)"
+MARK_EVERY = 5  # of the points in diffusion time
 MISSING, CLIPPED, FLOOR = "missing", "clipped", "floor"  # what a mark is, as its `gid`
 
 # From Matplotlib's own defaults, so that a user's settings change nothing.
@@ -78,8 +80,19 @@ KNOWN = {
     "tsm": Look("TSM", "#009E73", "s", (0, (1, 1))),
     "ltsm": Look("LTSM", "#E69F00", "^", (0, (4, 1.5))),
     "mix": Look("MIX", "#D55E00", "D", "-"),
+    "mix(gate=diagonal)": Look("MIX, diagonal", "#56B4E9", "s", "-"),
+    "mix(gate=matrix)": Look("MIX, matrix", "#000000", "P", "-"),
+    "mix(gate=conditional_scalar)": Look("MIX, scalar given $x$", "#D55E00", "o", (0, (4, 1.5))),
+    "mix(gate=conditional_diagonal)": Look("MIX, diagonal given $x$", "#56B4E9", "s", (0, (4, 1.5))),
+    "mix(gate=conditional_matrix)": Look("MIX, matrix given $x$", "#000000", "P", (0, (4, 1.5))),
+    "mix(gate=state)": Look("MIX, state", "#009E73", "*", "-"),
+    "mix(gate=auto)": Look("MIX, auto", "#E69F00", "X", "-"),
     "mix(gate=learned)": Look("MIX, learned $w$", "#CC79A7", "v", (0, (5, 1, 1, 1))),
+    "mix(gate=learned_from_optimal)": Look("MIX, learned from $w^*$", "#CC79A7", "^", (0, (1, 1))),
+    "tsm_mix": Look("TSM-MIX", "#999999", "D", "-"),
+    "tsm_mix(gate=matrix)": Look("TSM-MIX, matrix", "#999999", "P", (0, (4, 1.5))),
 }
+Looks = Mapping[str, Look]
 OTHER_COLOURS = ("#56B4E9", "#000000", "#999999", "#B8A600")
 OTHER_MARKERS = ("P", "X", "p", "*", "h")
 OTHER_DASHES = ("-", (0, (3, 1, 1, 1, 1, 1)), (0, (6, 2)))
@@ -156,6 +169,24 @@ def draw_line(axis: Axes, line: pd.DataFrame, look: Look, *, place: int = 0, eve
         _mark(axis, crosses, height, look.colour, "x", MISSING, axis.get_xaxis_transform())
 
 
+def draw_methods(axis: Axes, rows: pd.DataFrame, x: str, looks: Looks, every: int = 1) -> list[pd.DataFrame]:
+    """Draw the line of each method that has rows, and give them."""
+    lines = []
+    for place, (label, look) in enumerate(looks.items()):
+        own = rows[(rows["label"] == label) & (rows["status"] != "skipped")]
+        if len(own):
+            lines.append(line_of(own, x))
+            draw_line(axis, lines[-1], look, place=place, every=every)
+    return lines
+
+
+def budgets_of(rows: pd.DataFrame) -> list[int]:
+    """Give the budgets of rows to be drawn, those without a result included; none if nothing has one."""
+    if not (rows["status"] == "ok").any():
+        return []
+    return sorted(int(budget) for budget in rows.loc[rows["status"] != "skipped", "budget"].unique())
+
+
 def mark_clipped(axis: Axes) -> None:
     """Put triangles at the upper edge, in the line's colour, where a drawn line lies above it.
 
@@ -221,7 +252,11 @@ def budget_axis(axis: Axes, budgets: Iterable[int]) -> None:
 
 
 def legend(
-    figure: Figure, rows: pd.DataFrame, looks: Mapping[str, Look], extra: Iterable[Artist] = ()
+    figure: Figure,
+    rows: pd.DataFrame,
+    looks: Mapping[str, Look],
+    extra: Iterable[Artist] = (),
+    columns: int | None = None,
 ) -> None:
     """Put the legend above the panels: the methods in `rows`, what is skipped, what the marks mean."""
     handles: list[Artist] = []
@@ -233,7 +268,7 @@ def legend(
             handles.append(handle(look))
     handles += extra
     handles += mark_handles(figure)
-    columns = len(handles) if figure.get_figwidth() > COLUMN else 3
+    columns = columns or (len(handles) if figure.get_figwidth() > COLUMN else 3)
     title = rows["variant"].iloc[0].replace(" ", ", ") or None
     figure.legend(handles=handles, title=title, loc="outside upper center", ncols=columns)
 

@@ -32,9 +32,11 @@ def test_the_table_has_a_ratio_for_everything(monkeypatch):
     monkeypatch.setattr(bench, "BATCH", 2048)
     monkeypatch.setattr(bench, "LOOPED_BALLS", {"python": 20, "single": 2})
     monkeypatch.setattr(bench, "STEPS", 5)
+    monkeypatch.setattr(bench, "GATE_STEPS", 5)
+    monkeypatch.setattr(bench, "GATE_BUDGET", 50)
     before = torch.get_num_threads()
     rows = [line.split("|")[1:-1] for line in bench.measure_all().splitlines()[2:]]
     assert torch.get_num_threads() == before
-    assert len(rows) == 3 + len(bench.REPLICATES)
+    assert len(rows) == 3 + len(bench.REPLICATES) + 2 + len(bench.CLOSED) + len(bench.FITTED)
     assert float(rows[0][2]) == float(rows[3][2]) == 1
     assert all(float(ratio) > 0 for _, _, ratio in rows)

@@ -13,12 +13,15 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchmark.board import TILTS, board, galton_of
-from benchmark.figures import draw_all, learned_weight, optimal_weight, over_budget, variance
+from benchmark.board import TILTS, board
+from benchmark.figures import draw_all, over_budget, variance
+from benchmark.labels import task_of
 from benchmark.rows import COLUMNS, DTYPES, with_variants
 from benchmark.statistics import mean_interval, table_of
 from benchmark.style import CLIPPED, KNOWN, MISSING, looks_of
+from benchmark.weight_figures import learned_weight, optimal_weight
 from tasks.galton import Galton
+from tasks.linear_gaussian import LinearGaussian
 from tasks.seeding import generator
 
 METHODS = ("dsm", "tsm", "ltsm", "mix", "mix(gate=learned)")
@@ -181,9 +184,11 @@ def test_a_single_budget_has_its_interval_too() -> None:
 
 def test_looks_are_distinct_and_do_not_depend_on_the_company() -> None:
     looks = looks_of([*METHODS, "npe", "abc"])
-    assert {label: looks[label] for label in METHODS} == KNOWN == {**looks_of(METHODS)}
+    assert {label: looks[label] for label in METHODS} == {**looks_of(METHODS)}
+    assert looks_of(KNOWN) == KNOWN
     assert len({look.colour for look in looks.values()}) == 7
     assert len({look.marker for look in looks.values()}) == 7
+    assert len({look[1:] for look in looks_of([*KNOWN, "npe", "abc"]).values()}) == len(KNOWN) + 2
     assert looks_of(["npe", "abc", "mix"])["abc"] == looks["abc"]
 
 
@@ -278,6 +283,7 @@ def test_the_board_has_the_exact_distributions_and_paths_from_nail_to_nail() -> 
 
 
 def test_the_board_of_a_label() -> None:
-    assert galton_of("galton") == Galton()
-    assert galton_of("galton(nails=9, rows=7)") == Galton(rows=7, nails=9)
-    assert galton_of("two_moons") is None
+    for task in (Galton(), Galton(rows=7, nails=9), LinearGaussian(dim=3, spread=10.0, rotated=True)):
+        assert task_of(task.label) == task
+    assert task_of("two_moons") is None
+    assert task_of("galton(balls=0)") is None
