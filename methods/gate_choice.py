@@ -28,6 +28,7 @@ from tasks.seeding import derive_seed, generator
 
 AUTO = "auto"
 HELD_OUT_DRAWS = 32_000
+ROUNDING = 1e-5  # of DSM's cost, 1; fitted gates that kept their start differ from it by that of float32
 
 Streams = Sequence[torch.Generator]
 Builder = Callable[[TrainingData, Tensor, Streams], Gate]
@@ -124,8 +125,7 @@ def _choose(closed: dict[str, Tensor], fitted: dict[str, Tensor]) -> Choice:
     if last:
         best = min(last, key=lambda name: float(last[name].mean()))
         before = costs[-len(last[best]) :]
-        excess, stderr = _mean(last[best] - before)
-        if excess < -stderr:
+        if not _within(before, last[best]):
             chosen = _simplest(last)
             dsm = closed["dsm"][-len(before) :]
             return Choice(chosen, *_mean(dsm - last[chosen]))
@@ -135,8 +135,13 @@ def _choose(closed: dict[str, Tensor], fitted: dict[str, Tensor]) -> Choice:
 def _simplest(costs: dict[str, Tensor]) -> str:
     """Give the first of the candidates within one standard error of the one of least cost."""
     best = min(costs, key=lambda name: float(costs[name].mean()))
-    within = (_mean(own - costs[best]) for own in costs.values())
-    return next(name for name, (excess, stderr) in zip(costs, within, strict=True) if excess <= stderr)
+    return next(name for name, own in costs.items() if _within(own, costs[best]))
+
+
+def _within(costs: Tensor, best: Tensor) -> bool:
+    """Say whether costs exceed others by at most one standard error, or by what rounding may do."""
+    excess, stderr = _mean(costs - best)
+    return excess <= max(stderr, ROUNDING)
 
 
 def _mean(values: Tensor) -> tuple[float, float]:

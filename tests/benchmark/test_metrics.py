@@ -205,7 +205,7 @@ def test_weights_are_those_of_the_training_simulations(trained):
 
 
 def test_the_gain_of_a_chosen_gate_is_what_it_takes_from_the_variance():
-    """The gain, told from 2,000 simulations, and −excess_variance on 1,000 others: |z| < 4.5 for 2 replicates.
+    """The gain told from 2,000 simulations against −excess_variance on 1,000 others: |z| < 4.5, twice.
 
     A correct implementation fails in 1 of 75,000 seeds, but that both are means of skewed numbers.
     """
