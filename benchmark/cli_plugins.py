@@ -92,7 +92,43 @@ def check_tasks(
             for finding in check_task(task, n, seed):
                 findings.append(finding)
                 status.update(f"{task.label}: {finding.check} {finding.verdict}")
-        print_findings(task, findings, console)
+        print_findings(task.label, findings, console)
+        failed += any(finding.verdict == "failed" for finding in findings)
+    if failed:
+        sys.exit(1)
+
+
+@check_app.command("method")
+def check_methods(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME...", help="Registered names or module:Class (default: all methods)."),
+    ] = None,
+    n: Annotated[int, typer.Option(min=100, help="Simulations of most fits.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Names the random stream.")] = 0,
+) -> None:
+    """Check seeds, state, batches and calibration of methods; the exit status is 1 if a check fails."""
+    from benchmark.conformance import check_method, print_findings
+    from methods import REGISTRY, get_method
+    from methods.progress import listening
+
+    console, failed = table_console(), 0
+    for name, method in [(n, get_method(n)) for n in names] if names else _each_plugin(REGISTRY):
+        if isinstance(method, str):
+            console.print(f"{name} is left out: {escape(method)}", soft_wrap=True)
+            continue
+        findings = []
+        with console.status(f"{method.label}: ") as status:
+            told = [""]
+
+            def show(stage: str, done: int, total: int, told: list[str] = told, name: str = name) -> None:
+                status.update(f"{name}: {told[0]} {stage} {done} of {total}")
+
+            with listening(show):
+                for finding in check_method(method, n, seed):
+                    findings.append(finding)
+                    told[0] = f"{finding.check} {finding.verdict},"
+        print_findings(method.label, findings, console)
         failed += any(finding.verdict == "failed" for finding in findings)
     if failed:
         sys.exit(1)

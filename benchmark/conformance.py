@@ -1,14 +1,16 @@
-"""Conformance of a task: checks that find a wrong joint score, simulator or reference before it is trusted.
+"""Conformance of tasks and methods: checks that find what is wrong with one before any result is trusted.
 
-Each check gives statistics that are standard normal for a correct task. One above 4.5 fails the check: of
-correct tasks that happens to one statistic in 150,000, and the table says how often to a task with as many
-statistics as it had. A check whose largest statistic would be that large in one of twenty correct tasks at
-most, but that does not fail, is repeated on four times as many fresh simulations, and once more on sixteen
-times as many, so that a small error is either seen or put to rest.
+Each check of a task gives statistics that are standard normal for a correct task. One above 4.5 fails the
+check: of correct tasks that happens to one statistic in 150,000, and the table says how often to a task with
+as many statistics as it had. A check whose largest statistic would be that large in one of twenty correct
+tasks at most, but that does not fail, is repeated on four times as many fresh simulations, and once more on
+sixteen times as many, so that a small error is either seen or put to rest. Checks of methods, which have to
+be trained, are made once.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -16,8 +18,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmark import reference_checks, score_checks, simulator_checks
+from benchmark import method_checks, reference_checks, score_checks, simulator_checks
 from benchmark.evidence import Evidence, NotApplicableError, Statistic
+from methods.method import Method
 from tasks.seeding import derive_seed
 from tasks.task import Task
 
@@ -78,7 +81,7 @@ def check_task(task: Task, n: int, seed: int) -> Iterator[Finding]:
     """
     broken: list[str] = []
     for name, check in CHECKS.items():
-        finding = _finding(name, check, task, n, seed)
+        finding = _guarded(name, partial(_run, name, check, task, n, seed))
         if finding.verdict == "failed":
             if broken:
                 finding = finding._replace(note=f"{finding.note} First see to: {'; '.join(broken)}.")
@@ -87,12 +90,12 @@ def check_task(task: Task, n: int, seed: int) -> Iterator[Finding]:
         yield finding
 
 
-def _finding(name: str, check: Check, task: Task, n: int, seed: int) -> Finding:
+def _guarded(name: str, run: Callable[[], Finding]) -> Finding:
     try:
-        return _run(name, check, task, n, seed)
+        return run()
     except NotApplicableError as reason:
         return Finding(name, "skipped", 0, 0, None, f"{reason}.")
-    except Exception as error:  # whatever a task raises is a finding about the task
+    except Exception as error:  # whatever a plug-in raises is a finding about it
         return Finding(name, "failed", 0, 0, None, f"It raised {type(error).__name__}: {error}")
 
 
@@ -103,7 +106,7 @@ def _run(name: str, check: Check, task: Task, n: int, seed: int) -> Finding:
         count = len(evidence.statistics)
         if not count:
             raise NotApplicableError("nothing varies enough to be tested")
-        worst = max(evidence.statistics, key=lambda s: math.inf if math.isnan(s.z) else abs(s.z))
+        worst = _worst(evidence)
         if math.isnan(worst.z):
             note = f"{worst.name} is not a number: a score, data or a draw is not finite."
             return Finding(name, "failed", evidence.n, count, worst, note)
@@ -114,9 +117,37 @@ def _run(name: str, check: Check, task: Task, n: int, seed: int) -> Finding:
     return Finding(name, "passed", evidence.n, count, worst, "")
 
 
-def print_findings(task: Task, findings: Sequence[Finding], console: Console) -> None:
+def _worst(evidence: Evidence) -> Statistic:
+    return max(evidence.statistics, key=lambda s: math.inf if math.isnan(s.z) else abs(s.z))
+
+
+def check_method(method: Method, n: int, seed: int) -> Iterator[Finding]:
+    """Run every check of `benchmark.method_checks` on a method; yield findings as they are made.
+
+    Args:
+        method: the method, with its options.
+        n: the budget of most fits.
+        seed: names the random streams.
+    """
+    bench = method_checks.Bench(method, n, derive_seed(seed, "conformance", method.label))
+    for name, check in method_checks.CHECKS.items():
+        yield _guarded(name, partial(_judge, name, check, bench))
+
+
+def _judge(
+    name: str, check: Callable[[method_checks.Bench], Evidence], bench: method_checks.Bench
+) -> Finding:
+    evidence = check(bench)
+    worst = _worst(evidence)
+    failed = not abs(worst.z) <= LIMIT
+    note = evidence.diagnosis if failed else ""
+    verdict = "failed" if failed else "passed"
+    return Finding(name, verdict, evidence.n, len(evidence.statistics), worst, note)
+
+
+def print_findings(label: str, findings: Sequence[Finding], console: Console) -> None:
     """Print a table of the findings, and below it one sentence for each failure."""
-    table = Table("check", "verdict", "n", "statistics", "worst |z|", "where", title=escape(task.label))
+    table = Table("check", "verdict", "n", "statistics", "worst |z|", "where", title=escape(label))
     colours = {"passed": "green", "failed": "red", "skipped": "dim"}
     for finding in findings:
         verdict = f"[{colours[finding.verdict]}]{finding.verdict}[/]"
@@ -128,7 +159,7 @@ def print_findings(task: Task, findings: Sequence[Finding], console: Console) ->
     console.print(table)
     total = sum(finding.statistics for finding in findings)
     chance = total * 2 * NormalDist().cdf(-LIMIT)
-    console.print(f"{total} statistics: a correct task fails with a probability of about {chance:.2g}.")
+    console.print(f"{total} statistics: a correct one fails with a probability of about {chance:.2g}.")
     for finding in findings:
         if finding.verdict == "failed":
             console.print(f"[red]{finding.check}:[/] {escape(finding.note)}", soft_wrap=True)

@@ -5,8 +5,8 @@ all at the same t and ε, and compared in pairs: the standard error is of the di
 
 * Those in closed form, DSM among them, are fitted on four fifths of the budget and judged on the rest, five
   times over. Of those within one standard error of the least cost the simplest is taken.
-* The others are fitted once, on the first four fifths. If the best of them is more than one standard error
-  below that closed form on the last fifth, the simplest within one standard error of the best is taken.
+* The others are fitted once, on the first four fifths. Of those more than one standard error below that
+  closed form on the last fifth, if any, the simplest within one standard error of the best is taken.
 
 The gain is DSM's cost less that of the gate chosen: what it takes from the target variance, in units of
 E‖y_DSM‖². The least of several costs is somewhat too low, and a gain near its standard error somewhat too
@@ -121,15 +121,15 @@ def _choose(closed: dict[str, Tensor], fitted: dict[str, Tensor]) -> Choice:
     """Choose for one replicate from costs, (n,), of closed forms, and of the rest on the last simulations."""
     chosen = _simplest(closed)
     costs = closed[chosen]
-    last = {name: own for name, own in fitted.items() if own.isfinite().all()}
-    if last:
-        best = min(last, key=lambda name: float(last[name].mean()))
-        before = costs[-len(last[best]) :]
-        if not _within(before, last[best]):
-            chosen = _simplest(last)
-            dsm = closed["dsm"][-len(before) :]
-            return Choice(chosen, *_mean(dsm - last[chosen]))
-    return Choice(chosen, *_mean(closed["dsm"] - costs))
+    better = {
+        name: own
+        for name, own in fitted.items()
+        if own.isfinite().all() and not _within(costs[-len(own) :], own)
+    }
+    if better:
+        chosen = _simplest(better)
+        costs = better[chosen]
+    return Choice(chosen, *_mean(closed["dsm"][-len(costs) :] - costs))
 
 
 def _simplest(costs: dict[str, Tensor]) -> str:

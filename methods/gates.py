@@ -179,6 +179,7 @@ class LearnedWeight(TimeGate):
         return torch.sigmoid(-self._logit(t))
 
     def second_moment(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Give that of w*: a loss weight that followed w would pay it for making the target noisier."""
         return self.start.second_moment(alpha, sigma)
 
     def _logit(self, t: Tensor) -> Tensor:

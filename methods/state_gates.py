@@ -10,7 +10,7 @@ L(x) lower triangular, from a network of x, and minimises over L
 
 a proper scoring rule: its minimum is at (L Lᵀ)⁻¹ = E[h hᵀ | x], whatever the distribution of h. With L
 diagonal or a multiple of I and V = I it gives the diagonal or the trace of J(x). The outputs of the network
-are bounded, so that from few simulations no J(x) comes out a thousand times too small. F is fitted on the
+are bounded, so that from few simulations no J(x) comes out thousands of times too small. F is fitted on the
 gate's own cost, σ² E‖y_W‖², see `methods.gate_cost`.
 
 A fifth of the simulations is held out. Each replicate keeps the step at which the held-out cost, with one

@@ -106,7 +106,7 @@ def test_costs_average_to_their_expectation():
 def test_of_a_wide_rotated_gaussian_every_replicate_chooses_the_matrix_gate(short):
     """J(x) is J here, and the best gate of (u_t, x, t) is that of t, so that none is better.
 
-    In 40 replicates those gates kept their start, at the matrix gate's cost, or cost more than it.
+    In 40 replicates with fits of all steps, none was cheaper by more than a standard error and rounding.
     """
     data = drawn(LinearGaussian(10, spread=100.0, rotated=True), 200, range(300, 306))
     assert [choice.gate for choice in choose(data, range(6))] == ["matrix"] * 6
@@ -128,14 +128,14 @@ def test_in_one_dimension_the_simplest_of_equal_gates_is_chosen(short):
 def test_where_scores_are_noise_the_choice_is_dsm_or_gains_nothing(short):
     """g = −u + 10⁴ ξ: the best weight of t gains about 1e-6, and no gate can gain more.
 
-    Over 4 sets of 10 replicates, 6 to 9 of each chose DSM: one standard error is crossed by chance in one of
-    six comparisons. Reported gains were at most 3e-5.
+    Over 6 sets of 10 replicates, 5 to 8 of each chose DSM: one standard error is crossed by chance in one of
+    six comparisons. Reported gains were at most 2.4e-5.
     """
     random = generator(1)
     u, xi = torch.randn(2, 10, 100, 2, generator=random)
     x = torch.randn(10, 100, 1, generator=random)
     choices = choose(TrainingData(u, x, -u + 1e4 * xi), range(10))
-    assert sum(choice.gate == "dsm" for choice in choices) >= 4
+    assert sum(choice.gate == "dsm" for choice in choices) >= 3
     assert max(abs(choice.gain) for choice in choices) < 1e-3
 
 
@@ -264,3 +264,11 @@ def test_posteriors_are_those_of_the_gates_chosen_in_the_order_of_the_replicates
         for own, expected in zip(posterior.gate.buffers(), alone.gate.buffers(), strict=True):
             torch.testing.assert_close(own, expected, rtol=1e-3, atol=1e-4)
         assert posterior.description == alone.description
+
+
+def test_a_fitted_gate_that_is_no_better_than_the_closed_form_is_not_taken_for_its_simplicity():
+    """Its costs vary so much that it is within one standard error of the best, but above the closed form."""
+    closed = {"dsm": 1 + BASE, "scalar": BASE}
+    best = BASE[80:] - 0.1
+    wild = costs_of(0.3, stderr=0.5, n=20, base=BASE[80:])
+    assert _choose(closed, {"conditional_scalar": wild, "state": best}).gate == "state"
