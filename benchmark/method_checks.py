@@ -33,12 +33,13 @@ from tasks.task import Simulations, Task
 
 TASKS = ("linear_gaussian", "brownian")
 DRAWS = 400  # samples for each observation
-PAIRS, PAIR_DRAWS = 300, 100  # of the calibration
+PAIRS, PAIR_DRAWS = 600, 50  # of the calibration
 IN_BATCH = 3  # observations
-OVERCONFIDENCE = 0.2  # of the mean square of r that is allowed: a standard deviation 10 % too small
+OVERCONFIDENCE = 0.15  # of the mean square of r that is allowed: a standard deviation 7 % too small
 BIAS = 0.1  # of the mean of r, and of a mean, in standard deviations
 TIMES = (0.05, 0.2, 0.5)
 REPLICATES, FACTOR = 3, 8
+ROUNDING = 1e-5
 
 
 class Bench:
@@ -94,8 +95,8 @@ def seeds(bench: Bench) -> Evidence:
     other = bench.draw(bench.posterior, 2)
     return Evidence(
         [
-            _rule("same seed, same samples", torch.equal(first, again)),
-            _rule("another seed, other samples", not torch.equal(first, other)),
+            _rule("same seed, same samples", _same(first, again)),
+            _rule("another seed, other samples", not _same(first, other)),
         ],
         "A fit or a sample must draw from its own seed alone: derive every generator from it.",
         bench.n,
@@ -114,8 +115,8 @@ def state(bench: Bench) -> Evidence:
         [
             _rule("its simulations", unchanged),
             _rule("its options", bench.method.options() == options),
-            _rule("an earlier posterior", torch.equal(before, bench.draw(bench.posterior, 1))),
-            _rule("a later fit", torch.equal(before, bench.draw(bench.fit("first"), 1))),
+            _rule("an earlier posterior", _same(before, bench.draw(bench.posterior, 1))),
+            _rule("a later fit", _same(before, bench.draw(bench.fit("first"), 1))),
         ],
         "A fit must leave nothing behind: keep what it learns in the posterior, and copy before writing.",
         bench.n,
@@ -139,7 +140,7 @@ def global_randomness(bench: Bench) -> Evidence:
         torch.set_rng_state(kept[0])
         np.random.set_state(kept[1])
         random.setstate(kept[2])
-    found.append(_rule("not read", torch.equal(*samples)))
+    found.append(_rule("not read", _same(*samples)))
     return Evidence(found, "Random numbers must come from generators of the method's own.", bench.n)
 
 
@@ -194,7 +195,7 @@ def saving(bench: Bench) -> Evidence:
     with tempfile.TemporaryDirectory() as folder:
         save(Path(folder) / "posterior")
         loaded = load_posterior(Path(folder) / "posterior")
-    same = torch.equal(bench.draw(bench.posterior, 1), bench.draw(loaded, 1))
+    same = _same(bench.draw(bench.posterior, 1), bench.draw(loaded, 1))
     return Evidence([_rule("same samples", same)], "Save all that samples depend on.", bench.n)
 
 
@@ -262,6 +263,11 @@ def _score_errors(bench: Bench, posterior: Posterior) -> list[float]:
             total += sigma**2 * float(error) / len(TIMES)
         found.append(total)
     return found
+
+
+def _same(first: Tensor, second: Tensor) -> bool:
+    """Say whether two samples are the same but for rounding, which LAPACK does as memory happens to lie."""
+    return torch.allclose(first, second, rtol=ROUNDING, atol=ROUNDING)
 
 
 def _rule(name: str, kept: bool) -> Statistic:

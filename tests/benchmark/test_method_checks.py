@@ -1,0 +1,68 @@
+"""Checks of methods: what is right passes, each mistake is rejected by the check that is about it."""
+
+import pytest
+import torch
+
+from benchmark.conformance import check_method
+from benchmark.method_checks import CHECKS
+from methods import REGISTRY, get_method
+from tests.benchmark import broken_methods
+
+BUDGET = 400
+QUICK = {"steps": 400, "width": 32, "depth": 2, "sampling_steps": 20}
+OPTIONS = dict.fromkeys(("dsm", "tsm", "ltsm", "mix", "tsm_mix"), QUICK)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def verdicts(method):
+    return {finding.check: finding for finding in check_method(method, BUDGET, seed=1)}
+
+
+def failed(method):
+    return {name: finding for name, finding in verdicts(method).items() if finding.verdict == "failed"}
+
+
+def test_what_is_right_passes_every_check():
+    found = verdicts(broken_methods.Right())
+    assert list(found) == list(CHECKS)
+    assert {finding.verdict for finding in found.values()} == {"passed"}, found
+
+
+@pytest.mark.parametrize("name", REGISTRY.names())
+def test_every_registered_method_passes(name):
+    assert failed(get_method(name, **OPTIONS.get(name, {}))) == {}
+
+
+@pytest.mark.parametrize(
+    ("broken", "by", "sentence"),
+    [
+        ("IgnoresX", {"moments"}, "does it use x?"),
+        ("Overconfident", {"calibration"}, "overconfidence"),
+        ("Leaks", {"state"}, "must leave nothing behind"),
+        ("Scribbles", {"state"}, "copy before writing"),
+        ("GlobalNoise", {"seeds", "global randomness"}, "generators of the method's own"),
+        ("SetsGlobalSeed", {"global randomness"}, "generators of the method's own"),
+        ("OneSample", {"seeds"}, "from its own seed alone"),
+        ("MixesObservations", {"batches"}, "must not see each other"),
+        ("Forgets", {"saving"}, "all that samples depend on"),
+        ("Worsens", {"budget"}, "worse with more data"),
+        ("Raises", set(CHECKS), "It raised ArithmeticError: no luck today"),
+    ],
+)
+def test_a_mistake_is_rejected_and_named(broken, by, sentence):
+    found = failed(getattr(broken_methods, broken)())
+    assert by <= found.keys(), found
+    assert any(sentence in finding.note for finding in found.values()), found
+
+
+def test_each_check_rejects_something():
+    (parameters,) = [m for m in test_a_mistake_is_rejected_and_named.pytestmark if m.name == "parametrize"]
+    named = [by for broken, by, _ in parameters.args[1] if broken != "Raises"]
+    assert set().union(*named) == set(CHECKS)
