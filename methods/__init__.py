@@ -15,6 +15,8 @@ REGISTRY: Registry[Method] = Registry(
         "tsm": "methods.score_matching:TSM",
         "ltsm": "methods.score_matching:LTSM",
         "mix": "methods.mixtures:Mix",
+        "prior": "methods.baselines:Prior",
+        "rejection_abc": "methods.baselines:RejectionABC",
         "tsm_mix": "methods.mixtures:TSMMix",
     },
     group="graybench.methods",

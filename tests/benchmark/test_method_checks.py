@@ -35,9 +35,13 @@ def test_what_is_right_passes_every_check():
     assert {finding.verdict for finding in found.values()} == {"passed"}, found
 
 
+# the prior is calibrated but knows no x; the nearest simulations are wider than the posterior
+FAIL = {"prior": {"moments"}, "rejection_abc": {"moments"}}
+
+
 @pytest.mark.parametrize("name", REGISTRY.names())
-def test_every_registered_method_passes(name):
-    assert failed(get_method(name, **OPTIONS.get(name, {}))) == {}
+def test_every_registered_method_passes_what_it_should(name):
+    assert failed(get_method(name, **OPTIONS.get(name, {}))).keys() == FAIL.get(name, set())
 
 
 @pytest.mark.parametrize(
