@@ -114,7 +114,7 @@ def test_a_doubtful_check_is_repeated_on_more_simulations():
 def test_the_table_has_a_sentence_for_each_failure():
     task = broken_tasks.Hidden()
     console = Console(file=io.StringIO(), width=200)
-    print_findings(task, list(check_task(task, SMALL, seed=1)), console)
+    print_findings(task.label, list(check_task(task, SMALL, seed=1)), console)
     text = console.file.getvalue()
     for name in CHECKS:
         assert name in text
