@@ -37,11 +37,13 @@ from benchmark.style import (
     styled,
     time_axis,
 )
-from benchmark.truth import TIMES, truth_of
+from benchmark.truth import TIMES
 from methods.gates import OptimalWeight
 from methods.schedule import alpha_sigma_at
+from tasks.seeding import derive_seed, generator
 
 SCALAR, AUTO = "mix", "mix(gate=auto)"
+SHARE_SIMULATIONS, SHARE_DRAWS = 200, 20
 HIGHEST = 1.3  # of σ² E‖y‖²/d on the axis: the variance of bad targets has no end
 
 
@@ -78,11 +80,18 @@ def _score_share(label: str) -> tuple[float, ...] | None:
     task = task_of(label)
     if task is None or "reference" not in task.capabilities or task.reference_kind != "exact":
         return None
-    truth, share = truth_of(task, None, 1), []
-    for t in TIMES:
-        points = truth.target_points(0, t)
-        share.append(1 - float((alpha_sigma_at(t)[1] * points.score + points.eps).square().mean()))
-    return tuple(share)
+    drawn = task.simulate(SHARE_SIMULATIONS, derive_seed("score share", label))
+    variance = torch.zeros(len(TIMES), dtype=torch.float64)
+    for row, x in enumerate(drawn.x):
+        reference = task.reference(x)
+        u_0 = reference.sample(SHARE_DRAWS, derive_seed("score share", label, row))
+        noise = generator(derive_seed("score share noise", label, row))
+        eps = torch.randn(u_0.shape, generator=noise, dtype=u_0.dtype)
+        for k, t in enumerate(TIMES):
+            alpha, sigma = alpha_sigma_at(t)
+            score = reference.diffused_score(alpha * u_0 + sigma * eps, alpha, sigma)
+            variance[k] += (sigma * score + eps).square().mean() / len(drawn)
+    return tuple((1 - variance).tolist())
 
 
 @styled

@@ -48,7 +48,7 @@ def of(rows, task):
 
 
 def test_variances_are_drawn_above_the_exact_share_of_the_score(rows):
-    """By quadrature σ² E‖s‖² is 1 − σ² v_DSM; 1,000 test simulations know it to about 0.02."""
+    """By quadrature σ² E‖s‖² is 1 − σ² v_DSM; 200 simulations with 20 draws each know it to about 0.015."""
     (axis,) = gates_variance(of(rows, "galton")).axes
     lines = {line.get_label(): line for line in axis.get_lines()}
     np.testing.assert_allclose(lines["MIX, matrix"].get_ydata(), 1 - np.array(TIMES) / 2, rtol=1e-12)
