@@ -18,6 +18,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import NullFormatter
 
 from benchmark.comparison import draw_ratios, ratio_handles, ratios
 from benchmark.labels import task_of
@@ -43,6 +44,7 @@ from methods.schedule import alpha_sigma_at
 from tasks.seeding import derive_seed, generator
 
 SCALAR, AUTO = "mix", "mix(gate=auto)"
+RATIOS = (0.05, 20.0)
 SHARE_SIMULATIONS, SHARE_DRAWS = 200, 20
 HIGHEST = 1.3  # of σ² E‖y‖²/d on the axis: the variance of bad targets has no end
 
@@ -134,7 +136,7 @@ def _draw_eigenvalues(axis: Axes, t: np.ndarray, weights: np.ndarray) -> None:
 
 @styled
 def gates_ratio(rows: pd.DataFrame) -> Figure | None:
-    """Draw score errors relative to scalar MIX: one panel for each other method, tasks down."""
+    """Draw score errors relative to scalar MIX, a panel for each method; beyond `RATIOS` at the edge."""
     labels = [label for label in looks_of(rows["label"].unique()) if label != SCALAR]
     found = {label: ratios(rows, "score_error", label, SCALAR) for label in labels}
     found = {label: own for label, own in found.items() if (own["status"] == "ok").any()}
@@ -147,8 +149,11 @@ def gates_ratio(rows: pd.DataFrame) -> Figure | None:
     looks = looks_of(found)
     axes = panels_of(figure, len(found), columns)
     for k, (axis, (label, own)) in enumerate(zip(axes, found.items(), strict=True)):
-        draw_ratios(axis, own, tasks, budgets)
-        axis.set_xlim(0.2, 5)
+        ends = ["value", "low", "high"]
+        draw_ratios(axis, own.assign(**own[ends].clip(*RATIOS)), tasks, budgets)
+        axis.set_xlim(RATIOS[0] / 1.2, RATIOS[1] * 1.2)
+        axis.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_title(looks[label].name)
         axis.set_xlabel("")
         if k % columns:
