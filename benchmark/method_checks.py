@@ -12,6 +12,7 @@ that a good method still makes; a perfect method fails by one of them less than 
 """
 
 import math
+import pickle
 import random
 import tempfile
 from collections.abc import Callable
@@ -144,12 +145,9 @@ def global_randomness(bench: Bench) -> Evidence:
     return Evidence(found, "Random numbers must come from generators of the method's own.", bench.n)
 
 
-def _global_states() -> dict[str, object]:
-    return {
-        "torch": torch.get_rng_state().numpy().tobytes(),
-        "numpy": repr(np.random.get_state()[1:3]) + str(hash(np.random.get_state()[1].tobytes())),  # type: ignore[index]
-        "Python": random.getstate(),
-    }
+def _global_states() -> dict[str, bytes]:
+    states = {"torch": torch.get_rng_state(), "numpy": np.random.get_state(), "Python": random.getstate()}
+    return {name: pickle.dumps(state) for name, state in states.items()}
 
 
 def batches(bench: Bench) -> Evidence:
