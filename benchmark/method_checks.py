@@ -146,7 +146,8 @@ def global_randomness(bench: Bench) -> Evidence:
 
 
 def _global_states() -> dict[str, bytes]:
-    states = {"torch": torch.get_rng_state(), "numpy": np.random.get_state(), "Python": random.getstate()}
+    torch_state = torch.get_rng_state().numpy()
+    states = {"torch": torch_state, "numpy": np.random.get_state(), "Python": random.getstate()}
     return {name: pickle.dumps(state) for name, state in states.items()}
 
 
