@@ -1,7 +1,6 @@
 """Checks of methods: what is right passes, each mistake is rejected by the check that is about it."""
 
 import pytest
-import torch
 
 from benchmark.conformance import check_method
 from benchmark.method_checks import CHECKS
@@ -11,14 +10,6 @@ from tests.benchmark import broken_methods
 BUDGET = 400
 QUICK = {"steps": 400, "width": 32, "depth": 2, "sampling_steps": 20}
 OPTIONS = dict.fromkeys(("dsm", "tsm", "ltsm", "mix", "tsm_mix"), QUICK)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def verdicts(method):

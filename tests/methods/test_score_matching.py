@@ -30,14 +30,6 @@ METHODS = [
 IDS = ["-".join([name, *options.values()]) for name, options in METHODS]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def galton():
     return [Galton().simulate(200, seed=r, marginal_score=True) for r in range(3)]
