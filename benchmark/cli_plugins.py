@@ -12,8 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from benchmark.conformance import Finding
     from tasks.plugin import Registry
 
 app = typer.Typer()
@@ -69,67 +70,57 @@ def _each_plugin(registry: "Registry[Any]") -> "Iterator[tuple[str, Any]]":
             yield name, f"{type(error).__name__}: {error}"
 
 
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="NAME...", help="Registered names or module:Class (default: all)."),
+]
+Seed = Annotated[int, typer.Option(help="Names the random stream.")]
+
+
 @check_app.command("task")
 def check_tasks(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NAME...", help="Registered names or module:Class (default: all tasks)."),
-    ] = None,
+    names: Names = None,
     n: Annotated[int, typer.Option(min=1000, help="Simulations of the first stage of each check.")] = 20_000,
-    seed: Annotated[int, typer.Option(help="Names the random stream.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Check joint scores, simulators and references; the exit status is 1 if a check fails."""
-    from benchmark.conformance import check_task, print_findings
-    from tasks import REGISTRY, get_task
+    from benchmark.conformance import check_task
+    from tasks import REGISTRY
 
-    console, failed = table_console(), 0
-    for name, task in [(n, get_task(n)) for n in names] if names else _each_plugin(REGISTRY):
-        if isinstance(task, str):
-            console.print(f"{name} is left out: {escape(task)}", soft_wrap=True)
-            continue
-        findings = []
-        with console.status(f"{task.label}: ") as status:
-            for finding in check_task(task, n, seed):
-                findings.append(finding)
-                status.update(f"{task.label}: {finding.check} {finding.verdict}")
-        print_findings(task.label, findings, console)
-        failed += any(finding.verdict == "failed" for finding in findings)
-    if failed:
-        sys.exit(1)
+    _check(REGISTRY, names, lambda task: check_task(task, n, seed))
 
 
 @check_app.command("method")
 def check_methods(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NAME...", help="Registered names or module:Class (default: all methods)."),
-    ] = None,
+    names: Names = None,
     n: Annotated[int, typer.Option(min=100, help="Simulations of most fits.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Names the random stream.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Check seeds, state, batches and calibration of methods; the exit status is 1 if a check fails."""
-    from benchmark.conformance import check_method, print_findings
-    from methods import REGISTRY, get_method
-    from methods.progress import listening
+    from benchmark.conformance import check_method
+    from methods import REGISTRY
 
-    console, failed = table_console(), 0
-    for name, method in [(n, get_method(n)) for n in names] if names else _each_plugin(REGISTRY):
-        if isinstance(method, str):
-            console.print(f"{name} is left out: {escape(method)}", soft_wrap=True)
+    _check(REGISTRY, names, lambda method: check_method(method, n, seed))
+
+
+def _check(
+    registry: "Registry[Any]", names: list[str] | None, check: "Callable[[Any], Iterator[Finding]]"
+) -> None:
+    from benchmark.conformance import print_findings
+
+    console, failed = table_console(), False
+    plugins = [(name, registry.get(name)) for name in names] if names else _each_plugin(registry)
+    for name, plugin in plugins:
+        if isinstance(plugin, str):
+            console.print(f"{name} is left out: {escape(plugin)}", soft_wrap=True)
             continue
         findings = []
-        with console.status(f"{method.label}: ") as status:
-            told = [""]
-
-            def show(stage: str, done: int, total: int, told: list[str] = told, name: str = name) -> None:
-                status.update(f"{name}: {told[0]} {stage} {done} of {total}")
-
-            with listening(show):
-                for finding in check_method(method, n, seed):
-                    findings.append(finding)
-                    told[0] = f"{finding.check} {finding.verdict},"
-        print_findings(method.label, findings, console)
-        failed += any(finding.verdict == "failed" for finding in findings)
+        with console.status(f"{plugin.label}: ") as status:
+            for finding in check(plugin):
+                findings.append(finding)
+                status.update(f"{plugin.label}: {finding.check} {finding.verdict}")
+        print_findings(plugin.label, findings, console)
+        failed |= any(finding.verdict == "failed" for finding in findings)
     if failed:
         sys.exit(1)
 
