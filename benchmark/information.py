@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmark.truth import TIMES
+from methods.moments import moment_matrix
 from methods.schedule import alpha_sigma
 from tasks.seeding import derive_seed
 from tasks.task import Task
@@ -51,12 +52,12 @@ def information_of(task: Task, n: int = SIMULATIONS) -> Information:
     exact = "marginal_score" in task.capabilities
     simulations = task.simulate(n, derive_seed("information", task.label), marginal_score=exact)
     assert simulations.joint_score is not None
-    joint = _second_moment(simulations.joint_score)
+    joint = moment_matrix(simulations.joint_score.double())
     values = torch.linalg.eigvalsh(joint)
     known = (task.dim_theta, float(values.mean()), float(values[-1] / values[0]))
     if simulations.marginal_score is None:
         return Information(*known)
-    marginal = torch.linalg.eigvalsh(_second_moment(simulations.marginal_score))
+    marginal = torch.linalg.eigvalsh(moment_matrix(simulations.marginal_score.double()))
     alpha, sigma = alpha_sigma(torch.tensor(TIMES, dtype=torch.float64))
     dsm = 1 / sigma**2 - _mean_over(marginal, alpha, sigma)
     scalar = _mean_over(values.mean().expand(1), alpha, sigma) - _mean_over(marginal, alpha, sigma)
@@ -81,10 +82,6 @@ def as_markdown(rows: Iterable[tuple[str, Information]]) -> str:
         shown = " | ".join("" if number is None else f"{number:.3g}" for number in numbers)
         lines.append(f"| {name} | {own.dim} | {shown} |")
     return "\n".join(lines)
-
-
-def _second_moment(scores: Tensor) -> Tensor:
-    return scores.double().T @ scores.double() / len(scores)
 
 
 def _mean_over(eigenvalues: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:

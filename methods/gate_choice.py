@@ -14,13 +14,13 @@ high. A learned w(t) is no candidate: it is trained with the score, and costs no
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from methods.gate_cost import cost, every_row
-from methods.gates import ConstantWeight, Gate, LearnedWeight, OptimalWeight
+from methods.draws import every_row
+from methods.gate_cost import cost
+from methods.gates import Choice, ConstantWeight, Gate, LearnedWeight, OptimalWeight
 from methods.moments import FOLDS
 from methods.state_gates import ConditionalWeight, StateWeight
 from methods.training_data import TrainingData
@@ -32,14 +32,6 @@ ROUNDING = 1e-5  # of DSM's cost, 1; fitted gates that kept their start differ f
 
 Streams = Sequence[torch.Generator]
 Builder = Callable[[TrainingData, Tensor, Streams], Gate]
-
-
-class Choice(NamedTuple):
-    """The gate that a replicate chose, and the cost it takes from DSM's, with a standard error."""
-
-    gate: str
-    gain: float
-    stderr: float
 
 
 def _conditional(start: Callable[[Tensor], OptimalWeight]) -> Builder:
@@ -81,8 +73,9 @@ def choose(data: TrainingData, seeds: Sequence[int]) -> list[Choice]:
     """Choose the gate of each replicate; see the module. With fewer than two simulations a fold, DSM."""
     if data.u.shape[1] < 2 * FOLDS:
         return [Choice("dsm", 0.0, float("nan"))] * len(seeds)
-    closed = {name: held_out_costs(name, data, seeds, folds=range(FOLDS)) for name in CLOSED}
-    fitted = {name: held_out_costs(name, data, seeds, folds=[FOLDS - 1]) for name in FITTED}
+    every, last = HeldOut(data, seeds, range(FOLDS)), HeldOut(data, seeds, [FOLDS - 1])
+    closed = {name: every.costs(name) for name in CLOSED}
+    fitted = {name: last.costs(name) for name in FITTED}
     return [
         _choose(
             {name: own[r] for name, own in closed.items()}, {name: own[r] for name, own in fitted.items()}
@@ -91,30 +84,39 @@ def choose(data: TrainingData, seeds: Sequence[int]) -> list[Choice]:
     ]
 
 
-def held_out_costs(name: str, data: TrainingData, seeds: Sequence[int], *, folds: Sequence[int]) -> Tensor:
-    """Give the cost of each simulation of some folds under the gate that was fitted without its fold.
+class HeldOut:
+    """Some folds of the simulations, each held out from the fit of a gate, with the t and ε to judge it at.
 
     The folds are fitted side by side, as replicates of one batch.
 
-    Returns:
-        Costs, (R, len(folds) * (n // 5)).
+    Args:
+        data: the simulations of R replicates.
+        seeds: one for each replicate.
+        folds: which of the `FOLDS` folds to hold out.
     """
-    replicates, n, d = data.u.shape
-    held, k = n // FOLDS, len(folds)
-    order = torch.stack([torch.arange(n).roll(-held * (fold + 1)) for fold in folds])
-    assert data.score is not None
-    each = (tensor.repeat_interleave(k, 0) for tensor in (data.u, data.x, data.score))
-    rotated = TrainingData(*each).rows(order.repeat(replicates, 1))
-    assert rotated.score is not None
-    fold_seeds = [derive_seed(seed, "fold", fold) for seed in seeds for fold in folds]
-    seen = TrainingData(*(tensor[:, :-held] for tensor in (rotated.u, rotated.x, rotated.score)))
-    gate = make_gate(name, seen, fold_seeds)
-    gate.fit(seen, fold_seeds)
-    repeats = max(1, HELD_OUT_DRAWS // n)
-    streams = [generator(derive_seed(seed, "fold held out")) for seed in fold_seeds]
-    with torch.no_grad():
-        costs = cost(gate, rotated, every_row(n - held, n, repeats, d, streams))
-    return costs.view(replicates, k, repeats, held).mean(2).flatten(1)
+
+    def __init__(self, data: TrainingData, seeds: Sequence[int], folds: Sequence[int]) -> None:
+        replicates, n, d = data.u.shape
+        held, k = n // FOLDS, len(folds)
+        order = torch.stack([torch.arange(n).roll(-held * (fold + 1)) for fold in folds])
+        assert data.score is not None
+        each = (tensor.repeat_interleave(k, 0) for tensor in (data.u, data.x, data.score))
+        self.data = TrainingData(*each).rows(order.repeat(replicates, 1))
+        assert self.data.score is not None
+        fields = self.data.u, self.data.x, self.data.score
+        self.seen = TrainingData(*(tensor[:, :-held] for tensor in fields))
+        self.seeds = [derive_seed(seed, "fold", fold) for seed in seeds for fold in folds]
+        repeats = max(1, HELD_OUT_DRAWS // n)
+        streams = [generator(derive_seed(seed, "fold held out")) for seed in self.seeds]
+        self.draws = every_row(n - held, n, repeats, d, streams)
+        self.shape = replicates, k, repeats, held
+
+    def costs(self, name: str) -> Tensor:
+        """Give the cost of each simulation under the gate fitted without its fold, (R, folds * (n // 5))."""
+        gate = make_gate(name, self.seen, self.seeds)
+        gate.fit(self.seen, self.seeds)
+        with torch.no_grad():
+            return cost(gate, self.data, self.draws).view(self.shape).mean(2).flatten(1)
 
 
 def _choose(closed: dict[str, Tensor], fitted: dict[str, Tensor]) -> Choice:

@@ -15,8 +15,9 @@ A target is computed as y_DSM + (I − W)(y_score − y_DSM) with I − W in clo
 be 10⁷ times y_DSM, and 1 − w taken in float32 would leave an error of order one.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,15 @@ LEARNED_WIDTH = 32
 LEAST_EIGENVALUE = 1e-12
 
 
-class Gate(nn.Module):
+class Choice(NamedTuple):
+    """The gate that a replicate chose, and the cost it takes from DSM's, with a standard error."""
+
+    gate: str
+    gain: float
+    stderr: float
+
+
+class Gate(nn.Module, ABC):
     """A weight W. Its tensors lead with replicates; inputs are (..., R, n, features), t is (..., R, n, 1).
 
     `trained` says whether the trainer fits it together with the score network.
@@ -45,13 +54,13 @@ class Gate(nn.Module):
         """Give y_W; the targets may be shifted and scaled alike, as the map is affine in them."""
         return y_dsm + self.score_part(y_score - y_dsm, u_t, x, t)
 
+    @abstractmethod
     def score_part(self, v: Tensor, u_t: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """Give (I − W) v for v (..., R, n, d)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def second_moment(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Give E‖y_W‖²/d at each t, (..., R, n, 1): the target's variance and the share of the score."""
-        raise NotImplementedError
 
 
 class TimeGate(Gate):
@@ -63,13 +72,13 @@ class TimeGate(Gate):
         super().__init__()
         self.register_buffer("directions", directions)
 
+    @abstractmethod
     def forward(self, t: Tensor) -> Tensor:
         """Give the weights w(t), (..., R, n, 1) or (..., R, n, d)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def remainder(self, t: Tensor) -> Tensor:
         """Give 1 − w(t), free of cancellation."""
-        raise NotImplementedError
 
     def score_part(self, v: Tensor, u_t: Tensor, x: Tensor, t: Tensor) -> Tensor:
         return along(self.directions, self.remainder(t), v)

@@ -29,6 +29,11 @@ def second_moment(score: Tensor) -> Tensor:
     return score.square().mean((1, 2))
 
 
+def moment_matrix(score: Tensor) -> Tensor:
+    """Give J = E[g gᵀ], unshrunk: (..., n, d) to (..., d, d)."""
+    return score.mT @ score / score.shape[-2]
+
+
 def shrunk_second_moment(score: Tensor, *, diagonal: bool) -> Tensor:
     """Give J of each replicate, shrunk as far as held-out scores ask for; see the module.
 
@@ -42,14 +47,14 @@ def shrunk_second_moment(score: Tensor, *, diagonal: bool) -> Tensor:
     score = score.double()
     n = score.shape[1]
     held = n // FOLDS
-    candidates = _shrunk(_matrix(score), diagonal)
+    candidates = _shrunk(moment_matrix(score), diagonal)
     if held < 2:
         return candidates[-1]
     cost = torch.zeros(candidates.shape[:2], dtype=torch.float64)
     for k in range(FOLDS):
         fold = score[:, k * held : (k + 1) * held]
         rest = torch.cat([score[:, : k * held], score[:, (k + 1) * held :]], 1)
-        cost += held_out_cost(_shrunk(_matrix(rest), diagonal), _matrix(fold))
+        cost += held_out_cost(_shrunk(moment_matrix(rest), diagonal), moment_matrix(fold))
     return candidates[cost.argmin(0), torch.arange(len(score))]
 
 
@@ -66,10 +71,6 @@ def held_out_cost(own: Tensor, held_out: Tensor) -> Tensor:
     noise, signal = sigma**2 * values.clamp_min(0).unsqueeze(-1), alpha**2
     w, rest = noise / (noise + signal), signal / (noise + signal)
     return (w**2 + rest**2 * met * sigma**2 / alpha**2).mean((-2, -1))
-
-
-def _matrix(score: Tensor) -> Tensor:
-    return score.transpose(1, 2) @ score / score.shape[1]
 
 
 def _shrunk(moment: Tensor, diagonal: bool) -> Tensor:

@@ -1,5 +1,6 @@
 """The posterior of a score-matching method: a trained score, the gate it was trained with, and a sampler."""
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from methods import samplers, targets
-from methods.gate_choice import Choice
-from methods.gates import Gate, TimeGate
+from methods.gates import Choice, Gate, TimeGate
 from methods.method import Posterior
 from methods.network import stack_replicates
 from methods.progress import report
@@ -82,11 +82,8 @@ class ScorePosterior(Posterior):
             return y_dsm
         y_score = targets.from_score(getattr(simulations, self.score_field), alpha)
         place = (alpha * simulations.u + sigma * eps, simulations.x, torch.full_like(eps[:, :1], t))
-        return (
-            stack_replicates([self.gate])
-            .double()
-            .mix(*(tensor.double().unsqueeze(0) for tensor in (y_dsm, y_score, *place)))[0]
-        )
+        gate = copy.deepcopy(self.gate).double()
+        return gate.mix(*(tensor.double().unsqueeze(0) for tensor in (y_dsm, y_score, *place)))[0]
 
     def save(self, folder: Path | str) -> None:
         """Write `posterior.json` and `posterior.safetensors` into `folder`, which is made if need be."""

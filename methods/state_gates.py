@@ -17,15 +17,17 @@ A fifth of the simulations is held out. Each replicate keeps the step at which t
 standard error added to its difference from the start's, is least, and the start if none is below it.
 """
 
-import math
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from methods.gate_cost import Draws, cost, every_row, minibatch
+from methods.draws import Draws, every_row, minibatches
+from methods.gate_cost import cost
 from methods.gates import Gate, OptimalWeight, along, logit
 from methods.network import ReplicatedMLP
+from methods.optimizer import CosineAdam
 from methods.recipes import Preconditioned, Standardise
 from methods.schedule import alpha_sigma
 from methods.training_data import TrainingData
@@ -46,9 +48,9 @@ class StateGate(Gate):
         super().__init__()
         self.start = start
 
+    @abstractmethod
     def loss(self, data: TrainingData, draws: Draws) -> Tensor:
         """Give the loss of every draw, (R, n)."""
-        raise NotImplementedError
 
     def second_moment(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Give that of the start, which the fit lowers."""
@@ -60,16 +62,11 @@ class StateGate(Gate):
         if held_out < 2:
             return
         streams = [generator(derive_seed(seed, "gate minibatches")) for seed in seeds]
-        parameters = list(self.mlp.parameters())
-        optimizer = torch.optim.Adam(parameters, fused=True)
+        optimizer = CosineAdam([(self.mlp.parameters(), RATE)], STEPS)
         selection = _Selection(self, data, held_out, seeds)
         for step in range(STEPS):
-            for group in optimizer.param_groups:
-                group["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * step / STEPS))
-            loss = self.loss(data, minibatch(BATCH, n - held_out, d, streams)).mean(1).sum()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            draws = minibatches(1, BATCH, 0, n - held_out, d, streams)
+            optimizer.step(self.loss(data, Draws(*(drawn[0] for drawn in draws))).mean(1).sum())
             if (step + 1) % (STEPS // LOOKS) == 0:
                 selection.look()
         selection.restore()

@@ -13,7 +13,6 @@ judged on its own target: its loss falls also as the target's variance does.
 Replicates have generators of their own: a replicate's result depends on its own simulations and seed alone.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,10 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from methods import targets
+from methods.draws import minibatches
 from methods.gates import Gate
 from methods.network import ReplicatedMLP
+from methods.optimizer import CosineAdam
 from methods.recipes import Plain, Preconditioned
-from methods.schedule import T_MIN, alpha_sigma
+from methods.schedule import alpha_sigma
 from methods.training_data import TrainingData
 from tasks.errors import NotFiniteError
 from tasks.seeding import derive_seed, generator
@@ -120,25 +121,15 @@ class Trainer:
     def run(self, progress: Callable[[int, int], None]) -> None:
         """Train, calling `progress(done, total)` now and then."""
         steps, rate = self.training.steps, self.training.rate
-        optimizer = torch.optim.Adam(
-            [
-                {"params": list(self.model.mlp.parameters()), "factor": 1.0},
-                {"params": self.gate_parameters, "factor": GATE_RATE},
-            ],
-            fused=True,
-        )
+        groups = [(self.model.mlp.parameters(), rate), (self.gate_parameters, GATE_RATE * rate)]
+        optimizer = CosineAdam(groups, steps)
         best = [p.clone() for p in self.average]
         best_loss = torch.full((len(self.generators),), torch.inf)
         every = max(1, steps // VALIDATIONS)
         for step in range(steps):
             if step % STEPS_AT_ONCE == 0:
                 prepared = self._prepare(STEPS_AT_ONCE, self.training.batch, 0, self.n_train, self.generators)
-            for group in optimizer.param_groups:
-                group["lr"] = group["factor"] * rate * 0.5 * (1 + math.cos(math.pi * step / steps))
-            loss = self._loss(prepared.step(step % STEPS_AT_ONCE)).sum()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            optimizer.step(self._loss(prepared.step(step % STEPS_AT_ONCE)).sum())
             torch._foreach_lerp_(self.average, self.parameters, 1 - self.training.average)
             if (step + 1) % every == 0 or step + 1 == steps:
                 progress(step + 1, steps)
@@ -185,7 +176,8 @@ class Trainer:
         self, steps: int, rows: int, first: int, last: int, generators: Sequence[torch.Generator]
     ) -> Minibatch:
         """Draw rows first..last, t and ε for some steps: tensors (steps, R, rows, features)."""
-        index, t, eps = self._draw(steps, rows, first, last, generators)
+        d = self.data.u.shape[2]
+        index, t, eps = minibatches(steps, rows, first, last, d, generators)
         drawn = self.data.rows(index)
         alpha, sigma = alpha_sigma(t)
         u_t = alpha * drawn.u + sigma * eps
@@ -198,14 +190,3 @@ class Trainer:
                 goal_dsm, goal_score = self.gate.mix(goal_dsm, goal_score, u_t, drawn.x, t), None
         weight = self.weighting(alpha, sigma) * scale**2
         return Minibatch(inputs, goal_dsm, goal_score, u_t, drawn.x, t, weight)
-
-    def _draw(
-        self, steps: int, rows: int, first: int, last: int, generators: Sequence[torch.Generator]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw row numbers, t stratified over each minibatch, and ε, from each replicate's own generator."""
-        d = self.data.u.shape[2]
-        index = torch.stack([torch.randint(first, last, (steps, rows), generator=g) for g in generators], 1)
-        shift = torch.stack([torch.rand(steps, rows, generator=g) for g in generators], 1)
-        eps = torch.stack([torch.randn(steps, rows, d, generator=g) for g in generators], 1)
-        strata = (torch.arange(rows) + shift) / rows
-        return index, (T_MIN + (1 - T_MIN) * strata).unsqueeze(-1), eps

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from methods.bridge.bases import Base
 from methods.network import ReplicatedMLP, time_features
+from methods.optimizer import CosineAdam
 from methods.progress import report
 from tasks.errors import NotFiniteError, UserError
 from tasks.plugin import nearest
@@ -128,16 +129,11 @@ def learn(base: Base, training: ScoreTraining, seed: int) -> LearnedBase:
     learned = _network(base, train, training, derive_seed(seed, "network"))
     parameters: list[Tensor] = list(learned.network.parameters())
     average = [p.detach().clone() for p in parameters]
-    optimizer = torch.optim.Adam(parameters, fused=True)
+    optimizer = CosineAdam([(parameters, training.rate)], training.steps)
     random = generator(derive_seed(seed, "minibatches"))
     for step in range(training.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = training.rate * 0.5 * (1 + math.cos(math.pi * step / training.steps))
         index = torch.randint(len(train.k), (training.batch,), generator=random)
-        loss = _loss(learned, train.rows(index), training.objective).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        optimizer.step(_loss(learned, train.rows(index), training.objective).mean())
         torch._foreach_lerp_(average, parameters, 1 - AVERAGE)
         report("learn", step + 1, training.steps)
     with torch.no_grad():

@@ -7,17 +7,18 @@ import pytest
 import torch
 
 from methods import get_method, state_gates
+from methods.draws import every_row
 from methods.gate_choice import (
     CLOSED,
     FITTED,
     HELD_OUT_DRAWS,
+    HeldOut,
     _choose,
     _simplest,
     choose,
-    held_out_costs,
     make_gate,
 )
-from methods.gate_cost import cost, every_row
+from methods.gate_cost import cost
 from methods.gates import ConstantWeight, OptimalWeight
 from methods.moments import FOLDS
 from methods.schedule import T_MIN, alpha_sigma
@@ -59,7 +60,7 @@ def test_costs_are_those_of_gates_fitted_without_the_fold(name, short):
     data, n, held, seeds = drawn(LinearGaussian(2, spread=9.0, rotated=True), 53, (1, 2)), 53, 10, (7, 8)
     data = replace(data, score=data.score * 3.0 ** (torch.arange(n) // held % 3).view(1, n, 1))
     folds = range(FOLDS) if name in CLOSED else [FOLDS - 1]
-    found, repeats = held_out_costs(name, data, seeds, folds=folds), HELD_OUT_DRAWS // n
+    found, repeats = HeldOut(data, seeds, folds).costs(name), HELD_OUT_DRAWS // n
     assert found.shape == (2, len(folds) * held)
     for r, seed in enumerate(seeds):
         for k, fold in enumerate(folds):
@@ -87,9 +88,9 @@ def test_costs_average_to_their_expectation():
     |z| < 4.5 at 6 places: a correct implementation fails in 1 of 25,000 seeds.
     """
     data, held = drawn(LinearGaussian(2, spread=9.0, rotated=True), 200, range(5)), 40
-    dsm = held_out_costs("dsm", data, range(5), folds=range(FOLDS))
+    dsm = HeldOut(data, range(5), range(FOLDS)).costs("dsm")
     assert abs(dsm.mean() - 1) < 4.5 * dsm.std() / math.sqrt(dsm.numel())
-    scalar = held_out_costs("scalar", data, range(5), folds=range(FOLDS))
+    scalar = HeldOut(data, range(5), range(FOLDS)).costs("scalar")
     alpha, sigma = alpha_sigma(T_MIN + (1 - T_MIN) * (torch.arange(2000) + 0.5) / 2000)
     for r in range(5):
         difference = []
@@ -115,7 +116,8 @@ def test_of_a_wide_rotated_gaussian_every_replicate_chooses_the_matrix_gate(shor
 def test_of_a_wide_rotated_gaussian_the_matrix_gate_is_the_closed_form_chosen():
     """The true costs are 0.873 and, of the next best, 0.960; standard errors are near 0.003."""
     data = drawn(LinearGaussian(10, spread=100.0, rotated=True), 200, range(20))
-    costs = {name: held_out_costs(name, data, range(20), folds=range(FOLDS)) for name in CLOSED}
+    held_out = HeldOut(data, range(20), range(FOLDS))
+    costs = {name: held_out.costs(name) for name in CLOSED}
     assert {_simplest({name: own[r] for name, own in costs.items()}) for r in range(20)} == {"matrix"}
 
 

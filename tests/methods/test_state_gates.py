@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from methods import state_gates
-from methods.gate_cost import cost, every_row
+from methods.draws import every_row
+from methods.gate_cost import cost
 from methods.gates import OptimalWeight
 from methods.moments import held_out_cost
 from methods.schedule import T_MIN, alpha_sigma_at
