@@ -96,6 +96,8 @@ def _measure(cell: Cell, fitted: Fitted) -> Iterator[Row]:
             rows = list(metric.measure(fitted))
         except DoesNotApplyError as error:
             rows = [{"status": "skipped", "reason": str(error)}]
+        except NotFiniteError as error:
+            rows = [{"status": "not_finite", "reason": str(error)}]
         except Exception as error:  # one metric that fails must not take the others with it
             rows = [{"status": "failed", "reason": _reason(error)}]
         yield from ({"metric": name, **row} for row in rows)

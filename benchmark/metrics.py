@@ -8,6 +8,8 @@
     optimal_weight     w*(t) of the training simulations, per t
     learned_weight     the learned w(t), per t
     gate_gain          what `gate=auto` expects its choice, named in `reason`, to take from excess_variance
+    sbc, coverage, expected_coverage,
+    tarp, predictive_distance                    on fresh pairs (u, x), see `diagnostics`
     parameter_rmse, ess_fraction,
     log_likelihood_error                         at the parameters behind an observation, see `bridge_metrics`
 
@@ -27,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark import bridge_metrics, sample_metrics
+from benchmark import bridge_metrics, diagnostics, sample_metrics
 from benchmark.metric import DoesNotApplyError, Fitted, Metric, Row, row
 from benchmark.sample_metrics import Estimate
 from benchmark.truth import TIMES, ReferenceSample, Truth
@@ -194,6 +196,11 @@ METRICS: dict[str, Metric] = {
     "optimal_weight": Metric(_optimal_weight, needs=frozenset()),
     "learned_weight": Metric(_learned_weight, needs=frozenset()),
     "gate_gain": Metric(_gate_gain, needs=frozenset()),
+    "sbc": Metric(diagnostics.sbc, needs=frozenset()),
+    "coverage": Metric(diagnostics.coverage, needs=frozenset()),
+    "expected_coverage": Metric(diagnostics.expected_coverage, needs=frozenset()),
+    "tarp": Metric(diagnostics.tarp, needs=frozenset()),
+    "predictive_distance": Metric(diagnostics.predictive_distance, needs=frozenset()),
     "parameter_rmse": Metric(bridge_metrics.parameter_rmse, needs=frozenset()),
     "ess_fraction": Metric(bridge_metrics.ess_fraction, needs=frozenset({"sde_path"})),
     "log_likelihood_error": Metric(bridge_metrics.log_likelihood_error, needs=frozenset({"sde_path"})),

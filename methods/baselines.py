@@ -59,10 +59,7 @@ class NearestSimulations(Posterior):
 
     def __init__(self, u: Tensor, x: Tensor, accepted: int) -> None:
         self.u, self.accepted = u, accepted
-        deviation = (x - x.median(0).values).abs().median(0).values
-        spread = x.std(0, correction=0)
-        scale = torch.where(deviation > 0, deviation, spread)
-        self.scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        self.scale = robust_scale(x)
         self.x = x / self.scale
 
     def nearest(self, x_o: Tensor) -> Tensor:
@@ -74,6 +71,13 @@ class NearestSimulations(Posterior):
         random = generator(seed)
         index = torch.randint(self.accepted, (len(x_o), n), generator=random)
         return self.nearest(x_o).gather(1, index.unsqueeze(-1).expand(-1, -1, self.u.shape[1]))
+
+
+def robust_scale(x: Tensor) -> Tensor:
+    """Give the scale of each component of data (n, dim_x): 1 where it does not vary; see the module."""
+    deviation = (x - x.median(0).values).abs().median(0).values
+    scale = torch.where(deviation > 0, deviation, x.std(0, correction=0))
+    return torch.where(scale > 0, scale, torch.ones_like(scale))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,145 @@
+"""Diagnostics of posteriors on fresh pairs (u, x) from the prior predictive: no reference is needed.
+
+    sbc                  p-value of Kolmogorov-Smirnov tests of the ranks of u among posterior draws, uniform
+                         for a calibrated posterior: the least over parameters, times d  [Talts et al. 2018]
+    coverage             share of parameters within their central 90 % intervals
+    expected_coverage    share of u within the 90 % region of highest density           [Hermans et al. 2022]
+    tarp                 area between the coverage of random regions and their credibility: above 0 too wide,
+                         below 0 too narrow or beside the truth                           [Lemos et al. 2023]
+    predictive_distance  median distance from the observation of data simulated at posterior draws, each
+                         component in median absolute deviations of the prior predictive
+
+Ranks, regions and tests are sbi's own. `floor` is what an exact posterior gives on average, and for the last
+what the reference gives, where there is one.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.metric import DoesNotApplyError, Fitted, Row, row
+from benchmark.truth import Truth
+from methods.baselines import robust_scale
+from methods.method import Posterior
+from methods.private_randomness import private_randomness, quiet
+from tasks.errors import NotFiniteError
+from tasks.seeding import derive_seed
+
+PAIRS, DRAWS = 200, 100
+LEVEL = 0.9
+PREDICTIVE_DRAWS, PREDICTIVE_SCALE = 200, 1000
+
+
+def sbc(fitted: Fitted) -> Iterator[Row]:
+    """Yield the p-value of each replicate."""
+    for r, posterior in enumerate(fitted.posteriors):
+        u, x, drawn = _drawn(posterior, fitted.truth, r)
+        p_values = _sbi().sbc.check_uniformity_frequentist(_ranks(u, x, drawn), DRAWS)
+        yield row(min(1.0, u.shape[1] * float(p_values.min())), None, replicate=r)
+
+
+def coverage(fitted: Fitted) -> Iterator[Row]:
+    """Yield the share of each replicate."""
+    for r, posterior in enumerate(fitted.posteriors):
+        ranks = _ranks(*_drawn(posterior, fitted.truth, r))
+        yield _share((ranks / DRAWS - 0.5).abs() <= LEVEL / 2, r)
+
+
+def expected_coverage(fitted: Fitted) -> Iterator[Row]:
+    """Yield the share of each replicate: where at least a tenth of the draws have less density than u."""
+    for r, posterior in enumerate(fitted.posteriors):
+        if type(posterior).log_prob is Posterior.log_prob:
+            raise DoesNotApplyError("the method has no density")
+        u, x, drawn = _drawn(posterior, fitted.truth, r)
+        density = posterior.log_prob(torch.cat([u.unsqueeze(1), drawn], 1), x).double().unsqueeze(-1)
+        yield _share(_ranks(density[:, 0], x, density[:, 1:]) / DRAWS >= 1 - LEVEL, r)
+
+
+def tarp(fitted: Fitted) -> Iterator[Row]:
+    """Yield the area to curve of each replicate."""
+    for r, posterior in enumerate(fitted.posteriors):
+        u, x, drawn = _drawn(posterior, fitted.truth, r)
+        with private_randomness(_seed(fitted.truth, "tarp", r)), quiet():
+            curve = _sbi().run_tarp(u, x, _Drawn(drawn), num_posterior_samples=DRAWS, show_progress_bar=False)
+            area, _ = _sbi().check_tarp(*curve)
+        yield row(area, None, replicate=r, floor=0.0)
+
+
+def predictive_distance(fitted: Fitted) -> Iterator[Row]:
+    """Yield the distance of each replicate and observation, with the standard error of a median."""
+    truth = fitted.truth
+    has_reference = "reference" in truth.task.capabilities
+    for r, samples in enumerate(fitted.samples):
+        for o, theta in enumerate(samples):
+            value, stderr = float("nan"), float("nan")
+            if torch.isfinite(theta).all():
+                value, stderr = _distance(truth, o, theta, r)
+            floor = {}
+            if has_reference:
+                if ("predictive", o) not in truth.floors:
+                    truth.floors["predictive", o] = _distance(truth, o, truth.reference_sample(o).theta, r)[0]
+                floor = {"floor": truth.floors["predictive", o]}
+            yield row(value, stderr, replicate=r, observation=o, **floor)
+
+
+class _Drawn:
+    """Draws (pairs, n, d) in the form in which sbi's diagnostics ask a posterior for them."""
+
+    def __init__(self, drawn: Tensor) -> None:
+        self.drawn = drawn
+
+    def sample_batched(self, *_: Any, **__: Any) -> Tensor:
+        return self.drawn.transpose(0, 1)
+
+
+def _sbi() -> ModuleType:
+    try:
+        import sbi.diagnostics
+    except ImportError as error:
+        raise DoesNotApplyError("sbi is not installed: pip install 'graybench[sbi]'") from error
+    return sbi.diagnostics
+
+
+@lru_cache(maxsize=16)
+def _drawn(posterior: Posterior, truth: Truth, r: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Give pairs u (n, d) and x, the same for every method, and draws (n, DRAWS, d) of replicate r."""
+    pairs = truth.task.simulate(PAIRS, _seed(truth, "pairs", r))
+    drawn = posterior.sample(DRAWS, pairs.x, _seed(truth, "draws", r)).double()
+    if not torch.isfinite(drawn).all():
+        raise NotFiniteError(f"draws of replicate {r} are not finite")
+    return pairs.u, pairs.x, drawn
+
+
+def _ranks(u: Tensor, x: Tensor, drawn: Tensor) -> Tensor:
+    """Give how many draws are below u, for each pair and component: (n, d)."""
+    with quiet():
+        ranks, _ = _sbi().run_sbc(u, x, _Drawn(drawn), num_posterior_samples=DRAWS, show_progress_bar=False)
+    return ranks
+
+
+def _share(covered: Tensor, r: int) -> Row:
+    """Make the row of a share of pairs; an exact posterior's ranks are uniform on 0 … DRAWS."""
+    share = covered.double().mean(1)
+    levels = torch.arange(DRAWS + 1) / DRAWS
+    floor = float((levels >= 1 - LEVEL).double().mean())
+    return row(share.mean(), share.std() / len(share) ** 0.5, replicate=r, floor=floor)
+
+
+def _distance(truth: Truth, o: int, theta: Tensor, r: int) -> tuple[float, float]:
+    """Give the median distance from observation o of data simulated at draws of θ, and its standard error."""
+    task, x_o = truth.task, truth.observations.x[o]
+    prior_predictive = task.simulate(PREDICTIVE_SCALE, _seed(truth, "predictive scale")).x.double()
+    x = task.simulate_at(theta[:PREDICTIVE_DRAWS], _seed(truth, "predictive", r, o)).x.double()
+    scale = robust_scale(prior_predictive)
+    distance = ((x - x_o) / scale).square().mean(1).sqrt().nan_to_num(torch.inf)
+    half = 0.5 / len(x) ** 0.5
+    low, high = (float(distance.quantile(q)) for q in (0.5 - half, 0.5 + half))
+    return float(distance.median()), (high - low) / 2
+
+
+def _seed(truth: Truth, *purpose: int | str) -> int:
+    return derive_seed("diagnostics", truth.task.label, *purpose)

@@ -1,0 +1,163 @@
+"""Diagnostics of exact posteriors, and of posteriors that are wrong by a known amount."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chi2, kstest, norm
+
+from benchmark import diagnostics
+from benchmark.diagnostics import DRAWS, LEVEL, PAIRS
+from benchmark.metric import DoesNotApplyError, Fitted
+from benchmark.truth import truth_of
+from methods.method import Posterior
+from tasks.galton import Galton
+from tasks.linear_gaussian import LinearGaussian
+from tasks.seeding import derive_seed, generator
+
+TASK = LinearGaussian(3)
+FLOOR = 91 / 101  # ranks 5 … 95 of 0 … 100, and 10 … 100
+sbi = pytest.importorskip("sbi", reason="sbi is not installed")
+
+
+class Exact(Posterior):
+    """The posterior of `TASK`, its standard deviations times `width`, its means moved by `shift` of them."""
+
+    def __init__(self, width=1.0, shift=0.0, task=TASK):
+        self.width, self.shift, self.task = width, shift, task
+
+    def _law(self, x):
+        drawn = self.task.reference(x).sample(20_000, 5)
+        return drawn.mean(0), drawn.std(0)
+
+    def sample(self, n, x_o, seed):
+        drawn = []
+        for o, x in enumerate(x_o):
+            mean, std = self._law(x)
+            own = self.task.reference(x).sample(n, derive_seed(seed, o))
+            drawn.append(mean + self.width * (own - mean) + self.shift * std)
+        return torch.stack(drawn)
+
+
+class Gaussian(Posterior):
+    """N(0, width²) for every x, with its density."""
+
+    def __init__(self, width):
+        self.width = width
+
+    def sample(self, n, x_o, seed):
+        return self.width * torch.randn(len(x_o), n, 3, generator=generator(seed), dtype=torch.float64)
+
+    def log_prob(self, u, x_o):
+        return -0.5 * (u / self.width).square().sum(-1)
+
+
+def fitted(*posteriors, task=TASK):
+    truth = truth_of(task, 2, 300)
+    x_o = truth.observations.x
+    samples = torch.stack([task.prior.to_theta(p.sample(300, x_o, 3)) for p in posteriors])
+    return Fitted(truth, [], list(posteriors), samples)
+
+
+def values(metric, cell):
+    return [row["value"] for row in metric(cell)]
+
+
+def test_ranks_count_the_draws_below_the_parameter():
+    """By hand, in numpy; and the p-value is that of scipy's test on them."""
+    cell = fitted(Exact(width=1.3))
+    u, x, drawn = diagnostics._drawn(cell.posteriors[0], cell.truth, 0)
+    assert (u.shape, drawn.shape) == ((PAIRS, 3), (PAIRS, DRAWS, 3))
+    ranks = (drawn.numpy() < u.numpy()[:, None]).sum(1)
+    np.testing.assert_array_equal(diagnostics._ranks(u, x, drawn).numpy(), ranks)
+    expected = min(1.0, 3 * min(kstest(own / DRAWS, "uniform").pvalue for own in ranks.T))
+    assert values(diagnostics.sbc, cell)[0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_exact_posteriors_are_calibrated():
+    """p > 1e-3 and |z| < 4: exact posteriors fail in about 1 of 500 seeds."""
+    cell = fitted(Exact())
+    assert values(diagnostics.sbc, cell)[0] > 1e-3
+    (row,) = diagnostics.coverage(cell)
+    assert row["floor"] == pytest.approx(FLOOR)
+    assert abs(row["value"] - FLOOR) < 4 * row["stderr"]
+    (row,) = diagnostics.tarp(cell)
+    assert row["floor"] == 0
+    assert abs(row["value"]) < 0.05
+
+
+@pytest.mark.parametrize("width", [0.6, 2.0])
+def test_coverage_is_what_the_width_makes_it(width):
+    """u − m is N(0, s²), draws N(m, (width s)²): 90 % intervals cover P(|Z| < 1.645 width). |z| < 4.5."""
+    cell = fitted(Exact(width))
+    (row,) = diagnostics.coverage(cell)
+    expected = 2 * norm.cdf(norm.ppf(0.5 + LEVEL / 2) * width) - 1
+    assert abs(row["value"] - expected) < 4.5 * row["stderr"] + 0.01
+    assert values(diagnostics.sbc, cell)[0] < 1e-3
+    (area,) = values(diagnostics.tarp, cell)
+    assert area < -0.01 if width < 1 else area > 0.01
+
+
+def test_a_shifted_posterior_is_found_by_every_diagnostic():
+    cell = fitted(Exact(shift=1.5))
+    assert values(diagnostics.sbc, cell)[0] < 1e-6
+    assert values(diagnostics.coverage, cell)[0] < 0.65
+    distance = [row["value"] - row["floor"] for row in diagnostics.predictive_distance(cell)]
+    assert min(distance) > 0
+
+
+@pytest.mark.parametrize("width", [0.7, 1.0, 1.4])
+def test_expected_coverage_is_that_of_the_region_of_highest_density(width):
+    """The posterior is the prior times a width; u² is chi-square with 3 degrees. |z| < 4.5."""
+    (row,) = diagnostics.expected_coverage(fitted(Gaussian(width)))
+    expected = chi2(3).cdf(chi2(3).ppf(LEVEL) * width**2)
+    assert abs(row["value"] - expected) < 4.5 * row["stderr"] + 0.01
+    assert row["floor"] == pytest.approx(FLOOR)
+
+
+def test_expected_coverage_needs_a_density():
+    with pytest.raises(DoesNotApplyError, match="no density"):
+        list(diagnostics.expected_coverage(fitted(Exact())))
+
+
+def test_predictive_distance_is_the_median_of_distances_in_deviations():
+    """Against numpy on the same simulations; the reference gives its own floor within 4.5 standard errors."""
+    cell = fitted(Exact())
+    rows = list(diagnostics.predictive_distance(cell))
+    assert [row["observation"] for row in rows] == [0, 1]
+    scale = TASK.simulate(diagnostics.PREDICTIVE_SCALE, diagnostics._seed(cell.truth, "predictive scale")).x
+    deviation = np.median(np.abs(scale.numpy() - np.median(scale.numpy(), 0)), 0)
+    for row in rows:
+        o = row["observation"]
+        theta = cell.samples[0, o][: diagnostics.PREDICTIVE_DRAWS]
+        x = TASK.simulate_at(theta, diagnostics._seed(cell.truth, "predictive", 0, o)).x.numpy()
+        distance = np.sqrt((((x - cell.truth.observations.x[o].numpy()) / deviation) ** 2).mean(1))
+        assert row["value"] == pytest.approx(float(np.median(distance)), rel=0.02)
+        assert abs(row["value"] - row["floor"]) < 4.5 * math.sqrt(2) * row["stderr"]
+
+
+def test_the_standard_error_of_the_predictive_distance_is_its_spread_over_draws():
+    """Over 60 sets of draws: the ratio of spread to mean standard error is 1 within a third."""
+    truth, found = truth_of(TASK, 1, 300), []
+    for r in range(60):
+        theta = TASK.prior.to_theta(TASK.reference(truth.observations.x[0]).sample(200, r))
+        found.append(diagnostics._distance(truth, 0, theta, r))
+    value, stderr = np.array(found).T
+    assert 0.67 < value.std() / stderr.mean() < 1.5
+
+
+def test_draws_that_are_not_finite_are_said_so():
+    class Broken(Exact):
+        def sample(self, n, x_o, seed):
+            return torch.full((len(x_o), n, 3), torch.nan, dtype=torch.float64)
+
+    with pytest.raises(ArithmeticError, match="not finite"):
+        list(diagnostics.coverage(fitted(Broken())))
+
+
+def test_bounded_and_discrete_tasks_are_diagnosed_in_u():
+    """The exact posterior of the Galton board, whose data are counts."""
+    cell = fitted(Exact(task=Galton()), task=Galton())
+    assert values(diagnostics.sbc, cell)[0] > 1e-3
+    assert all(np.isfinite(values(diagnostics.predictive_distance, cell)))
