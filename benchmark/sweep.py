@@ -65,13 +65,8 @@ def _checked(get: Callable[..., Plugin]) -> Callable[[Entry], Entry]:
         for option, value in (entry.model_extra or {}).items():
             if value == []:
                 raise UserError(f"option {option!r} of {entry.name!r} has an empty list of values.")
-        try:
-            for options in entry.variants():
-                get(entry.name, **options)
-        except UserError:
-            raise
-        except Exception as error:  # a plug-in's module may raise anything when it is imported
-            raise UserError(f"{entry.name!r} raised {type(error).__name__}: {error}") from error
+        for options in entry.variants():
+            get(entry.name, **options)
         return entry
 
     return check

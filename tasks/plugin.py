@@ -51,6 +51,11 @@ def _short(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def _told(error: BaseException) -> str:
+    """Give the type and the message of an error on one line, to which a full stop is still to be added."""
+    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".:")
+
+
 def require_whole(what: str, value: object, least: int) -> None:
     """Raise `UserError` unless `value` is a whole number from `least` up."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -98,9 +103,11 @@ class Registry(Generic[P]):
         module, _, attribute = target.partition(":")
         try:
             loaded = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            where = "the current folder and the environment"
-            raise UserError(f"{self.kind} {target} cannot be imported from {where}: {error}.") from error
+        except UserError:
+            raise
+        except (Exception, SystemExit) as error:  # somebody else's module may raise anything
+            where = "the current folder and the environment" if target == name else module
+            raise UserError(f"{self.kind} {name} cannot be imported from {where}: {_told(error)}.") from error
         if not (isinstance(loaded, type) and issubclass(loaded, self.base)):
             raise UserError(f"{target} is not a {self.kind}: it must extend {self.base.__name__}.")
         for attribute in loaded.required:
@@ -125,8 +132,8 @@ class Registry(Generic[P]):
             return loaded(**options)
         except UserError:
             raise
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{self.kind} {name!r} cannot be made: {error}.") from error
+        except Exception as error:
+            raise UserError(f"{self.kind} {name!r} cannot be made: {_told(error)}.") from error
 
     def _entry_points(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=self.group)}

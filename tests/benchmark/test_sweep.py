@@ -164,5 +164,6 @@ def test_a_plugin_that_does_not_import(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "broken_plugin.py").write_text("def broken(:\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert mistake(tmp_path, methods=["broken_plugin:Method"]).startswith(
-        "methods[0]: 'broken_plugin:Method' raised SyntaxError: invalid syntax"
+        "methods[0]: method broken_plugin:Method cannot be imported from the current folder and the "
+        "environment: SyntaxError: invalid syntax"
     )

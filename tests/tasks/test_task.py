@@ -139,10 +139,16 @@ class Nameless(Task):
     pass
 
 
+class Unlicensed(Broken):
+    def __init__(self):
+        raise RuntimeError("no\nlicence")
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("tests.tasks.test_task:Unfinished", {}, "cannot be made: .* abstract methods .*simulator"),
+        ("tests.tasks.test_task:Unlicensed", {}, r"cannot be made: RuntimeError: no licence\.$"),
         ("tests.tasks.test_task:Nameless", {}, "must set name, version, summary, capabilities: no name"),
         ("galtom", {}, r"no task 'galtom': did you mean galton\?"),
         ("zzz", {}, r"no task 'zzz': there are ar1_noise, brownian"),
@@ -156,3 +162,21 @@ class Nameless(Task):
 def test_mistakes_in_names_are_answered_with_what_to_do(name, options, message):
     with pytest.raises(UserError, match=message):
         get_task(name, **options)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("def broken(:", "SyntaxError: invalid syntax (raising.py, line 1)"),
+        ("raise RuntimeError('no\\nlicence.')", "RuntimeError: no licence"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("raise ArithmeticError", "ArithmeticError"),
+    ],
+)
+def test_whatever_a_module_raises_is_told_in_one_sentence(source, told, tmp_path, monkeypatch):
+    (tmp_path / "raising.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError) as caught:
+        get_task("raising:Task")
+    where = "the current folder and the environment"
+    assert str(caught.value) == f"task raising:Task cannot be imported from {where}: {told}."
