@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,15 +35,13 @@ def tasks() -> None:
     """List the tasks: dimensions, capabilities, one line of description."""
     from tasks import REGISTRY
 
-    table = Table("task", "dim θ", "dim x", "capabilities", "summary")
-    for name, task in _each_plugin(REGISTRY):
-        if isinstance(task, str):
-            table.add_row(name, "", "", "", f"[red]{escape(task)}[/red]")
-        else:
-            kinds = {"reference": f"reference ({task.reference_kind})"}
-            capabilities = ", ".join(kinds.get(c, c) for c in sorted(task.capabilities))
-            table.add_row(name, str(task.dim_theta), str(task.dim_x), capabilities, escape(task.summary))
-    Console().print(table)
+    table = Table(Column("task", no_wrap=True), "dim θ", "dim x", "capabilities", "summary")
+    broken: list[str] = []
+    for name, task in _each_plugin(REGISTRY, broken.append):
+        kinds = {"reference": f"reference ({task.reference_kind})"}
+        capabilities = ", ".join(kinds.get(c, c) for c in sorted(task.capabilities))
+        table.add_row(name, str(task.dim_theta), str(task.dim_x), capabilities, escape(task.summary))
+    _print_list(table, broken)
 
 
 @app.command()
@@ -51,23 +49,30 @@ def methods() -> None:
     """List the methods: what each requires of a task, its options with their defaults."""
     from methods import REGISTRY
 
-    table = Table("method", "requires", "options", "summary")
-    for name, method in _each_plugin(REGISTRY):
-        if isinstance(method, str):
-            table.add_row(name, "", "", f"[red]{escape(method)}[/red]")
-        else:
-            options = ", ".join(f"{key}={value}" for key, value in method.options().items())
-            table.add_row(name, ", ".join(sorted(method.requires)), escape(options), escape(method.summary))
-    Console().print(table)
+    table = Table(Column("method", no_wrap=True), "requires", "options", "summary")
+    broken: list[str] = []
+    for name, method in _each_plugin(REGISTRY, broken.append):
+        options = ", ".join(f"{key}={value}" for key, value in method.options().items())
+        table.add_row(name, ", ".join(sorted(method.requires)), escape(options), escape(method.summary))
+    _print_list(table, broken)
 
 
-def _each_plugin(registry: "Registry[Any]") -> "Iterator[tuple[str, Any]]":
-    """Yield each name with its plug-in, or with the error that importing or making it raised."""
+def _each_plugin(registry: "Registry[Any]", say: "Callable[[str], object]") -> "Iterator[tuple[str, Any]]":
+    """Yield each name with its plug-in; of one that cannot be imported or made, `say` why, and go on."""
+    from tasks.errors import UserError
+
     for name in registry.names():
         try:
             yield name, registry.get(name)
-        except Exception as error:  # somebody else's package may raise anything when it is imported
-            yield name, f"{type(error).__name__}: {error}"
+        except UserError as error:
+            say(str(error))
+
+
+def _print_list(table: Table, broken: list[str]) -> None:
+    console = table_console()
+    console.print(table)
+    for sentence in broken:
+        console.print(f"[red]{escape(sentence)}[/red]", soft_wrap=True)
 
 
 Names = Annotated[
@@ -109,11 +114,12 @@ def _check(
     from benchmark.conformance import print_findings
 
     console, failed = table_console(), False
-    plugins = [(name, registry.get(name)) for name in names] if names else _each_plugin(registry)
-    for name, plugin in plugins:
-        if isinstance(plugin, str):
-            console.print(f"{name} is left out: {escape(plugin)}", soft_wrap=True)
-            continue
+
+    def leave_out(sentence: str) -> None:
+        console.print(f"left out: {escape(sentence)}", soft_wrap=True)
+
+    plugins = [(name, registry.get(name)) for name in names] if names else _each_plugin(registry, leave_out)
+    for _, plugin in plugins:
         findings = []
         with console.status(f"{plugin.label}: ") as status:
             for finding in check(plugin):
@@ -132,11 +138,12 @@ def information(names: Annotated[list[str] | None, typer.Argument(metavar="NAME.
     from tasks import REGISTRY, get_task
     from tasks.errors import UserError
 
+    def leave_out(sentence: str) -> None:
+        print(f"left out: {sentence}", file=sys.stderr)
+
     scored = []
-    for name, task in [(n, get_task(n)) for n in names] if names else _each_plugin(REGISTRY):
-        if isinstance(task, str):
-            print(f"{name} is left out: {task}", file=sys.stderr)
-        elif "joint_score" in task.capabilities:
+    for _, task in [(n, get_task(n)) for n in names] if names else _each_plugin(REGISTRY, leave_out):
+        if "joint_score" in task.capabilities:
             scored.append((task.label, information_of(task)))
         elif names:
             raise UserError(f"task {task.label} has no joint score.")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import methods
+import tasks
 from benchmark import cli
 from benchmark.rows import frame
 from benchmark.store import Store
@@ -63,11 +64,26 @@ def test_information_is_a_table_of_the_named_tasks(graybench: Any) -> None:
 
 
 def test_a_broken_plugin_is_listed_and_stops_nothing(graybench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(methods.REGISTRY.table, "broken", "no_such_module:Method")
-    status, out, _ = graybench("methods")
+    line, broken = "tests.benchmark.toys:Line", "no_such_module:Plugin"
+    monkeypatch.setattr(tasks.REGISTRY, "table", {"broken": broken, "line": line})
+    monkeypatch.setitem(methods.REGISTRY.table, "broken", broken)
+    sentence = (
+        "cannot be imported from no_such_module: ModuleNotFoundError: No module named 'no_such_module'."
+    )
+    for kind, other in (("task", "a line"), ("method", "DSM and LTSM mixed")):
+        status, out, _ = graybench(f"{kind}s")
+        assert status == 0
+        assert other in out
+        assert out.splitlines()[-1] == f"{kind} broken {sentence}"
+    status, out, _ = graybench("check", "task", "--n", "1000")
     assert status == 0
-    assert "No module named 'no_such_module'" in out
-    assert "dsm" in out
+    assert out.startswith(f"left out: task broken {sentence}\n")
+    assert "T2, prior predictive" in out
+    status, out, err = graybench("information")
+    assert (status, err) == (0, f"left out: task broken {sentence}\n")
+    assert "| line |" in out
+    for arguments in (("check", "task", "line", "broken"), ("information", "broken")):
+        assert graybench(*arguments) == (2, "", f"graybench: task broken {sentence}\n")
 
 
 def test_mistakes_end_with_2_and_one_line(
