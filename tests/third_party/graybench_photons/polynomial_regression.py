@@ -1,0 +1,98 @@
+"""Polynomial regression of u on x, its residuals taken for the posterior:
+
+    p(u | x) = N(m(x), C),  m(x) = Bᵀ f(x),  f(x) = (1, z, z², …, z^degree) of the standardised data z
+
+B is found by least squares, and C is the covariance of the residuals, of as many degrees of freedom as are
+left. With u_t = α u_0 + σ ε the diffused posterior is N(α m, α² C + σ² I), so that its score is
+
+    ∇ log p_t(u_t | x) = −(α² C + σ² I)⁻¹ (u_t − α m(x)).
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from methods.method import Method, Posterior
+from methods.schedule import alpha_sigma_at
+from tasks.errors import UserError
+from tasks.plugin import require_whole
+from tasks.seeding import generator
+from tasks.task import Simulations
+
+
+@dataclass(frozen=True)
+class PolynomialRegression(Method):
+    """Polynomial regression with a Gaussian residual; see the module.
+
+    Args:
+        degree: the highest power of each component of the data, at least 1.
+    """
+
+    name: ClassVar[str] = "polynomial_regression"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "Polynomial regression with a Gaussian residual."
+
+    degree: int = 1
+
+    def __post_init__(self) -> None:
+        require_whole(f"method {self.name}: degree", self.degree, 1)
+
+    def fit(self, simulations: Simulations, seed: int) -> Posterior:
+        """Fit B and C; nothing is random, so that `seed` is not used."""
+        u, x = simulations.u.double(), simulations.x.double()
+        standard = {"center": x.mean(0), "scale": x.std(0).clamp_min(1e-12)}
+        design = self.features(x, standard)
+        (n, k), d = design.shape, u.shape[1]
+        if n < k + d:
+            raise UserError(f"method {self.label} needs a budget of {k + d} here, but has {n}.")
+        coefficients = torch.linalg.pinv(design) @ u
+        residual = u - design @ coefficients
+        covariance = residual.T @ residual / (n - k)
+        return RegressionPosterior(self, {**standard, "coefficients": coefficients, "covariance": covariance})
+
+    def features(self, x: Tensor, standard: dict[str, Tensor]) -> Tensor:
+        """Give f(x) for x (n, dim_x), with the center and scale of z: (n, 1 + degree · dim_x)."""
+        z = (x.double() - standard["center"]) / standard["scale"]
+        return torch.cat([torch.ones_like(z[:, :1]), *(z**power for power in range(1, self.degree + 1))], 1)
+
+    def load(self, folder: Path) -> Posterior:
+        return RegressionPosterior(self, load_file(folder / "posterior.safetensors"))
+
+
+class RegressionPosterior(Posterior):
+    """N(Bᵀ f(x), C); `fitted` holds `center` and `scale` of x, `coefficients` B and `covariance` C."""
+
+    def __init__(self, method: PolynomialRegression, fitted: dict[str, Tensor]) -> None:
+        self.method, self.fitted, self.covariance = method, fitted, fitted["covariance"]
+
+    def mean(self, x_o: Tensor) -> Tensor:
+        """Give m(x) for x (m, dim_x): (m, 1, d)."""
+        return (self.method.features(x_o, self.fitted) @ self.fitted["coefficients"]).unsqueeze(1)
+
+    def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
+        factor = torch.linalg.cholesky(self.covariance)
+        noise = torch.randn(len(x_o), n, len(factor), generator=generator(seed), dtype=factor.dtype)
+        return self.mean(x_o) + noise @ factor.T
+
+    def score(self, u_t: Tensor, x_o: Tensor, t: float) -> Tensor:
+        alpha, sigma = alpha_sigma_at(t)
+        diffused = alpha**2 * self.covariance + sigma**2 * torch.eye(len(self.covariance))
+        return torch.linalg.solve(diffused, alpha * self.mean(x_o) - u_t, left=False)
+
+    def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
+        return torch.distributions.MultivariateNormal(self.mean(x_o), self.covariance).log_prob(u)
+
+    def save(self, folder: Path | str) -> None:
+        """Write the tensors, and beside them what `methods.load_posterior` looks for."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(self.fitted, folder / "posterior.safetensors")
+        name = f"{__name__}:{type(self.method).__name__}"  # found whether the package is registered or not
+        dims = {"dim_theta": len(self.covariance), "dim_x": len(self.fitted["center"])}
+        description = {"method": name, "options": self.method.options(), **dims}
+        (folder / "posterior.json").write_text(json.dumps(description))
