@@ -11,12 +11,15 @@ All learning happens in u, where the prior score is −u exactly. A score in θ 
 | `Uniform`          | low + (high − low) Φ(u)     | (high − low) φ(u) s  |
 | `CorrelatedNormal` | μ + L u                     | Lᵀ s                 |
 
-Scalars broadcast over the d parameters. All maps keep the dtype of their argument.
+Scalars broadcast over the d parameters. All maps keep the dtype of their argument. A density of u becomes one
+of θ by
+
+    log p(θ) = log p(u) − log |det ∂θ/∂u|.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +48,22 @@ class Prior(ABC):
     def score_in_u(self, u: Tensor, score: Tensor) -> Tensor:
         """Give −u + (∂θ/∂u)ᵀ s, the score in u with the prior's share, from s = ∇_θ log p(· | θ)."""
         return self.pull_back(u, score) - u
+
+    def push_forward(self, log_prob: Callable[[Tensor], Tensor], theta: Tensor) -> Tensor:
+        """Give log p(θ) for θ (..., d), from `log_prob`, which gives log p(u) for u (..., d): (...).
+
+        It is −∞ where θ is not in the prior's support, and `log_prob` is not asked there.
+        """
+        u = self.to_u(theta)
+        inside = torch.isfinite(u).all(-1)
+        u = torch.where(inside.unsqueeze(-1), u, torch.zeros_like(u))
+        return torch.where(inside, log_prob(u) - self._log_det(u), -math.inf)
+
+    def _log_det(self, u: Tensor) -> Tensor:
+        """Give log |det ∂θ/∂u|, its rows pulled back from the unit vectors of θ: (...)."""
+        units = torch.eye(u.shape[-1], dtype=u.dtype, device=u.device)
+        rows = [self.pull_back(u, unit.expand_as(u)) for unit in units]
+        return torch.linalg.slogdet(torch.stack(rows, -2)).logabsdet
 
 
 @dataclass(frozen=True)

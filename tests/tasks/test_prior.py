@@ -1,5 +1,7 @@
 """Priors: the bijection against torch.distributions, its derivative against autograd."""
 
+import math
+
 import pytest
 import torch
 from scipy import stats
@@ -22,6 +24,10 @@ def prior(request):
 
 def draws(n):
     return torch.randn(n, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def standard_normal(u):
+    return torch.distributions.Normal(0.0, 1.0).log_prob(u).sum(-1)
 
 
 def test_round_trip(prior):
@@ -58,6 +64,33 @@ def test_law_of_the_first_parameter(name, law):
     u = torch.special.ndtri(quantiles).unsqueeze(1) * torch.tensor([[1.0, 0.0]], dtype=torch.float64)
     theta = PRIORS[name].to_theta(u)[:, 0]
     torch.testing.assert_close(torch.from_numpy(law.cdf(theta)), quantiles, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "law"),
+    [
+        ("normal", torch.distributions.Normal(torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0]))),
+        ("log_normal", torch.distributions.LogNormal(torch.tensor([0.3, 0.3]), 0.8)),
+        ("uniform", torch.distributions.Uniform(torch.tensor([-1.0, 2.0]), torch.tensor([1.0, 2.5]))),
+        (
+            "correlated",
+            torch.distributions.MultivariateNormal(
+                torch.tensor([1.0, 2.0]), scale_tril=torch.tensor([[2.0, 0.0], [-0.7, 0.4]])
+            ),
+        ),
+    ],
+)
+def test_a_standard_normal_pushed_forward_is_the_prior(name, law):
+    theta = PRIORS[name].to_theta(draws(50))
+    log_prob = PRIORS[name].push_forward(standard_normal, theta)
+    expected = law.log_prob(theta)
+    expected = expected if name == "correlated" else expected.sum(1)
+    torch.testing.assert_close(log_prob, expected, rtol=1e-5, atol=1e-5, check_dtype=False)
+
+
+@pytest.mark.parametrize(("name", "theta"), [("log_normal", [-0.1, 1.0]), ("uniform", [0.0, 2.6])])
+def test_nothing_is_pushed_forward_out_of_the_support(name, theta):
+    assert float(PRIORS[name].push_forward(standard_normal, torch.tensor(theta))) == -math.inf
 
 
 def test_correlated_normal_has_the_covariance_of_its_factor():
