@@ -1,4 +1,7 @@
-"""Random numbers: every stream is named by what it is for, and nothing touches torch's global generator."""
+"""Random numbers: every stream is named by what it is for, and nothing touches torch's global generator.
+
+The one exception is `ambient_seed`, for users of other packages, whose `torch.manual_seed` is to rule.
+"""
 
 import hashlib
 import json
@@ -19,3 +22,8 @@ def derive_seed(*parts: int | str) -> int:
 def generator(seed: int) -> torch.Generator:
     """Give a fresh `torch.Generator`, started at `seed`."""
     return torch.Generator().manual_seed(seed)
+
+
+def ambient_seed() -> int:
+    """Draw a seed from torch's global generator."""
+    return int(torch.randint(2**63 - 1, ()))

@@ -16,6 +16,7 @@ from tasks.errors import NotFiniteError, UserError
 from tasks.plugin import Plugin, nearest, require_whole
 from tasks.prior import Prior
 from tasks.reference import Reference
+from tasks.sbibm_view import SbibmView
 from tasks.seeding import derive_seed, generator
 
 CAPABILITIES = frozenset({"joint_score", "marginal_score", "reference", "sde_path"})
@@ -199,6 +200,10 @@ class Task(Plugin):
         """Give the `n_observations` observations of the task, the same in every run, with their truth."""
         drawn = self.simulate(self.n_observations, derive_seed(self.observation_seed, "observations"))
         return Observations(drawn.x, drawn.theta, drawn.u)
+
+    def as_sbibm(self) -> SbibmView:
+        """Give this task as sbibm's algorithms and metrics take it: in θ and float32."""
+        return SbibmView(self)
 
     def _run(self, u: Tensor, random: torch.Generator) -> Simulations:
         theta = self.prior.to_theta(u)
