@@ -9,13 +9,18 @@ All of it happens in the unconstrained space u. A method draws random numbers fr
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
+from tasks.errors import UserError
 from tasks.plugin import Plugin
+from tasks.prior import Normal, Prior
 from tasks.task import Simulations
+
+if TYPE_CHECKING:
+    from methods.sbi_view import SbiPosterior
 
 
 class Posterior(ABC):
@@ -37,6 +42,20 @@ class Posterior(ABC):
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
         """Give log p(u | x_o) for u (m, n, d) and x_o (m, dim_x): (m, n)."""
         raise NotImplementedError(f"{type(self).__name__} has no log_prob")
+
+    def as_sbi(self, prior: Prior | None = None) -> "SbiPosterior":
+        """Give this posterior as sbi's tools take it: run_sbc, run_tarp, LC2ST, pairplot.
+
+        Its samples are θ = T(u) under `prior`, as in `posterior.as_sbi(task.prior)`, or u without one.
+
+        Raises:
+            UserError: sbi is not installed.
+        """
+        try:
+            from methods.sbi_view import SbiPosterior
+        except ImportError as error:
+            raise UserError(f"as_sbi needs sbi: run `pip install 'graybench[sbi]'` ({error}).") from error
+        return SbiPosterior(self.sample, self.log_prob, Normal() if prior is None else prior)
 
 
 class Method(Plugin):
