@@ -20,6 +20,8 @@ from tasks.prior import Normal, Prior
 from tasks.task import Simulations
 
 if TYPE_CHECKING:
+    from arviz import InferenceData
+
     from methods.sbi_view import SbiPosterior
 
 
@@ -56,6 +58,28 @@ class Posterior(ABC):
         except ImportError as error:
             raise UserError(f"as_sbi needs sbi: run `pip install 'graybench[sbi]'` ({error}).") from error
         return SbiPosterior(self.sample, self.log_prob, Normal() if prior is None else prior)
+
+    def as_arviz(self, n: int, x_o: Tensor, seed: int, prior: Prior | None = None) -> "InferenceData":
+        """Draw n samples for one observation x_o, (dim_x,), as one chain of ArviZ.
+
+        The group `posterior` holds "theta", which is T(u) under `prior`, or "u" without one, of shape
+        (1, n, d) in the dimensions chain, draw and parameter; `observed_data` holds "x" along `component`.
+
+        Raises:
+            UserError: ArviZ is not installed, or x_o is not one observation.
+        """
+        try:
+            from methods.arviz_view import inference_data
+        except ImportError as error:
+            raise UserError(
+                f"as_arviz needs ArviZ: run `pip install 'graybench[arviz]'` ({error})."
+            ) from error
+        if x_o.ndim != 1:
+            raise UserError(f"as_arviz takes one observation (dim_x,), but x_o has shape {tuple(x_o.shape)}.")
+        u = self.sample(n, x_o.unsqueeze(0), seed)[0].detach()
+        if prior is None:
+            return inference_data("u", u, x_o)
+        return inference_data("theta", prior.to_theta(u.double()), x_o)
 
 
 class Method(Plugin):
