@@ -17,6 +17,7 @@ REGISTRY: Registry[Method] = Registry(
         "mix": "methods.mixtures:Mix",
         "prior": "methods.baselines:Prior",
         "rejection_abc": "methods.baselines:RejectionABC",
+        "sally": "methods.sally:Sally",
         "scandal": "methods.scandal:Scandal",
         "tsm_mix": "methods.mixtures:TSMMix",
     },
