@@ -1,8 +1,12 @@
-"""Packages that only some methods need, imported when such a method is used."""
+"""Packages that only some methods need, imported when such a method is used.
+
+Importing sbi draws from Python's global generator, so an import counts as work that puts generators back.
+"""
 
 import importlib
 from types import ModuleType
 
+from methods.private_randomness import private_randomness
 from tasks.errors import UserError
 
 
@@ -13,7 +17,8 @@ def import_for(method: str, module: str) -> ModuleType:
         UserError: it is not installed.
     """
     try:
-        return importlib.import_module(module)
+        with private_randomness(0):
+            return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise UserError(
             f"method {method} needs the package {module.partition('.')[0]}: pip install 'graybench[sbi]'."
