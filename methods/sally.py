@@ -31,16 +31,16 @@ inference, PNAS 117 (2020), https://arxiv.org/abs/1805.12244.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from methods.method import Method, Posterior
 from methods.network import ReplicatedMLP
-from methods.optional_package import import_for
 from methods.private_randomness import private_randomness, quiet
 from methods.recipes import Standardise, ridge
+from methods.sbi_trainers import DensityPosterior, make_trainer
 from methods.scandal import likelihood_score
 from methods.single_training import train
 from tasks.errors import UserError
@@ -112,41 +112,8 @@ class Statistics:
         return self.regression(torch.zeros(len(x), self.dim), x.float())
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Give asinh((T(x) − median)/MAD): (n, d)."""
+        """Give asinh((T(x) − median)/(5 MAD)): (n, d)."""
         return torch.asinh((self.raw(x) - self.median) / self.unit)
-
-
-class StatisticsPosterior(Posterior):
-    """sbi's posterior given the statistics of x."""
-
-    network_evaluations = 1
-
-    def __init__(self, statistics: Statistics, posterior: Any) -> None:
-        self.statistics, self.posterior = statistics, posterior
-
-    def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
-        with private_randomness(seed), quiet():
-            drawn: Tensor = self.posterior.sample_batched(
-                (n,), x=self.statistics(x_o), show_progress_bars=False
-            )
-        return drawn.transpose(0, 1)
-
-    def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
-        found: Tensor = self.posterior.log_prob_batched(
-            u.float().transpose(0, 1), x=self.statistics(x_o), norm_posterior=False
-        )
-        return found.transpose(0, 1)
-
-
-class NoTracker:
-    """Takes sbi's training curves and keeps none of them, where sbi's own would write them to a folder."""
-
-    log_dir = None
-
-    def log_metric(self, *_: Any, **__: Any) -> None:
-        """Do nothing."""
-
-    log_metrics = log_params = add_figure = flush = log_metric
 
 
 @dataclass(frozen=True)
@@ -178,16 +145,11 @@ class Sally(Method):
             raise UserError(f"method {self.name}: rate must be above 0, but is {self.rate}.")
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
-        inference = import_for(self.name, "sbi.inference")
         statistics = self.fit_statistics(simulations, seed)
-        d = simulations.u.shape[1]
-        prior = torch.distributions.MultivariateNormal(torch.zeros(d), torch.eye(d))
+        made = make_trainer(self.name, "NPE", simulations.u.shape[1], density_estimator="nsf")
         with private_randomness(derive_seed(seed, "posterior")), quiet():
-            trainer = inference.NPE(
-                prior=prior, density_estimator="nsf", tracker=NoTracker(), show_progress_bars=False
-            )
-            trainer.append_simulations(simulations.u.float(), statistics(simulations.x)).train()
-            return StatisticsPosterior(statistics, trainer.build_posterior())
+            made.append_simulations(simulations.u.float(), statistics(simulations.x)).train()
+            return DensityPosterior(made.build_posterior(), statistics)
 
     def fit_statistics(self, simulations: Simulations, seed: int) -> Statistics:
         """Regress the likelihood score on x and u, and read it at u = 0."""

@@ -35,6 +35,7 @@ from methods.method import Method, Posterior
 from methods.optional_package import import_for
 from methods.private_randomness import private_randomness, quiet
 from methods.recipes import Standardise
+from methods.sbi_trainers import standard_normal
 from methods.single_training import train
 from tasks.errors import UserError
 from tasks.plugin import require_whole
@@ -92,9 +93,8 @@ class LikelihoodPosterior(Posterior):
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
         posteriors = import_for("scandal", "sbi.inference.posteriors")
-        prior = torch.distributions.MultivariateNormal(torch.zeros(self.dim), torch.eye(self.dim))
         with private_randomness(seed), quiet():
-            sampler = posteriors.MCMCPosterior(self._potential, prior)
+            sampler = posteriors.MCMCPosterior(self._potential, standard_normal(self.dim))
             drawn: Tensor = sampler.sample_batched((n,), x=x_o.float(), show_progress_bars=False)
         return drawn.transpose(0, 1)
 

@@ -1,0 +1,173 @@
+"""sbi's methods: exact posteriors recovered, global generators untouched, NPSE against the suite's DSM."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark import method_checks
+from benchmark.method_checks import Bench
+from methods import get_method, load_posterior
+from methods.private_randomness import private_randomness, quiet
+from methods.schedule import T_MIN, alpha_sigma
+from methods.score_matching import DSM
+from methods.training_data import TrainingData
+from tasks.errors import UserError
+from tasks.galton import Galton
+from tasks.linear_gaussian import LinearGaussian
+from tasks.seeding import generator
+
+pytest.importorskip("sbi", reason="sbi is not installed")
+
+TASK = LinearGaussian(2)
+NAMES = ("sbi_npe", "sbi_nle", "sbi_nre", "sbi_fmpe", "sbi_npse")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_posteriors_are_near_the_exact_ones_and_follow_the_seed_alone(name):
+    """At 300 simulations means are within 0.6 standard deviations of the exact ones, and these within a
+    factor of 1.7; the prior's is 2.5 times as large, and its means 2 away. Sampling neither reads nor moves global
+    generators.
+    """
+    posterior, x_o = get_method(name).fit(TASK.simulate(300, 1), 2), TASK.observations().x[:1]
+    samples = []
+    for start in (1, 2):
+        torch.manual_seed(start)
+        before = method_checks._global_states()
+        samples.append(posterior.sample(200, x_o, 3).double()[0])
+        assert method_checks._global_states() == before
+    assert torch.equal(*samples)
+    exact = TASK.reference(x_o[0]).sample(20_000, 4)
+    assert ((samples[0].mean(0) - exact.mean(0)) / exact.std(0)).abs().max() < 0.6
+    assert torch.log(samples[0].std(0) / exact.std(0)).abs().max() < math.log(1.7)
+
+
+@pytest.mark.parametrize("name", ["sbi_npe", "sbi_npse"])
+def test_fits_follow_the_seed_alone(name, capfd):
+    """The fit is silent as well, and reports through the suite's own progress alone."""
+    simulations, x_o = TASK.simulate(60, 1), TASK.observations().x[:1]
+    method, samples = get_method(name), []
+    for start, seed in ((1, 5), (2, 5), (2, 6)):
+        torch.manual_seed(start)
+        np.random.seed(start)
+        samples.append(method.fit(simulations, seed).sample(10, x_o, 3))
+    assert torch.equal(samples[0], samples[1])
+    assert not torch.equal(samples[0], samples[2])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_density_of_npe_is_that_of_its_samples():
+    """E log q(u) over its own samples is less by the entropy than its maximum for no other law: against a
+    Gaussian with the samples' moments, which the flow nearly is here. And it integrates to one.
+    """
+    posterior = get_method("sbi_npe").fit(LinearGaussian(1).simulate(400, 1), 2)
+    x_o = LinearGaussian(1).observations().x[:2]
+    grid = torch.linspace(-6, 6, 4001).view(1, -1, 1).expand(2, -1, -1)
+    density = posterior.log_prob(grid, x_o).double().exp()
+    assert density.shape == (2, 4001)
+    np.testing.assert_allclose(torch.trapezoid(density, dx=12 / 4000).numpy(), 1, atol=0.01)
+    mean = torch.trapezoid(density * grid[..., 0], dx=12 / 4000)
+    samples = posterior.sample(4000, x_o, 3)[..., 0].double()
+    assert (samples.mean(1) - mean).abs().max() < 4.5 * float(samples.std(1).max()) / math.sqrt(4000)
+
+
+def test_nle_learns_a_density_of_spread_out_data():
+    """Only `sbi_nle` models x, and the Galton board's x are whole numbers."""
+    x = Galton().simulate(50, 1).x
+    spread = get_method("sbi_nle")._data(x, 1)
+    assert torch.equal(spread.round(), x)
+    assert (spread - x).abs().min() > 0
+    assert torch.equal(get_method("sbi_npe")._data(x, 1), x)
+
+
+class TestOfTheSuitesNetwork:
+    """`sbi_npse_suite` is `dsm` but for the trainer."""
+
+    simulations = TASK.simulate(600, 1)
+
+    def model(self):
+        data = TrainingData(self.simulations.u.float()[None], self.simulations.x.float()[None], None)
+        return DSM()._build(data, [3])[0], data
+
+    def test_the_estimator_has_the_suites_diffusion_and_score(self):
+        from methods.sbi_methods import estimator_class
+
+        model, data = self.model()
+        estimator = estimator_class()(model, data.u[0], data.x[0])
+        t = torch.linspace(T_MIN, 1, 40)
+        alpha, sigma = alpha_sigma(t)
+        torch.testing.assert_close(estimator.mean_t_fn(t)[:, 0], alpha, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(estimator.std_fn(t)[:, 0], sigma, rtol=1e-3, atol=1e-6)
+        u, x = data.u[0, :40], data.x[0, :40]
+        expected = model(u[None], x[None], t.view(1, -1, 1))[0]
+        torch.testing.assert_close(estimator(u, x, t), expected)
+        torch.testing.assert_close(estimator(u[None], x, t)[0], expected)
+
+    def test_its_loss_is_that_of_dsm(self):
+        """E of σ² ‖s + ε/σ‖² at fixed times, by a loop over fresh noise; the control variate changes no mean.
+
+        |z| < 4.5 for the difference of two averages over 4,000 draws.
+        """
+        from methods.sbi_methods import estimator_class
+
+        model, data = self.model()
+        estimator = estimator_class()(model, data.u[0], data.x[0])
+        t = torch.tensor([0.05, 0.3, 0.7]).repeat(4000)
+        rows = torch.randint(600, (len(t),), generator=generator(1))
+        u, x = data.u[0, rows], data.x[0, rows]
+        with private_randomness(1), torch.no_grad():
+            losses = estimator.loss(u, x, t)
+        eps, (alpha, sigma) = torch.randn(u.shape, generator=generator(2)), alpha_sigma(t.unsqueeze(1))
+        with torch.no_grad():
+            score = model((alpha * u + sigma * eps)[None], x[None], t.view(1, -1, 1))[0]
+        own = ((sigma * score + eps) ** 2).sum(1)
+        assert losses.shape == own.shape
+        for time in (0.05, 0.3, 0.7):
+            first, second = losses[t == time], own[t == time]
+            z = (first.mean() - second.mean()) / math.hypot(first.std(), second.std()) * math.sqrt(4000)
+            assert abs(z) < 4.5
+
+    def test_it_takes_the_suites_number_of_steps_along_a_cosine(self, monkeypatch):
+        rates = []
+        step = torch.optim.Adam.step
+        monkeypatch.setattr(
+            torch.optim.Adam, "step", lambda own, *_: (rates.append(own.param_groups[0]["lr"]), step(own))
+        )
+        get_method("sbi_npse_suite", steps=40, rate=2e-3).fit(self.simulations, 1)
+        epochs, per_epoch = 10, 4  # of 540 simulations, batches of 128
+        assert len(rates) == epochs * per_epoch
+        expected = [1e-3 * (1 + math.cos(math.pi * k / epochs)) for k in range(epochs)]
+        np.testing.assert_allclose(rates, np.repeat(expected, per_epoch))
+
+    def test_it_is_as_good_as_dsm(self):
+        """Score errors at the task's 10 observations after 1,000 steps of the plain network, which starts at
+        a score of 0: they are within a factor of 2, and a tenth of the untrained network's at most.
+        """
+        errors = {}
+        for name, steps in (("sbi_npse_suite", 1000), ("dsm", 1000), ("untrained", 1)):
+            method = get_method("dsm" if name == "untrained" else name, steps=steps, recipe="plain")
+            bench = Bench(method, 600, 1)
+            errors[name] = np.mean(method_checks._score_errors(bench, method.fit(self.simulations, 1)))
+        assert 0.5 < errors["sbi_npse_suite"] / errors["dsm"] < 2
+        assert errors["untrained"] > 10 * errors["dsm"]
+
+    def test_it_is_saved_and_loaded(self, tmp_path):
+        posterior = get_method("sbi_npse_suite", steps=4, width=8).fit(self.simulations, 1)
+        posterior.save(tmp_path)
+        x_o = TASK.observations().x[:1]
+        assert torch.equal(load_posterior(tmp_path).sample(5, x_o, 1), posterior.sample(5, x_o, 1))
+
+    def test_options_that_sbi_decides_are_refused(self):
+        with pytest.raises(UserError, match="always stops early"):
+            get_method("sbi_npse_suite", early_stopping=False)
+
+
+def test_quiet_puts_everything_back():
+    import logging
+    import sys
+
+    out, level = sys.stdout, logging.root.manager.disable
+    with quiet():
+        print("nothing")
+    assert (sys.stdout, logging.root.manager.disable) == (out, level)
