@@ -31,7 +31,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def bootstrap_means(*tables: Array) -> list[Array]:
+def bootstrap_means(*tables: Array, seed: int = SEED) -> list[Array]:
     """Give bootstrap draws of the mean of each table (R, m); all tables share the drawn rows and columns.
 
     Raises:
@@ -40,7 +40,7 @@ def bootstrap_means(*tables: Array) -> list[Array]:
     if len({table.shape for table in tables}) > 1:
         raise ValueError(f"tables of shapes {[table.shape for table in tables]} cannot be paired")
     replicates, observations = tables[0].shape
-    random = np.random.default_rng(SEED)
+    random = np.random.default_rng(seed)
     rows = random.integers(replicates, size=(DRAWS, replicates, 1))
     columns = random.integers(observations, size=(DRAWS, 1, observations))
     return [table[rows, columns].mean((1, 2)) for table in tables]
@@ -49,15 +49,13 @@ def bootstrap_means(*tables: Array) -> list[Array]:
 def mean_interval(table: Array) -> Interval:
     """Give the mean of a table (R, m) with its interval; NaN if a value is missing."""
     (draws,) = bootstrap_means(table)
-    return Interval(float(table.mean()), *_percentiles(draws, len(table)))
+    return Interval(float(table.mean()), *percentiles(draws, len(table)))
 
 
 def ratio_interval(numerator: Array, denominator: Array) -> Interval:
     """Give the ratio of the means of two paired tables (R, m) with its interval."""
     above, below = bootstrap_means(numerator, denominator)
-    return Interval(
-        float(numerator.mean() / denominator.mean()), *_percentiles(above / below, len(numerator))
-    )
+    return Interval(float(numerator.mean() / denominator.mean()), *percentiles(above / below, len(numerator)))
 
 
 def table_of(rows: pd.DataFrame) -> Array:
@@ -79,7 +77,8 @@ def summarise(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return pd.DataFrame(records, columns=[*by, *Interval._fields, "floor"])
 
 
-def _percentiles(draws: Array, replicates: int) -> tuple[float, float]:
+def percentiles(draws: Array, replicates: int) -> tuple[float, float]:
+    """Give the ends of the interval of draws made from so many replicates; NaN from one."""
     if replicates < 2:
         return float("nan"), float("nan")
     tail = 100 * (1 - LEVEL) / 2

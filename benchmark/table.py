@@ -5,11 +5,18 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from benchmark.statistics import summarise
+from benchmark.statistics import Array, summarise
 from tasks.errors import UserError
 from tasks.plugin import nearest
 
-PERFECT = {"c2st_mlp": 0.5, "ess_fraction": 1.0}  # what a perfect method scores; 0 for every other metric
+# What a perfect method scores; 0 for every other metric.
+PERFECT = {"c2st_mlp": 0.5, "ess_fraction": 1.0, "coverage": 0.9, "expected_coverage": 0.9, "sbc": 1.0}
+UNBOUNDED = ("excess_variance",)  # no value is perfect, and less is always better
+
+
+def distance(metric: str, value: Array) -> Array:
+    """Say how far values of a metric are from perfect, elementwise: the less, the better."""
+    return value if metric in UNBOUNDED else np.abs(value - PERFECT.get(metric, 0.0))
 
 
 def method_labels(frame: pd.DataFrame) -> "pd.Series[str]":
@@ -41,8 +48,8 @@ def _table(task: str, metric: str, rows: pd.DataFrame) -> Table:
     # what is shown as a status must not take the mark of the best
     spoiled = (rows["status"] != "ok").groupby([rows["label"], rows["budget"]]).transform("any")
     summary = summarise(rows[~spoiled], ["label", "budget"])
-    distance = (summary["value"] - PERFECT.get(metric, 0.0)).abs()
-    best = set(distance.groupby(summary["budget"]).idxmin())
+    distances = pd.Series(distance(metric, summary["value"].to_numpy(dtype=float)), summary.index)
+    best = set(distances.groupby(summary["budget"]).idxmin())
     numbers = summary[["value", "low", "high"]].to_numpy()
     places = list(zip(summary["label"], summary["budget"], strict=True))
     shown = {place: _cell(*numbers[i], best=i in best) for i, place in enumerate(places)}
