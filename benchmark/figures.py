@@ -7,6 +7,7 @@
     optimal_weight      w*(t) of the simulations of each budget                                  Figure 4
     learned_weight      the learned w(t) on top of w*(t)                                         Figure 5
     comparison          ratios of a method to DSM over all tasks, if there are several
+    critical_difference average ranks over 5 tasks or more, and which of 3 methods or more do not differ
     gates_*             what gates do and which is chosen, see `benchmark.gate_figures`
 
 A method with its gate is a line with the same colour in all figures. Its other settings, such as the recipe,
@@ -33,6 +34,8 @@ from benchmark.board import board
 from benchmark.comparison import comparisons
 from benchmark.gate_figures import gates_choice, gates_eigenvalues, gates_ratio, gates_variance
 from benchmark.labels import task_of
+from benchmark.rank_figures import METRICS as RANKED
+from benchmark.rank_figures import critical_difference
 from benchmark.rows import with_variants
 from benchmark.style import (
     COLUMN,
@@ -91,8 +94,8 @@ def draw_all(frame: pd.DataFrame, folder: Path) -> list[Path]:
     for label, variant, figure in comparisons(frame):
         files += _save(figure, folder, ["comparison", label, variant])
     for variant, group in rows.groupby("variant", sort=False):
-        for name, draw_gates in OF_ALL_TASKS.items():
-            across = draw_gates(group)
+        for name, draw_across in OF_ALL_TASKS.items():
+            across = draw_across(group)
             if across is not None:
                 files += _save(across, folder, [name, str(variant)])
     return files
@@ -177,6 +180,7 @@ OF_GATES: dict[str, Callable[[pd.DataFrame], Figure | None]] = {
     "gates_eigenvalues": gates_eigenvalues,
 }
 OF_ALL_TASKS: dict[str, Callable[[pd.DataFrame], Figure | None]] = {
+    **{f"critical_difference-{m}": partial(critical_difference, metric=m) for m in RANKED},
     "gates_ratio": gates_ratio,
     "gates_choice": gates_choice,
 }
