@@ -8,6 +8,13 @@ observations alike. A metric without observations is a table of one column. Comp
 columns for both sides, which were given the same simulations. One replicate says nothing about another: its
 interval is NaN. With the five replicates and observations of the standard sweeps, percentile intervals are
 somewhat too narrow.
+
+So are they for telling whether something changed: of runs of five replicates in which nothing did, they
+exclude 0 in 16 of 100. The interval of a difference of two runs is therefore Student's, d ± t · s: s is the
+standard deviation of the draws times √(n/(n − 1)), which they miss, t has n − 1 degrees of freedom, and n is
+the least number of replicates or observations, where there are several. In simulations with 2 to 30
+replicates and 1 to 10 observations, either or both of which made the spread, it excludes 0 in 7 of 100 at
+most.
 """
 
 from typing import NamedTuple
@@ -15,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
 Array = NDArray[np.float64]
 
@@ -29,6 +37,15 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+class Difference(NamedTuple):
+    """A difference of means, the ends of its interval, and the p-value of there being none."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
 
 
 def bootstrap_means(*tables: Array, seed: int = SEED) -> list[Array]:
@@ -56,6 +73,55 @@ def ratio_interval(numerator: Array, denominator: Array) -> Interval:
     """Give the ratio of the means of two paired tables (R, m) with its interval."""
     above, below = bootstrap_means(numerator, denominator)
     return Interval(float(numerator.mean() / denominator.mean()), *percentiles(above / below, len(numerator)))
+
+
+def difference_interval(before: Array, after: Array, *, paired: bool) -> Difference:
+    """Give the mean of one table of values (R, m) less that of another, with Student's interval.
+
+    Args:
+        before, after: tables; interval and p are NaN if one of them has a single replicate.
+        paired: whether the replicates of both are the same; they are then of one shape. Observations are
+            taken to be the same wherever there are as many.
+
+    Raises:
+        ValueError: the tables are to be paired but differ in shape.
+    """
+    value = float(after.mean() - before.mean())
+    spread = float(_difference_draws(before, after, paired=paired).std())
+    if min(len(before), len(after)) < 2:
+        return Difference(value, np.nan, np.nan, np.nan)
+    if spread == 0:
+        return Difference(value, value, value, float(value == 0))
+    n = min(count for count in (*before.shape, *after.shape) if count > 1)
+    spread *= (n / (n - 1)) ** 0.5
+    reach = float(student.ppf((1 + LEVEL) / 2, n - 1)) * spread
+    p = 2 * float(student.sf(abs(value) / spread, n - 1))
+    return Difference(value, value - reach, value + reach, p)
+
+
+def _difference_draws(before: Array, after: Array, *, paired: bool) -> Array:
+    if paired:
+        first, second = bootstrap_means(before, after)
+        return second - first
+    random = np.random.default_rng(SEED)
+    rows = [random.integers(len(table), size=(DRAWS, len(table), 1)) for table in (before, after)]
+    columns = [random.integers(m, size=(DRAWS, 1, m)) for m in (before.shape[1], after.shape[1])]
+    if before.shape[1] == after.shape[1]:
+        columns[1] = columns[0]
+    return after[rows[1], columns[1]].mean((1, 2)) - before[rows[0], columns[0]].mean((1, 2))
+
+
+def holm(p: Array) -> NDArray[np.bool_]:
+    """Say which of n p-values, (n,), hold at 1 − `LEVEL` together [Holm 1979]; NaN counts as none.
+
+    In order, the k-th least is held against (1 − LEVEL)/(n − k + 1), up to the first that fails.
+    """
+    known = np.flatnonzero(np.isfinite(p))
+    order = known[np.argsort(p[known])]
+    fails = p[order] > (1 - LEVEL) / np.arange(len(order), 0, -1)
+    held = np.zeros(len(p), dtype=bool)
+    held[order[: int(fails.argmax()) if fails.any() else len(order)]] = True
+    return held
 
 
 def table_of(rows: pd.DataFrame) -> Array:
