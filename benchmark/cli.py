@@ -8,6 +8,7 @@ What is heavy to import is imported inside the functions, so that `graybench --h
 import os
 import signal
 import sys
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -19,6 +20,8 @@ from benchmark import cli_bridges, cli_plugins, cli_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pandas import DataFrame
 
     from benchmark.cell import Cell
     from benchmark.store import Store
@@ -33,6 +36,15 @@ app = typer.Typer(
 app.add_typer(cli_plugins.app)
 app.add_typer(cli_bridges.app)
 app.add_typer(cli_shapes.app)
+
+
+class Format(StrEnum):
+    """How a table is printed."""
+
+    TERMINAL = "terminal"
+    MARKDOWN = "markdown"
+    LATEX = "latex"
+
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A result folder of `graybench run`.")]
 
@@ -161,35 +173,63 @@ def _merge(cells: "Sequence[Cell]", store: "Store", console: Console) -> None:
 def table(
     folder: Folder,
     metric: Annotated[str | None, typer.Option(help="Which metric (default: mmd, or the first).")] = None,
+    form: Annotated[Format, typer.Option("--format", help="LaTeX needs booktabs.")] = Format.TERMINAL,
 ) -> None:
     """Print a table of one metric: budgets across, methods down."""
     from benchmark.store import read_table
-    from tasks.errors import UserError
-    from tasks.plugin import nearest
 
     frame = read_table(folder)
     metrics = list(frame["metric"].unique())
     if metric is None:
         metric = "mmd" if "mmd" in metrics else metrics[0]
-    if metric not in metrics:
-        raise UserError(f"there is no metric {metric!r} in {folder}: {nearest(metric, metrics)}")
-    from benchmark.table import print_table
+    _require_metric(metric, frame, folder)
+    if form is Format.TERMINAL:
+        from benchmark.table import print_table
 
-    print_table(frame, metric, cli_plugins.table_console())
+        print_table(frame, metric, cli_plugins.table_console())
+        return
+    from benchmark.table_formats import as_latex, as_markdown
+
+    print((as_latex if form is Format.LATEX else as_markdown)(frame, metric))
 
 
 @app.command()
 def compare(
     folder: Folder,
+    other: Annotated[
+        Path | None, typer.Argument(metavar="DIR_B", help="A second one: say what changed to it.")
+    ] = None,
     metric: Annotated[str, typer.Option(help="Which metric.")] = "score_error",
-    method: Annotated[str, typer.Option(help="The method, such as mix or 'mix(gate=learned)'.")] = "mix",
-    baseline: Annotated[str, typer.Option(help="What it is compared with.")] = "dsm",
+    method: Annotated[str | None, typer.Option(help="Such as 'mix(gate=learned)' (default: mix).")] = None,
+    baseline: Annotated[str | None, typer.Option(help="What it is compared with (default: dsm).")] = None,
 ) -> None:
-    """Print paired ratios of a method to a baseline: budgets across, tasks down."""
-    from benchmark.comparison import print_comparison
+    """Print paired ratios of a method to a baseline; or, of two folders, what changed cell by cell."""
     from benchmark.store import read_table
+    from tasks.errors import UserError
 
-    print_comparison(read_table(folder), metric, method, baseline, cli_plugins.table_console())
+    console = cli_plugins.table_console()
+    if other is None:
+        from benchmark.comparison import print_comparison
+
+        print_comparison(read_table(folder), metric, method or "mix", baseline or "dsm", console)
+        return
+    if method or baseline:
+        raise UserError("--method and --baseline are for one folder, so they cannot go with a second.")
+    from benchmark.changes import print_changes
+
+    tables = read_table(folder), read_table(other)
+    for path, frame in zip((folder, other), tables, strict=True):
+        _require_metric(metric, frame, path)
+    print_changes(*tables, metric, [str(folder), str(other)], console)
+
+
+def _require_metric(metric: str, frame: "DataFrame", folder: Path) -> None:
+    from tasks.errors import UserError
+    from tasks.plugin import nearest
+
+    metrics = list(frame["metric"].unique())
+    if metric not in metrics:
+        raise UserError(f"there is no metric {metric!r} in {folder}: {nearest(metric, metrics)}")
 
 
 @app.command()

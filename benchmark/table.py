@@ -1,8 +1,12 @@
 """The result table for people: budgets across, methods down, mean with 95 % interval, the best marked."""
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmark.statistics import Array, summarise
@@ -36,14 +40,43 @@ def averaged(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     return rows.assign(label=method_labels(rows))
 
 
-def print_table(frame: pd.DataFrame, metric: str, console: Console) -> None:
-    """Print one table for each task; cells that did not end well show their status."""
+class Entry(NamedTuple):
+    """What one method scored at one budget, as text; all empty where it was not run.
+
+    Attributes:
+        value, low, high: the mean and the ends of its interval, which are empty if there is none.
+        best: whether it is the best of its budget.
+        status: how it ended, if it did not end well; there is no value then.
+    """
+
+    value: str = ""
+    low: str = ""
+    high: str = ""
+    best: bool = False
+    status: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.value} [{self.low}, {self.high}]" if self.low else self.value or self.status
+
+
+class Sheet(NamedTuple):
+    """The table of one task: the entries of each method, and the floor, by budget."""
+
+    task: str
+    metric: str
+    budgets: list[int]
+    lines: dict[str, list[Entry]]
+    floors: list[str]
+
+
+def sheets_of(frame: pd.DataFrame, metric: str) -> Iterator[Sheet]:
+    """Yield the table of each task; `UserError` if the metric cannot be averaged."""
     rows = averaged(frame, metric)
     for task, of_task in rows.groupby("task", sort=False):
-        console.print(_table(str(task), metric, of_task))
+        yield _sheet(str(task), metric, of_task)
 
 
-def _table(task: str, metric: str, rows: pd.DataFrame) -> Table:
+def _sheet(task: str, metric: str, rows: pd.DataFrame) -> Sheet:
     bad = rows[rows["status"] != "ok"]
     # what is shown as a status must not take the mark of the best
     spoiled = (rows["status"] != "ok").groupby([rows["label"], rows["budget"]]).transform("any")
@@ -52,23 +85,46 @@ def _table(task: str, metric: str, rows: pd.DataFrame) -> Table:
     best = set(distances.groupby(summary["budget"]).idxmin())
     numbers = summary[["value", "low", "high"]].to_numpy()
     places = list(zip(summary["label"], summary["budget"], strict=True))
-    shown = {place: _cell(*numbers[i], best=i in best) for i, place in enumerate(places)}
+    shown = {place: _entry(*numbers[i], best=i in best) for i, place in enumerate(places)}
     for label, budget, status in zip(bad["label"], bad["budget"], bad["status"], strict=True):
-        shown[label, budget] = f"[italic]{status}[/]"
-    floors = summary.groupby("budget")["floor"].mean()
+        shown[label, budget] = Entry(status=status)
+    floors = summary.groupby("budget")["floor"].mean().dropna()
     budgets = sorted(rows["budget"].unique())
-    table = Table(title=f"{task} · {metric}, mean [95 % interval], * best".replace("[", r"\["))
-    table.add_column("method", overflow="fold")
-    for budget in budgets:
-        table.add_column(f"{budget:,}", justify="right")
-    for label in rows["label"].unique():
-        table.add_row(label, *[shown.get((label, budget), "") for budget in budgets])
-    if floors.notna().any():
-        table.add_section()
-        table.add_row("floor", *[f"{floors[b]:.2g}" if b in floors else "" for b in budgets])
-    return table
+    return Sheet(
+        task,
+        metric,
+        budgets,
+        {
+            label: [shown.get((label, budget), Entry()) for budget in budgets]
+            for label in rows["label"].unique()
+        },
+        [f"{floors[budget]:.2g}" if budget in floors else "" for budget in budgets],
+    )
 
 
-def _cell(value: float, low: float, high: float, *, best: bool) -> str:
-    text = f"{value:.3g}" if np.isnan(low) else rf"{value:.3g} \[{low:.3g}, {high:.3g}]"
-    return f"[bold]{text} *[/]" if best else text
+def _entry(value: float, low: float, high: float, *, best: bool) -> Entry:
+    ends = ("", "") if np.isnan(low) else (f"{low:.3g}", f"{high:.3g}")
+    return Entry(f"{value:.3g}", *ends, best=best)
+
+
+def print_table(frame: pd.DataFrame, metric: str, console: Console) -> None:
+    """Print one table for each task; cells that did not end well show their status."""
+    for sheet in sheets_of(frame, metric):
+        title = f"{sheet.task} · {metric}, mean [95 % interval], * best".replace("[", r"\[")
+        table = Table(title=title)
+        table.add_column("method", overflow="fold")
+        for budget in sheet.budgets:
+            table.add_column(f"{budget:,}", justify="right")
+        for label, entries in sheet.lines.items():
+            table.add_row(escape(label), *map(_styled, entries))
+        if any(sheet.floors):
+            table.add_section()
+            table.add_row("floor", *sheet.floors)
+        console.print(table)
+
+
+def _styled(entry: Entry) -> str:
+    text = str(entry).replace("[", r"\[")
+    if entry.status:
+        return f"[italic]{text}[/]"
+    return f"[bold]{text} *[/]" if entry.best else text

@@ -162,3 +162,26 @@ def test_an_unknown_metric_of_a_table(graybench: Any, finished: Store, tmp_path:
         2,
         f"graybench: there is no metric 'mdm' in {finished.folder}: did you mean mmd?\n",
     )
+
+
+def test_compare_of_two_folders_says_what_changed(graybench: Any, finished: Store, tmp_path: Path) -> None:
+    graybench("run", tmp_path / "given.yaml", "--out", finished.folder)
+    both = ("compare", finished.folder, finished.folder)
+    status, out, err = graybench(*both, "--metric", "mmd")
+    assert (status, err) == (0, "")
+    assert "1 cells: 0 only in A" in out
+    assert graybench(*both, "--method", "mix") == (
+        2,
+        "",
+        "graybench: --method and --baseline are for one folder, so they cannot go with a second.\n",
+    )
+    assert graybench(*both, "--metric", "mdm")[2].startswith("graybench: there is no metric 'mdm' in ")
+
+
+def test_a_table_can_be_latex_or_markdown(graybench: Any, finished: Store, tmp_path: Path) -> None:
+    graybench("run", tmp_path / "given.yaml", "--out", finished.folder)
+    for form, said in (("latex", r"\toprule"), ("markdown", "| **0.1** |"), ("terminal", "0.1 *")):
+        status, out, err = graybench("table", finished.folder, "--format", form)
+        assert (status, err) == (0, "")
+        assert said in out
+    assert graybench("table", finished.folder, "--format", "html")[0] == 2
