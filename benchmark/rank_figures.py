@@ -56,7 +56,7 @@ def rank_test(blocks: pd.DataFrame) -> RankTest:
         blocks.mean(),
         n,
         float(friedmanchisquare(*blocks.to_numpy().T).pvalue),
-        posthoc_nemenyi_friedman(blocks),
+        posthoc_nemenyi_friedman(blocks.reset_index(drop=True)),
         float(q * np.sqrt(k * (k + 1) / (6 * n))),
     )
 
