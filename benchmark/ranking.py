@@ -15,7 +15,8 @@ noisy means lie nearer to the middle than ranks of true ones, and the draws, noi
 ranks: where methods differ by less than the noise of a place, intervals lean to the middle and make a
 difference look smaller than it is. In simulations of 4 methods on 12 tasks with 5 replicates and 10
 observations they covered the rank by true means 85 to 100 times in 100 where tasks differ as much as
-replicates do, and as few as 40 where all tasks agree on differences of a third of that noise.
+replicates do; where all tasks agree on differences of a third of that noise, those of the best and the worst
+method covered it 37 to 48 times in 100, and never on 30 tasks.
 """
 
 from collections.abc import Iterator
