@@ -154,7 +154,7 @@ def gates_ratio(rows: pd.DataFrame) -> Figure | None:
         axis.set_xlim(RATIOS[0] / 1.2, RATIOS[1] * 1.2)
         axis.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
         axis.xaxis.set_minor_formatter(NullFormatter())
-        axis.set_title(looks[label].name)
+        axis.set_title(looks[label].name.removeprefix("MIX, "))
         axis.set_xlabel("")
         if k % columns:
             axis.set_yticklabels([])
