@@ -10,7 +10,7 @@ in sbibm. The observations and the reference draws are the same in every call.
 import math
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -21,10 +21,25 @@ from tasks.reference import Reference
 from tasks.sampled_reference import SampledReference
 from tasks.seeding import ambient_seed, derive_seed, generator
 
-if TYPE_CHECKING:
-    from tasks.task import Observations, Task
-
 REFERENCE_SAMPLES = 10_000
+
+
+class Viewed(Protocol):
+    """What a view asks of a `Task`."""
+
+    n_observations: ClassVar[int]
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def prior(self) -> Prior: ...
+    @property
+    def dim_theta(self) -> int: ...
+    @property
+    def dim_x(self) -> int: ...
+    def simulator(self, theta: Tensor, generator: torch.Generator) -> Any: ...
+    def observations(self) -> Any: ...
+    def reference(self, x_o: Tensor) -> Reference: ...
 
 
 class PriorDistribution(torch.distributions.Distribution):
@@ -91,7 +106,7 @@ class SbibmView:
     num_posterior_samples = REFERENCE_SAMPLES
     num_simulations: ClassVar = [100, 1000, 10_000, 100_000, 1_000_000]
 
-    def __init__(self, task: "Task") -> None:
+    def __init__(self, task: Viewed) -> None:
         self._task = task
         self.name = self.name_display = task.label
         self.dim_data, self.dim_parameters = task.dim_x, task.dim_theta
@@ -165,7 +180,7 @@ class SbibmView:
         return self._task.simulator(theta.double(), generator(ambient_seed())).x.float()
 
     @cached_property
-    def _observations(self) -> "Observations":
+    def _observations(self) -> Any:
         return self._task.observations()
 
     def _reference(self, num_observation: int) -> Reference:
