@@ -36,11 +36,11 @@ def make_trainer(method: str, algorithm: str, d: int, **options: Any) -> Any:
     Raises:
         UserError: sbi is not installed.
     """
-    with quiet():
+    with private_randomness(0), quiet():  # sbi draws from a prior to check it
         inference = import_for(method, "sbi.inference")
-    made = getattr(inference, algorithm)(
-        prior=standard_normal(d), tracker=NoTracker(), show_progress_bars=False, **options
-    )
+        made = getattr(inference, algorithm)(
+            prior=standard_normal(d), tracker=NoTracker(), show_progress_bars=False, **options
+        )
     made._maybe_show_progress = lambda show, epoch: report("fit", epoch, epoch + PATIENCE)
     return made
 

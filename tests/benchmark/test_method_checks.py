@@ -29,8 +29,8 @@ def test_what_is_right_passes_every_check():
     assert {finding.verdict for finding in found.values()} == {"passed"}, found
 
 
-# the prior is calibrated but knows no x; the nearest simulations are wider than the posterior
-FAIL = {"prior": {"moments"}, "rejection_abc": {"moments"}}
+# the prior is calibrated but knows no x; the others are too wide after few simulations
+FAIL = {name: {"moments"} for name in ("prior", "rejection_abc", "sbi_npe", "sally")}
 
 
 @pytest.mark.parametrize("name", REGISTRY.names())
