@@ -77,8 +77,8 @@ def test_eigenvalues_are_those_of_the_sweeps_own_simulations(rows):
 
 def test_ratios_are_to_the_scalar_mixture(rows):
     axes = {axis.get_title(): axis for axis in gates_ratio(rows).axes}
-    assert list(axes) == ["DSM", "MIX, matrix", "MIX, auto"]
-    for title, expected in (("DSM", 2.0), ("MIX, matrix", 0.5), ("MIX, auto", 0.25)):
+    assert list(axes) == ["DSM", "matrix", "auto"]
+    for title, expected in (("DSM", 2.0), ("matrix", 0.5), ("auto", 0.25)):
         (points,) = [line for line in axes[title].get_lines() if line.get_marker() == "o"]
         assert points.get_xdata().tolist() == pytest.approx([expected] * 2)
     assert gates_ratio(rows[rows["label"] != "mix"]) is None
