@@ -77,7 +77,7 @@ def local_cluster(workers: int) -> Iterator[Client]:
 
 def _quieten() -> None:
     """Keep Dask's own words, tracebacks of closed connections mostly, from what the user reads."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)  # it calls closed connections critical
 
 
 @contextmanager

@@ -36,7 +36,7 @@ FAIL = {name: {"moments"} for name in ("prior", "rejection_abc", "sbi_npe", "sal
 @pytest.mark.parametrize("name", REGISTRY.names())
 def test_every_registered_method_passes_what_it_should(name):
     if name in SLOW:
-        pytest.skip("it takes long: `graybench check method`, whose findings are in results/rivals")
+        pytest.skip("it takes long: run `graybench check method`")
     assert failed(get_method(name, **OPTIONS.get(name, {}))).keys() == FAIL.get(name, set())
 
 
