@@ -132,13 +132,17 @@ def _share(covered: Tensor, r: int) -> Row:
 def _distance(truth: Truth, o: int, theta: Tensor, r: int) -> tuple[float, float]:
     """Give the median distance from observation o of data simulated at draws of θ, and its standard error."""
     task, x_o = truth.task, truth.observations.x[o]
-    prior_predictive = task.simulate(PREDICTIVE_SCALE, _seed(truth, "predictive scale")).x.double()
     x = task.simulate_at(theta[:PREDICTIVE_DRAWS], _seed(truth, "predictive", r, o)).x.double()
-    scale = robust_scale(prior_predictive)
-    distance = ((x - x_o) / scale).square().mean(1).sqrt().nan_to_num(torch.inf)
+    distance = ((x - x_o) / _predictive_scale(truth)).square().mean(1).sqrt().nan_to_num(torch.inf)
     half = 0.5 / len(x) ** 0.5
     low, high = (float(distance.quantile(q)) for q in (0.5 - half, 0.5 + half))
     return float(distance.median()), (high - low) / 2
+
+
+@lru_cache(maxsize=8)
+def _predictive_scale(truth: Truth) -> Tensor:
+    """Give the scale of each component of data from the prior predictive, (dim_x,)."""
+    return robust_scale(truth.task.simulate(PREDICTIVE_SCALE, _seed(truth, "predictive scale")).x.double())
 
 
 def _seed(truth: Truth, *purpose: int | str) -> int:
