@@ -25,8 +25,9 @@ from benchmark.metric import DoesNotApplyError, Fitted, Row, row
 from benchmark.truth import Truth
 from methods.baselines import robust_scale
 from methods.method import Posterior
+from methods.optional_package import import_for
 from methods.private_randomness import private_randomness, quiet
-from tasks.errors import NotFiniteError
+from tasks.errors import NotFiniteError, UserError
 from tasks.seeding import derive_seed
 
 PAIRS, DRAWS = 200, 100
@@ -98,10 +99,9 @@ class _Drawn:
 
 def _sbi() -> ModuleType:
     try:
-        import sbi.diagnostics
-    except ImportError as error:
-        raise DoesNotApplyError("sbi is not installed: pip install 'graybench[sbi]'") from error
-    return sbi.diagnostics
+        return import_for("the metric", "sbi.diagnostics")
+    except UserError as error:
+        raise DoesNotApplyError(str(error)) from error
 
 
 @lru_cache(maxsize=16)

@@ -10,8 +10,8 @@ from methods.private_randomness import private_randomness
 from tasks.errors import UserError
 
 
-def import_for(method: str, module: str) -> ModuleType:
-    """Import `module` of sbi or zuko for the method of that name.
+def import_for(user: str, module: str) -> ModuleType:
+    """Import `module` of sbi or zuko for a user, such as "method sally", who is named if it is missing.
 
     Raises:
         UserError: it is not installed.
@@ -21,5 +21,5 @@ def import_for(method: str, module: str) -> ModuleType:
             return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise UserError(
-            f"method {method} needs the package {module.partition('.')[0]}: pip install 'graybench[sbi]'."
+            f"{user} needs the package {module.partition('.')[0]}: pip install 'graybench[sbi]'."
         ) from error

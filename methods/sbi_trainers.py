@@ -37,7 +37,7 @@ def make_trainer(method: str, algorithm: str, d: int, **options: Any) -> Any:
         UserError: sbi is not installed.
     """
     with private_randomness(0), quiet():  # sbi draws from a prior to check it
-        inference = import_for(method, "sbi.inference")
+        inference = import_for(f"method {method}", "sbi.inference")
         made = getattr(inference, algorithm)(
             prior=standard_normal(d), tracker=NoTracker(), show_progress_bars=False, **options
         )

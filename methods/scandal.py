@@ -92,7 +92,7 @@ class LikelihoodPosterior(Posterior):
         self.log_likelihood, self.dim = log_likelihood, dim
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
-        posteriors = import_for("scandal", "sbi.inference.posteriors")
+        posteriors = import_for("method scandal", "sbi.inference.posteriors")
         with private_randomness(seed), quiet():
             sampler = posteriors.MCMCPosterior(self._potential, standard_normal(self.dim))
             drawn: Tensor = sampler.sample_batched((n,), x=x_o.float(), show_progress_bars=False)
@@ -155,7 +155,7 @@ class Scandal(Method):
         return model.requires_grad_(False)
 
     def _model(self, d: int, x: Tensor, seed: int) -> LikelihoodModel:
-        zuko = import_for(self.name, "zuko")
+        zuko = import_for(f"method {self.name}", "zuko")
         with private_randomness(derive_seed(seed, "network")):
             flow = zuko.flows.NSF(
                 x.shape[1],

@@ -1,6 +1,7 @@
 """Diagnostics of exact posteriors, and of posteriors that are wrong by a known amount."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -161,3 +162,10 @@ def test_bounded_and_discrete_tasks_are_diagnosed_in_u():
     cell = fitted(Exact(task=Galton()), task=Galton())
     assert values(diagnostics.sbc, cell)[0] > 1e-3
     assert all(np.isfinite(values(diagnostics.predictive_distance, cell)))
+
+
+def test_without_sbi_the_metric_is_skipped_with_what_to_install(monkeypatch):
+    cell = fitted(Exact())
+    monkeypatch.setitem(sys.modules, "sbi.diagnostics", None)
+    with pytest.raises(DoesNotApplyError, match=r"needs the package sbi: pip install 'graybench\[sbi\]'"):
+        list(diagnostics.sbc(cell))
