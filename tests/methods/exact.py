@@ -80,3 +80,12 @@ def variances(task: Galton, alpha: float, sigma: float) -> dict[str, float]:
         totals["cross"] += float((mass * (average(y_d * y_t) - s**2)).sum())
         totals["j"] += float((weight * g_square).sum())
     return totals
+
+
+def assert_nearer_than_the_prior(samples, exact):
+    """Samples (n, d) are nearer to the exact posterior's than to N(0, I): the mean, at most half as far away
+    as the prior's, and every standard deviation, on a log scale. The prior fails both.
+    """
+    assert (samples.mean(0) - exact.mean(0)).norm() < 0.5 * exact.mean(0).norm()
+    ratio = torch.log(samples.std(0) / exact.std(0)).abs()
+    assert (ratio < 0.5 * torch.log(exact.std(0)).abs()).all(), ratio

@@ -10,6 +10,7 @@ from methods import get_method
 from methods.sally import Statistics
 from tasks.errors import UserError
 from tasks.linear_gaussian import LinearGaussian
+from tests.methods.exact import assert_nearer_than_the_prior
 
 TASK = LinearGaussian(2)
 QUICK = {"steps": 800}
@@ -39,8 +40,8 @@ def test_statistics_are_squashed_by_median_and_five_deviations():
 
 
 def test_fit_recovers_the_posterior_and_leaves_the_global_generators_alone():
-    """A linear Gaussian is exponential in u: T is sufficient. Allowed for sbi's flow, which is too wide after
-    few simulations: 0.5 standard deviations of a mean, and a factor of 1.7, where the prior's is 2.5."""
+    """A linear Gaussian is exponential in u: T is sufficient. The posterior is nearer to the exact one
+    than to the prior; sbi's flow makes it too wide after few simulations."""
     simulations = TASK.simulate(1000, 4).only(frozenset({"joint_score"}))
     kept = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
     posterior = get_method("sally", **QUICK).fit(simulations, 5)
@@ -49,9 +50,7 @@ def test_fit_recovers_the_posterior_and_leaves_the_global_generators_alone():
     assert samples.shape == (3, 500, 2)
     for o, x in enumerate(x_o):
         exact = TASK.reference(x).sample(50_000, 7)
-        shift = (samples[o].double().mean(0) - exact.mean(0)) / exact.std(0)
-        assert shift.abs().max() < 0.5
-        assert (samples[o].double().std(0) / exact.std(0)).log().abs().max() < np.log(1.7)
+        assert_nearer_than_the_prior(samples[o].double(), exact)
     assert torch.equal(samples, posterior.sample(500, x_o, 6))
     assert not torch.equal(samples, posterior.sample(500, x_o, 7))
     # it is a density: its mean ratio to the exact posterior, over samples of that, is 1 up to the tails
