@@ -10,12 +10,11 @@ Each number is the median over rounds; what is compared takes turns, so that a d
 
 import math
 import random
-import statistics
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 
+from benchmark.timing import Timing, as_markdown, take_turns
 from methods import get_method
 from methods.gate_choice import CLOSED, FITTED, choose, make_gate
 from methods.gates import Gate
@@ -39,20 +38,12 @@ def measure_all() -> str:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return "\n".join(
-            [
-                "| what | seconds | ratio |",
-                "|---|---|---|",
-                *galton_simulator(),
-                *batched_replicates(),
-                *gates(),
-            ]
-        )
+        return as_markdown([*galton_simulator(), *batched_replicates(), *gates()])
     finally:
         torch.set_num_threads(threads)
 
 
-def galton_simulator() -> list[str]:
+def galton_simulator() -> list[Timing]:
     """Time a million balls with joint scores; the loops run fewer balls, and their time is scaled up."""
     task, theta = Galton(), torch.zeros(BATCH, 1)
     stream, source = generator(1), random.Random(1)
@@ -69,17 +60,17 @@ def galton_simulator() -> list[str]:
         for _ in range(LOOPED_BALLS["single"]):
             task.simulator(theta[:1], stream)
 
-    seconds = _take_turns({"vectorised": vectorised, "python": python, "single": single})
+    seconds = take_turns({"vectorised": vectorised, "python": python, "single": single}, ROUNDS)
     fast = seconds["vectorised"] * BALLS / (BALLS // BATCH * BATCH)
     scaled = {name: seconds[name] * BALLS / count for name, count in LOOPED_BALLS.items()}
     return [
-        f"| Galton, a million balls with joint scores, vectorised | {fast:.2f} | 1 |",
-        f"| the same in a loop of plain Python | {scaled['python']:.0f} | {scaled['python'] / fast:.0f} |",
-        f"| the same code, ball by ball | {scaled['single']:.0f} | {scaled['single'] / fast:.0f} |",
+        Timing("Galton, a million balls with joint scores, vectorised", fast, 1),
+        Timing("the same in a loop of plain Python", scaled["python"], scaled["python"] / fast),
+        Timing("the same code, ball by ball", scaled["single"], scaled["single"] / fast),
     ]
 
 
-def batched_replicates() -> list[str]:
+def batched_replicates() -> list[Timing]:
     """Time fits of 1, 5, 10 and 30 replicates at width 64 and batch 128, validation and average included."""
     simulations = [Galton().simulate(1000, seed=r) for r in range(max(REPLICATES))]
     method = get_method("mix", steps=STEPS)
@@ -87,16 +78,15 @@ def batched_replicates() -> list[str]:
     def fit(replicates: int) -> Callable[[], object]:
         return lambda: method.fit_replicates(simulations[:replicates], range(replicates))
 
-    seconds = _take_turns({str(r): fit(r) for r in REPLICATES})
+    seconds = take_turns({str(r): fit(r) for r in REPLICATES}, ROUNDS)
     alone = seconds["1"]
     return [
-        f"| MIX, {STEPS} steps, {r} replicate{'s' * (r > 1)} | {seconds[str(r)]:.2f} "
-        f"| {seconds[str(r)] / alone:.2f} |"
+        Timing(f"MIX, {STEPS} steps, {r} replicate{'s' * (r > 1)}", seconds[str(r)], seconds[str(r)] / alone)
         for r in REPLICATES
     ]
 
 
-def gates() -> list[str]:
+def gates() -> list[Timing]:
     """Time gates by themselves, as shares of a whole fit of five replicates by DSM.
 
     A gate is made and fitted once, and mixes the targets of `STEPS_AT_ONCE` steps at a time; `choosing` is
@@ -129,12 +119,12 @@ def gates() -> list[str]:
     contestants: dict[str, Callable[[], object]] = {name: whole(name) for name in (*CLOSED, *FITTED)}
     contestants |= {"choosing": lambda: choose(data, seeds)}
     contestants |= {"fit": lambda: method.fit_replicates(simulations, seeds)}
-    seconds = _take_turns(contestants)
+    seconds = take_turns(contestants, ROUNDS)
     fit = seconds.pop("fit")
     what = f"DSM, {GATE_STEPS} steps, {GATE_REPLICATES} replicates of {GATE_BUDGET:,} in 10 dimensions"
     return [
-        f"| {what} | {fit:.2f} | 1 |",
-        *(f"| gate: {name} | {own:.3f} | {own / fit:.3f} |" for name, own in seconds.items()),
+        Timing(what, fit, 1),
+        *(Timing(f"gate: {name}", own, own / fit) for name, own in seconds.items()),
     ]
 
 
@@ -152,15 +142,3 @@ def _one_ball(task: Galton, theta: float, source: random.Random) -> tuple[int, f
         score += derivative / left if goes_left else -derivative / (1 - left)
         position += (row % 2 == 0) - goes_left
     return position, score
-
-
-def _take_turns(contestants: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Run each once to warm up, then all in turn for some rounds; give the median seconds of each."""
-    taken: dict[str, list[float]] = {name: [] for name in contestants}
-    for round_number in range(ROUNDS + 1):
-        for name, run in contestants.items():
-            start = time.perf_counter()
-            run()
-            if round_number > 0:
-                taken[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in taken.items()}

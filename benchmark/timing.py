@@ -1,0 +1,33 @@
+"""Fair timing: what is compared takes turns, so that a drift of the machine hits all, and ratios are kept."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What was timed, its seconds, and its time over that of the row that it is held to."""
+
+    what: str
+    seconds: float
+    ratio: float
+
+
+def take_turns(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Run each once to warm up, then all in turn for some rounds; give the median seconds of each."""
+    taken: dict[str, list[float]] = {name: [] for name in contestants}
+    for round_number in range(rounds + 1):
+        for name, run in contestants.items():
+            start = time.perf_counter()
+            run()
+            if round_number > 0:
+                taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def as_markdown(timings: Iterable[Timing]) -> str:
+    """Write timings as a Markdown table."""
+    rows = [f"| {row.what} | {row.seconds:.3g} | {row.ratio:.3g} |" for row in timings]
+    return "\n".join(["| what | seconds | ratio |", "|---|---|---|", *rows])
