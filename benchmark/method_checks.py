@@ -188,11 +188,8 @@ def _same_moments(name: str, first: Tensor, second: Tensor) -> list[Statistic]:
 
 def saving(bench: Bench) -> Evidence:
     """A posterior that is saved and loaded gives the same samples."""
-    save = getattr(bench.posterior, "save", None)
-    if save is None:
-        raise NotApplicableError("its posteriors cannot be saved")
     with tempfile.TemporaryDirectory() as folder:
-        save(Path(folder) / "posterior")
+        bench.posterior.save(Path(folder) / "posterior")
         loaded = load_posterior(Path(folder) / "posterior")
     same = _same(bench.draw(bench.posterior, 1), bench.draw(loaded, 1))
     return Evidence([_rule("same samples", same)], "Save all that samples depend on.", bench.n)

@@ -1,9 +1,11 @@
 """Methods that turn simulations into posteriors."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
-from methods.method import Method, Posterior
+from methods.method import PICKLED, Method, Posterior
+from tasks.errors import UserError
 from tasks.plugin import Registry
 
 REGISTRY: Registry[Method] = Registry(
@@ -43,10 +45,25 @@ def get_method(name: str, /, **options: Any) -> Method:
 def load_posterior(folder: Path | str) -> Posterior:
     """Read a posterior that was saved to `folder`, whichever method and options made it.
 
+    A `posterior.pickle` runs what it holds when it is read: load only what you trust.
+
     Raises:
         UserError: there is no saved posterior, or it cannot be read.
     """
+    folder = Path(folder)
+    if (folder / PICKLED).exists():
+        return _unpickled(folder / PICKLED)
     from methods.score_posterior import read_description
 
-    description = read_description(Path(folder))
-    return get_method(description["method"], **description["options"]).load(Path(folder))
+    description = read_description(folder)
+    return get_method(description["method"], **description["options"]).load(folder)
+
+
+def _unpickled(path: Path) -> Posterior:
+    try:
+        posterior = pickle.loads(path.read_bytes())
+    except Exception as error:  # unpickling runs the code of whatever was pickled
+        raise UserError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+    if not isinstance(posterior, Posterior):
+        raise UserError(f"{path} holds no posterior, but a {type(posterior).__name__}.")
+    return posterior

@@ -6,6 +6,7 @@
 All of it happens in the unconstrained space u. A method draws random numbers from `seed` alone.
 """
 
+import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from arviz import InferenceData
 
     from methods.sbi_view import SbiPosterior
+
+
+PICKLED = "posterior.pickle"
 
 
 class Posterior(ABC):
@@ -44,6 +48,24 @@ class Posterior(ABC):
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
         """Give log p(u | x_o) for u (m, n, d) and x_o (m, dim_x): (m, n)."""
         raise NotImplementedError(f"{type(self).__name__} has no log_prob")
+
+    def save(self, folder: Path | str) -> None:
+        """Write the posterior into `folder`, which is made if need be, for `methods.load_posterior`.
+
+        It is pickled; a subclass whose state is a few tensors does better to write them, with a
+        `posterior.json` that names its method and options, and to give that method a `load`.
+
+        Raises:
+            UserError: it holds something that cannot be pickled.
+        """
+        try:
+            pickled = pickle.dumps(self)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            name = type(self).__name__
+            raise UserError(f"{name} cannot be pickled, so give it a `save` of its own: {error}") from error
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / PICKLED).write_bytes(pickled)
 
     def as_sbi(self, prior: Prior | None = None) -> "SbiPosterior":
         """Give this posterior as sbi's tools take it: run_sbc, run_tarp, LC2ST, pairplot.
@@ -99,8 +121,8 @@ class Method(Plugin):
         return [self.fit(s, seed) for s, seed in zip(simulations, seeds, strict=True)]
 
     def load(self, folder: Path) -> Posterior:
-        """Read a posterior of this method that was saved to `folder`; see `methods.load_posterior`."""
-        raise NotImplementedError(f"{self.name} cannot load posteriors")
+        """Read what a `save` of this method's own wrote to `folder`, beside a `posterior.json`."""
+        raise NotImplementedError(f"{self.name} has no `load`")
 
     def sample_replicates(
         self, posteriors: Sequence[Posterior], n: int, x_o: Tensor, seeds: Sequence[int]

@@ -1,0 +1,53 @@
+"""Posteriors without a `save` of their own are pickled; the others are tested beside their methods."""
+
+import pickle
+
+import pytest
+import torch
+
+from methods import get_method, load_posterior
+from methods.method import PICKLED, Posterior
+from tasks import get_task
+from tasks.errors import UserError
+
+
+class Nameless(Posterior):
+    """It holds a function that pickle cannot name."""
+
+    def __init__(self):
+        self.draw = lambda n, x_o: torch.zeros(len(x_o), n, 1)
+
+    def sample(self, n, x_o, seed):
+        return self.draw(n, x_o)
+
+
+def test_a_pickled_posterior_gives_the_same_samples(tmp_path):
+    task = get_task("linear_gaussian")
+    posterior, x_o = get_method("rejection_abc").fit(task.simulate(200, 1), 1), task.observations().x
+    posterior.save(tmp_path / "new" / "folder")
+    loaded = load_posterior(tmp_path / "new" / "folder")
+    assert loaded.sample(20, x_o, 3).equal(posterior.sample(20, x_o, 3))
+
+
+def test_what_cannot_be_pickled_is_said_and_nothing_is_written(tmp_path):
+    with pytest.raises(UserError, match=r"Nameless cannot be pickled, so give it a `save` of its own"):
+        Nameless().save(tmp_path / "posterior")
+    assert not (tmp_path / "posterior").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"no pickle", r"posterior.pickle cannot be read: \w+"),
+        (pickle.dumps([1, 2]), r"posterior.pickle holds no posterior, but a list"),
+    ],
+)
+def test_what_is_no_posterior_is_said(tmp_path, content, sentence):
+    (tmp_path / PICKLED).write_bytes(content)
+    with pytest.raises(UserError, match=sentence):
+        load_posterior(tmp_path)
+
+
+def test_an_empty_folder_is_said(tmp_path):
+    with pytest.raises(UserError, match=r"posterior.json does not describe a saved posterior"):
+        load_posterior(tmp_path)
