@@ -1,4 +1,4 @@
-"""The gold-mining family on every task with a joint score: what is learned from it is finite and follows x."""
+"""Gold mining on every task with a joint score: what is learned from it is finite and follows x."""
 
 import pytest
 import torch
