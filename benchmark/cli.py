@@ -1,4 +1,4 @@
-"""The command line: `graybench run | table | compare | figures | claims | bench`, and `cli_plugins`.
+"""The command line: `graybench run | table | compare | figures | claims | bench`, and more in `cli_*`.
 
 Exit status: 2 for a mistake of the user's, 1 for whatever else goes wrong, each with one line on stderr, and
 1 for a check that failed.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from benchmark import cli_bridges, cli_plugins, cli_shapes
+from benchmark import cli_bridges, cli_merge, cli_plugins, cli_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +34,7 @@ app = typer.Typer(
 )
 
 app.add_typer(cli_plugins.app)
+app.add_typer(cli_merge.app)
 app.add_typer(cli_bridges.app)
 app.add_typer(cli_shapes.app)
 
@@ -82,6 +83,7 @@ def run(
     task: Annotated[list[str] | None, typer.Option(help="Run only this task; may be repeated.")] = None,
     method: Annotated[list[str] | None, typer.Option(help="Run only this method; may be repeated.")] = None,
     budget: Annotated[list[int] | None, typer.Option(help="Run only this budget; may be repeated.")] = None,
+    shard: Annotated[str | None, typer.Option(metavar="I/N", help="Run only part I of N, from 1.")] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run again what failed, timed out or was not finite.")
     ] = False,
@@ -89,6 +91,7 @@ def run(
     """Run what is missing of a sweep, and merge its table."""
     from benchmark.progress import summarize
     from benchmark.runner import ClusterError
+    from benchmark.shard import Shard
     from benchmark.store import Store
     from benchmark.sweep import Sweep
     from tasks.errors import UserError
@@ -96,7 +99,7 @@ def run(
     if workers is not None and scheduler is not None:
         raise UserError("--workers is for the local cluster, so it cannot go with --scheduler.")
     loaded = Sweep.load(sweep)
-    asked = loaded.select(task or (), method or (), budget or ())
+    asked = Shard.parse(shard or "1/1").of(loaded.select(task or (), method or (), budget or ()))
     store = Store(out or Path("runs") / loaded.name, loaded)
     console = Console()
     try:

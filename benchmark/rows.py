@@ -95,11 +95,11 @@ def ending(rows: pd.DataFrame) -> Ending:
     One row that timed out, failed or was not finite decides for its cell, in this order; a cell is skipped
     only if all its rows are, since a metric that does not apply to a method is a skipped row of an ok cell.
     """
+    statuses = list(rows["status"])
     for status in ("timeout", "failed", "not_finite"):
-        bad = rows[rows["status"] == status]
-        if len(bad):
-            return Ending(status, str(bad["reason"].iloc[0]))
-    if (rows["status"] == "skipped").all():
+        if status in statuses:
+            return Ending(status, str(rows["reason"].iloc[statuses.index(status)]))
+    if set(statuses) == {"skipped"}:
         return Ending("skipped", str(rows["reason"].iloc[0]))
     return Ending("ok", "")
 

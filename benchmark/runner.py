@@ -8,8 +8,10 @@ an inbox.
 """
 
 import logging
+import math
 import multiprocessing
 import queue
+import random
 import signal
 import time
 from collections import Counter, deque
@@ -19,12 +21,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import resource_tracker
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import dask
 import pandas as pd
-from distributed import Client, Future, KilledWorker, LocalCluster
+from distributed import Client, KilledWorker, LocalCluster
 
 from benchmark.cell import Cell
 from benchmark.progress import Display
@@ -32,6 +34,9 @@ from benchmark.rows import Ending, ending, failure_rows
 from benchmark.store import Store
 from benchmark.worker import work
 from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from distributed import Future
 
 TICK = 0.5
 CONNECT_TIMEOUT = "10s"
@@ -166,6 +171,8 @@ class _Run:
         self.client, self.store, self.display = client, store, display
         self.topic = f"graybench-{uuid4().hex}"
         self.waiting = deque(cells)
+        self.shuffled = False
+        self.threads, self.counted = 0, -math.inf
         self.running: dict[str, _Running] = {}
         self.starts: Counter[str] = Counter()
         self.blamed: Counter[str] = Counter()
@@ -185,12 +192,36 @@ class _Run:
     def _hand_out(self) -> None:
         if not self.waiting:
             return
+        self._count_threads()
+        while self.waiting and len(self.running) < max(self.threads, 1):
+            cell = self.waiting.popleft()
+            if not self._take_over(cell):
+                self._submit(cell)
+
+    def _count_threads(self) -> None:
+        """Ask the scheduler how many threads there are, but not for every cell: the answer takes its time."""
+        if time.monotonic() - self.counted < TICK:
+            return
         try:
-            threads = sum(self.client.nthreads().values())
+            self.threads = sum(self.client.nthreads().values())
         except OSError as error:
             raise ClusterError(LOST) from error
-        while self.waiting and len(self.running) < max(threads, 1):
-            self._submit(self.waiting.popleft())
+        self.counted = time.monotonic()
+
+    def _take_over(self, cell: Cell) -> bool:
+        """Take a cell as finished if another run on the same folder has stored it meanwhile.
+
+        Runs in step would do every cell twice: from the first one found on, this run goes at random.
+        """
+        ending = self.store.appeared(cell, self.display.say)
+        if ending is None:
+            return False
+        self.endings[cell.id] = ending
+        self.display.finished(cell, ending)
+        if not self.shuffled:
+            random.Random().shuffle(self.waiting)
+            self.shuffled = True
+        return True
 
     def _submit(self, cell: Cell) -> None:
         key = f"{self.topic}-{cell.id}-{self.blamed[cell.id]}"
@@ -227,7 +258,7 @@ class _Run:
         self.inbox.put(partial(self._finish, cell, rows))
 
     def _finish(self, cell: Cell, rows: pd.DataFrame) -> None:
-        if self.running.pop(cell.id, None) is not None:
+        if self.running.pop(cell.id, None) is not None and not self._take_over(cell):
             self.store.write(cell, rows)
             self.endings[cell.id] = ending(rows)
             self.display.finished(cell, self.endings[cell.id])

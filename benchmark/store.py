@@ -7,6 +7,9 @@
 A folder belongs to a sweep's name and root seed. A sweep may grow or change under its name: cells that are no
 longer of it stay in their files, and are left out of the table.
 
+Several runs may work on one folder at a time, without locks: each takes over what it finds finished by
+another, and a table is made anew if a cell came while it was made, so that the last one written lacks none.
+
 Every error is one sentence that names the path.
 """
 
@@ -18,7 +21,9 @@ from pathlib import Path
 from uuid import uuid4
 
 import pandas as pd
+import pyarrow as pa
 import yaml
+from pyarrow import parquet
 
 from benchmark.cell import Cell
 from benchmark.rows import COLUMNS, DTYPES, Ending, ending
@@ -26,6 +31,9 @@ from benchmark.sweep import Sweep
 from tasks.errors import UserError
 
 TEMPORARY = ".tmp"
+SUFFIX = ".parquet"
+
+Stamp = tuple[int, int]  # inode and time of change of a file, which differ once it is replaced
 
 
 class StoreError(RuntimeError):
@@ -48,6 +56,7 @@ class Store:
         self.folder = folder
         self.cells = folder / "cells"
         self.table = folder / "table.parquet"
+        self._known: dict[str, Stamp] = {}
         _require_own(folder, sweep)
         with _explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -60,18 +69,28 @@ class Store:
         """Store the rows of a finished cell; an earlier file of the same cell is replaced."""
         write_whole(self._path(cell), _to_parquet(rows))
 
+    def read(self, cell: Cell, warn: Callable[[str], None]) -> pd.DataFrame | None:
+        """Give the rows of a finished cell; None if it is not finished, or damaged, which `warn` is told."""
+        rows = self._read(cell, warn)
+        return None if rows is None else _to_frame(rows)
+
     def finished(self, cells: Sequence[Cell], warn: Callable[[str], None]) -> dict[str, Ending]:
         """Say how each of `cells` that has a file ended, by the id of the cell.
 
         The content of every file is read. A damaged one is put aside as `<id>.damaged` and reported to
         `warn`, and its cell counts as unfinished.
         """
-        endings = {}
-        for cell in cells:
-            rows = self._read(cell, warn)
-            if rows is not None:
-                endings[cell.id] = ending(rows)
-        return endings
+        self._known = self._stamps()
+        endings = {cell.id: self._ending(cell, warn) for cell in cells if cell.id in self._known}
+        return {cell: ending for cell, ending in endings.items() if ending is not None}
+
+    def appeared(self, cell: Cell, warn: Callable[[str], None]) -> Ending | None:
+        """Say how `cell` ended if its file came, or was replaced, after `finished` looked; else None."""
+        try:
+            stamp = _stamp(self._path(cell).stat())
+        except FileNotFoundError:
+            return None
+        return None if stamp == self._known.get(cell.id) else self._ending(cell, warn)
 
     def merge(self, cells: Sequence[Cell], warn: Callable[[str], None]) -> int:
         """Write the finished ones of `cells`, in their order, into the table.
@@ -79,30 +98,55 @@ class Store:
         Returns:
             The number of cell files in the folder that belong to none of `cells` and were left out.
         """
-        frames = [rows for cell in cells if (rows := self._read(cell, warn)) is not None]
-        table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
-        write_whole(self.table, _to_parquet(table.astype(DTYPES)))
-        known = {cell.id for cell in cells}
-        return sum(path.stem not in known for path in self.cells.glob("*.parquet"))
+        merged: dict[str, Stamp] | None = None
+        read: dict[str, pa.Table | None] = {}
+        while merged != (present := self._stamps()):
+            for cell in cells:
+                if cell.id in present and (merged is None or present[cell.id] != merged.get(cell.id)):
+                    read[cell.id] = self._read(cell, warn)
+            ordered = [rows for cell in cells if (rows := read.get(cell.id)) is not None]
+            write_whole(self.table, _to_parquet(_concatenated(ordered)))
+            merged = present
+        return len(present.keys() - {cell.id for cell in cells})
 
     def _path(self, cell: Cell) -> Path:
-        return self.cells / f"{cell.id}.parquet"
+        return self.cells / f"{cell.id}{SUFFIX}"
 
-    def _read(self, cell: Cell, warn: Callable[[str], None]) -> pd.DataFrame | None:
+    def _stamps(self) -> dict[str, Stamp]:
+        """Give the stamp of every cell file, by the id of its cell."""
+        stamps = {}
+        with os.scandir(self.cells) as entries:
+            for entry in entries:
+                if entry.name.endswith(SUFFIX):
+                    with suppress(FileNotFoundError):  # another run has put it aside
+                        stamps[entry.name.removesuffix(SUFFIX)] = _stamp(entry.stat())
+        return stamps
+
+    def _ending(self, cell: Cell, warn: Callable[[str], None]) -> Ending | None:
+        rows = self._read(cell, warn)
+        return None if rows is None else ending(rows.select(["status", "reason"]).to_pandas())
+
+    def _read(self, cell: Cell, warn: Callable[[str], None]) -> pa.Table | None:
         path = self._path(cell)
         try:
-            rows = _read_parquet(path)
-            if rows.empty or set(rows["cell"]) != {cell.id}:
-                raise _DamagedError("it holds the rows of another cell")
-        except FileNotFoundError:
-            return None
+            return _read_cell(path, cell)
         except _DamagedError as error:
             aside = path.with_suffix(".damaged")
             with _explained(path):
                 path.replace(aside)
             warn(f"{path}: the file is damaged ({error}); it is now {aside.name}, and its cell is missing.")
             return None
-        return rows
+
+
+def read_foreign(folder: Path, cell: Cell, warn: Callable[[str], None]) -> pd.DataFrame | None:
+    """Give the rows of a cell in a folder that is not to be changed; None as in `Store.read`."""
+    path = folder / "cells" / f"{cell.id}{SUFFIX}"
+    try:
+        rows = _read_cell(path, cell)
+    except _DamagedError as error:
+        warn(f"{path}: the file is damaged ({error}), and its cell is missing.")
+        return None
+    return None if rows is None else _to_frame(rows)
 
 
 def read_table(folder: Path) -> pd.DataFrame:
@@ -116,7 +160,7 @@ def read_table(folder: Path) -> pd.DataFrame:
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder.")
     try:
-        table = _read_parquet(path)
+        table = _to_frame(_read_parquet(path))
     except FileNotFoundError as error:
         raise UserError(f"{path}: there is no such file; `graybench run` makes it.") from error
     except _DamagedError as error:
@@ -186,7 +230,23 @@ def _to_parquet(rows: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_ino, status.st_mtime_ns
+
+
+def _read_cell(path: Path, cell: Cell) -> pa.Table | None:
+    """Read the file of a cell; None if there is none."""
+    try:
+        rows = _read_parquet(path)
+    except FileNotFoundError:
+        return None
+    if rows["cell"].unique().to_pylist() != [cell.id]:
+        raise _DamagedError("it holds the rows of another cell")
+    return rows
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    """Read a result table; by pyarrow itself, which takes a tenth of the time of pandas for a small one."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -194,9 +254,23 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     except OSError as error:
         raise StoreError(f"{path}: it cannot be read: {error.strerror}.") from error
     try:
-        rows = pd.read_parquet(io.BytesIO(content), engine="pyarrow", page_checksum_verification=True)
+        file = parquet.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
+        rows = file.read(use_threads=False)
+        columns = {column["name"]: column["numpy_type"] for column in rows.schema.pandas_metadata["columns"]}
     except Exception as error:  # pyarrow tells damage by OSError, ValueError and others
-        raise _DamagedError(str(error).strip().splitlines()[0].rstrip(".")) from error
-    if {column: str(dtype) for column, dtype in rows.dtypes.items()} != DTYPES:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise _DamagedError(reason.rstrip(".")) from error
+    if columns != DTYPES or rows.column_names != list(COLUMNS):
         raise _DamagedError("its columns are not those of a result table")
     return rows
+
+
+def _to_frame(rows: pa.Table) -> pd.DataFrame:
+    return rows.to_pandas().astype(DTYPES)
+
+
+def _concatenated(tables: list[pa.Table]) -> pd.DataFrame:
+    if not tables:
+        return pd.DataFrame(columns=list(COLUMNS)).astype(DTYPES)
+    # versions of pandas differ in how they write texts: permissive
+    return _to_frame(pa.concat_tables(tables, promote_options="permissive"))

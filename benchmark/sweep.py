@@ -164,6 +164,7 @@ class Sweep(BaseModel):
         Raises:
             UserError: a name or budget is not in the sweep.
         """
+        methods_asked = _named(self.all_methods(), methods, f"method in sweep {self.name}")
         return [
             Cell(
                 task=task,
@@ -178,7 +179,7 @@ class Sweep(BaseModel):
             )
             for task in _named(self.all_tasks(), tasks, f"task in sweep {self.name}")
             for budget in self._listed(budgets)
-            for method in _named(self.all_methods(), methods, f"method in sweep {self.name}")
+            for method in methods_asked
         ]
 
     def _listed(self, budgets: Sequence[int]) -> list[int]:

@@ -102,6 +102,13 @@ def test_mistakes_end_with_2_and_one_line(
         ("run", "good.yaml", "--workers", "2", "--scheduler", "tcp://a:1"): (
             "--workers is for the local cluster, so it cannot go with --scheduler."
         ),
+        (
+            "run",
+            "good.yaml",
+            "--shard",
+            "4/3",
+        ): "--shard 4/3: a shard is I/N with I from 1 to N, such as 2/8.",
+        ("merge", "nowhere", "--out", "here"): "nowhere: this is no result folder: it has no sweep.yaml.",
         ("run", "good.yaml", "--out", "good.yaml"): "good.yaml: this is not a folder.",
         ("run", "good.yaml", "--out", "."): ".: the folder is not empty and holds no results of a sweep.",
         ("run", "good.yaml", "--scheduler", "nowhere"): (

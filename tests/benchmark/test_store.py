@@ -71,6 +71,43 @@ def test_cells_of_an_earlier_form_of_the_sweep_are_left_out(
     assert read_table(store.folder)["budget"].tolist() == [30, 30, 10, 10]
 
 
+def test_a_cell_that_comes_while_the_table_is_made_is_in_it(
+    store: Store, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = sweep.cells()
+    for cell in (first, second):
+        store.write(cell, rows_of(cell))
+    write_whole, meanwhile = store_module.write_whole, [(third, 3.0), (first, 5.0)]
+
+    def write_late(path: Path, content: bytes) -> None:
+        if path == store.table and meanwhile:
+            cell, value = meanwhile.pop(0)  # of another run, which has merged its own table by now
+            write_whole(store.cells / f"{cell.id}.parquet", store_module._to_parquet(rows_of(cell, value)))
+        write_whole(path, content)
+
+    monkeypatch.setattr(store_module, "write_whole", write_late)
+    assert store.merge(sweep.cells(), never) == 0
+    assert not meanwhile
+    expected = [rows_of(first, 5.0), rows_of(second), rows_of(third, 3.0)]
+    assert_frame_equal(read_table(store.folder), pd.concat(expected, ignore_index=True), check_exact=True)
+
+
+def test_cells_of_another_run_appear_once_they_are_stored_or_replaced(store: Store, sweep: Sweep) -> None:
+    first, second, third = sweep.cells()
+    for cell in (first, second):
+        store.write(cell, failure_rows(cell, "failed", "because"))
+    store.finished([first, second, third], never)
+    assert [store.appeared(cell, never) for cell in sweep.cells()] == [None, None, None]
+    other = Store(store.folder, sweep)
+    other.write(second, rows_of(second))
+    other.write(third, failure_rows(third, "failed", "because"))
+    assert [store.appeared(cell, never) for cell in sweep.cells()] == [
+        None,
+        ("ok", ""),
+        ("failed", "because"),
+    ]
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "foreign"])
 def test_damaged_cells_are_put_aside_and_missing(store: Store, sweep: Sweep, damage: str) -> None:
     first, second, _ = sweep.cells()
