@@ -121,15 +121,16 @@ class Trainer:
     def run(self, progress: Callable[[int, int], None]) -> None:
         """Train, calling `progress(done, total)` now and then."""
         steps, rate = self.training.steps, self.training.rate
-        groups = [(self.model.mlp.parameters(), rate), (self.gate_parameters, GATE_RATE * rate)]
-        optimizer = CosineAdam(groups, steps)
+        groups = [([*self.model.mlp.parameters()], rate), (self.gate_parameters, GATE_RATE * rate)]
+        optimizer = CosineAdam([(own, first) for own, first in groups if own], steps)
         best = [p.clone() for p in self.average]
         best_loss = torch.full((len(self.generators),), torch.inf)
         every = max(1, steps // VALIDATIONS)
         for step in range(steps):
             if step % STEPS_AT_ONCE == 0:
                 prepared = self._prepare(STEPS_AT_ONCE, self.training.batch, 0, self.n_train, self.generators)
-            optimizer.step(self._loss(prepared.step(step % STEPS_AT_ONCE)).sum())
+            self._differentiate(prepared.step(step % STEPS_AT_ONCE))
+            optimizer.move()
             torch._foreach_lerp_(self.average, self.parameters, 1 - self.training.average)
             if (step + 1) % every == 0 or step + 1 == steps:
                 progress(step + 1, steps)
@@ -165,11 +166,23 @@ class Trainer:
 
     def _loss(self, batch: Minibatch) -> Tensor:
         """Give the mean loss of each replicate, (R,)."""
-        goal = batch.goal_dsm
-        if batch.goal_score is not None:
-            goal = self.gate.mix(batch.goal_dsm, batch.goal_score, batch.u_t, batch.x, batch.t)
-        error = (self.model.mlp(batch.inputs) - goal).square()
+        error = (self.model.mlp(batch.inputs) - self._goal(batch)).square()
         return (batch.weight * error).mean((1, 2))
+
+    def _differentiate(self, batch: Minibatch) -> None:
+        """Write the gradient of the summed `_loss` into the parameters' `grad`."""
+        goal = self._goal(batch)
+        output, kept = self.model.mlp.forward_kept(batch.inputs)
+        slope = (output - goal.detach()).mul_(batch.weight).mul_(2 / goal[0].numel())
+        self.model.mlp.backward(kept, slope)
+        if goal.requires_grad:
+            goal.backward(-slope)
+
+    def _goal(self, batch: Minibatch) -> Tensor:
+        """Give what the network's output is regressed on, (R, B, d)."""
+        if batch.goal_score is None:
+            return batch.goal_dsm
+        return self.gate.mix(batch.goal_dsm, batch.goal_score, batch.u_t, batch.x, batch.t)
 
     @torch.no_grad()
     def _prepare(

@@ -46,6 +46,20 @@ def test_each_replicate_is_an_ordinary_mlp_with_its_own_gradient():
             torch.testing.assert_close(weight.grad[r], layer.weight.grad.T)
 
 
+def test_the_backward_pass_is_autograds():
+    """For the loss Σ a · output, whose derivative by the outputs is a, in float64."""
+    mlp = network().double()
+    inputs, slope = (torch.randn(R, N, k, generator=generator(5), dtype=torch.float64) for k in (P, D))
+    expected = torch.autograd.grad((slope * mlp(inputs)).sum(), [*mlp.parameters()])
+    for p in mlp.parameters():
+        p.grad = torch.full_like(p, torch.nan)
+    outputs, kept = mlp.forward_kept(inputs)
+    assert torch.equal(outputs, mlp(inputs))
+    mlp.backward(kept, slope)
+    for p, gradient in zip(mlp.parameters(), expected, strict=True):
+        torch.testing.assert_close(p.grad, gradient, rtol=1e-12, atol=1e-12)
+
+
 def test_a_replicate_starts_from_its_own_seed_whatever_the_others():
     together = ReplicatedMLP(P, D, width=8, depth=2, generators=[generator(s) for s in (1, 2, 3)])
     alone = ReplicatedMLP(P, D, width=8, depth=2, generators=[generator(2)])
