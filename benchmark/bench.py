@@ -1,144 +1,68 @@
-"""Speeds as ratios of things that ran side by side, because machines differ and are shared.
+"""What `graybench bench` measures, part by part, and how it is stored.
 
-    the Galton simulator    balls a second with joint scores, vectorised, against two loops over single balls:
-                            plain Python with `math`, and the vectorised code given one ball at a time
-    replicates              wall time of one batched fit of R replicates against one fit of one
-    gates                   what making a gate, fitting it and mixing by it takes, against a whole fit of DSM
-
-Each number is the median over rounds; what is compared takes turns, so that a drift of the machine hits all.
+A part is a module with `rows(quick)`; what is compared takes turns, see `timing`. All run on one thread.
 """
 
-import math
-import random
-from collections.abc import Callable
+import csv
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
-from benchmark.timing import Timing, as_markdown, take_turns
-from methods import get_method
-from methods.gate_choice import CLOSED, FITTED, choose, make_gate
-from methods.gates import Gate
-from methods.mixtures import Mix
-from methods.trainer import STEPS_AT_ONCE
-from tasks import get_task
-from tasks.galton import STEEPNESS, Galton
-from tasks.seeding import generator
+from benchmark import bench_gates, bench_metrics, bench_simulators, bench_training
+from benchmark.timing import Timing, as_markdown
+from tasks.errors import UserError
+from tasks.plugin import nearest
 
-ROUNDS = 5
-BALLS = 1_000_000
-BATCH = 65_536
-LOOPED_BALLS = {"python": 2000, "single": 100}
-REPLICATES = (1, 5, 10, 30)
-STEPS = 300
-GATE_BUDGET, GATE_REPLICATES, GATE_STEPS = 10_000, 5, 3000
+PARTS: dict[str, Callable[[bool], list[Timing]]] = {
+    "training": bench_training.rows,
+    "simulators": bench_simulators.rows,
+    "gates": bench_gates.rows,
+    "metrics": bench_metrics.rows,
+}
 
 
-def measure_all() -> str:
-    """Measure everything on one thread; give a Markdown table."""
+def measure(
+    only: Sequence[str], quick: bool, folder: Path, say: Callable[[str], None]
+) -> dict[str, list[Timing]]:
+    """Measure the parts in `only`, or all; after each, `folder` holds what there is: bench.csv and bench.md.
+
+    Raises:
+        UserError: there is no such part.
+    """
+    for name in only:
+        if name not in PARTS:
+            raise UserError(f"there is no part {name!r} of the bench: {nearest(name, list(PARTS))}")
+    measured: dict[str, list[Timing]] = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return as_markdown([*galton_simulator(), *batched_replicates(), *gates()])
+        for name in [name for name in PARTS if not only or name in only]:
+            say(f"measuring {name} ...")
+            measured[name] = PARTS[name](quick)
+            _store(measured, quick, folder)
+            say(as_markdown(measured[name]) + "\n")
     finally:
         torch.set_num_threads(threads)
+    return measured
 
 
-def galton_simulator() -> list[Timing]:
-    """Time a million balls with joint scores; the loops run fewer balls, and their time is scaled up."""
-    task, theta = Galton(), torch.zeros(BATCH, 1)
-    stream, source = generator(1), random.Random(1)
-
-    def vectorised() -> None:
-        for _ in range(BALLS // BATCH):
-            task.simulator(theta, stream)
-
-    def python() -> None:
-        for _ in range(LOOPED_BALLS["python"]):
-            _one_ball(task, 0.0, source)
-
-    def single() -> None:
-        for _ in range(LOOPED_BALLS["single"]):
-            task.simulator(theta[:1], stream)
-
-    seconds = take_turns({"vectorised": vectorised, "python": python, "single": single}, ROUNDS)
-    fast = seconds["vectorised"] * BALLS / (BALLS // BATCH * BATCH)
-    scaled = {name: seconds[name] * BALLS / count for name, count in LOOPED_BALLS.items()}
-    return [
-        Timing("Galton, a million balls with joint scores, vectorised", fast, 1),
-        Timing("the same in a loop of plain Python", scaled["python"], scaled["python"] / fast),
-        Timing("the same code, ball by ball", scaled["single"], scaled["single"] / fast),
-    ]
+def _store(measured: Mapping[str, list[Timing]], quick: bool, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "bench.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["part", "what", "seconds", "ratio"])
+        writer.writerows((name, t.what, t.seconds, t.ratio) for name, rows in measured.items() for t in rows)
+    sections = [f"## {name}\n\n{as_markdown(rows)}\n" for name, rows in measured.items()]
+    (folder / "bench.md").write_text("\n".join([_machine(quick), *sections]))
 
 
-def batched_replicates() -> list[Timing]:
-    """Time fits of 1, 5, 10 and 30 replicates at width 64 and batch 128, validation and average included."""
-    simulations = [Galton().simulate(1000, seed=r) for r in range(max(REPLICATES))]
-    method = get_method("mix", steps=STEPS)
-
-    def fit(replicates: int) -> Callable[[], object]:
-        return lambda: method.fit_replicates(simulations[:replicates], range(replicates))
-
-    seconds = take_turns({str(r): fit(r) for r in REPLICATES}, ROUNDS)
-    alone = seconds["1"]
-    return [
-        Timing(f"MIX, {STEPS} steps, {r} replicate{'s' * (r > 1)}", seconds[str(r)], seconds[str(r)] / alone)
-        for r in REPLICATES
-    ]
-
-
-def gates() -> list[Timing]:
-    """Time gates by themselves, as shares of a whole fit of five replicates by DSM.
-
-    A gate is made and fitted once, and mixes the targets of `STEPS_AT_ONCE` steps at a time; `choosing` is
-    what `gate=auto` does before that.
-    """
-    task = get_task("linear_gaussian", dim=10, spread=100.0, rotated=True)
-    simulations = [task.simulate(GATE_BUDGET, r) for r in range(GATE_REPLICATES)]
-    seeds = range(GATE_REPLICATES)
-    data = Mix().training_data(simulations)
-    assert data.score is not None
-    method, batch = get_method("dsm", steps=GATE_STEPS), (STEPS_AT_ONCE, GATE_REPLICATES, 128)
-    index = torch.randint(GATE_BUDGET, batch, generator=generator(1))
-    drawn, t = data.rows(index), torch.rand(*batch, 1, generator=generator(2))
-    assert drawn.score is not None
-
-    @torch.no_grad()
-    def mix(gate: Gate) -> None:
-        assert drawn.score is not None
-        for _ in range(-(-GATE_STEPS // STEPS_AT_ONCE)):
-            gate.mix(drawn.u, drawn.score, drawn.u, drawn.x, t)
-
-    def whole(name: str) -> Callable[[], None]:
-        def run() -> None:
-            gate = make_gate(name, data, seeds)
-            gate.fit(data, seeds)
-            mix(gate)
-
-        return run
-
-    contestants: dict[str, Callable[[], object]] = {name: whole(name) for name in (*CLOSED, *FITTED)}
-    contestants |= {"choosing": lambda: choose(data, seeds)}
-    contestants |= {"fit": lambda: method.fit_replicates(simulations, seeds)}
-    seconds = take_turns(contestants, ROUNDS)
-    fit = seconds.pop("fit")
-    what = f"DSM, {GATE_STEPS} steps, {GATE_REPLICATES} replicates of {GATE_BUDGET:,} in 10 dimensions"
-    return [
-        Timing(what, fit, 1),
-        *(Timing(f"gate: {name}", own, own / fit) for name, own in seconds.items()),
-    ]
-
-
-def _one_ball(task: Galton, theta: float, source: random.Random) -> tuple[int, float]:
-    """Drop one ball as a simulator without vectors would: the final position and the joint score."""
-    position, score = task.nails // 2, 0.0
-    for row in range(task.rows):
-        swing = math.sin(math.pi * row / (task.rows - 1))
-        slope = STEEPNESS * (2 * position / (task.nails - 1) - 1)
-        tilt = 1 / (1 + math.exp(-theta * slope))
-        left, derivative = (1 - swing) / 2 + swing * tilt, swing * slope * tilt * (1 - tilt)
-        if row % 2 == 1 and position in (0, task.nails):
-            left, derivative = float(position > 0), 0.0
-        goes_left = source.random() < left
-        score += derivative / left if goes_left else -derivative / (1 - left)
-        position += (row % 2 == 0) - goes_left
-    return position, score
+def _machine(quick: bool) -> str:
+    """Say what was measured with, and on what."""
+    command = "graybench bench --quick" if quick else "graybench bench"
+    programs = ", ".join(f"{name} {version(name)}" for name in ("graybench", "torch"))
+    return (
+        f"`{command}`: {programs}, Python {platform.python_version()}, one thread of {platform.machine()}.\n"
+    )

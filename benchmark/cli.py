@@ -1,4 +1,4 @@
-"""The command line: `graybench run | table | compare | figures | claims | bench`, and more in `cli_*`.
+"""The command line: `graybench run | table | compare | figures | claims`; the other `cli_*` modules add more.
 
 Exit status: 2 for a mistake of the user's, 1 for whatever else goes wrong, each with one line on stderr, and
 1 for a check that failed.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from benchmark import cli_bridges, cli_merge, cli_plugins, cli_shapes
+from benchmark import cli_bench, cli_bridges, cli_merge, cli_plugins, cli_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +37,7 @@ app.add_typer(cli_plugins.app)
 app.add_typer(cli_merge.app)
 app.add_typer(cli_bridges.app)
 app.add_typer(cli_shapes.app)
+app.add_typer(cli_bench.app)
 
 
 class Format(StrEnum):
@@ -260,14 +261,6 @@ def claims(folder: Folder) -> None:
     frame = read_table(folder)
     found = [*findings(frame), *gate_findings(frame)]
     print(as_markdown(found) if found else "no claim is about what is in this folder.")
-
-
-@app.command()
-def bench() -> None:
-    """Measure speeds side by side, as ratios: the Galton simulator, and replicates trained together."""
-    from benchmark.bench import measure_all
-
-    print(measure_all())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""Fair timing: what is compared takes turns, so that a drift of the machine hits all, and ratios are kept."""
+"""Fair timing: what is compared takes turns, so that a drift of the machine hits all, and ratios are kept.
+
+Seconds are of the processor, all threads of this process together: on a machine that others use as well, the
+time on the clock says more about them.
+"""
 
 import statistics
 import time
@@ -8,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Timing:
-    """What was timed, its seconds, and its time over that of the row that it is held to."""
+    """What was timed, its seconds of processor time, and its time over that of the row that it is held to."""
 
     what: str
     seconds: float
@@ -20,10 +24,10 @@ def take_turns(contestants: Mapping[str, Callable[[], object]], rounds: int) -> 
     taken: dict[str, list[float]] = {name: [] for name in contestants}
     for round_number in range(rounds + 1):
         for name, run in contestants.items():
-            start = time.perf_counter()
+            start = time.process_time()
             run()
             if round_number > 0:
-                taken[name].append(time.perf_counter() - start)
+                taken[name].append(time.process_time() - start)
     return {name: statistics.median(times) for name, times in taken.items()}
 
 

@@ -1,42 +1,120 @@
-"""The speed table: what is timed must be the same thing; times themselves are not asserted."""
+"""The speed table: each part is measured and stored; times themselves are not asserted."""
 
-import random
-from collections import Counter
+import csv
+import time
 
+import pytest
 import torch
-from scipy import stats
 
-from benchmark import bench
-from tasks.galton import Galton
-
-
-def test_the_python_loop_is_the_same_simulator():
-    """Positions follow the pmf (χ² fails 1 seed in 10,000), and scores have the same law."""
-    task, source, theta = Galton(), random.Random(3), 0.4
-    drops = [bench._one_ball(task, theta, source) for _ in range(5000)]
-    counts = Counter(position for position, _ in drops)
-    pmf = task.pmf(torch.tensor([theta], dtype=torch.float64))[0]
-    common = [p for p in range(task.bins) if 5000 * pmf[p] >= 5]
-    observed = [counts[p] for p in common]
-    expected = [float(pmf[p]) * sum(observed) / float(pmf[common].sum()) for p in common]
-    assert stats.chisquare(observed, expected).pvalue > 1e-4
-    scores = torch.tensor([score for _, score in drops], dtype=torch.float64)
-    assert abs(scores.mean() / (scores.std() / 5000**0.5)) < 4.5
-    other = task.simulator(torch.full((20_000, 1), theta), torch.Generator().manual_seed(1)).joint_score
-    assert abs(scores.square().mean() / other.square().mean() - 1) < 0.15
+from benchmark import bench, bench_gates, bench_metrics, bench_simulators, bench_training
+from benchmark.timing import Timing, take_turns
+from methods import state_gates
+from methods.gate_choice import CLOSED, FITTED
+from methods.network import ReplicatedMLP
+from methods.recipes import Preconditioned
+from methods.score_matching import DSM
+from tasks import REGISTRY
+from tasks.errors import UserError
+from tasks.seeding import generator
 
 
-def test_the_table_has_a_ratio_for_everything(monkeypatch):
-    monkeypatch.setattr(bench, "ROUNDS", 1)
-    monkeypatch.setattr(bench, "BALLS", 4096)
-    monkeypatch.setattr(bench, "BATCH", 2048)
-    monkeypatch.setattr(bench, "LOOPED_BALLS", {"python": 20, "single": 2})
-    monkeypatch.setattr(bench, "STEPS", 5)
-    monkeypatch.setattr(bench, "GATE_STEPS", 5)
-    monkeypatch.setattr(bench, "GATE_BUDGET", 50)
-    before = torch.get_num_threads()
-    rows = [line.split("|")[1:-1] for line in bench.measure_all().splitlines()[2:]]
-    assert torch.get_num_threads() == before
-    assert len(rows) == 3 + len(bench.REPLICATES) + 2 + len(bench.CLOSED) + len(bench.FITTED)
-    assert float(rows[0][2]) == float(rows[3][2]) == 1
-    assert all(float(ratio) > 0 for _, _, ratio in rows)
+def some_rows(quick):
+    assert torch.get_num_threads() == 1
+    return [Timing("slow, and quick" if quick else "slow", 0.5, 1.0), Timing("fast", 0.25, 0.5)]
+
+
+def broken(quick):
+    raise ValueError(quick)
+
+
+def test_parts_are_measured_in_order_and_stored_as_they_end(tmp_path, monkeypatch):
+    threads, said = torch.get_num_threads(), []
+    monkeypatch.setattr(bench, "PARTS", {"first": some_rows, "second": some_rows, "third": broken})
+    bench.measure(["second", "first"], True, tmp_path / "made", said.append)
+    with (tmp_path / "made/bench.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [row["part"] for row in table] == ["first", "first", "second", "second"]
+    assert table[0] == {"part": "first", "what": "slow, and quick", "seconds": "0.5", "ratio": "1.0"}
+    text = (tmp_path / "made/bench.md").read_text()
+    assert text.startswith("`graybench bench --quick`: ")
+    assert "## second\n\n| what | seconds | ratio |\n|---|---|---|\n| slow, and quick | 0.5 | 1 |" in text
+    assert "| fast | 0.25 | 0.5 |" in said[1]
+    with pytest.raises(ValueError, match="False"):
+        bench.measure([], False, tmp_path / "other", said.append)
+    assert "## second" in (tmp_path / "other/bench.md").read_text()
+    assert torch.get_num_threads() == threads
+
+
+def test_an_unknown_part_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="no part 'trianing' of the bench: did you mean training"):
+        bench.measure(["trianing"], True, tmp_path / "made", print)
+    assert not (tmp_path / "made").exists()
+
+
+def test_training_is_held_to_its_products_and_sbi_to_each_network(monkeypatch):
+    monkeypatch.setattr(bench_training, "QUICK_STEPS", 2)
+    monkeypatch.setattr(bench_training, "BUDGET", 200)
+    monkeypatch.setattr(bench_training, "REPLICATES", (1, 2))
+    *pairs, one, two = bench_training.rows(quick=True)
+    for floor, own in zip(pairs[::2], pairs[1::2], strict=True):
+        assert floor.ratio == 1
+        assert own.ratio == pytest.approx(own.seconds / floor.seconds)
+    assert one.seconds == two.seconds
+    assert two.ratio / one.ratio == pytest.approx(2 * pairs[1].seconds / pairs[3].seconds)
+
+
+def test_the_products_are_those_of_a_step(monkeypatch):
+    """As many floating-point operations as torch counts in a forward and backward pass of the network."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    d, dim_x, replicates, multiply = 3, 2, 4, torch.bmm
+    inputs = Preconditioned(torch.zeros(1, 2, d), torch.zeros(1, 2, dim_x)).n_inputs
+    random = [generator(r) for r in range(replicates)]
+    mlp = ReplicatedMLP(inputs, d, width=DSM.width, depth=DSM.depth, generators=random)
+    with FlopCounterMode(display=False) as step:
+        mlp(torch.randn(replicates, DSM.batch, inputs)).sum().backward()
+    counted = []
+
+    def counting(a, b, out):
+        counted.append(2 * a.numel() * b.shape[2])
+        return multiply(a, b, out=out)
+
+    monkeypatch.setattr(torch, "bmm", counting)
+    bench_training.matrix_products(d, dim_x, replicates, 1)()
+    assert sum(counted) == step.get_total_flops() > 0
+
+
+def test_every_task_is_simulated_and_loops_are_held_to_the_tasks(monkeypatch):
+    for name, value in {"QUICK_SECONDS": 0.0, "BALLS": 4096, "PATHS": 200}.items():
+        monkeypatch.setattr(bench_simulators, name, value)
+    for name in ("LOOPED_BALLS", "LOOPED_PATHS", "SINGLE_BALLS"):
+        monkeypatch.setattr(bench_simulators, name, 10)
+    rows = bench_simulators.rows(quick=True)
+    assert [row.what.split(",")[0] for row in rows[5:]] == list(REGISTRY.table)
+    assert rows[0].ratio == rows[3].ratio == rows[5].ratio == 1
+    assert rows[1].ratio == pytest.approx(rows[1].seconds / rows[0].seconds)
+
+
+def test_every_gate_is_a_share_of_a_fit(monkeypatch):
+    monkeypatch.setattr(bench_gates, "QUICK_STEPS", 5)
+    monkeypatch.setattr(bench_gates, "BUDGET", 50)
+    monkeypatch.setattr(state_gates, "STEPS", state_gates.LOOKS)
+    fit, *gates = bench_gates.rows(quick=True)
+    assert fit.ratio == 1
+    assert len(gates) == len(CLOSED) + len(FITTED) + 1
+    assert all(gate.ratio == pytest.approx(gate.seconds / fit.seconds) for gate in gates)
+
+
+def test_metrics_are_held_to_mmd(monkeypatch):
+    monkeypatch.setattr(bench_metrics, "QUICK_SIZE", 30)
+    first, *others = bench_metrics.rows(quick=True)
+    assert first.ratio == 1
+    assert all(row.ratio == pytest.approx(row.seconds / first.seconds) for row in others)
+
+
+def test_what_waits_takes_no_time():
+    """Seconds are the processor's, which a sleeping process does not use; each runs once more, to warm up."""
+    runs = []
+    taken = take_turns({"sleeps": lambda: (runs.append(1), time.sleep(0.05))}, 3)
+    assert len(runs) == 4
+    assert taken["sleeps"] < 0.04
