@@ -42,7 +42,7 @@ def sample_sde(score: Score, noise: Tensor, steps: int, draw: Callable[[], Tenso
     """Carry standard normal `noise` (..., d) along the reverse SDE, drawing each step's noise by `draw()`."""
     u = noise
     for level, below in pairwise(noise_levels(steps)):
-        t, variance = _time_and_variance(level)
+        t, variance = time_and_variance(level)
         step = level - below
         u = u + step * variance * (u + 2 * score(u, t)) + math.sqrt(2 * step * variance) * draw()
     return u / alpha_sigma_at(T_MIN)[0]
@@ -65,13 +65,13 @@ def log_prob_ode(score: Score, u: Tensor, steps: int) -> Tensor:
     return change - 0.5 * flown.square().sum(-1) - 0.5 * d * math.log(2 * math.pi)
 
 
-def _time_and_variance(level: float) -> tuple[float, float]:
+def time_and_variance(level: float) -> tuple[float, float]:
     """Give t and σ² at λ."""
     return time_of_ratio(math.exp(level)), 1 / (1 + math.exp(-2 * level))
 
 
 def _slope(score: Score, u: Tensor, level: float) -> Tensor:
-    t, variance = _time_and_variance(level)
+    t, variance = time_and_variance(level)
     return -variance * (u + score(u, t))
 
 

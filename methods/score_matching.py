@@ -34,7 +34,7 @@ from tasks.plugin import nearest, require_whole
 from tasks.seeding import derive_seed, generator
 from tasks.task import Simulations
 
-SAMPLING_STEPS = {"ode": 40, "sde": 400}
+SAMPLING_STEPS = {"ode": 40, "exponential": 40, "sde": 400}
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,9 @@ class ScoreMatching(Method):
         average: decay of the moving average of the parameters.
         width: units in a hidden layer.
         depth: hidden layers.
-        sampler: "ode" (Heun, two evaluations a step) or "sde" (Euler-Maruyama, one).
-        sampling_steps: steps of the sampler; None for 40 of the ODE's or 400 of the SDE's.
+        sampler: "ode" (Heun, two evaluations a step), "exponential" (the same flow by `methods.solvers`, one
+            evaluation a step) or "sde" (Euler-Maruyama, one).
+        sampling_steps: steps of the sampler; None for 40 along the flow or 400 of the SDE.
     """
 
     version: ClassVar[int] = 1

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from methods import samplers, targets
+from methods import samplers, solvers, targets
 from methods.gates import Choice, Gate, TimeGate
 from methods.method import Posterior
 from methods.network import stack_replicates
@@ -32,7 +32,7 @@ class ScorePosterior(Posterior):
     Args:
         model, gate: of one replicate.
         score_field: the field of the simulations that the target used, or None for DSM.
-        sampler: "ode" or "sde".
+        sampler: "ode", "exponential" or "sde".
         steps: steps of the sampler.
         description: the method's name and options, written beside the tensors by `save`.
     """
@@ -142,6 +142,8 @@ def sample_together(
 
     if first.sampler == "ode":
         return samplers.sample_ode(counted, draw(), first.steps)
+    if first.sampler == "exponential":
+        return solvers.sample_exponential(counted, draw(), first.steps)
     return samplers.sample_sde(counted, draw(), first.steps, draw)
 
 

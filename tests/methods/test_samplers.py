@@ -12,13 +12,7 @@ from methods.schedule import alpha_sigma_at
 from tasks.galton import Galton
 from tasks.reference import GaussianReference
 from tasks.seeding import generator
-
-COVARIANCE = torch.tensor([[0.5, 0.3], [0.3, 0.4]], dtype=torch.float64)
-GAUSSIAN = GaussianReference(torch.tensor([1.0, -0.5], dtype=torch.float64), COVARIANCE)
-
-
-def score_of(reference):
-    return lambda u_t, t: reference.diffused_score(u_t, *alpha_sigma_at(t))
+from tests.methods.exact_flows import COVARIANCE, GAUSSIAN, linear_flow, score_of
 
 
 def drawn(sampler, reference, n, d, steps):
@@ -55,14 +49,6 @@ def test_correlated_gaussian_is_sampled_exactly(sampler, steps):
         mean = float(direction @ GAUSSIAN.mean)
         std = math.sqrt(direction @ COVARIANCE @ direction)
         assert stats.kstest((sample @ direction).numpy(), stats.norm(mean, std).cdf).pvalue > 1e-4
-
-
-def linear_flow():
-    """The flow of a Gaussian in v = u/α is v_1 = m + A (v_0 − m), A = ((S + ς_1²)/(S + ς_0²))^½."""
-    values, vectors = torch.linalg.eigh(COVARIANCE)
-    (alpha_0, sigma_0), (alpha_1, sigma_1) = alpha_sigma_at(1.0), alpha_sigma_at(1e-3)
-    shrink = torch.sqrt((values + (sigma_1 / alpha_1) ** 2) / (values + (sigma_0 / alpha_0) ** 2))
-    return vectors @ torch.diag(shrink) @ vectors.T, alpha_0
 
 
 def test_heun_converges_at_second_order():
