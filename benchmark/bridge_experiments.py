@@ -1,8 +1,8 @@
 """What bridges reach where the truth is known, what each part of them is worth, and where they fail.
 
-Each experiment is a function that gives a tidy frame; `EXPERIMENTS` names them, and `graybench bridges` runs
-them.
+Each experiment is a function that gives a tidy frame; `graybench bridges` runs those of `EXPERIMENTS`.
 Errors are of log-likelihoods, in nats, against the exact law; `bias` is their mean over end points.
+`ess_stderr` is the standard error of the mean ESS/N over end points.
 """
 
 import math
@@ -197,6 +197,7 @@ def _against_truth(task: DiffusionTask, sampler: BridgeSampler, base: Base | Non
         "steps": task.grid.steps,
         "particles": sampler.particles,
         "ess_fraction": float(found.ess_fraction.mean()),
+        "ess_stderr": float(found.ess_fraction.std() / PAIRS**0.5),
         "least_ess_fraction": float(found.ess_fraction.min()),
         "mean_absolute_error": float(error.abs().mean()),
         "bias": float(error.mean()),
@@ -216,15 +217,13 @@ def _two_runs(task: Landmarks, label: str, sampler: BridgeSampler, pairs: int) -
     seconds = (time.perf_counter() - start) / (2 * pairs)
     values, stderr, ess, final = (torch.stack(field) for field in zip(*runs, strict=True))
     difference = (values[0] - values[1]).abs()
+    settings = ("landmarks", "dimensions", "amplitude", "nugget", "steps")
     return {
-        "landmarks": task.landmarks,
-        "dimensions": task.dimensions,
-        "amplitude": task.amplitude,
-        "nugget": task.nugget,
-        "steps": task.steps,
+        **{setting: getattr(task, setting) for setting in settings},
         "proposal": label,
         "particles": sampler.particles,
         "ess_fraction": float(ess.mean()),
+        "ess_stderr": float(ess.mean(0).std() / pairs**0.5),
         "final_ess_fraction": float(final.mean()),
         "least_ess_fraction": float(ess.min()),
         "stderr": float(stderr.mean()),

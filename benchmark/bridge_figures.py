@@ -26,7 +26,9 @@ def draw_bridges(folder: Path) -> list[Path]:
     return drawn
 
 
-def _ablations(covariance: pd.DataFrame, kernels: pd.DataFrame, explicit: pd.DataFrame) -> Figure:
+@styled
+def ablations(covariance: pd.DataFrame, kernels: pd.DataFrame, explicit: pd.DataFrame) -> Figure:
+    """Draw what the covariance factor, the adjoint kernel and the stable target are worth."""
     figure = Figure((PAGE, 2.2), layout="constrained")
     left, middle, right = panels_of(figure, 3, 3)
     left.plot(covariance["dim"], covariance["expected"], "--", color=GREY, label="$2^{-D/2}$")
@@ -50,7 +52,9 @@ def _ablations(covariance: pd.DataFrame, kernels: pd.DataFrame, explicit: pd.Dat
     return figure
 
 
-def _recovery(recovery: pd.DataFrame) -> Figure:
+@styled
+def recovery_figure(recovery: pd.DataFrame) -> Figure:
+    """Draw the estimates of every data set with their intervals."""
     figure = Figure((COLUMN, 2.6), layout="constrained")
     titles = {"a": "amplitude $a$", "length": "length-scale $\\ell$"}
     for axis, (parameter, title) in zip(panels_of(figure, 2, 2), titles.items(), strict=True):
@@ -68,6 +72,6 @@ def _recovery(recovery: pd.DataFrame) -> Figure:
 
 
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[..., Figure]]] = {
-    "ablations": (("covariance_factor", "forward_kernel", "explicit_target"), _ablations),
-    "recovery": (("recovery",), _recovery),
+    "ablations": (("covariance_factor", "forward_kernel", "explicit_target"), ablations),
+    "recovery": (("recovery",), recovery_figure),
 }

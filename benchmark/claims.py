@@ -26,18 +26,20 @@ class Finding:
 
     claim: str
     variant: str
-    budget: int
+    budget: int | None  # None where there is no such thing
     target: float
     found: Interval
+    at_least: bool = False  # the target is a lower bound
 
     @property
     def verdict(self) -> str:
         """`holds`, `fails`, `open` where the interval has the target inside, or `no result`."""
         if not np.isfinite(self.found).all():
             return "no result"
-        if self.found.high <= self.target:
-            return "holds"
-        return "fails" if self.found.low > self.target else "open"
+        _, low, high = self.found
+        if self.at_least:
+            return "holds" if low >= self.target else "fails" if high < self.target else "open"
+        return "holds" if high <= self.target else "fails" if low > self.target else "open"
 
 
 def findings(frame: pd.DataFrame) -> list[Finding]:
@@ -57,14 +59,14 @@ def _mix_against_dsm(rows: pd.DataFrame) -> Iterator[Finding]:
         ("score_error", 10_000, 1),
     ):
         averaged = rows[(rows["metric"] == metric) & (rows["budget"] == of_budget) & rows["time"].isna()]
-        for variant, _, group in _groups(averaged):
-            yield from _compared(
-                f"{metric} of MIX / of DSM", variant, target, _of(group, "mix"), _of(group, "dsm")
+        for variant, _, group in groups(averaged):
+            yield from compared(
+                f"{metric} of MIX / of DSM", variant, target, of(group, "mix"), of(group, "dsm")
             )
 
 
 def _learned_weight_is_optimal(rows: pd.DataFrame) -> Iterator[Finding]:
-    for variant, budget, group in _groups(_of(rows, "mix(gate=learned)")):
+    for variant, budget, group in groups(of(rows, "mix(gate=learned)")):
         learned, optimal = (group[group["metric"] == f"{which}_weight"] for which in ("learned", "optimal"))
         if learned.empty or optimal.empty:
             continue
@@ -85,21 +87,21 @@ def weight_distance(learned: pd.DataFrame, optimal: pd.DataFrame) -> Interval:
 
 def _ltsm_loses_at_large_t(rows: pd.DataFrame) -> Iterator[Finding]:
     late = rows[(rows["metric"] == "score_error") & ((rows["time"] >= LARGE_T) | (rows["status"] != "ok"))]
-    for variant, _, group in _groups(late):
-        sides = [_average_over_time(_of(group, label)) for label in ("mix", "ltsm")]
-        yield from _compared(f"score_error at t ≥ {LARGE_T} of MIX / of LTSM", variant, 1.0, *sides)
+    for variant, _, group in groups(late):
+        sides = [averaged_over_time(of(group, label)) for label in ("mix", "ltsm")]
+        yield from compared(f"score_error at t ≥ {LARGE_T} of MIX / of LTSM", variant, 1.0, *sides)
 
 
 def _tsm_has_less_variance(rows: pd.DataFrame) -> Iterator[Finding]:
-    for variant, _, group in _groups(rows[rows["metric"] == "target_variance"]):
+    for variant, _, group in groups(rows[rows["metric"] == "target_variance"]):
         ratios = [
             finding
             for time in group["time"].unique()
-            for finding in _compared(
+            for finding in compared(
                 "largest over t of target variance of TSM / of LTSM",
                 variant,
                 1.0,
-                *(_of(group[group["time"] == time], label) for label in ("tsm", "ltsm")),
+                *(of(group[group["time"] == time], label) for label in ("tsm", "ltsm")),
             )
         ]
         yield from sorted(ratios, key=lambda finding: -finding.found.value)[:1]
@@ -107,15 +109,15 @@ def _tsm_has_less_variance(rows: pd.DataFrame) -> Iterator[Finding]:
 
 def _preconditioned_is_no_worse(rows: pd.DataFrame) -> Iterator[Finding]:
     averaged = rows[(rows["metric"] == "score_error") & (rows["budget"] <= 1000) & rows["time"].isna()]
-    groups = {(variant, budget): group for variant, budget, group in _groups(averaged)}
-    for (variant, budget), plain in groups.items():
+    known = {(variant, budget): group for variant, budget, group in groups(averaged)}
+    for (variant, budget), plain in known.items():
         settings = variant.split()
         default = " ".join(setting for setting in settings if setting != PLAIN)
-        if PLAIN in settings and (default, budget) in groups:
+        if PLAIN in settings and (default, budget) in known:
             for label in METHODS:
                 claim = f"score_error of {label}, preconditioned / plain"
-                sides = _of(groups[default, budget], label), _of(plain, label)
-                yield from _compared(claim, default, 1.0, *sides)
+                sides = of(known[default, budget], label), of(plain, label)
+                yield from compared(claim, default, 1.0, *sides)
 
 
 CLAIMS: tuple[Callable[[pd.DataFrame], Iterator[Finding]], ...] = (
@@ -127,7 +129,8 @@ CLAIMS: tuple[Callable[[pd.DataFrame], Iterator[Finding]], ...] = (
 )
 
 
-def _groups(rows: pd.DataFrame) -> Iterator[tuple[str, int, pd.DataFrame]]:
+def groups(rows: pd.DataFrame) -> Iterator[tuple[str, int, pd.DataFrame]]:
+    """Yield variant, budget and rows of each variant and budget."""
     for variant in rows["variant"].unique():
         for budget in sorted(int(b) for b in rows["budget"].unique()):
             group = rows[(rows["variant"] == variant) & (rows["budget"] == budget)]
@@ -135,7 +138,8 @@ def _groups(rows: pd.DataFrame) -> Iterator[tuple[str, int, pd.DataFrame]]:
                 yield str(variant), budget, group
 
 
-def _of(rows: pd.DataFrame, label: str) -> pd.DataFrame:
+def of(rows: pd.DataFrame, label: str) -> pd.DataFrame:
+    """Give the rows of one method."""
     return rows[rows["label"] == label]
 
 
@@ -143,13 +147,14 @@ def _complete(rows: pd.DataFrame) -> bool:
     return bool((rows["status"] == "ok").all())
 
 
-def _average_over_time(rows: pd.DataFrame) -> pd.DataFrame:
+def averaged_over_time(rows: pd.DataFrame) -> pd.DataFrame:
+    """Average values over the diffusion times of rows; the rows as they are if one is not ok."""
     if not _complete(rows):
         return rows
     return rows.groupby(["budget", "replicate", "observation", "status"], as_index=False)[["value"]].mean()
 
 
-def _compared(
+def compared(
     claim: str, variant: str, target: float, numerator: pd.DataFrame, denominator: pd.DataFrame
 ) -> Iterator[Finding]:
     """Yield the paired ratio of two methods' values of one metric and budget; nothing if one was not run."""

@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 from benchmark.shape_specimens import Specimens
 from benchmark.shape_work import Result
 from benchmark.shapes import PARAMETERS
-from benchmark.statistics import Array
+from benchmark.statistics import Array, share_interval
 
 Z = 1.959964
 AXES = ("x", "y", "z")
@@ -158,8 +158,7 @@ def within_and_between(likelihoods: pd.DataFrame, fit: str) -> list[dict[str, ob
 
 def share(hits: int, n: int) -> dict[str, object]:
     """Give a share with its Wilson interval."""
-    interval = binomtest(hits, n).proportion_ci(method="wilson")
-    return {"value": hits / n, "low": float(interval.low), "high": float(interval.high), "n": n}
+    return {**share_interval(hits, n)._asdict(), "n": n}
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from scipy.stats import t as student
 
 Array = NDArray[np.float64]
@@ -73,6 +74,17 @@ def ratio_interval(numerator: Array, denominator: Array) -> Interval:
     """Give the ratio of the means of two paired tables (R, m) with its interval."""
     above, below = bootstrap_means(numerator, denominator)
     return Interval(float(numerator.mean() / denominator.mean()), *percentiles(above / below, len(numerator)))
+
+
+def share_interval(hits: int, n: int) -> Interval:
+    """Give a share with its Wilson interval."""
+    interval = binomtest(hits, n).proportion_ci(LEVEL, method="wilson")
+    return Interval(hits / n, float(interval.low), float(interval.high))
+
+
+def exact(number: float) -> Interval:
+    """Give a number that is no estimate as an interval."""
+    return Interval(number, number, number)
 
 
 def difference_interval(before: Array, after: Array, *, paired: bool) -> Difference:

@@ -30,7 +30,7 @@ OPTIMAL = Look("optimal $w^*(t)$", "#000000", "", (0, (3, 1.5)))
 @styled
 def optimal_weight(rows: pd.DataFrame) -> Figure | None:
     """Draw w*(t) for each budget, and below how far it is from that of the largest budget."""
-    rows = _optimal_rows(rows)
+    rows = optimal_rows(rows)
     budgets = budgets_of(rows)
     if not budgets:
         return None
@@ -63,7 +63,7 @@ def optimal_weight(rows: pd.DataFrame) -> Figure | None:
 def learned_weight(rows: pd.DataFrame, looks: Looks) -> Figure | None:
     """Draw the learned w(t) on top of w*(t) of the same simulations, one panel per budget."""
     learned = rows[(rows["metric"] == "learned_weight") & (rows["status"] != "skipped")]
-    optimal = _optimal_rows(rows)
+    optimal = optimal_rows(rows)
     known, budgets = budgets_of(optimal), budgets_of(learned)
     if not budgets:
         return None
@@ -84,7 +84,7 @@ def learned_weight(rows: pd.DataFrame, looks: Looks) -> Figure | None:
     return figure
 
 
-def _optimal_rows(rows: pd.DataFrame) -> pd.DataFrame:
+def optimal_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """Take w* once per replicate: methods that report it share their simulations, and so its value."""
     rows = rows[(rows["metric"] == "optimal_weight") & (rows["status"] != "skipped")]
     rows = rows.sort_values("status", key=lambda status: status != "ok", kind="stable")

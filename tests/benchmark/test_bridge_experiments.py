@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from benchmark import bridge_experiments
 from benchmark.bridge_experiments import run_experiment
-from benchmark.bridge_figures import _recovery, draw_bridges
+from benchmark.bridge_figures import draw_bridges, recovery_figure
 from benchmark.cli import app
 from tasks.errors import UserError
 from tasks.sde.landmark_diffusion import LandmarkDiffusion
@@ -91,6 +91,6 @@ def test_every_figure_is_drawn_once_its_tables_are_there(tmp_path):
     drawn = draw_bridges(tmp_path)
     assert [path.stem for path in drawn] == ["ablations", "ablations", "recovery", "recovery"]
     assert all(path.stat().st_size > 5_000 for path in drawn)
-    axis = _recovery(recovery).axes[1]
+    axis = recovery_figure(recovery).axes[1]
     missed = axis.get_lines()[1]
     assert list(missed.get_xdata()) == [0.7]  # the cross is at the interval that misses the truth

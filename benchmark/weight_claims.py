@@ -1,0 +1,80 @@
+"""The claims of Ko & Geffner about the DSM weight w(t), optimal and learned [their Figures 4 and 5]."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from benchmark.claims import Finding, groups, weight_distance
+from benchmark.ltsm_claims import LOW, NEAR, SETTINGS, settings_of
+from benchmark.rows import with_variants
+from benchmark.statistics import exact, mean_interval, table_of
+
+LEARNED = "mix(gate=learned)"
+LARGEST_T = 1.0
+
+Found = Iterator[Finding]
+
+
+def optimal_weight_rises(table: pd.DataFrame) -> Found:
+    """Give w* at the least t, 1 − w* at t = 1, and the number of tasks on which either is not small."""
+    rows = _optimal(table)
+    high, at = {"at the least t": 0, "at t = 1": 0}, rows["time"].min()
+    tasks = [str(task) for task in rows["task"].unique()]
+    for task in tasks:
+        own = rows[rows["task"] == task]
+        start = mean_interval(table_of(own[own["time"] == at]))
+        end = mean_interval(1 - table_of(own[own["time"] == LARGEST_T]))
+        high["at the least t"] += start.low > LOW
+        high["at t = 1"] += end.low > LOW
+        if task == "galton" or len(tasks) == 1:
+            budget = int(own["budget"].iloc[0])
+            yield Finding(f"{task}: w* at t = {at:g}", "", budget, LOW, start)
+            yield Finding(f"{task}: 1 − w* at t = 1", "", budget, LOW, end)
+    if len(tasks) > 1:
+        budget = int(rows["budget"].max())
+        for where, what in (("at the least t", "w*"), ("at t = 1", "1 − w*")):
+            claim = f"number of {len(tasks)} tasks on which {what} {where} is above {LOW} by its interval"
+            yield Finding(claim, "", budget, 0, exact(high[where]))
+
+
+def optimal_weight_never_falls(table: pd.DataFrame) -> Found:
+    """Give the largest fall of w* between neighbouring t, over all tasks and replicates."""
+    rows = _optimal(table)
+    wide = rows.pivot(index=["task", "replicate"], columns="time", values="value").to_numpy(dtype=float)
+    fall = float(np.maximum(-np.diff(wide, axis=1), 0).max())
+    claim = f"largest fall of w* between neighbouring t, of {rows['task'].nunique()} tasks"
+    yield Finding(claim, "", int(rows["budget"].max()), 0.0, exact(fall))
+
+
+def _optimal(table: pd.DataFrame) -> pd.DataFrame:
+    """Take w* of the largest budget once a replicate: methods share their simulations, and so its value."""
+    rows = table[(table["metric"] == "optimal_weight") & (table["status"] == "ok")]
+    rows = rows[rows["budget"] == rows["budget"].max()]
+    return rows.drop_duplicates(["task", "replicate", "time"])
+
+
+def learned_weight_tracks(table: pd.DataFrame) -> Found:
+    """Give the mean over t of |w − w*| on the Galton board, at every budget in both settings."""
+    rows = settings_of(table[table["task"] == "galton"])
+    rows = rows[rows["label"] == LEARNED]
+    for variant in SETTINGS:
+        for _, budget, group in groups(rows[rows["variant"] == variant]):
+            learned, optimal = (group[group["metric"] == f"{w}_weight"] for w in ("learned", "optimal"))
+            if len(learned) and len(optimal):
+                claim = "galton: mean over t of the learned w's distance from w*"
+                yield Finding(claim, variant, budget, NEAR, weight_distance(learned, optimal))
+
+
+def learned_weight_tracks_on_all_tasks(table: pd.DataFrame) -> Found:
+    """Count the tasks on which the learned w is farther from w* than allowed by its interval, a budget."""
+    rows = with_variants(table[table["status"] != "skipped"])
+    rows = rows[rows["label"] == LEARNED]
+    for budget, of_budget in rows.groupby("budget"):
+        far = n = 0
+        for _, own in of_budget.groupby("task"):
+            learned, optimal = (own[own["metric"] == f"{w}_weight"] for w in ("learned", "optimal"))
+            if len(learned) and len(optimal):
+                n, far = n + 1, far + (weight_distance(learned, optimal).low > NEAR)
+        claim = f"number of {n} tasks on which the learned w is farther from w* than {NEAR} by its interval"
+        yield Finding(claim, "", int(str(budget)), 0, exact(far))
