@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from methods import targets
 from methods.draws import minibatches
 from methods.gates import Gate
-from methods.network import ReplicatedMLP
+from methods.network import BackwardPass, ReplicatedMLP, replicate_blocks
 from methods.optimizer import CosineAdam
 from methods.recipes import Plain, Preconditioned
 from methods.schedule import alpha_sigma
@@ -123,13 +123,17 @@ class Trainer:
         steps, rate = self.training.steps, self.training.rate
         groups = [([*self.model.mlp.parameters()], rate), (self.gate_parameters, GATE_RATE * rate)]
         optimizer = CosineAdam([(own, first) for own, first in groups if own], steps)
+        blocks = replicate_blocks(
+            len(self.generators), self.training.batch, self.model.mlp.weights[-1].shape[1]
+        )
+        passes = [BackwardPass(self.model.mlp, own) for own in blocks]
         best = [p.clone() for p in self.average]
         best_loss = torch.full((len(self.generators),), torch.inf)
         every = max(1, steps // VALIDATIONS)
         for step in range(steps):
             if step % STEPS_AT_ONCE == 0:
                 prepared = self._prepare(STEPS_AT_ONCE, self.training.batch, 0, self.n_train, self.generators)
-            self._differentiate(prepared.step(step % STEPS_AT_ONCE))
+            self._differentiate(prepared.step(step % STEPS_AT_ONCE), passes)
             optimizer.move()
             torch._foreach_lerp_(self.average, self.parameters, 1 - self.training.average)
             if (step + 1) % every == 0 or step + 1 == steps:
@@ -169,14 +173,17 @@ class Trainer:
         error = (self.model.mlp(batch.inputs) - self._goal(batch)).square()
         return (batch.weight * error).mean((1, 2))
 
-    def _differentiate(self, batch: Minibatch) -> None:
+    def _differentiate(self, batch: Minibatch, passes: Sequence[BackwardPass]) -> None:
         """Write the gradient of the summed `_loss` into the parameters' `grad`."""
         goal = self._goal(batch)
-        output, kept = self.model.mlp.forward_kept(batch.inputs)
-        slope = (output - goal.detach()).mul_(batch.weight).mul_(2 / goal[0].numel())
-        self.model.mlp.backward(kept, slope)
+        slope = batch.weight * (2 / goal[0].numel())
+        slopes = []
+        for part in passes:
+            output = part.forward(batch.inputs[part.own])
+            slopes.append(output.sub_(goal.detach()[part.own]).mul_(slope[part.own]))
+            part.backward(slopes[-1])
         if goal.requires_grad:
-            goal.backward(-slope)
+            goal.backward(-torch.cat(slopes))
 
     def _goal(self, batch: Minibatch) -> Tensor:
         """Give what the network's output is regressed on, (R, B, d)."""

@@ -7,7 +7,7 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import nn
 
-from methods.network import ReplicatedMLP, stack_replicates, take_replicate, time_features
+from methods.network import BackwardPass, ReplicatedMLP, stack_replicates, take_replicate, time_features
 from methods.recipes import RIDGE_PENALTIES, Plain, Preconditioned, ridge
 from methods.schedule import alpha_sigma
 from tasks.reference import GaussianReference
@@ -53,11 +53,26 @@ def test_the_backward_pass_is_autograds():
     expected = torch.autograd.grad((slope * mlp(inputs)).sum(), [*mlp.parameters()])
     for p in mlp.parameters():
         p.grad = torch.full_like(p, torch.nan)
-    outputs, kept = mlp.forward_kept(inputs)
-    assert torch.equal(outputs, mlp(inputs))
-    mlp.backward(kept, slope)
+    for own in (slice(0, 2), slice(2, 4)):
+        part = BackwardPass(mlp, own)
+        torch.testing.assert_close(part.forward(inputs[own]), mlp(inputs)[own], rtol=1e-12, atol=1e-12)
+        part.backward(slope[own])
     for p, gradient in zip(mlp.parameters(), expected, strict=True):
         torch.testing.assert_close(p.grad, gradient, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("block", [1, 100, 8 * N, 8 * N * 2, 10**6])
+def test_without_gradients_parts_make_the_whole(block, monkeypatch):
+    """Parts of a row, of some rows of a replicate, of one replicate, of two, and of everything."""
+    mlp = network().double()
+    inputs = torch.randn(R, N, P, generator=generator(5), dtype=torch.float64)
+    expected = mlp(inputs)
+    monkeypatch.setattr("methods.network.BLOCK", block)
+    with torch.no_grad():
+        found = mlp(inputs)
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-12, atol=1e-12)
+    assert not found.requires_grad
+    assert expected.requires_grad
 
 
 def test_a_replicate_starts_from_its_own_seed_whatever_the_others():
