@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from benchmark import bench_gates, bench_metrics, bench_simulators, bench_training
 from benchmark.timing import Timing, as_markdown
@@ -39,11 +40,12 @@ def measure(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for name in [name for name in PARTS if not only or name in only]:
-            say(f"measuring {name} ...")
-            measured[name] = PARTS[name](quick)
-            _store(measured, quick, folder)
-            say(as_markdown(measured[name]) + "\n")
+        with threadpool_limits(1):  # numpy's and scikit-learn's
+            for name in [name for name in PARTS if not only or name in only]:
+                say(f"measuring {name} ...")
+                measured[name] = PARTS[name](quick)
+                _store(measured, quick, folder)
+                say(as_markdown(measured[name]) + "\n")
     finally:
         torch.set_num_threads(threads)
     return measured

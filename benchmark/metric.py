@@ -1,12 +1,13 @@
 """What a metric is: a function of a cell's fitted posteriors that yields rows of the result table."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+from benchmark.sample_metrics import Estimate
 from benchmark.truth import Truth
 from methods.method import Posterior
 from tasks.task import Simulations
@@ -23,12 +24,14 @@ class Fitted:
         simulations: the training simulations of each replicate.
         posteriors: one for each replicate.
         samples: of θ, (replicates, observations, n, d), in float64.
+        estimates: distances of samples that several metrics share, filled by the metrics.
     """
 
     truth: Truth
     simulations: list[Simulations]
     posteriors: list[Posterior]
     samples: Tensor
+    estimates: dict[Any, Estimate] = field(default_factory=dict)
 
 
 class DoesNotApplyError(Exception):

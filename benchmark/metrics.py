@@ -44,23 +44,32 @@ MIXING = (OptimalWeight, LearnedWeight)
 SampleMetric = Callable[[Tensor, ReferenceSample, int], Estimate]
 
 
-def _of_samples(function: SampleMetric) -> Metric:
-    """Make a metric of a function of a sample (n, d), the reference sample, and a seed."""
+def _of_samples(distance: SampleMetric, finish: Callable[[Estimate], Estimate] | None = None) -> Metric:
+    """Make a metric of a function of a sample (n, d), the reference sample, and a seed.
+
+    Metrics that `finish` the same distance in different ways share it.
+    """
+
+    def finished(estimate: Estimate) -> Estimate:
+        return finish(estimate) if finish else estimate
 
     def floor(truth: Truth, o: int) -> float:
-        if (function, o) not in truth.floors:
+        if (distance, o) not in truth.floor_estimates:
             reference = truth.reference_sample(o)
             draws = enumerate(reference.floor_draws)
-            scores = [function(draw, reference, derive_seed("floor", k)).value for k, draw in draws]
-            truth.floors[function, o] = float(np.mean(scores))
-        return truth.floors[function, o]
+            estimates = [distance(draw, reference, derive_seed("floor", k)) for k, draw in draws]
+            truth.floor_estimates[distance, o] = estimates
+        return float(np.mean([finished(estimate).value for estimate in truth.floor_estimates[distance, o]]))
 
     def measure(fitted: Fitted) -> Iterator[Row]:
         for r, o in np.ndindex(*fitted.samples.shape[:2]):
             sample, reference = fitted.samples[r, o], fitted.truth.reference_sample(o)
             value, stderr = float("nan"), float("nan")
             if torch.isfinite(sample).all():
-                value, stderr = function(sample, reference, derive_seed("metric", r, o))
+                key = (distance, r, o)
+                if key not in fitted.estimates:
+                    fitted.estimates[key] = distance(sample, reference, derive_seed("metric", r, o))
+                value, stderr = finished(fitted.estimates[key])
             yield row(value, stderr, replicate=r, observation=o, floor=floor(fitted.truth, o))
 
     return Metric(measure)
@@ -68,10 +77,6 @@ def _of_samples(function: SampleMetric) -> Metric:
 
 def _mmd_squared(sample: Tensor, reference: ReferenceSample, _: int) -> Estimate:
     return sample_metrics.mmd_squared(sample, reference.theta, reference.bandwidth)
-
-
-def _mmd(sample: Tensor, reference: ReferenceSample, seed: int) -> Estimate:
-    return sample_metrics.mmd(_mmd_squared(sample, reference, seed))
 
 
 def _c2st_mlp(sample: Tensor, reference: ReferenceSample, seed: int) -> Estimate:
@@ -185,7 +190,7 @@ def _trapezoid_weights(grid: tuple[float, ...]) -> Tensor:
 
 
 METRICS: dict[str, Metric] = {
-    "mmd": _of_samples(_mmd),
+    "mmd": _of_samples(_mmd_squared, sample_metrics.mmd),
     "mmd_squared": _of_samples(_mmd_squared),
     "c2st_mlp": _of_samples(_c2st_mlp),
     "posterior_mean_error": _of_samples(_mean_error),

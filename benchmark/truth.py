@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from benchmark.sample_metrics import median_distance
+from benchmark.sample_metrics import Estimate, median_distance
 from methods.schedule import T_MIN, alpha_sigma_at
 from tasks.reference import Reference
 from tasks.seeding import derive_seed, generator
@@ -79,7 +79,9 @@ class Truth:
         self.test_simulations = cache(self._test_simulations)
         self.test_groups = cache(self._test_groups)
         self.target_points = cache(self._target_points)
-        self.floors: dict[Any, float] = {}  # of each metric and observation, filled by the metrics
+        # filled by the metrics, for each metric or distance and observation
+        self.floors: dict[Any, float] = {}
+        self.floor_estimates: dict[Any, list[Estimate]] = {}
 
     def _reference_sample(self, o: int) -> ReferenceSample:
         drawn = [

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from benchmark import bench, bench_gates, bench_metrics, bench_simulators, bench_training
+from benchmark.sample_metrics import mmd_squared
 from benchmark.timing import Timing, take_turns
 from methods import state_gates
 from methods.gate_choice import CLOSED, FITTED
@@ -110,6 +111,12 @@ def test_metrics_are_held_to_mmd(monkeypatch):
     first, *others = bench_metrics.rows(quick=True)
     assert first.ratio == 1
     assert all(row.ratio == pytest.approx(row.seconds / first.seconds) for row in others)
+
+
+def test_whole_matrices_give_the_same_mmd():
+    x, y = (torch.randn(40, 2, generator=generator(k), dtype=torch.float64) for k in (1, 2))
+    expected = mmd_squared(x, y, bench_metrics.BANDWIDTH).value
+    assert bench_metrics.whole_matrices(x, y) == pytest.approx(expected, rel=1e-10)
 
 
 def test_what_waits_takes_no_time():

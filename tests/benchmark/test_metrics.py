@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark import sample_metrics
 from benchmark.metric import DoesNotApplyError, Fitted
 from benchmark.metrics import METRICS
-from benchmark.truth import SCORE_POINTS, SCORE_TOLERANCE, TIMES, truth_of
+from benchmark.truth import SCORE_POINTS, SCORE_TOLERANCE, TIMES, Truth, truth_of
 from methods import get_method
 from methods.gates import optimal_weight
 from methods.method import Posterior
@@ -46,6 +47,19 @@ def perfect():
     posteriors = [Perfect(), Perfect(shift=0.3)]
     samples = torch.stack([p.sample(N, truth.observations.x, k) for k, p in enumerate(posteriors)])
     return Fitted(truth, [], posteriors, samples)
+
+
+def test_metrics_of_the_same_distance_compute_it_once(perfect, monkeypatch):
+    """Four samples, and five floor draws for each of two observations of a truth that is new."""
+    calls, mmd_squared = [], sample_metrics.mmd_squared
+    monkeypatch.setattr(
+        sample_metrics, "mmd_squared", lambda *given: (calls.append(1), mmd_squared(*given))[1]
+    )
+    fitted = replace(perfect, truth=Truth(TASK, 2, N), estimates={})
+    squared, root = ([*METRICS[name].measure(fitted)] for name in ("mmd_squared", "mmd"))
+    assert len(calls) == 4 + 2 * 5
+    for a, b in zip(squared, root, strict=True):
+        assert b["value"] == math.sqrt(max(a["value"], 0))
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,15 @@
 """Sample metrics against brute force and closed forms."""
 
+import itertools
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
 from scipy import stats
 
+from benchmark import sample_metrics
 from benchmark.sample_metrics import (
     Estimate,
     c2st_mlp,
@@ -36,7 +40,9 @@ def slow_mmd_squared(x, y, h):
     return total / (n * (n - 1))
 
 
-def test_mmd_and_its_jackknife_equal_double_loops():
+@pytest.mark.parametrize("part", [1, 12 * 5, 10**6])
+def test_mmd_and_its_jackknife_equal_double_loops(part, monkeypatch):
+    monkeypatch.setattr(sample_metrics, "PART", part)
     x, y = normal(12, 2, 1), normal(12, 2, 2, shift=0.5)
     value, stderr = mmd_squared(x, y, 0.8)
     assert value == pytest.approx(slow_mmd_squared(x, y, 0.8), rel=1e-10)
@@ -67,6 +73,34 @@ def test_mmd_is_the_clamped_root():
 
 def test_median_distance_is_of_pairs():
     assert median_distance(torch.tensor([[0.0], [1.0], [3.0]])) == 2.0
+
+
+@pytest.mark.parametrize("middle", [(0.4, 0.6), (0.9, 1.0), (0.0, 0.1)])
+@pytest.mark.parametrize("n", [50, 51, 52, 53])
+def test_the_median_of_many_is_that_of_all(n, middle, monkeypatch):
+    """Also where the first rows mislead: they are twice as wide as the others, or half."""
+    for name, value in {"FEW": 10, "MIDDLE": middle, "PART": 3 * n}.items():
+        monkeypatch.setattr(sample_metrics, name, value)
+    x = normal(n, 2, 5)
+    for factor in (1.0, 2.0, 0.5):
+        x[:10] *= factor
+        distances = sorted(math.dist(a, b) for a, b in itertools.combinations(x.tolist(), 2))
+        assert median_distance(x) == pytest.approx(distances[(len(distances) - 1) // 2], rel=1e-12)
+
+
+def test_memory_of_large_samples_is_bounded():
+    """Another process, as the peak never falls: 8 n² bytes would be 800 MB for each matrix of 10,000."""
+    program = """
+import resource, torch
+from benchmark.sample_metrics import median_distance, mmd_squared
+x = torch.randn(10_000, 2, dtype=torch.float64)
+mmd_squared(x[:100], x[100:200], 1.0), median_distance(x[:100])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+mmd_squared(x, 1.1 * x.flip(0), 1.0), median_distance(x)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 400
 
 
 def test_c2st_is_the_bayes_accuracy():
