@@ -82,7 +82,8 @@ def local_cluster(workers: int) -> Iterator[Client]:
 
 def _quieten() -> None:
     """Keep Dask's own words, tracebacks of closed connections mostly, from what the user reads."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)  # it calls closed connections critical
+    for name in ("distributed", "distributed.client"):  # the latter has a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # closed connections are critical to it
 
 
 @contextmanager
