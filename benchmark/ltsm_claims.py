@@ -72,7 +72,7 @@ def _change_of_variance(table: pd.DataFrame, label: str, of_time: float, to_time
         own, least = of(rows, label), rows["time"].min()
         sides = [own[own["time"] == (least if t is None else t)] for t in (of_time, to_time)]
         where = f"t = {of_time:g} / at t = {least if to_time is None else to_time:g}"
-        variant = str(own["variant"].iloc[0])
+        variant = str(rows["variant"].iloc[0])
         yield from compared(f"{task}: target variance of {label} at {where}", variant, 1.0, *sides)
 
 
@@ -91,7 +91,7 @@ def mix_keeps_the_best(table: pd.DataFrame) -> Found:
     """Give the largest ratio over t of a mixture's target variance to the lower of DSM's and LTSM's."""
     for task, rows in _variances(table):
         for label, name in MIXES.items():
-            if len(of(rows, label)):
+            if all(len(of(rows, needed)) for needed in (label, "dsm", "ltsm")):
                 ratio = _largest(of(rows, label), [of(rows, "dsm"), of(rows, "ltsm")])
                 claim = f"{task}: largest over t of target variance of {name} / of the better of DSM and LTSM"
                 yield _finding(claim, rows, ratio, EQUAL)
@@ -109,9 +109,10 @@ def _variances(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def _largest(above: pd.DataFrame, below: list[pd.DataFrame]) -> Interval:
     """Give the largest over t of the ratio to the least of others, with the interval it has there."""
-    times = above["time"].dropna().unique()
+    if any((side["status"] != "ok").any() for side in (above, *below)):
+        return NO_RESULT
     found = []
-    for time in times:
+    for time in above["time"].unique():
         sides = [table_of(side[side["time"] == time]) for side in (above, *below)]
         least = min(sides[1:], key=lambda side: float(side.mean()))
         found.append(ratio_interval(sides[0], least))

@@ -41,6 +41,8 @@ def optimal_weight_rises(table: pd.DataFrame) -> Found:
 def optimal_weight_never_falls(table: pd.DataFrame) -> Found:
     """Give the largest fall of w* between neighbouring t, over all tasks and replicates."""
     rows = _optimal(table)
+    if rows.empty:
+        return
     wide = rows.pivot(index=["task", "replicate"], columns="time", values="value").to_numpy(dtype=float)
     fall = float(np.maximum(-np.diff(wide, axis=1), 0).max())
     claim = f"largest fall of w* between neighbouring t, of {rows['task'].nunique()} tasks"

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from benchmark import ltsm_claims, ltsm_figures, reproduce, weight_claims
+from benchmark import bridge_experiments, ltsm_claims, ltsm_figures, reproduce, weight_claims
 from benchmark.bridge_paper import BRIDGE
 from benchmark.claims import Finding
 from benchmark.cli import app
@@ -72,6 +72,20 @@ def test_a_sweep_is_run_once_and_its_page_has_every_figure_and_claim(tiny):
     assert page.count(f"**Not drawn: {LTSM.figures[0].pictures[1].caption}** {graybox}") == 1
     assert f"**Across tasks, variance improves consistently: no result.** {graybox}" in page
     assert page.count("2 cells (2 ok)") == 1
+
+
+def test_experiments_with_bridges_are_run_and_held(tmp_path, monkeypatch):
+    rows = [{"sigma": 1.0, "what": "underflow", "dtype": "float32", "dim": 80, "log_sum_exp_error": -1e-6}]
+    monkeypatch.setattr(bridge_experiments, "EXPERIMENTS", {"naive_averaging": lambda: iter(rows)})
+    monkeypatch.setitem(reproduce.PAPERS, "bridge", replace(BRIDGE, sources=BRIDGE.sources[:1]))
+    done = CliRunner().invoke(app, ["reproduce", "bridge", "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "README.md").read_text()
+    assert "**Log-sum-exp prevents underflow and overflow: holds.**" in page
+    assert "| \\|error\\| in nats at D = 80, the first underflow of plain averaging | float32 |" in page
+    assert "**Its minimiser is the score: no result.**" in page
+    assert f"`{tmp_path}/bridges/objective_coefficients.csv` is not there; `graybench bridges --out" in page
+    assert "**Not drawn.**" in page  # butterflies
 
 
 def test_results_made_elsewhere_are_taken_as_they_are(tiny):
