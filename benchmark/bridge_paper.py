@@ -78,7 +78,7 @@ LANDMARKS = PaperFigure(
             "Bridges in many correlated dimensions (64 and 128) are usable proposals",
             MANY,
             claims.many_landmarks_do_not_collapse,
-            "Wanted is the floor below which the suite warns. Resampling helps at the end of the bridges "
+            "0.05 is the floor below which the suite warns. Resampling helps at the end of the bridges "
             "(open "
             "signs) and makes runs agree, see results/bridges; counted by origins it does not suffice.",
         ),

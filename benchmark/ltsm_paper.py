@@ -96,7 +96,7 @@ FIGURE_2 = PaperFigure(
             "The mixture has improved sample efficiency",
             GALTON,
             claims.fewer_simulations,
-            "Held: with a third of the simulations MIX is no worse than DSM with all.",
+            "Read as: with a third of the simulations MIX is no worse than DSM with all.",
         ),
         Claim(
             "Across tasks, sample quality improves consistently",

@@ -30,6 +30,21 @@ def test_ess_without_a_standard_error_is_no_result():
     assert (found.verdict, found.variant) == ("holds", "exact score")
 
 
+def test_many_landmarks_are_counted_for_each_proposal():
+    table = pd.DataFrame(
+        {
+            "landmarks": [32, 64, 32, 64],
+            "proposal": ["plain", "plain", "resampled", "resampled"],
+            "ess_fraction": [0.06, 0.01, 0.01, 0.01],
+            "final_ess_fraction": [0.06, 0.01, 0.8, 0.5],
+            "mean_difference": [2.0, 3.0, 0.5, 1.5],
+        }
+    )
+    found = [(f.variant, f.found.value) for f in claims.many_landmarks_do_not_collapse(table)]
+    assert found[::2] == [("plain", 1), ("plain", 1), ("plain", 2)]
+    assert found[1::2] == [("resampled", 2), ("resampled", 0), ("resampled", 1)]
+
+
 def test_the_objective_is_held_against_the_coefficient_of_the_score():
     rows = [{"objective": "paper", "c": c} for c in (0.4, 0.5, 0.6)]
     rows += [{"objective": "corrected", "c": c} for c in (-1.51, -1.49, -1.5)]
