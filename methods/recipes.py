@@ -10,8 +10,8 @@
   and also sees log(σ/α)/3, 2t − 1, r_i/√(σ² + α² S_ii), and asinh(r/σ) for posteriors of several scales.
   j_S comes from S and not from joint scores, so that DSM, which has none, gets the same network.
 
-Shapes lead with replicates: u_t (R, n, d), x (R, n, dim_x), t (R, n, 1). x is standardised by the training
-simulations.
+Shapes lead with replicates: u_t (R, n, d), x (R, n, dim_x), t (R, n, 1) or (1, 1, 1). x is standardised by
+the training simulations. Inputs start with u_t and x.
 """
 
 import torch
@@ -56,7 +56,8 @@ class Plain(nn.Module):
     def forward(self, u_t: Tensor, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Give the network's inputs, the base and the scale."""
         _, sigma = alpha_sigma(t)
-        inputs = torch.cat([u_t, self.standardise(x), time_features(t)], -1)
+        time = time_features(t).expand(*u_t.shape[:-1], -1)
+        inputs = torch.cat([u_t, self.standardise(x), time], -1)
         return inputs, torch.zeros_like(u_t), -1 / sigma
 
 
@@ -93,8 +94,9 @@ class Preconditioned(nn.Module):
         base = -rotated @ self.eigenvectors.transpose(1, 2)
         scale = alpha / torch.sqrt(sigma**2 + alpha**2 / self.information)
         whitened = residual / torch.sqrt(sigma**2 + alpha**2 * self.variances)
-        time = [torch.log(sigma / alpha) / 3, 2 * t - 1, time_features(t)[..., 1:]]
-        return torch.cat([u_t, x, *time, whitened, torch.asinh(residual / sigma)], -1), base, scale
+        time = torch.cat([torch.log(sigma / alpha) / 3, 2 * t - 1, time_features(t)[..., 1:]], -1)
+        time = time.expand(*u_t.shape[:-1], -1)
+        return torch.cat([u_t, x, time, whitened, torch.asinh(residual / sigma)], -1), base, scale
 
 
 def ridge(x: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from methods import samplers, solvers, targets
+from methods.conditioning import condition
 from methods.gates import Choice, Gate, TimeGate
 from methods.method import Posterior
 from methods.network import stack_replicates
@@ -56,11 +57,11 @@ class ScorePosterior(Posterior):
         return sample_together([self], n, x_o, [seed])[0]
 
     def score(self, u_t: Tensor, x_o: Tensor, t: float) -> Tensor:
-        return _score(self.model, x_o.unsqueeze(0))(u_t.unsqueeze(0), t)[0]
+        return _score(self.model, x_o.unsqueeze(0), u_t.shape[1])(u_t.unsqueeze(0), t)[0]
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
         """Give log p(u | x_o) along the probability-flow ODE, in float64; costs d backward passes a step."""
-        score = _score(stack_replicates([self.model]).double(), x_o.double().unsqueeze(0))
+        score = _score(stack_replicates([self.model]).double(), x_o.unsqueeze(0), u.shape[1])
         return samplers.log_prob_ode(score, u.double().unsqueeze(0), LOG_PROB_STEPS)[0]
 
     def weight(self, t: Tensor) -> Tensor:
@@ -128,7 +129,7 @@ def sample_together(
     model = stack_replicates([p.model for p in posteriors])
     shape = (len(x_o), n, _dim_theta(model))
     generators = [generator(derive_seed(seed, "sample")) for seed in seeds]
-    score = _score(model, x_o.expand(len(posteriors), *x_o.shape))
+    score = _score(model, x_o.expand(len(posteriors), *x_o.shape), n)
     evaluations = 0
 
     def draw() -> Tensor:
@@ -151,14 +152,13 @@ def _dim_theta(model: ScoreModel) -> int:
     return model.mlp.biases[-1].shape[-1]
 
 
-def _score(model: ScoreModel, x_o: Tensor) -> samplers.Score:
+def _score(model: ScoreModel, x_o: Tensor, n: int) -> samplers.Score:
     """Give score(u_t, t) of R replicates for u_t (R, m, n, d) and x_o (R, m, dim_x)."""
     dtype = model.mlp.biases[-1].dtype
+    given = condition(model, x_o.to(dtype), n)
 
     def score(u_t: Tensor, t: float) -> Tensor:
-        replicates, m, n, d = u_t.shape
-        x = x_o.to(dtype).unsqueeze(2).expand(-1, -1, n, -1).reshape(replicates, m * n, -1)
-        flat = u_t.to(dtype).reshape(replicates, m * n, d)
-        return model(flat, x, torch.full_like(flat[..., :1], t)).reshape(u_t.shape)
+        flat = u_t.to(dtype).flatten(1, 2)
+        return given(flat, flat[..., :0], torch.full((1, 1, 1), t, dtype=dtype)).reshape(u_t.shape)
 
     return score

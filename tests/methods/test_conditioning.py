@@ -1,0 +1,28 @@
+"""A model that was given x against the same model that is told x in every row."""
+
+import pytest
+import torch
+
+from methods import get_method
+from methods.conditioning import condition
+from methods.network import stack_replicates
+from tasks.linear_gaussian import LinearGaussian
+from tasks.seeding import generator
+
+
+@pytest.mark.parametrize("recipe", ["plain", "preconditioned"])
+def test_a_model_given_x_is_the_model(recipe):
+    task, random = LinearGaussian(dim=3), generator(1)
+    method = get_method("dsm", recipe=recipe, steps=20, width=8)
+    posteriors = method.fit_replicates([task.simulate(200, seed=r) for r in range(2)], [1, 2])
+    model = stack_replicates([posterior.model for posterior in posteriors]).double()
+    before = [tensor.clone() for tensor in [*model.parameters(), *model.buffers()]]
+    m, n = 4, 5
+    x = torch.stack([task.observations().x[:m].double(), task.simulate(m, seed=7).x.double()])
+    u_t = torch.randn(2, m * n, 3, generator=random, dtype=torch.float64)
+    t = torch.full((2, m * n, 1), 0.2, dtype=torch.float64)
+    expected = model(u_t, x.repeat_interleave(n, 1), t)
+    got = condition(model, x, n)(u_t, u_t[..., :0], t[:1, :1])
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
+    after = [*model.parameters(), *model.buffers()]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
