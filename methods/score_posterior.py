@@ -25,6 +25,7 @@ from tasks.task import Simulations
 
 DESCRIPTION, TENSORS = "posterior.json", "posterior.safetensors"
 LOG_PROB_STEPS = 60
+MANY_DRAWS = 64  # a model given its observations is as large as the activations of about so many
 
 
 class ScorePosterior(Posterior):
@@ -155,10 +156,14 @@ def _dim_theta(model: ScoreModel) -> int:
 def _score(model: ScoreModel, x_o: Tensor, n: int) -> samplers.Score:
     """Give score(u_t, t) of R replicates for u_t (R, m, n, d) and x_o (R, m, dim_x)."""
     dtype = model.mlp.biases[-1].dtype
-    given = condition(model, x_o.to(dtype), n)
+    x = x_o.to(dtype)
+    if n >= MANY_DRAWS:
+        model, x = condition(model, x), x[..., :0].flatten(0, 1).unsqueeze(1).expand(-1, n, -1)
+    else:
+        x = x.repeat_interleave(n, 1)
 
     def score(u_t: Tensor, t: float) -> Tensor:
-        flat = u_t.to(dtype).flatten(1, 2)
-        return given(flat, flat[..., :0], torch.full((1, 1, 1), t, dtype=dtype)).reshape(u_t.shape)
+        rows = u_t.to(dtype).reshape(*x.shape[:2], -1)
+        return model(rows, x, torch.full((1, 1, 1), t, dtype=dtype)).reshape(u_t.shape)
 
     return score

@@ -6,6 +6,7 @@ import torch
 from methods import get_method
 from methods.conditioning import condition
 from methods.network import stack_replicates
+from methods.score_posterior import MANY_DRAWS
 from tasks.linear_gaussian import LinearGaussian
 from tasks.seeding import generator
 
@@ -22,7 +23,18 @@ def test_a_model_given_x_is_the_model(recipe):
     u_t = torch.randn(2, m * n, 3, generator=random, dtype=torch.float64)
     t = torch.full((2, m * n, 1), 0.2, dtype=torch.float64)
     expected = model(u_t, x.repeat_interleave(n, 1), t)
-    got = condition(model, x, n)(u_t, u_t[..., :0], t[:1, :1])
-    torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
+    rows = u_t.reshape(2 * m, n, 3)
+    got = condition(model, x)(rows, rows[..., :0], t[:1, :1])
+    torch.testing.assert_close(got.reshape(expected.shape), expected, rtol=0, atol=1e-12)
     after = [*model.parameters(), *model.buffers()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_many_draws_have_the_score_of_few():
+    """Below MANY_DRAWS draws x is told in every row."""
+    task, random = LinearGaussian(dim=3), generator(1)
+    posterior = get_method("mix", steps=20, width=8).fit(task.simulate(200, seed=1), 2)
+    x_o = task.observations().x[:2].float()
+    u_t = torch.randn(2, 2 * MANY_DRAWS, 3, generator=random)
+    few = torch.cat([posterior.score(part, x_o, 0.3) for part in u_t.split(MANY_DRAWS // 2, 1)], 1)
+    torch.testing.assert_close(posterior.score(u_t, x_o, 0.3), few, rtol=0, atol=1e-5)
