@@ -91,9 +91,9 @@ def low_dimensions(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["dim"] <= 2]
 
 
-def high_dimensions(table: pd.DataFrame) -> pd.DataFrame:
-    """Keep the processes of more than two dimensions."""
-    return table[table["dim"] > 2]
+def high_dimensions(table: pd.DataFrame, network: str) -> pd.DataFrame:
+    """Keep the processes of more than two dimensions, with one kind of network."""
+    return table[(table["dim"] > 2) & (table["network"] == network)]
 
 
 def factor_is_needed(table: pd.DataFrame) -> Found:
@@ -110,13 +110,16 @@ def adjoint_kernel_is_needed(table: pd.DataFrame) -> Found:
         yield Finding(f"ESS/N, {case_of(row)}, K = {row['steps']}", "forward kernel", None, GOOD, ess)
 
 
-def objective_learns_the_score(table: pd.DataFrame) -> Found:
-    """Give how far the minimisers of both objectives are from the score, in the coefficient of 1/x."""
-    for objective in ("paper", "corrected"):
+def learns_the_score(objective: str) -> Callable[[pd.DataFrame], Found]:
+    """Make the finding of how far an objective's minimiser is from the score, in the coefficient of 1/x."""
+
+    def find(table: pd.DataFrame) -> Found:
         own = table.loc[table["objective"] == objective, "c"].to_numpy(dtype=float)
         found = absolute(mean_interval((own - SCORE_COEFFICIENT).reshape(-1, 1)))
         claim = f"|coefficient of 1/x − ({SCORE_COEFFICIENT})|, geometric Brownian"
         yield Finding(claim, f"{objective} objective", None, 0.05, found)
+
+    return find
 
 
 def target_is_stable(table: pd.DataFrame) -> Found:

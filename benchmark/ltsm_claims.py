@@ -34,7 +34,6 @@ PAPER = "early_stopping=false recipe=plain"
 SETTINGS = (PAPER, "")
 SMALL_T, LARGE_T, MIDDLE_T = 0.1, 0.5, 0.1
 LOW, EQUAL = 0.05, 1.01
-MIXES = {"mix": "MIX", "mix(gate=learned)": "MIX, learned w"}
 GEOMETRIC = "geometric mean over {} tasks"
 
 Found = Iterator[Finding]
@@ -86,14 +85,17 @@ def ltsm_variance_is_low(table: pd.DataFrame) -> Found:
             yield _finding(f"{task}: {where} variance of LTSM / of DSM", early, ratio)
 
 
-def mix_keeps_the_best(table: pd.DataFrame) -> Found:
-    """Give the largest ratio over t of a mixture's target variance to the lower of DSM's and LTSM's."""
-    for task, rows in _variances(table):
-        for label, name in MIXES.items():
+def keeps_the_best(label: str) -> Callable[[pd.DataFrame], Found]:
+    """Make the findings of the largest ratio over t of a target variance to the lower of DSM's and LTSM's."""
+
+    def find(table: pd.DataFrame) -> Found:
+        for task, rows in _variances(table):
             if all(len(of(rows, needed)) for needed in (label, "dsm", "ltsm")):
                 ratio = _largest(of(rows, label), [of(rows, "dsm"), of(rows, "ltsm")])
-                claim = f"{task}: largest over t of target variance of {name} / of the better of DSM and LTSM"
-                yield _finding(claim, rows, ratio, EQUAL)
+                claim = f"largest over t of target variance of {label} / of the better of DSM and LTSM"
+                yield _finding(f"{task}: {claim}", rows, ratio, EQUAL)
+
+    return find
 
 
 def _variances(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

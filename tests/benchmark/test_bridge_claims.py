@@ -48,7 +48,8 @@ def test_many_landmarks_are_counted_for_each_proposal():
 def test_the_objective_is_held_against_the_coefficient_of_the_score():
     rows = [{"objective": "paper", "c": c} for c in (0.4, 0.5, 0.6)]
     rows += [{"objective": "corrected", "c": c} for c in (-1.51, -1.49, -1.5)]
-    paper, corrected = claims.objective_learns_the_score(pd.DataFrame(rows))
+    table = pd.DataFrame(rows)
+    (paper,), (corrected,) = (claims.learns_the_score(of)(table) for of in ("paper", "corrected"))
     assert paper.found.value == pytest.approx(2.0)
     assert (paper.verdict, corrected.verdict) == ("fails", "holds")
     assert corrected.found.value == pytest.approx(0, abs=1e-12)

@@ -51,7 +51,7 @@ def test_variances_of_targets_over_time():
     least, early = claims.ltsm_variance_is_low(made)
     assert least.found == pytest.approx((1e-5,) * 3)
     assert early.found == pytest.approx((0.1,) * 3)  # 1 over 10, at t = 0.1
-    (mix,) = claims.mix_keeps_the_best(made)
+    (mix,) = claims.keeps_the_best("mix")(made)
     assert mix.found == pytest.approx((1.1,) * 3)
     assert (dsm.verdict, mix.verdict) == ("holds", "fails")
     assert list(claims.elsewhere(claims.dsm_variance_rises)(made)) == []
