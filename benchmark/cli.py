@@ -102,6 +102,7 @@ def run(
         raise UserError("--workers is for the local cluster, so it cannot go with --scheduler.")
     loaded = Sweep.load(sweep)
     asked = Shard.parse(shard or "1/1").of(loaded.select(task or (), method or (), budget or ()))
+    cells = loaded.cells()
     store = Store(out or Path("runs") / loaded.name, loaded)
     console = Console()
     try:
@@ -109,11 +110,11 @@ def run(
             signal.signal(signum, _interrupt)
         endings = _run_missing(asked, store, console, workers, scheduler, retry_failed)
     except KeyboardInterrupt:
-        _end_interrupted(asked, loaded.cells(), store, console)
+        _end_interrupted(asked, cells, store, console)
     except ClusterError:
-        _merge(loaded.cells(), store, console)
+        _merge(cells, store, console)
         raise
-    _merge(loaded.cells(), store, console)
+    _merge(cells, store, console)
     summarize(console, asked, endings, store.folder)
 
 

@@ -4,6 +4,7 @@ A cell has one row for each metric, replicate, observation and diffusion time; w
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -73,8 +74,8 @@ def frame(cell: "Cell", rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         "budget": cell.budget,
         "status": "ok",
         "cell": cell.id,
-        "graybench": version("graybench"),
-        "torch": version("torch"),
+        "graybench": _installed("graybench"),
+        "torch": _installed("torch"),
         "root_seed": cell.root_seed,
     }
     records = [{**same, **row} for row in rows]
@@ -82,6 +83,12 @@ def frame(cell: "Cell", rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         if unknown := record.keys() - DTYPES.keys():
             raise ValueError(f"a result row has no column {sorted(unknown)[0]!r}")
     return pd.DataFrame.from_records(records, columns=list(COLUMNS)).astype(DTYPES)
+
+
+@cache
+def _installed(package: str) -> str:
+    """Give the version of a package; a look-up reads its files."""
+    return version(package)
 
 
 def failure_rows(cell: "Cell", status: str, reason: str) -> pd.DataFrame:

@@ -1,7 +1,8 @@
 """README and CONTRIBUTING do what they say: their files are written out, and their commands are run.
 
 A fenced block with a file name after its language is written to that file; a block that is `sh` alone is run,
-line by line, in the same folder. Blocks marked `sh install` need a fresh machine and are left to CI.
+line by line, in the same folder. Blocks marked `sh install` need a fresh machine and are left to CI; those
+marked `sh cluster` need several, and what they do is tested in `tests/benchmark/test_faults.py`.
 """
 
 import os
