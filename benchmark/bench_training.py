@@ -26,7 +26,7 @@ from tasks.seeding import generator
 
 REPLICATES = (1, 10, 30)
 BUDGET = 10_000
-STEPS, QUICK_STEPS = 3000, 300
+STEPS, QUICK_STEPS = 3000, 1000
 ROUNDS = 3
 
 
