@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from benchmark import cli_bench, cli_bridges, cli_merge, cli_plugins, cli_reproduce, cli_shapes
+from benchmark import cli_bench, cli_bridges, cli_merge, cli_plugins, cli_report, cli_reproduce, cli_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +39,7 @@ app.add_typer(cli_bridges.app)
 app.add_typer(cli_shapes.app)
 app.add_typer(cli_bench.app)
 app.add_typer(cli_reproduce.app)
+app.add_typer(cli_report.app)
 
 
 class Format(StrEnum):

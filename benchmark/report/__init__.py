@@ -1,0 +1,1 @@
+"""The report of result folders: a static site that opens from disk."""

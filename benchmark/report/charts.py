@@ -1,0 +1,233 @@
+"""The charts of a report, as Vega-Lite specifications made with Altair; looks are those of `benchmark.style`.
+
+A line shows means over the budget, its band their intervals. What gave no result is a cross at the upper
+edge, what lies beyond the axis a triangle there. Colours of text and grid are set by the page's style sheet.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import altair as alt
+import pandas as pd
+
+from benchmark.report.definitions import definition
+from benchmark.report.points import records
+from benchmark.style import Look, log_limits
+
+# Paths in Vega's units, a square from −1 to 1, where Vega has no symbol of that name.
+CROSS = "M-1,-0.7L-0.7,-1L0,-0.3L0.7,-1L1,-0.7L0.3,0L1,0.7L0.7,1L0,0.3L-0.7,1L-1,0.7L-0.3,0Z"
+STAR = "M0,-1L0.22,-0.31L0.95,-0.31L0.36,0.12L0.59,0.81L0,0.38L-0.59,0.81L-0.36,0.12L-0.95,-0.31L-0.22,-0.31Z"
+PENTAGON = "M0,-1L0.95,-0.31L0.59,0.81L-0.59,0.81L-0.95,-0.31Z"
+HEXAGON = "M0,-1L0.87,-0.5L0.87,0.5L0,1L-0.87,0.5L-0.87,-0.5Z"
+SHAPES = {
+    "o": "circle",
+    "s": "square",
+    "D": "diamond",
+    "P": "cross",
+    "^": "triangle-up",
+    "v": "triangle-down",
+    "X": CROSS,
+    "*": STAR,
+    "p": PENTAGON,
+    "h": HEXAGON,
+}
+HEIGHT = 300
+DRAWN_FLOOR = "#767676"
+SYMLOG_WIDTH = 0.03
+TICKS = (-1000, -100, -10, -1, -0.1, 0, 0.03, 0.1, 0.3, 1, 10, 100, 1000)
+Spec = dict[str, Any]
+
+
+def name_of(look: Look) -> str:
+    """Give the name of a look in plain text, without the signs of TeX."""
+    return look.name.replace("$", "").replace("^*", "*")
+
+
+def curves(points: pd.DataFrame, looks: dict[str, Look], description: str) -> Spec:
+    """Draw a metric over the budget: the points of one metric, task and variant."""
+    metric = str(points["metric"].iloc[0])
+    shown = points[points["status"] != "skipped"]
+    own = {label: look for label, look in looks.items() if label in set(shown["label"])}
+    axis = _value_axis(metric, shown)
+    budgets = sorted(int(b) for b in shown["budget"].unique())
+    x = alt.X(
+        "budget:Q",
+        scale=alt.Scale(type="log", domain=[budgets[0] / 1.3, budgets[-1] * 1.3]),
+        axis=alt.Axis(title="budget N (simulator calls)", values=budgets, format=",", grid=False),
+    )
+    colour, shape, dash = _scales(own)
+    drawn = _records(shown, own, axis.top)
+    tooltip = [alt.Tooltip(f"{field}:N") for field in ("method", "budget", "value", "low", "high", "reason")]
+    layers = [
+        alt.Chart().mark_area(opacity=0.18, clip=True).encode(axis.of("low"), alt.Y2("high:Q")),
+        alt.Chart().mark_line(clip=True, strokeWidth=1.8).encode(alt.Y("value:Q"), dash),
+        _dots("!datum.edge", size=46).encode(alt.Y("value:Q"), shape, tooltip=tooltip),
+        *[dots.encode(tooltip=tooltip) for dots in _edges(drawn)],
+    ]
+    chart = alt.layer(*layers, data=alt.Data(values=drawn)).encode(x, colour)
+    floor = shown["floor"].mean()
+    if axis.bottom < floor < axis.top and floor > 0:
+        rule = alt.Chart(alt.Data(values=[{"floor": _short(floor)}])).mark_rule(strokeDash=[5, 3])
+        chart = alt.layer(chart, rule.encode(alt.Y("floor:Q"), color=alt.value(DRAWN_FLOOR)))
+    return _finished(chart, description)
+
+
+def _dots(condition: str, **look: Any) -> alt.Chart:
+    """Give the dots of the records that a condition on `edge` selects."""
+    return alt.Chart().transform_filter(condition).mark_point(filled=True, opacity=1, **look)
+
+
+def posterior_1d(draws: Iterable[float], truth: float, description: str) -> Spec:
+    """Draw a histogram of θ, and the θ behind the observation."""
+    bars = alt.Chart(alt.Data(values=[{"theta": _short(theta)} for theta in draws])).mark_bar(color="#0072B2")
+    histogram = bars.encode(
+        alt.X("theta:Q", bin=alt.Bin(maxbins=40), title="θ"), alt.Y("count()", title="draws")
+    )
+    rule = alt.Chart(alt.Data(values=[{"truth": _short(truth)}])).mark_rule(color="#D55E00", strokeWidth=2)
+    return _finished(alt.layer(histogram, rule.encode(alt.X("truth:Q"))), description)
+
+
+def posterior_2d(draws: Iterable[tuple[float, float]], truth: tuple[float, float], description: str) -> Spec:
+    """Draw draws of the first two parameters, and the θ behind the observation."""
+    x = alt.X("a:Q", title="θ₁", scale=alt.Scale(zero=False))
+    y = alt.Y("b:Q", title="θ₂", scale=alt.Scale(zero=False))
+    values = [{"a": _short(a), "b": _short(b)} for a, b in draws]
+    dots = alt.Chart(alt.Data(values=values)).mark_circle(color="#0072B2", size=16, opacity=0.8).encode(x, y)
+    there = alt.Chart(alt.Data(values=[{"a": _short(truth[0]), "b": _short(truth[1])}]))
+    cross = there.mark_point(shape=CROSS, filled=True, size=110, color="#D55E00", opacity=1).encode(x, y)
+    return _finished(alt.layer(dots, cross), description)
+
+
+def rank_chart(ranked: pd.DataFrame, looks: dict[str, Look], description: str) -> Spec:
+    """Draw mean ranks with their intervals, the best on top."""
+    values = [
+        {"method": name_of(looks[label]), "rank": _short(rank), "low": _short(low), "high": _short(high)}
+        for label, rank, low, high in ranked[["label", "rank", "low", "high"]].to_numpy()
+    ]
+    own = {label: looks[label] for label in ranked["label"]}
+    colour, shape, _ = _scales(own, legend=False)
+    base = alt.Chart(alt.Data(values=values))
+    y = alt.Y("method:N", sort=[name_of(look) for look in own.values()], title=None)
+    x = alt.X(
+        "rank:Q",
+        title="mean rank, 1 is best",
+        scale=alt.Scale(zero=False, padding=20),
+        axis=alt.Axis(tickCount=6),
+    )
+    layers = [base.mark_point(filled=True, size=80, opacity=1).encode(x, y, colour, shape)]
+    if ranked["low"].notna().any():
+        bars = base.mark_rule(strokeWidth=3, opacity=0.5)
+        layers.insert(0, bars.encode(alt.X("low:Q"), y, colour, alt.X2("high:Q")))
+    return _finished(alt.layer(*layers), description, height=40 * len(values))
+
+
+class _Axis(NamedTuple):
+    """The value axis of a chart, from `bottom` to `top`."""
+
+    scale: alt.Scale
+    axis: alt.Axis
+    bottom: float
+    top: float
+
+    def of(self, field: str) -> alt.Y:
+        return alt.Y(f"{field}:Q", scale=self.scale, axis=self.axis)
+
+
+def _value_axis(metric: str, points: pd.DataFrame) -> _Axis:
+    title, kind = definition(metric).title, definition(metric).scale
+    ends = points[["value", "low", "high"]]
+    if kind == "log" and (points["value"].dropna() > 0).all():
+        low, high = log_limits([ends])
+        axis = alt.Axis(title=title, values=_decades(low, high), format="~g")
+        return _Axis(_scale("log", low, high), axis, low, high)
+    low, high = ends.min().min(), ends.max().max()
+    low, high = (low, high) if math.isfinite(low) else (0.0, 1.0)
+    if kind == "symlog":
+        low, high = min(low, 0.0), max(high, 0.1) * 1.05
+        ticks = [t for t in TICKS if low <= t <= high]
+        axis = alt.Axis(title=title, values=ticks, format="~g")
+        return _Axis(_scale("symlog", low, high, constant=SYMLOG_WIDTH), axis, low, high)
+    margin = 0.05 * (high - low) or 0.05
+    low, high = low - margin, high + margin
+    return _Axis(_scale("linear", low, high), alt.Axis(title=title, tickCount=6), low, high)
+
+
+def _decades(low: float, high: float) -> list[float]:
+    """Give the ticks of a log axis: powers of ten, with 2 and 5 times them where there are few."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if math.log10(high / low) < 2 else (1,)
+    return [tick for k in powers for step in steps if low <= (tick := float(f"{step}e{k}")) <= high]
+
+
+def _scale(kind: str, low: float, high: float, **more: float) -> alt.Scale:
+    return alt.Scale(type=kind, domain=[_short(low), _short(high)], nice=False, **more)  # type: ignore[arg-type]
+
+
+def _scales(looks: dict[str, Look], legend: bool = True) -> tuple[alt.Color, alt.Shape, alt.StrokeDash]:
+    names = [name_of(look) for look in looks.values()]
+    shown = (
+        alt.Legend(title=None, orient="bottom", columns=3, symbolSize=70, symbolOpacity=1) if legend else None
+    )
+
+    def scale(values: list[Any]) -> alt.Scale:
+        return alt.Scale(domain=names, range=values)
+
+    return (
+        alt.Color("method:N", scale=scale([look.colour for look in looks.values()]), legend=shown),
+        alt.Shape("method:N", scale=scale([SHAPES[look.marker] for look in looks.values()]), legend=shown),
+        alt.StrokeDash("method:N", scale=scale([_dash(look) for look in looks.values()]), legend=shown),
+    )
+
+
+def _dash(look: Look) -> list[float]:
+    return [1, 0] if look.dashes == "-" else [2 * length for length in look.dashes[1]]
+
+
+def _edges(drawn: list[dict[str, Any]]) -> list[alt.Chart]:
+    """Give the marks at the upper edge: crosses for what has no result, triangles for what lies beyond.
+
+    Those of several methods are one below the other.
+    """
+    shapes = {"missing": CROSS, "beyond": "triangle-up"}
+    kinds = sorted({(record["edge"], record["method"]) for record in drawn if "edge" in record})
+    return [
+        _dots(
+            f"datum.edge === '{edge}' && datum.method === {json.dumps(name)}", shape=shapes[edge], size=60
+        ).encode(alt.YValue(5 + 9 * place))
+        for place, (edge, name) in enumerate(kinds)
+    ]
+
+
+def _records(points: pd.DataFrame, looks: dict[str, Look], top: float) -> list[dict[str, Any]]:
+    """Give the data of a chart: what it draws and nothing else, with the digits that can be seen."""
+    drawn = []
+    for point in records(points):
+        record: dict[str, Any] = {"method": name_of(looks[point["label"]]), "budget": int(point["budget"])}
+        if math.isnan(point["value"]):
+            record |= {"edge": "missing", "reason": f"{point['status']}: {point['reason']}"}
+        else:
+            record |= {name: _short(point[name]) for name in ("value", "low", "high")}
+            record |= {"edge": "beyond"} if point["value"] > top else {}
+        drawn.append(record)
+    return drawn
+
+
+def _short(value: float) -> float | None:
+    return float(f"{value:.4g}") if math.isfinite(value) else None
+
+
+def _finished(chart: alt.LayerChart | alt.FacetChart, description: str, height: Any = HEIGHT) -> Spec:
+    sized = chart.properties(
+        width="container", height=height, description=description, background="transparent"
+    )
+    sized = sized.properties(autosize=alt.AutoSizeParams(type="fit-x", contains="padding"))
+    styled = (
+        sized.configure_view(stroke=None)
+        .configure(font="system-ui, sans-serif")
+        .configure_axis(labelFontSize=12)
+    )
+    spec = styled.to_dict(validate=False)
+    del spec["$schema"]  # an address that nothing needs; the page says that this is Vega-Lite
+    return spec

@@ -1,0 +1,50 @@
+"""Where a method wins and where it loses: paired ratios of its error to that of the best other method.
+
+Both sides were given the same simulations, so the bootstrap draws the same replicates and observations for
+both. The rival is the one with the least mean, chosen by the same numbers that it is then compared by, which
+makes it look a little better than it is.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark.report.points import PLACE, records
+from benchmark.statistics import Array, ratio_interval, table_of
+
+METRICS = ("score_error", "mmd")  # 0 is perfect, so that a ratio means something
+
+
+def contests(rows: pd.DataFrame, points: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """Give each method's contests, one for each place and metric where another method has a result as well.
+
+    Returns:
+        For each label records of the point, with rival, ratio, low and high (of the ratio; NaN where there is
+        none) and verdict: "wins", "loses", "even" or the status of a failure.
+    """
+    found: dict[str, list[dict[str, Any]]] = {label: [] for label in points["label"].unique()}
+    for metric in METRICS:
+        of_metric = rows[(rows["metric"] == metric) & (rows["status"] == "ok")]
+        tables = {key: table_of(group) for key, group in of_metric.groupby([*PLACE, "label"], sort=False)}
+        ranked = points[(points["metric"] == metric) & points["rank"].notna()]
+        for place, group in ranked.groupby(PLACE, sort=False):
+            for point in records(group):
+                others = group[(group["label"] != point["label"]) & group["value"].notna()]
+                if len(others):
+                    rival = others.loc[others["value"].idxmin(), "label"]
+                    mine, theirs = tables.get((*place, point["label"])), tables[*place, rival]
+                    found[point["label"]].append(point | {"rival": rival} | _ratio(point, mine, theirs))
+    return found
+
+
+def _ratio(point: dict[str, Any], mine: Array | None, theirs: Array) -> dict[str, Any]:
+    unknown = {"ratio": np.nan, "ratio_low": np.nan, "ratio_high": np.nan}
+    if point["failed"] or mine is None:
+        return {**unknown, "verdict": point["status"]}
+    if mine.shape != theirs.shape:
+        return {**unknown, "verdict": "not paired"}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio, low, high = ratio_interval(mine, theirs)
+    verdict = "wins" if high < 1 else "loses" if low > 1 else "even"
+    return {"ratio": ratio, "ratio_low": low, "ratio_high": high, "verdict": verdict}

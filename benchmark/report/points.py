@@ -1,0 +1,80 @@
+"""The numbers of a report: a point for each metric, task, method and budget, with its interval and its cell.
+
+A point is a mean over replicates and observations with the interval of `benchmark.statistics`. A cell that
+ended badly is a point without a value, with its status and reason: the mean over what survived would flatter.
+"""
+
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from benchmark.report.definitions import in_order
+from benchmark.rows import TO_RETRY, Ending, ending
+from benchmark.statistics import summarise
+from benchmark.table import PERFECT
+
+PLACE = ["task", "variant", "budget"]
+KEY = ["metric", *PLACE, "label"]
+OK = Ending("ok", "")
+COSTS = ("fit_seconds", "sample_seconds", "n_score_calls", "n_network_evaluations")
+
+
+def points_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """Give the points of all metrics that have a result.
+
+    Returns:
+        One row for each of `KEY` with value, low, high, floor (NaN without a result), status, reason, cell,
+        folder, replicates and observations; in the order of the metrics, and then as they come in `rows`.
+    """
+    metrics = in_order(set(rows.loc[rows["status"] == "ok", "metric"]))
+    return pd.concat([_of_metric(rows[rows["metric"] == metric]) for metric in metrics], ignore_index=True)
+
+
+def _of_metric(rows: pd.DataFrame) -> pd.DataFrame:
+    groups = rows.groupby(KEY, sort=False)
+    points = groups.agg(
+        cell=("cell", "first"),
+        folder=("folder", "first"),
+        replicates=("replicate", "nunique"),
+        observations=("observation", "nunique"),
+    )
+    places = pd.MultiIndex.from_frame(rows[KEY])
+    odd = rows[places.isin(places[rows["status"] != "ok"])]
+    endings = {key: ending(group) for key, group in odd.groupby(KEY, sort=False)}
+    points[["status", "reason"]] = [endings.get(key, OK) for key in points.index]
+    good = places.isin(points.index[points["status"] == "ok"])
+    summary = summarise(rows[good], KEY).set_index(KEY)
+    return points.join(summary.astype("float64")).reset_index()
+
+
+def with_ranks(points: pd.DataFrame) -> pd.DataFrame:
+    """Add each point's rank among the methods of its place, 1 the best; NaN where nothing can be ranked.
+
+    Ties share the mean of their ranks, failures share the last ranks. Skipped methods have none, nor has a
+    method that is alone at its place.
+    """
+    perfect = points["metric"].map(PERFECT).fillna(0.0)
+    distance = (points["value"] - perfect).abs()
+    took_part = points["status"] != "skipped"
+    places = distance[took_part].groupby([points.loc[took_part, key] for key in ["metric", *PLACE]])
+    rank = places.rank(na_option="bottom").astype("float64").where(places.transform("size") > 1)
+    return points.assign(rank=rank, rivals=places.transform("size"), failed=points["status"].isin(TO_RETRY))
+
+
+def costs_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """Give what each cell cost: seconds for each replicate, score calls, network evaluations for each sample.
+
+    Returns:
+        One row for each cell with task, variant, budget, label, cell and `COSTS`.
+    """
+    groups = rows.groupby(["cell", *PLACE, "label"], sort=False)
+    costs = groups.agg(replicates=("replicate", "nunique"), **{c: (c, "max") for c in COSTS})
+    for seconds in ("fit_seconds", "sample_seconds"):
+        costs[seconds] /= costs["replicates"].replace(0, np.nan)
+    return costs.astype(dict.fromkeys(COSTS, "float64")).reset_index()
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Give the rows of a frame as dictionaries."""
+    return cast(list[dict[str, Any]], frame.to_dict("records"))

@@ -1,0 +1,129 @@
+"""Writes the static site of a report: pages, the rows behind each figure, and one copy of Vega's script.
+
+    SITE/index.html, tasks.html, methods.html, figures.html, failures.html, provenance.html
+    SITE/tasks/, methods/, figures/     a page each; figures/*.csv the rows behind them
+    SITE/assets/                        style sheet, scripts
+    SITE/files.txt                      what was written, so that the next report can replace it
+
+Nothing in it asks for anything from elsewhere: it opens from disk.
+"""
+
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+import altair as alt
+import vl_convert
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from benchmark.report import pages
+from benchmark.report.figure_pages import figure_contexts, rank_contexts
+from benchmark.report.numbers import FILTERS
+from benchmark.report.report import Report
+from tasks.errors import UserError
+
+LIST = "files.txt"
+NAV = (
+    ("index.html", "Leaderboard"),
+    ("tasks.html", "Tasks"),
+    ("methods.html", "Methods"),
+    ("figures.html", "Figures"),
+    ("failures.html", "Failures"),
+    ("provenance.html", "Provenance"),
+)
+
+
+def write_site(folders: Sequence[Path], out: Path) -> list[Path]:
+    """Write the report of result folders; an earlier report in `out` is replaced. Give the files written.
+
+    Raises:
+        UserError: a folder has no results, or `out` holds something that is no report.
+        StoreError: a table is damaged.
+    """
+    _require_own(out)
+    command = f"graybench report {' '.join(map(str, folders))} --out {out}"
+    content = dict(_contents(Report(folders, command)))
+    _remove_earlier(out)
+    for path, text in content.items():
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        (out / path).write_text(text, encoding="utf-8")
+    (out / LIST).write_text("".join(f"{path}\n" for path in content), encoding="utf-8")
+    return [out / path for path in content]
+
+
+def _contents(report: Report) -> Iterator[tuple[str, str]]:
+    """Yield path and content of each file."""
+    templates = _Templates(report)
+    yield "index.html", templates.render("index", "index.html", pages.overview(report), charts=True)
+    for path, context in pages.listings(report).items():
+        yield path, templates.render("listing", path, context)
+    for label, path in report.task_pages.items():
+        yield path, templates.render("task", path, pages.task_page(report, label), charts=True)
+    for path, context in pages.method_pages(report).items():
+        yield path, templates.render("method", path, context)
+    for contexts in (rank_contexts(report), figure_contexts(report)):
+        for path, context, csv in contexts:
+            csv_path = path.replace(".html", ".csv")
+            context["csv"] = csv_path.rpartition("/")[2]
+            yield path, templates.render("figure", path, context, charts=True)
+            yield csv_path, csv
+    yield "failures.html", templates.render("failures", "failures.html", pages.failures(report))
+    yield "provenance.html", templates.render("provenance", "provenance.html", pages.provenance(report))
+    for name in ("report.css", "report.js"):
+        asset = files("benchmark.report").joinpath("assets", name)
+        yield f"assets/{name}", asset.read_text(encoding="utf-8")
+    yield "assets/vega.js", _vega()
+
+
+def _vega() -> str:
+    """Give Vega, Vega-Lite and Vega-Embed as one script that sets `vegaEmbed`."""
+    snippet = "window.vegaEmbed = vegaEmbed;"
+    return vl_convert.javascript_bundle(snippet, vl_version=alt.SCHEMA_VERSION.rpartition(".")[0])
+
+
+class _Templates:
+    """The templates, with what all pages share."""
+
+    def __init__(self, report: Report) -> None:
+        loader = PackageLoader("benchmark.report")
+        self.environment = Environment(
+            loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+        )
+        self.environment.filters |= FILTERS
+        # in the order given, which is that of the metrics, and without spaces
+        self.environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
+        self.environment.tests["nan"] = lambda value: value != value
+        self.environment.globals |= {
+            "nav": NAV,
+            "command": report.command,
+            "version": version("graybench"),
+            "board": report.board,
+            "slugs": report.slugs,
+            "task_pages": report.task_pages,
+            "method_pages": report.method_pages,
+        }
+
+    def render(self, template: str, path: str, context: pages.Context, charts: bool = False) -> str:
+        folder, _, _ = path.rpartition("/")
+        place = {
+            "here": path,
+            "section": f"{folder}.html" if folder else path,
+            "root": "../" if folder else "",
+            "charts": charts,
+        }
+        return self.environment.get_template(f"{template}.html").render(context | place)
+
+
+def _require_own(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: this is not a folder.")
+    if out.is_dir() and any(out.iterdir()) and not (out / LIST).is_file():
+        raise UserError(f"{out}: the folder is not empty and holds no report; give another --out.")
+
+
+def _remove_earlier(out: Path) -> None:
+    if (out / LIST).is_file():
+        for line in (out / LIST).read_text(encoding="utf-8").splitlines():
+            if ".." not in Path(line).parts and not Path(line).is_absolute():
+                (out / line).unlink(missing_ok=True)

@@ -1,0 +1,63 @@
+"""A small report, built once: its numbers are made up, and one method fails where another is skipped."""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark.report.site import write_site
+from benchmark.rows import COLUMNS, DTYPES
+
+METHODS = {"dsm": 1.0, "mix": 0.5, "mix(gate=learned)": 0.8, "ltsm": 3.0}
+TASKS, BUDGETS = ("galton", "linear_gaussian", "elsewhere"), (100, 1000)
+ODD = {
+    ("ltsm", "galton", 100): ("not_finite", "the posterior's samples <or> scores are not finite"),
+    ("mix", "elsewhere", 100): ("skipped", "mix requires joint_score, which elsewhere has not"),
+}
+
+
+def made_up() -> pd.DataFrame:
+    """A result table of all methods, tasks and budgets."""
+    random = np.random.default_rng(5)
+    rows = []
+    for k, (label, task, budget) in enumerate(product(METHODS, TASKS, BUDGETS)):
+        name, _, settings = label.rstrip(")").partition("(")
+        cell = {
+            "task": task,
+            "method": name,
+            "method_settings": settings,
+            "budget": budget,
+            "cell": f"{k:016x}",
+        }
+        cell |= {"task_version": 1, "method_version": 1, "graybench": "0.1.0", "torch": "2", "root_seed": 1}
+        for metric, place in product(("mmd", "score_error"), np.ndindex(2, 3)):
+            value = METHODS[label] / budget**0.5 * random.lognormal(0, 0.3)
+            here = {"metric": metric, "replicate": place[0], "observation": place[1], "floor": 0.001}
+            costs = {
+                "fit_seconds": 10.0,
+                "sample_seconds": 1.0,
+                "n_score_calls": 0,
+                "n_network_evaluations": 80,
+            }
+            status, reason = ODD.get((label, task, budget), ("ok", ""))
+            rows.append(cell | here | costs | {"value": value, "status": status, "reason": reason})
+    frame = pd.DataFrame.from_records(rows, columns=list(COLUMNS))
+    frame.loc[frame["status"] != "ok", "value"] = np.nan
+    return frame.assign(device="cpu").astype(DTYPES)
+
+
+@pytest.fixture(scope="session")
+def made_up_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made up")
+    made_up().to_parquet(folder / "table.parquet")
+    (folder / "sweep.yaml").write_text("name: made-up\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def site(made_up_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("report") / "site"
+    write_site([made_up_folder], out)
+    return out
