@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer()
+PACKAGES = ("altair", "jinja2", "vl_convert")  # of the extra
 
 
 @app.command()
@@ -16,8 +17,16 @@ def report(
     out: Annotated[Path, typer.Option(metavar="SITE", help="Where the site goes: open its index.html.")],
 ) -> None:
     """Write a site that opens from disk: leaderboard, tasks, methods, figures, failures, provenance."""
-    from benchmark.report.site import write_site
+    from tasks.errors import UserError
 
+    try:
+        from benchmark.report.site import write_site
+    except ModuleNotFoundError as error:
+        if error.name not in PACKAGES:
+            raise
+        raise UserError(
+            f"graybench report needs the package {error.name}: pip install 'graybench[report]'."
+        ) from error
     written = write_site(folders, out)
     size = sum(path.stat().st_size for path in written)
     print(f"{out / 'index.html'}: {len(written)} files, {size / 1e6:.1f} MB.")

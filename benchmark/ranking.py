@@ -40,7 +40,7 @@ class Place(NamedTuple):
     """The ranks of k methods at one place.
 
     Attributes:
-        task: of the place.
+        task, variant, budget: of the place.
         labels: the methods, k.
         ranks: of their means, (k,).
         draws: of their means in each bootstrap draw, (k, DRAWS).
@@ -49,6 +49,8 @@ class Place(NamedTuple):
     """
 
     task: str
+    variant: str
+    budget: int
     labels: list[str]
     ranks: Array
     draws: Array
@@ -70,7 +72,16 @@ def ranks(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     Raises:
         UserError: the table has no such metric to average.
     """
-    places = [_place(place[0], metric, tables) for place, tables in _contests(frame, metric)]
+    return average_ranks(places_of(frame, metric))
+
+
+def places_of(frame: pd.DataFrame, metric: str) -> list[Place]:
+    """Rank the methods at each place; `UserError` if the table has no such metric to average."""
+    return [_place(place, metric, tables) for place, tables in _contests(frame, metric)]
+
+
+def average_ranks(places: list[Place]) -> pd.DataFrame:
+    """Average the ranks of places by one metric, of all of a table or of some: as `ranks`, best first."""
     if not places:
         return pd.DataFrame(columns=list(COLUMNS))
     labels = sorted({label for place in places for label in place.labels})
@@ -114,7 +125,8 @@ def _contests(frame: pd.DataFrame, metric: str) -> Iterator[tuple[tuple[Any, ...
             )
 
 
-def _place(task: str, metric: str, methods: dict[str, Array | None]) -> Place:
+def _place(place: tuple[Any, ...], metric: str, methods: dict[str, Array | None]) -> Place:
+    task, variant, budget = place
     failed = np.array([table is None for table in methods.values()])
     tables = [table for table in methods.values() if table is not None]
     means, draws = np.full(len(methods), np.inf), np.full((len(methods), DRAWS), np.inf)
@@ -123,7 +135,8 @@ def _place(task: str, metric: str, methods: dict[str, Array | None]) -> Place:
         drawn = bootstrap_means(*tables, seed=derive_seed("ranks", task))
         draws[~failed] = distance(metric, np.array(drawn))
     replicates = float(len(tables[0])) if tables else np.nan
-    return Place(task, list(methods), rankdata(means), rankdata(draws, axis=0), failed, replicates)
+    ranked = rankdata(means), rankdata(draws, axis=0)
+    return Place(task, variant, int(budget), list(methods), *ranked, failed, replicates)
 
 
 def _mean_ranks(places: list[Place], labels: list[str]) -> tuple[Array, Array]:
@@ -136,8 +149,22 @@ def _mean_ranks(places: list[Place], labels: list[str]) -> tuple[Array, Array]:
         count[at] += 1
         total[at] += place.ranks
         totals[at] += place.draws
+    return total.sum(1) / count.sum(1), over_tasks(totals, count)
+
+
+def over_tasks(totals: Array, count: Array) -> Array:
+    """Give draws of means over places, tasks drawn with replacement, each with all its places.
+
+    Args:
+        totals: the sum over a task's places, in each bootstrap draw, (k, tasks, DRAWS).
+        count: of those places, (k, tasks).
+
+    Returns:
+        The means, (k, DRAWS); NaN where no task was drawn at which there is a place.
+    """
+    tasks = count.shape[1]
     random = np.random.default_rng(SEED)
-    times = random.multinomial(len(tasks), np.full(len(tasks), 1 / len(tasks)), size=DRAWS)
-    with np.errstate(invalid="ignore"):  # a draw of tasks on none of which a method was ranked
-        draws = np.einsum("dt,ktd->kd", times, totals) / (count @ times.T)
-    return total.sum(1) / count.sum(1), draws
+    times = random.multinomial(tasks, np.full(tasks, 1 / tasks), size=DRAWS)
+    with np.errstate(invalid="ignore"):
+        means: Array = np.einsum("dt,ktd->kd", times, totals) / (count @ times.T)
+    return means

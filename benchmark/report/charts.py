@@ -1,7 +1,8 @@
 """The charts of a report, as Vega-Lite specifications made with Altair; looks are those of `benchmark.style`.
 
-A line shows means over the budget, its band their intervals. What gave no result is a cross at the upper
-edge, what lies beyond the axis a triangle there. Colours of text and grid are set by the page's style sheet.
+A line shows means over the budget or diffusion time, its band their intervals. What gave no result is a cross
+at the upper edge, what lies beyond the axis a triangle there. Colours of text and grid are set by the page's
+style sheet.
 """
 
 import json
@@ -10,10 +11,10 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from benchmark.report.definitions import definition
-from benchmark.report.points import records
 from benchmark.style import Look, log_limits
 
 # Paths in Vega's units, a square from −1 to 1, where Vega has no symbol of that name.
@@ -47,27 +48,52 @@ def name_of(look: Look) -> str:
 
 def curves(points: pd.DataFrame, looks: dict[str, Look], description: str) -> Spec:
     """Draw a metric over the budget: the points of one metric, task and variant."""
-    metric = str(points["metric"].iloc[0])
     shown = points[points["status"] != "skipped"]
-    own = {label: look for label, look in looks.items() if label in set(shown["label"])}
-    axis = _value_axis(metric, shown)
     budgets = sorted(int(b) for b in shown["budget"].unique())
     x = alt.X(
         "budget:Q",
         scale=alt.Scale(type="log", domain=[budgets[0] / 1.3, budgets[-1] * 1.3]),
         axis=alt.Axis(title="budget N (simulator calls)", values=budgets, format=",", grid=False),
     )
+    return lines(shown, "budget", x, looks, description)
+
+
+def over_time(points: pd.DataFrame, looks: dict[str, Look], description: str) -> Spec:
+    """Draw a metric over diffusion time: the points of one metric, task, variant and budget."""
+    x = alt.X(
+        "time:Q",
+        scale=alt.Scale(type="sqrt", domain=[0, 1]),
+        axis=alt.Axis(
+            title="diffusion time t (square-root scale)",
+            values=[0.01, 0.1, 0.3, 0.6, 1],
+            format="~g",
+            grid=False,
+        ),
+    )
+    return lines(points, "time", x, looks, description)
+
+
+def lines(points: pd.DataFrame, along: str, x: alt.X, looks: dict[str, Look], description: str) -> Spec:
+    """Draw a line with its band for each method; dots where there are few, and what gave no result."""
+    own = {label: look for label, look in looks.items() if label in set(points["label"])}
+    axis = _value_axis(str(points["metric"].iloc[0]), points)
     colour, shape, dash = _scales(own)
-    drawn = _records(shown, own, axis.top)
-    tooltip = [alt.Tooltip(f"{field}:N") for field in ("method", "budget", "value", "low", "high", "reason")]
-    layers = [
+    drawn = _drawn(points, along, own, axis.top)
+    tooltip = [alt.Tooltip(f"{field}:N") for field in ("method", along, "value", "low", "high", "reason")]
+    layers: list[alt.Chart] = [
         alt.Chart().mark_area(opacity=0.18, clip=True).encode(axis.of("low"), alt.Y2("high:Q")),
         alt.Chart().mark_line(clip=True, strokeWidth=1.8).encode(alt.Y("value:Q"), dash),
-        _dots("!datum.edge", size=46).encode(alt.Y("value:Q"), shape, tooltip=tooltip),
-        *[dots.encode(tooltip=tooltip) for dots in _edges(drawn)],
     ]
-    chart = alt.layer(*layers, data=alt.Data(values=drawn)).encode(x, colour)
-    floor = shown["floor"].mean()
+    dots = _dots("!datum.edge", size=46 if along == "budget" else 16)
+    layers += [dots.encode(alt.Y("value:Q"), shape, tooltip=tooltip)]
+    layers += [marks.encode(tooltip=tooltip) for marks in _edges(drawn)]
+    parse = dict.fromkeys((along, "value", "low", "high"), "number")
+    data = alt.InlineData(
+        values=drawn.to_csv(index=False, float_format="%.3g"),
+        format=alt.CsvDataFormat(type="csv", parse=parse),
+    )
+    chart = alt.layer(*layers, data=data).encode(x, colour)
+    floor = points["floor"].mean() if along == "budget" else math.nan
     if axis.bottom < floor < axis.top and floor > 0:
         rule = alt.Chart(alt.Data(values=[{"floor": _short(floor)}])).mark_rule(strokeDash=[5, 3])
         chart = alt.layer(chart, rule.encode(alt.Y("floor:Q"), color=alt.value(DRAWN_FLOOR)))
@@ -75,7 +101,7 @@ def curves(points: pd.DataFrame, looks: dict[str, Look], description: str) -> Sp
 
 
 def _dots(condition: str, **look: Any) -> alt.Chart:
-    """Give the dots of the records that a condition on `edge` selects."""
+    """Give the dots of the points that a condition on `edge` selects."""
     return alt.Chart().transform_filter(condition).mark_point(filled=True, opacity=1, **look)
 
 
@@ -107,14 +133,15 @@ def rank_chart(ranked: pd.DataFrame, looks: dict[str, Look], description: str) -
         for label, rank, low, high in ranked[["label", "rank", "low", "high"]].to_numpy()
     ]
     own = {label: looks[label] for label in ranked["label"]}
+    last = max(2.0, ranked[["rank", "high"]].max().max())
     colour, shape, _ = _scales(own, legend=False)
     base = alt.Chart(alt.Data(values=values))
     y = alt.Y("method:N", sort=[name_of(look) for look in own.values()], title=None)
     x = alt.X(
         "rank:Q",
         title="mean rank, 1 is best",
-        scale=alt.Scale(zero=False, padding=20),
-        axis=alt.Axis(tickCount=6),
+        scale=alt.Scale(domain=[1, _short(last)], nice=False, padding=10),
+        axis=alt.Axis(tickMinStep=1),
     )
     layers = [base.mark_point(filled=True, size=80, opacity=1).encode(x, y, colour, shape)]
     if ranked["low"].notna().any():
@@ -185,13 +212,14 @@ def _dash(look: Look) -> list[float]:
     return [1, 0] if look.dashes == "-" else [2 * length for length in look.dashes[1]]
 
 
-def _edges(drawn: list[dict[str, Any]]) -> list[alt.Chart]:
+def _edges(drawn: pd.DataFrame) -> list[alt.Chart]:
     """Give the marks at the upper edge: crosses for what has no result, triangles for what lies beyond.
 
     Those of several methods are one below the other.
     """
     shapes = {"missing": CROSS, "beyond": "triangle-up"}
-    kinds = sorted({(record["edge"], record["method"]) for record in drawn if "edge" in record})
+    marked = drawn.loc[drawn["edge"] != "", ["edge", "method"]]
+    kinds = sorted(set(marked.itertuples(index=False, name=None)))
     return [
         _dots(
             f"datum.edge === '{edge}' && datum.method === {json.dumps(name)}", shape=shapes[edge], size=60
@@ -200,22 +228,18 @@ def _edges(drawn: list[dict[str, Any]]) -> list[alt.Chart]:
     ]
 
 
-def _records(points: pd.DataFrame, looks: dict[str, Look], top: float) -> list[dict[str, Any]]:
-    """Give the data of a chart: what it draws and nothing else, with the digits that can be seen."""
-    drawn = []
-    for point in records(points):
-        record: dict[str, Any] = {"method": name_of(looks[point["label"]]), "budget": int(point["budget"])}
-        if math.isnan(point["value"]):
-            record |= {"edge": "missing", "reason": f"{point['status']}: {point['reason']}"}
-        else:
-            record |= {name: _short(point[name]) for name in ("value", "low", "high")}
-            record |= {"edge": "beyond"} if point["value"] > top else {}
-        drawn.append(record)
+def _drawn(points: pd.DataFrame, along: str, looks: dict[str, Look], top: float) -> pd.DataFrame:
+    """Give the data of a chart and nothing else; `edge` is what is marked at the upper edge."""
+    drawn = points[[along, "value", "low", "high"]].copy()
+    drawn.insert(0, "method", points["label"].map({label: name_of(look) for label, look in looks.items()}))
+    missing = points["value"].isna()
+    drawn["edge"] = np.select([missing, points["value"] > top], ["missing", "beyond"], "")
+    drawn["reason"] = (points["status"] + ": " + points["reason"]).where(missing, "")
     return drawn
 
 
 def _short(value: float) -> float | None:
-    return float(f"{value:.4g}") if math.isfinite(value) else None
+    return float(f"{value:.3g}") if math.isfinite(value) else None
 
 
 def _finished(chart: alt.LayerChart | alt.FacetChart, description: str, height: Any = HEIGHT) -> Spec:

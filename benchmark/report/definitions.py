@@ -73,8 +73,7 @@ DEFINITIONS = {
     ),
     "sbc": Definition(
         "SBC",
-        "Least p-value over parameters, times their number, of tests that ranks are uniform.",
-        ranked=False,
+        "Least p-value over parameters, times their number, of tests that ranks are uniform; 1 is perfect.",
     ),
     "predictive_distance": Definition(
         "Predictive distance",
@@ -87,8 +86,14 @@ DEFINITIONS = {
         "Excess variance",
         "σ² (v − v of DSM), v the variance of the regression target, averaged over diffusion time: below 0 "
         "the target is less noisy than DSM's.",
-        ranked=False,
         scale="symlog",
+    ),
+    "target_variance": Definition(
+        "Target variance",
+        "v = E‖y − s‖²/d of the regression target y around the true score s, on fresh simulations; 0 is "
+        "perfect.",
+        ranked=False,
+        scale="log",
     ),
     "ess_fraction": Definition(
         "ESS fraction",

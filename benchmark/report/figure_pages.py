@@ -1,25 +1,32 @@
-"""The figures of a report: a metric on a task over the budget, and mean ranks; and the rows behind each."""
+"""The figures of a report: a metric on a task over budget or time, and mean ranks; the rows behind each."""
 
 from collections.abc import Iterator
 from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchmark.ranking import ranks
-from benchmark.report.charts import Spec, curves, rank_chart
+from benchmark.ranking import Place, average_ranks
+from benchmark.report.charts import curves, over_time, rank_chart
 from benchmark.report.definitions import definition
-from benchmark.report.numbers import number, plain, span, variant, whole, words
-from benchmark.report.points import PLACE, records
+from benchmark.report.numbers import NOTHING, ends, number, span, variant, whole, words
+from benchmark.report.over_time import METRICS as OVER_TIME
+from benchmark.report.over_time import points_over_time, shown_at
+from benchmark.report.points import records
 from benchmark.report.report import Report
-from benchmark.table import PERFECT
+from benchmark.report.sources import PLACE
+from benchmark.table import distance
 
-WHAT = (
+ROWS = (
     "every value behind it to four digits, a line for each cell and replicate, a column for each observation."
 )
+DRAWN = "the numbers drawn, to four digits, a line for each method and time."
+MARKS = " Crosses at the upper edge: no result; triangles: beyond the axis."
+FLOOR = " Dashed: what a perfect method would score with as many samples."
 COLUMNS = ["method", "budget", "value", "interval", "floor", "rank", "replicates × observations", "cell"]
-CELL = ["method", "method_settings", "budget", "replicate", "status", "cell"]
+CELL = ["method", "method_settings", "budget", "replicate", "status"]
 
 
 @cache
@@ -32,18 +39,54 @@ def panels(report: Report, metric: str, task: str) -> list[dict[str, Any]]:
 
 def _panel(report: Report, metric: str, task: str, settings: str, points: pd.DataFrame) -> dict[str, Any]:
     title = definition(metric).title
-    caption = f"{title} on {task} over the budget, {_settings(settings)}: means with 95 % intervals"
+    caption = f"{title} on {task} over the budget, {_settings(settings)}: means with 95 % intervals."
     drawn = points["value"].notna().any()
-    spec: Spec | None = curves(points, report.looks, caption) if drawn else None
+    floored = points["floor"].notna().any()
     return {
         "title": _settings(settings).capitalize(),
-        "caption": caption,
-        "in_numbers": f"{title}, {_settings(settings)}, in numbers; the best in bold",
-        "spec": spec,
-        "table": _grid(points),
+        "caption": caption + MARKS + (FLOOR if floored else ""),
+        "in_numbers": f"{title}, {_settings(settings)}, in numbers; budgets across, the best in bold",
+        "spec": curves(points, report.looks, caption) if drawn else None,
+        "grid": _grid(points),
         "columns": COLUMNS,
         "lines": [_line(point) for point in records(points.sort_values("budget", kind="stable"))],
     }
+
+
+@cache
+def time_panel(report: Report, metric: str, task: str) -> dict[str, Any] | None:
+    """Give caption, chart, table and points of a metric over diffusion time; None where nothing is resolved.
+
+    It is of the first settings and the largest budget that have a result.
+    """
+    of_task = report.every[(report.every["metric"] == metric) & (report.every["task"] == task)]
+    resolved = of_task[of_task["time"].notna() & (of_task["status"] == "ok")]
+    if resolved.empty:
+        return None
+    chosen = min(resolved["variant"].unique(), key=lambda v: v != "")
+    budget = int(resolved.loc[resolved["variant"] == chosen, "budget"].max())
+    points = points_over_time(of_task[(of_task["variant"] == chosen) & (of_task["budget"] == budget)])
+    what = f"{definition(metric).title} on {task} over diffusion time"
+    caption = f"{what}, budget {whole(budget)}, {_settings(chosen)}: means with 95 % intervals."
+    failed = points[points["status"] != "ok"]
+    told = "".join(
+        f" No result: {p['label']} ({words(p['status'])}: {p['reason']})." for p in records(failed)
+    )
+    times = shown_at(points)
+    return {
+        "title": what,
+        "caption": caption + told,
+        "spec": over_time(points[points["status"] == "ok"], report.looks, caption),
+        "columns": ["method", *(f"t = {number(time)}" for time in times)],
+        "lines": [_time_line(report, str(x), own, times) for x, own in points.groupby("label", sort=False)],
+        "points": points[["label", "time", "value", "low", "high"]],
+    }
+
+
+def _time_line(report: Report, label: str, points: pd.DataFrame, times: list[float]) -> list[dict[str, Any]]:
+    at = {p["time"]: {"text": f"{number(p['value'])} {ends(p)}"} for p in records(points)}
+    none = {"text": words(points["status"].iloc[0]) if points["value"].isna().all() else NOTHING}
+    return [{"text": label, "href": report.method_pages[label]}, *(at.get(time, none) for time in times)]
 
 
 def _settings(settings: str) -> str:
@@ -52,11 +95,10 @@ def _settings(settings: str) -> str:
 
 def _grid(points: pd.DataFrame) -> dict[str, Any]:
     """Arrange points with budgets across and methods down; the nearest to the perfect value is the best."""
-    perfect = PERFECT.get(str(points["metric"].iloc[0]), 0.0)
-    distance = (points["value"] - perfect).abs()
-    ranked = definition(str(points["metric"].iloc[0])).ranked
-    least = distance.groupby(points["budget"]).transform("min")
-    found = points.assign(best=(distance == least) & ranked)
+    metric = str(points["metric"].iloc[0])
+    away = pd.Series(distance(metric, points["value"].to_numpy(dtype=np.float64)), points.index)
+    least = away.groupby(points["budget"]).transform("min")
+    found = points.assign(best=(away == least) & definition(metric).ranked)
     by_place = {(p["label"], p["budget"]): p for p in records(found)}
     budgets = sorted(points["budget"].unique())
     labels = points["label"].unique()
@@ -70,8 +112,8 @@ def _line(point: dict[str, Any]) -> list[dict[str, Any]]:
     size = f"{point['replicates']} × {max(1, point['observations'])}" if not failed else "–"
     return [
         {"text": point["label"]},
-        {"text": whole(point["budget"]), "sort": point["budget"]},
-        {"text": value, "sort": plain(point["value"])},
+        {"text": whole(point["budget"])},
+        {"text": value},
         {"text": interval} | ({"wide": True} if failed else {}),
         {"text": number(point["floor"])},
         {"text": number(point["rank"])},
@@ -91,61 +133,73 @@ def csv_of(rows: pd.DataFrame) -> str:
 def figure_contexts(report: Report) -> Iterator[tuple[str, dict[str, Any], str]]:
     """Yield path, what the template needs, and CSV of the figure of each metric on each task."""
     for metric, task in report.figures().to_numpy():
-        path = report.figure_page(metric, task)
         rows = report.rows[(report.rows["metric"] == metric) & (report.rows["task"] == task)]
-        yield (
-            path,
-            {
-                "title": f"{definition(metric).title} on {task}",
-                "text": definition(metric).text,
-                "csv_text": WHAT,
-                "task": task,
-                "task_page": report.task_pages[task],
-                "panels": panels(report, metric, task),
-            },
-            csv_of(rows),
-        )
+        context = _about(report, metric, task)
+        context |= {"title": f"{definition(metric).title} on {task}", "csv_text": ROWS}
+        context |= {"panels": panels(report, metric, task)}
+        yield report.figure_page(metric, task), context, csv_of(rows)
+
+
+def time_contexts(report: Report) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Yield path, what the template needs, and CSV of the figures over diffusion time."""
+    for task, metric in product(report.task_pages, OVER_TIME):
+        panel = time_panel(report, metric, task)
+        if panel:
+            context = _about(report, metric, task)
+            context |= {"title": panel["title"], "csv_text": DRAWN, "panels": [panel]}
+            context["text"] += " Here it is shown at each time."
+            csv = panel["points"].to_csv(index=False, float_format="%.4g")
+            yield report.time_page(metric, task), context, csv
+
+
+def _about(report: Report, metric: str, task: str) -> dict[str, Any]:
+    return {"text": definition(metric).text, "task": task, "task_page": report.task_pages[task]}
 
 
 def rank_contexts(report: Report) -> Iterator[tuple[str, dict[str, Any], str]]:
     """Yield path, what the template needs, and CSV of the mean ranks by each metric."""
-    for metric in report.board["metrics"]:
-        points = report.points[(report.points["metric"] == metric) & report.points["rank"].notna()]
-        if points.empty:
-            continue
-        title = definition(metric).title
-        columns = [*PLACE, "label", "rank", "rivals", "value", "low", "high", "status", "cell", "folder"]
-        panel = rank_panel(report, metric)
-        yield (
-            report.rank_page(metric),
-            {
-                "title": f"Mean ranks by {title}",
+    for metric, places in report.places.items():
+        if places:
+            points = report.points[(report.points["metric"] == metric) & report.points["rank"].notna()]
+            columns = [*PLACE, "label", "rank", "rivals", "value", "low", "high", "status", "cell", "folder"]
+            context = {
+                "title": f"Mean ranks by {definition(metric).title}",
                 "text": f"1 is best, failures share the last ranks. {definition(metric).text}",
                 "csv_text": "the rank of each method at each place.",
                 "task": "",
                 "task_page": "",
-                "panels": [panel],
-            },
-            points[columns].to_csv(index=False, float_format="%.6g"),
-        )
+                "panels": rank_panels(report, metric),
+            }
+            yield report.rank_page(metric), context, points[columns].to_csv(index=False, float_format="%.6g")
 
 
-def rank_panel(report: Report, metric: str) -> dict[str, Any]:
-    """Give title, caption, chart and table of the mean ranks by a metric."""
-    caption = f"Mean ranks by {definition(metric).title} over all tasks and budgets, with their intervals"
-    ranked = ranks(report.rows, metric)
+@cache
+def rank_panels(report: Report, metric: str) -> list[dict[str, Any]]:
+    """Give title, caption, chart and table of the mean ranks by a metric, for each settings."""
+    places = report.places[metric]
+    found = {v: [place for place in places if place.variant == v] for v in report.board["variants"]}
+    return [_rank_panel(report, metric, v, own) for v, own in found.items() if own]
+
+
+def _rank_panel(report: Report, metric: str, settings: str, places: list[Place]) -> dict[str, Any]:
+    ranked = average_ranks(places)
+    tasks = len({place.task for place in places})
+    caption = (
+        f"Mean ranks by {definition(metric).title}, {_settings(settings)}, with 95 % intervals, over "
+        f"{len(places)} places on {tasks} task{'s' if tasks > 1 else ''}."
+    )
     lines = [
         [
             {"text": r["label"], "href": report.method_pages[r["label"]]},
-            {"text": number(r["rank"]), "sort": plain(r["rank"])},
-            {"text": span((r["rank"], r["low"], r["high"])).strip() or "–"},
-            {"text": str(r["places"]), "sort": r["places"]},
-            {"text": str(r["failures"]), "sort": r["failures"]},
+            {"text": number(r["rank"])},
+            {"text": span((r["rank"], r["low"], r["high"])).strip() or NOTHING},
+            {"text": str(r["places"])},
+            {"text": str(r["failures"])},
         ]
-        for r in records(ranked.replace({np.nan: None}))
+        for r in records(ranked)
     ]
     return {
-        "title": caption,
+        "title": _settings(settings).capitalize(),
         "caption": caption,
         "spec": rank_chart(ranked, report.looks, caption),
         "columns": ["method", "mean rank", "interval", "places", "failures"],

@@ -1,139 +1,188 @@
-"""The leaderboard: one row for each method, and what the page's script needs to redo it for a selection.
+"""The leaderboard: one row for each method, for every selection of settings, task, capability and budget.
 
-rank      of `benchmark.ranking` with its interval, over all tasks, for all budgets or one. For other
-          selections the script averages the ranks at the selected places, without an interval.
-means     over the places, (task, variant, budget), where every method has a result, so that like is compared
-          with like. A method with results at less than half of the places is left out of this, and its means
-          are over what it has, with a mark.
+rank      of `benchmark.ranking`, over the places (task, settings, budget) of the selection.
+means     of `benchmark.report.scores`, over the places where every method has a result, so that like is
+          compared with like. A method with results at less than half of the places is left out of this, and
+          its means are over what it has, with a mark.
 cost      mean seconds to fit one replicate.
 failures  number of cells that failed, timed out or were not finite.
+
+Every selection is computed here and written as text; the page's script looks them up.
 """
 
+import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from benchmark.labels import task_of
-from benchmark.ranking import ranks
-from benchmark.report.definitions import definition, in_order
-from benchmark.report.points import PLACE
+from benchmark.ranking import Place, average_ranks
+from benchmark.report.definitions import definition
+from benchmark.report.numbers import number, span
+from benchmark.report.parts import as_json
+from benchmark.report.points import records
+from benchmark.report.scores import Key, Mean, Scores, costs_as_scores, key_of, means, scores_of
+from benchmark.report.sources import PLACE
+from benchmark.rows import TO_RETRY
 
 MEANS = ("score_error", "mmd", "c2st_mlp", "coverage")
-Array = NDArray[np.float64]
+PARTIAL = " †"
+Test = Callable[[Key], bool]
+Record = dict[str, Any]
 
 
-def board_of(rows: pd.DataFrame, points: pd.DataFrame, costs: pd.DataFrame) -> dict[str, Any]:
+def board_of(every: pd.DataFrame, costs: pd.DataFrame, places: dict[str, list[Place]]) -> Record:
     """Give everything that the leaderboard shows, as plain records that JSON can hold.
 
+    Args:
+        every: the rows of all cells.
+        costs: of `benchmark.report.points.costs_of`.
+        places: where methods are ranked, by metric.
+
     Returns:
-        methods: labels, in the order of the rows.
-        places: task, variant, budget and capabilities of each place; `capabilities`, `budgets`, `tasks`.
-        metrics: what ranks can be by; `means`: what columns of means there are, with whether geometric.
-        values, ranks: by metric, a table (places, methods); `cost`, `failed`: the same tables.
-        intervals: by metric, then by budget or "", then by method: rank, low, high.
+        methods: labels, in the order of the columns of texts.
+        variants: settings, the defaults first; `tasks`, `budgets`, `capabilities`; `can`, those of a task.
+        metrics: what ranks can be by; `means`: what columns of means there are.
+        selections: by variant, scope and budget, where in `found` it is. A scope is "", "task:NAME" or
+            "can:CAPABILITY", a budget is "" or a number.
+        found: `methods`, the indices of those tried, and the texts of each, empty for none: `rank` and
+            `ranked`, the number of places, by metric; `means`, by column; `cost`; `failures`. And `places`.
     """
-    labels = list(points["label"].unique())
-    keys = pd.MultiIndex.from_frame(points[PLACE].drop_duplicates())
-    metrics = [m for m in in_order(set(points["metric"])) if definition(m).ranked]
-    means = [m for m in MEANS if m in metrics]
-
-    def wide(of: pd.DataFrame, column: str) -> Array:
-        table = of.pivot_table(index=PLACE, columns="label", values=column, aggfunc="max", dropna=False)
-        return table.reindex(index=keys, columns=labels).to_numpy(dtype=np.float64, na_value=np.nan)
-
-    tried = points[points["status"] != "skipped"]
-    by_metric = {metric: points[points["metric"] == metric] for metric in metrics}
-    capabilities = {task: _capabilities(task) for task in points["task"].unique()}
-    return {
+    metrics, rows = list(places), every[every["time"].isna()]
+    tried = rows[rows["status"] != "skipped"]
+    labels = [str(label) for label in rows["label"].unique()]
+    can = {str(task): _capabilities(str(task)) for task in rows["task"].unique()}
+    board: Record = {
         "methods": labels,
-        "tasks": list(capabilities),
-        "budgets": sorted(int(b) for b in points["budget"].unique()),
-        "capabilities": sorted({c for each in capabilities.values() for c in each}),
-        "places": [{"task": t, "variant": v, "budget": int(b), "can": capabilities[t]} for t, v, b in keys],
+        "variants": sorted(map(str, tried["variant"].unique()), key=lambda variant: variant != ""),
+        "tasks": list(can),
+        "budgets": sorted(int(budget) for budget in rows["budget"].unique()),
+        "capabilities": sorted({capability for each in can.values() for capability in each}),
+        "can": can,
         "metrics": {m: {"title": definition(m).title, "geometric": definition(m).geometric} for m in metrics},
-        "means": means,
-        "values": {m: _plain(wide(by_metric[m], "value")) for m in means},
-        "ranks": {m: _plain(wide(by_metric[m], "rank")) for m in metrics},
-        "intervals": {m: _intervals(rows, m) for m in metrics},
-        "cost": _plain(wide(costs, "fit_seconds")),
-        "failed": _plain(wide(tried.assign(failed=tried["failed"].astype(float)), "failed")),
+        "means": [metric for metric in MEANS if metric in metrics],
     }
+    scores = {metric: scores_of(rows, labels, metric) for metric in board["means"]}
+    cost, failures = costs_as_scores(costs, labels, "fit_seconds"), failures_of(every)
+    selections: Record = {variant: {} for variant in board["variants"]}
+    found: dict[str, int] = {}
+    for variant, scope, budget, test in _selections(board):
+        inside = {key: failed for key, failed in failures.items() if test(key[0])}
+        if inside:
+            texts = {
+                **_ranks({m: [p for p in places[m] if test(key_of(p[:3]))] for m in metrics}, labels),
+                "means": [_means(scores[m].select(test), m) for m in board["means"]],
+                "cost": [_text(mean) for mean in means(cost.select(test), geometric=False)],
+                "failures": [_failures([f for (_, at), f in inside.items() if at == x]) for x in labels],
+            }
+            methods = [k for k, label in enumerate(labels) if any(at == label for _, at in inside)]
+            record = {"places": len({key for key, _ in inside}), "methods": methods, **_of(texts, methods)}
+            selections[variant].setdefault(scope, {})[budget] = found.setdefault(as_json(record), len(found))
+    return board | {"selections": selections, "found": [json.loads(text) for text in found]}
 
 
-def rows_of(board: dict[str, Any]) -> list[dict[str, Any]]:
-    """Give the rows of the leaderboard without a selection, best first, as the page shows them at first."""
-    metric = next(iter(board["metrics"]))
-    ranked = board["intervals"][metric][""]
-    failed, cost = _array(board["failed"]), _array(board["cost"])
-    columns = {m: means(_array(board["values"][m]), board["metrics"][m]["geometric"]) for m in board["means"]}
-    rows = [
+def _of(texts: Any, methods: list[int]) -> Any:
+    """Take the texts of some methods out of lists for all of them."""
+    if isinstance(texts, dict):
+        return {name: _of(inner, methods) for name, inner in texts.items()}
+    if texts and isinstance(texts[0], list):
+        return [_of(inner, methods) for inner in texts]
+    return [texts[k] for k in methods] if texts else []
+
+
+def failures_of(rows: pd.DataFrame) -> dict[tuple[Key, str], bool]:
+    """Say of each place and method that was tried there whether anything failed."""
+    tried = rows[rows["status"] != "skipped"]
+    failed = (
+        tried["status"].isin(TO_RETRY).groupby([tried[key] for key in (*PLACE, "label")], sort=False).any()
+    )
+    keys = failed.index.to_frame().itertuples(index=False, name=None)
+    return {(key_of(key[:3]), key[3]): bool(value) for key, value in zip(keys, failed, strict=True)}
+
+
+def lines_of(board: Record) -> list[Record]:
+    """Give the rows of the leaderboard as the page shows them at first: the defaults, best first."""
+    found, metric = first_selection(board), next(iter(board["metrics"]), "")
+    lines = [
         {
             "label": label,
-            "rank": ranked.get(label, [None, None, None]),
-            "means": {m: (column[0][k], bool(column[1][k])) for m, column in columns.items()},
-            "cost": _mean(cost[:, k]),
-            "failures": int(np.nansum(failed[:, k])),
-            "places": int(np.isfinite(failed[:, k]).sum()),
+            "rank": text_of(board, found, label, "rank", metric),
+            "ranked": text_of(board, found, label, "ranked", metric),
+            "means": [text_of(board, found, label, "means", k) for k in range(len(board["means"]))],
+            "cost": text_of(board, found, label, "cost"),
+            "failures": text_of(board, found, label, "failures"),
         }
-        for k, label in enumerate(board["methods"])
+        for label in board["methods"]
     ]
-    return sorted(rows, key=lambda row: (row["rank"][0] is None, row["rank"][0]))
+    return sorted(lines, key=lambda line: float(line["rank"].partition(" ")[0] or "inf"))
 
 
-def means(values: Array, geometric: bool) -> tuple[Array, NDArray[np.bool_]]:
-    """Average a table (places, methods) over the places where all methods that are not partial have a value.
+def first_selection(board: Record, budget: str = "") -> Record | None:
+    """Give what is shown of the first settings, all tasks, and a budget or all; None without any cell."""
+    at = board["selections"][board["variants"][0]].get("", {}).get(budget)
+    return None if at is None else board["found"][at]
 
-    Returns:
-        The mean of each method, NaN without a value; and whether the method is partial, so that its mean is
-        over other places.
-    """
-    present = np.isfinite(values)
-    counts = present.sum(0)
-    partial = counts < present.any(1).sum() / 2
-    common = present[:, ~partial].all(1)
-    found = np.full(values.shape[1], np.nan)
-    for k in np.flatnonzero(counts):
-        own = values[present[:, k] if partial[k] else common, k]
-        if len(own):
-            with np.errstate(divide="ignore"):
-                found[k] = np.exp(np.log(own).mean()) if geometric else own.mean()
-    return found, partial & (counts > 0)
+
+def text_of(board: Record, found: Record | None, label: str, *path: Any) -> str:
+    """Give the text of a method in a selection, such as its "rank" by a metric; empty if there is none."""
+    k = board["methods"].index(label)
+    if found is None or k not in found["methods"]:
+        return ""
+    texts: Any = found
+    for step in path:
+        texts = texts.get(step) if isinstance(texts, dict) else texts[step]
+    return str(texts[found["methods"].index(k)]) if texts else ""
+
+
+def _selections(board: Record) -> Iterator[tuple[str, str, str, Test]]:
+    """Yield variant, scope and budget of each selection, and the test for places inside it."""
+    scopes = [("", set(board["tasks"]))]
+    scopes += [(f"task:{task}", {task}) for task in board["tasks"]]
+    for capability in board["capabilities"]:
+        scopes.append(
+            (f"can:{capability}", {t for t, all_of_it in board["can"].items() if capability in all_of_it})
+        )
+    for variant in board["variants"]:
+        for scope, tasks in scopes:
+            for budget in ("", *map(str, board["budgets"])):
+                yield variant, scope, budget, _inside(variant, tasks, budget)
+
+
+def _inside(variant: str, tasks: set[str], budget: str) -> Test:
+    return lambda place: place[0] in tasks and place[1] == variant and budget in ("", str(place[2]))
+
+
+def _ranks(places: dict[str, list[Place]], labels: list[str]) -> Record:
+    found: Record = {"rank": {}, "ranked": {}}
+    for metric, own in places.items():
+        lines = {line["label"]: line for line in records(average_ranks(own))}
+        most = max((line["places"] for line in lines.values()), default=0)
+        texts = {
+            label: _text(Mean(line["rank"], line["low"], line["high"], line["places"] < most / 2))
+            for label, line in lines.items()
+        }
+        if texts:
+            found["rank"][metric] = [texts.get(label, "") for label in labels]
+            found["ranked"][metric] = [str(lines[x]["places"]) if x in lines else "" for x in labels]
+    return found
+
+
+def _means(scores: Scores, metric: str) -> list[str]:
+    return [_text(mean) for mean in means(scores, geometric=definition(metric).geometric)]
+
+
+def _text(mean: Mean) -> str:
+    if not np.isfinite(mean.value):
+        return ""
+    return number(mean.value) + span(mean[:3]) + (PARTIAL if mean.partial else "")
+
+
+def _failures(failed: list[bool]) -> str:
+    return f"{sum(failed)} of {len(failed)}" if failed else ""
 
 
 def _capabilities(label: str) -> list[str]:
     task = task_of(label)
     return sorted(task.capabilities) if task else []
-
-
-def _intervals(rows: pd.DataFrame, metric: str) -> dict[str, dict[str, list[float | None]]]:
-    """Give rank, low and high of each method, for all budgets together, "", and for each by itself."""
-    selections = {"": rows} | {str(b): rows[rows["budget"] == b] for b in sorted(rows["budget"].unique())}
-    return {
-        name: {
-            str(label): [_number(rank), _number(low), _number(high)]
-            for label, rank, low, high in ranks(selection, metric)[
-                ["label", "rank", "low", "high"]
-            ].to_numpy()
-        }
-        for name, selection in selections.items()
-        if (selection["metric"] == metric).any()
-    }
-
-
-def _plain(table: Array) -> list[list[float | None]]:
-    return [[_number(value) for value in row] for row in table]
-
-
-def _array(table: list[list[float | None]]) -> Array:
-    return np.array(table, dtype=np.float64)
-
-
-def _number(value: float) -> float | None:
-    return float(f"{value:.6g}") if np.isfinite(value) else None
-
-
-def _mean(values: Array) -> float:
-    here = values[np.isfinite(values)]
-    return float(here.mean()) if len(here) else float("nan")

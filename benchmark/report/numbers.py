@@ -20,19 +20,14 @@ def number(value: float | None) -> str:
 
 
 def span(interval: Sequence[float | None]) -> str:
-    """Write the ends of (value, low, high) with a space before them; nothing if there are none."""
+    """Write the ends of (value, low, high) with a space before them, at which alone lines break."""
     _, low, high = interval
-    return "" if _missing(low) or _missing(high) else f" [{number(low)}, {number(high)}]"
+    return "" if _missing(low) or _missing(high) else f" [{number(low)},\xa0{number(high)}]"
 
 
 def ends(point: dict[str, Any]) -> str:
     """Write the ends of a point's interval."""
     return span((point["value"], point["low"], point["high"])).strip()
-
-
-def plain(value: float | None) -> str:
-    """Write a number to sort by; empty for none, which comes last."""
-    return "" if _missing(value) else f"{value:.6g}"
 
 
 def whole(value: int) -> str:
@@ -54,5 +49,5 @@ def _missing(value: float | None) -> bool:
     return value is None or not math.isfinite(value)
 
 
-FILTERS = {"number": number, "span": span, "ends": ends, "plain": plain, "whole": whole, "words": words}
+FILTERS = {"number": number, "span": span, "ends": ends, "whole": whole, "words": words}
 FILTERS |= {"variant": variant}

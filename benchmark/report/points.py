@@ -9,12 +9,12 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from benchmark.ranking import Place
 from benchmark.report.definitions import in_order
+from benchmark.report.sources import PLACE
 from benchmark.rows import TO_RETRY, Ending, ending
 from benchmark.statistics import summarise
-from benchmark.table import PERFECT
 
-PLACE = ["task", "variant", "budget"]
 KEY = ["metric", *PLACE, "label"]
 OK = Ending("ok", "")
 COSTS = ("fit_seconds", "sample_seconds", "n_score_calls", "n_network_evaluations")
@@ -24,8 +24,9 @@ def points_of(rows: pd.DataFrame) -> pd.DataFrame:
     """Give the points of all metrics that have a result.
 
     Returns:
-        One row for each of `KEY` with value, low, high, floor (NaN without a result), status, reason, cell,
-        folder, replicates and observations; in the order of the metrics, and then as they come in `rows`.
+        One row for each of `KEY` with value, low, high, floor (NaN without a result), status, reason, failed,
+        cell, folder, replicates and observations; in the order of the metrics, and then as they come in
+        `rows`.
     """
     metrics = in_order(set(rows.loc[rows["status"] == "ok", "metric"]))
     return pd.concat([_of_metric(rows[rows["metric"] == metric]) for metric in metrics], ignore_index=True)
@@ -45,21 +46,21 @@ def _of_metric(rows: pd.DataFrame) -> pd.DataFrame:
     points[["status", "reason"]] = [endings.get(key, OK) for key in points.index]
     good = places.isin(points.index[points["status"] == "ok"])
     summary = summarise(rows[good], KEY).set_index(KEY)
-    return points.join(summary.astype("float64")).reset_index()
+    found = points.join(summary.astype("float64")).reset_index()
+    return found.assign(failed=found["status"].isin(TO_RETRY))
 
 
-def with_ranks(points: pd.DataFrame) -> pd.DataFrame:
-    """Add each point's rank among the methods of its place, 1 the best; NaN where nothing can be ranked.
-
-    Ties share the mean of their ranks, failures share the last ranks. Skipped methods have none, nor has a
-    method that is alone at its place.
-    """
-    perfect = points["metric"].map(PERFECT).fillna(0.0)
-    distance = (points["value"] - perfect).abs()
-    took_part = points["status"] != "skipped"
-    places = distance[took_part].groupby([points.loc[took_part, key] for key in ["metric", *PLACE]])
-    rank = places.rank(na_option="bottom").astype("float64").where(places.transform("size") > 1)
-    return points.assign(rank=rank, rivals=places.transform("size"), failed=points["status"].isin(TO_RETRY))
+def with_ranks(points: pd.DataFrame, places: dict[str, list[Place]]) -> pd.DataFrame:
+    """Add each point's rank among the `rivals` methods of its place; NaN and 0 where it is not ranked."""
+    found = {
+        (metric, place.task, place.variant, place.budget, label): (rank, len(place.labels))
+        for metric, ranked in places.items()
+        for place in ranked
+        for label, rank in zip(place.labels, place.ranks, strict=True)
+    }
+    keys = points[KEY].itertuples(index=False, name=None)
+    ranks = pd.DataFrame([found.get(key, (np.nan, 0)) for key in keys], columns=["rank", "rivals"])
+    return points.join(ranks)
 
 
 def costs_of(rows: pd.DataFrame) -> pd.DataFrame:

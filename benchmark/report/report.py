@@ -4,13 +4,15 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from benchmark.ranking import places_of
+from benchmark.report.commits import source_commit
+from benchmark.report.definitions import definition, in_order
 from benchmark.report.leaderboard import board_of
 from benchmark.report.points import costs_of, points_of, with_ranks
-from benchmark.report.sources import read_sources
+from benchmark.report.sources import in_common, read_sources
 from benchmark.style import looks_of
 
 
@@ -18,22 +20,27 @@ class Report:
     """The numbers of result folders, and where each page is.
 
     Attributes:
-        rows, sources: of `read_sources`; points: of `points_of`, ranked; costs: of `costs_of`.
-        looks: of the methods. command: that made the report.
+        every, sources: of `read_sources`; rows, timed: those of every that are not, and that are resolved in
+            diffusion time; paired: rows with what all methods of a place have in common.
+        places: where methods are ranked, by metric. board: of `benchmark.report.leaderboard`.
+        points: of `points_of`, ranked; costs: of `costs_of`. looks: of the methods.
+        command, commit: that made the report, and of the suite.
     """
 
-    def __init__(self, folders: Sequence[Path], command: str) -> None:
-        self.rows, self.sources = read_sources(folders)
-        self.points = with_ranks(points_of(self.rows))
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.every, self.sources = read_sources(folders)
+        resolved = self.every["time"].notna()
+        self.rows, self.timed = self.every[~resolved], self.every[resolved]
+        self.paired = in_common(self.rows)
+        known = in_order(set(self.rows.loc[self.rows["status"] == "ok", "metric"]))
+        self.places = {m: places_of(self.paired, m) for m in known if definition(m).ranked}
+        self.points = with_ranks(points_of(self.rows), self.places)
         self.costs = costs_of(self.rows)
-        self.command = command
+        self.board = board_of(self.every, self.costs, self.places)
+        self.command = f"graybench report {' '.join(map(str, folders))} --out SITE"
+        self.commit = source_commit()
         self.looks = looks_of(self.rows["label"].unique())
-        self.slugs = slugs([*self.rows["label"].unique(), *self.rows["task"].unique()])
-
-    @cached_property
-    def board(self) -> dict[str, Any]:
-        """The leaderboard, see `benchmark.report.leaderboard`."""
-        return board_of(self.rows, self.points, self.costs)
+        self.slugs = slugs([x for column in ("label", "task", "metric") for x in self.every[column].unique()])
 
     @cached_property
     def task_pages(self) -> dict[str, str]:
@@ -47,11 +54,19 @@ class Report:
 
     def figure_page(self, metric: str, task: str) -> str:
         """The page of the figure of a metric on a task."""
-        return f"figures/{metric}-{self.slugs[task]}.html"
+        return f"figures/{self.slugs[metric]}-{self.slugs[task]}.html"
+
+    def time_page(self, metric: str, task: str) -> str:
+        """The page of the figure of a metric on a task over diffusion time."""
+        return f"figures/{self.slugs[metric]}-over-time-{self.slugs[task]}.html"
+
+    def posterior_chart(self, task: str) -> str:
+        """The chart of the posterior of a task, which has no page of its own."""
+        return f"figures/posterior-{self.slugs[task]}"
 
     def rank_page(self, metric: str) -> str:
         """The page of the mean ranks by a metric."""
-        return f"figures/ranks-{metric}.html"
+        return f"figures/ranks-{self.slugs[metric]}.html"
 
     def figures(self) -> pd.DataFrame:
         """Give metric and task of each figure."""
@@ -62,7 +77,7 @@ def slugs(names: Iterable[str]) -> dict[str, str]:
     """Give each name a distinct form for addresses: `mix(gate=learned)` is `mix-gate-learned`."""
     found: dict[str, str] = {}
     for name in names:
-        stem = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-") or "x"
+        stem = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "x"
         used, slug, k = {s.lower() for s in found.values()}, stem, 2
         while slug.lower() in used and name not in found:
             slug, k = f"{stem}-{k}", k + 1

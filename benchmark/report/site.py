@@ -1,7 +1,8 @@
 """Writes the static site of a report: pages, the rows behind each figure, and one copy of Vega's script.
 
     SITE/index.html, tasks.html, methods.html, figures.html, failures.html, provenance.html
-    SITE/tasks/, methods/, figures/     a page each; figures/*.csv the rows behind them
+    SITE/leaderboard.md, leaderboard.tex   the leaderboard for a README and for a paper
+    SITE/tasks/, methods/, figures/     a page each; figures/*.csv the rows behind them, *.js their charts
     SITE/assets/                        style sheet, scripts
     SITE/files.txt                      what was written, so that the next report can replace it
 
@@ -11,15 +12,19 @@ Nothing in it asks for anything from elsewhere: it opens from disk.
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 
 import altair as alt
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from benchmark.report import pages
-from benchmark.report.figure_pages import figure_contexts, rank_contexts
+from benchmark.report import method_pages, pages, provenance
+from benchmark.report.as_text import latex, markdown
+from benchmark.report.charts import Spec
+from benchmark.report.figure_pages import figure_contexts, rank_contexts, time_contexts
 from benchmark.report.numbers import FILTERS
+from benchmark.report.parts import as_json, shared
 from benchmark.report.report import Report
 from tasks.errors import UserError
 
@@ -42,8 +47,7 @@ def write_site(folders: Sequence[Path], out: Path) -> list[Path]:
         StoreError: a table is damaged.
     """
     _require_own(out)
-    command = f"graybench report {' '.join(map(str, folders))} --out {out}"
-    content = dict(_contents(Report(folders, command)))
+    content = dict(_contents(Report(folders)))
     _remove_earlier(out)
     for path, text in content.items():
         (out / path).parent.mkdir(parents=True, exist_ok=True)
@@ -55,25 +59,48 @@ def write_site(folders: Sequence[Path], out: Path) -> list[Path]:
 def _contents(report: Report) -> Iterator[tuple[str, str]]:
     """Yield path and content of each file."""
     templates = _Templates(report)
-    yield "index.html", templates.render("index", "index.html", pages.overview(report), charts=True)
+    specs: dict[str, list[Spec | None]] = {}
+    overview = pages.overview(report)
+    yield "index.html", templates.render("index", "index.html", overview, _ids(overview["rank_page"]))
+    yield "leaderboard.md", markdown(report)
+    yield "leaderboard.tex", latex(report)
     for path, context in pages.listings(report).items():
         yield path, templates.render("listing", path, context)
     for label, path in report.task_pages.items():
-        yield path, templates.render("task", path, pages.task_page(report, label), charts=True)
-    for path, context in pages.method_pages(report).items():
+        context = pages.task_page(report, label)
+        posterior = report.posterior_chart(label)
+        if context["posterior"]:
+            specs[posterior] = [context["posterior"]["spec"]]
+        charts = [chart for part in context["parts"] for chart in _ids(part["page"], part["time_page"])]
+        yield path, templates.render("task", path, context, [posterior] * bool(context["posterior"]) + charts)
+    for path, context in method_pages.method_pages(report).items():
         yield path, templates.render("method", path, context)
-    for contexts in (rank_contexts(report), figure_contexts(report)):
-        for path, context, csv in contexts:
-            csv_path = path.replace(".html", ".csv")
-            context["csv"] = csv_path.rpartition("/")[2]
-            yield path, templates.render("figure", path, context, charts=True)
-            yield csv_path, csv
-    yield "failures.html", templates.render("failures", "failures.html", pages.failures(report))
-    yield "provenance.html", templates.render("provenance", "provenance.html", pages.provenance(report))
+    for path, context, csv in chain(rank_contexts(report), figure_contexts(report), time_contexts(report)):
+        (chart,) = _ids(path)
+        context["csv"] = f"{chart.rpartition('/')[2]}.csv"
+        yield path, templates.render("figure", path, context, [chart])
+        yield f"{chart}.csv", csv
+        specs[chart] = [panel["spec"] for panel in context["panels"]]
+    yield from _chart_files(specs)
+    yield "failures.html", templates.render("failures", "failures.html", provenance.failures(report))
+    yield "provenance.html", templates.render("provenance", "provenance.html", provenance.provenance(report))
     for name in ("report.css", "report.js"):
         asset = files("benchmark.report").joinpath("assets", name)
         yield f"assets/{name}", asset.read_text(encoding="utf-8")
     yield "assets/vega.js", _vega()
+
+
+def _ids(*page_paths: str) -> list[str]:
+    """Give the charts of figure pages: `figures/mmd-galton` of `figures/mmd-galton.html`."""
+    return [path.removesuffix(".html") for path in page_paths if path]
+
+
+def _chart_files(specs: dict[str, list[Spec | None]]) -> Iterator[tuple[str, str]]:
+    """Yield path and content of a script for each figure, which several pages load; and of their parts."""
+    charts, parts = shared(specs)
+    for chart, panels in charts.items():
+        yield f"{chart}.js", f"(window.charts ??= {{}})[{as_json(chart)}] = {as_json(panels)};\n"
+    yield "assets/parts.js", f"window.parts = {as_json(parts)};\n"
 
 
 def _vega() -> str:
@@ -98,13 +125,13 @@ class _Templates:
             "nav": NAV,
             "command": report.command,
             "version": version("graybench"),
-            "board": report.board,
+            "commit": report.commit,
             "slugs": report.slugs,
             "task_pages": report.task_pages,
             "method_pages": report.method_pages,
         }
 
-    def render(self, template: str, path: str, context: pages.Context, charts: bool = False) -> str:
+    def render(self, template: str, path: str, context: pages.Context, charts: Sequence[str] = ()) -> str:
         folder, _, _ = path.rpartition("/")
         place = {
             "here": path,

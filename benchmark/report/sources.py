@@ -2,7 +2,8 @@
 
 A result counts once: where two folders hold the same metric of the same task, method, settings and budget,
 the rows of the folder named first are taken. So a cell that is in both is not averaged with itself, and a
-folder that measured one more metric still adds it.
+folder that measured one more metric still adds it. Methods are compared on the same simulations, which a task
+has from its root seed, so folders that hold different methods of a task must share that.
 """
 
 import hashlib
@@ -10,12 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from benchmark.rows import with_variants
+from benchmark.report.commits import last_commit
+from benchmark.rows import TO_RETRY, with_variants
 from benchmark.store import read_table
+from tasks.errors import UserError
 
 RESULT = ["task", "method", "method_settings", "budget", "metric"]
+PLACE = ["task", "variant", "budget"]
 
 
 class Source(NamedTuple):
@@ -25,6 +30,7 @@ class Source(NamedTuple):
         folder: as it was named.
         sweep: the text of its sweep file, empty if it has none.
         digest: SHA-256 of its table.
+        commit: the last one that touched the folder, empty outside of git.
         cells: number of its cells.
         left_out: number of its results, of one metric and cell each, that an earlier folder has as well.
     """
@@ -32,33 +38,62 @@ class Source(NamedTuple):
     folder: str
     sweep: str
     digest: str
+    commit: str
     cells: int
     left_out: int
 
 
 def read_sources(folders: Sequence[Path]) -> tuple[pd.DataFrame, list[Source]]:
-    """Read the tables of result folders into one frame, without what is resolved in diffusion time.
+    """Read the tables of result folders into one frame.
 
     Returns:
         The rows with the columns of `benchmark.rows`, those of `with_variants` and `folder`; and the sources.
 
     Raises:
-        UserError: a folder has no table, or no finished cell.
+        UserError: a folder has no table, or no finished cell; nothing in any of them ended well; methods of
+            one task have different root seeds.
         StoreError: a table is damaged.
     """
     frames: list[pd.DataFrame] = []
     sources = []
     for folder in folders:
-        table = read_table(folder)
-        table = table[table["time"].isna()].assign(folder=str(folder))
+        table = read_table(folder).assign(folder=str(folder))
         results = pd.MultiIndex.from_frame(table[RESULT])
-        known = [pd.MultiIndex.from_frame(frame[RESULT]) for frame in frames]
-        seen = pd.Series([False] * len(table), index=table.index)
-        for earlier in known:
-            seen |= results.isin(earlier)
+        seen = np.zeros(len(table), dtype=bool)
+        for earlier in frames:
+            seen |= results.isin(pd.MultiIndex.from_frame(earlier[RESULT].drop_duplicates()))
         frames.append(table[~seen])
         sources.append(_source(folder, table, int(results[seen].nunique())))
-    return with_variants(pd.concat(frames, ignore_index=True)), sources
+    rows = with_variants(pd.concat(frames, ignore_index=True))
+    if not ((rows["status"] == "ok") & rows["time"].isna()).any():
+        raise UserError(f"{', '.join(map(str, folders))}: no cell ended well, so there is nothing to report.")
+    _require_one_seed(rows)
+    return rows, sources
+
+
+def in_common(rows: pd.DataFrame) -> pd.DataFrame:
+    """Keep the replicates and observations that all methods of a place have that did not fail there.
+
+    So methods of folders with 5 and with 3 replicates are compared on the same 3.
+    """
+    keys = [rows[key] for key in ("metric", *PLACE)]
+    size = [rows[key].fillna(-1) for key in ("replicate", "observation")]
+    failed = rows["status"].isin(TO_RETRY).groupby([*keys, rows["label"]]).transform("any")
+    counted = rows["label"].where((rows["status"] == "ok") & ~failed)
+    methods = counted.groupby(keys).transform("nunique")
+    here = counted.groupby([*keys, *size]).transform("nunique")
+    return rows[counted.isna() | (here == methods)]
+
+
+def _require_one_seed(rows: pd.DataFrame) -> None:
+    for task, own in rows[rows["status"] != "skipped"].groupby("task", sort=False):
+        seeds = own.groupby("root_seed")["folder"].first()
+        if len(seeds) > 1:
+            given = " and ".join(f"{folder} has {seed}" for seed, folder in seeds.items())
+            raise UserError(
+                f"the results of {task} have different root seeds ({given}), so that methods were not given "
+                "the same simulations; report these folders one by one."
+            )
 
 
 def _source(folder: Path, table: pd.DataFrame, left_out: int) -> Source:
@@ -67,6 +102,7 @@ def _source(folder: Path, table: pd.DataFrame, left_out: int) -> Source:
         folder=str(folder),
         sweep=sweep.read_text(encoding="utf-8") if sweep.is_file() else "",
         digest=hashlib.sha256((folder / "table.parquet").read_bytes()).hexdigest(),
+        commit=last_commit(folder, folder),
         cells=table["cell"].nunique(),
         left_out=left_out,
     )

@@ -11,6 +11,7 @@ from benchmark.report.site import write_site
 from benchmark.rows import COLUMNS, DTYPES
 
 METHODS = {"dsm": 1.0, "mix": 0.5, "mix(gate=learned)": 0.8, "ltsm": 3.0}
+TIMES = (0.01, 0.5, 1.0)
 TASKS, BUDGETS = ("galton", "linear_gaussian", "elsewhere"), (100, 1000)
 ODD = {
     ("ltsm", "galton", 100): ("not_finite", "the posterior's samples <or> scores are not finite"),
@@ -32,9 +33,18 @@ def made_up() -> pd.DataFrame:
             "cell": f"{k:016x}",
         }
         cell |= {"task_version": 1, "method_version": 1, "graybench": "0.1.0", "torch": "2", "root_seed": 1}
-        for metric, place in product(("mmd", "score_error"), np.ndindex(2, 3)):
+        for metric, place, time in (
+            *product(("mmd", "score_error"), np.ndindex(2, 3), [np.nan]),
+            *product(["score_error"], np.ndindex(2, 3), TIMES),
+        ):
             value = METHODS[label] / budget**0.5 * random.lognormal(0, 0.3)
-            here = {"metric": metric, "replicate": place[0], "observation": place[1], "floor": 0.001}
+            here = {
+                "metric": metric,
+                "replicate": place[0],
+                "observation": place[1],
+                "floor": 0.001,
+                "time": time,
+            }
             costs = {
                 "fit_seconds": 10.0,
                 "sample_seconds": 1.0,

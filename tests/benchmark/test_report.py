@@ -1,22 +1,21 @@
 """The report's numbers are those of `benchmark.statistics`, its links lead somewhere, nothing is hidden."""
 
+import io
 import json
-import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.ranking import ranks
-from benchmark.report.leaderboard import means
+from benchmark.cli_report import report
 from benchmark.report.numbers import number
-from benchmark.report.points import points_of, with_ranks
+from benchmark.report.parts import shared
 from benchmark.report.report import slugs
 from benchmark.report.site import write_site
-from benchmark.report.sources import read_sources
 from benchmark.rows import with_variants
 from benchmark.statistics import summarise
 from tasks.errors import UserError
@@ -70,7 +69,7 @@ def pages(site: Path) -> dict[Path, Page]:
 
 def test_the_numbers_of_a_figure_are_those_of_summarise(site: Path) -> None:
     rows = with_variants(made_up())
-    rows = rows[(rows["metric"] == "score_error") & (rows["task"] == "galton")]
+    rows = rows[(rows["metric"] == "score_error") & (rows["task"] == "galton") & rows["time"].isna()]
     shown = {
         (line[0], line[1]): line[2:4]
         for line in Page(site / "figures/score_error-galton.html").rows
@@ -81,23 +80,54 @@ def test_the_numbers_of_a_figure_are_those_of_summarise(site: Path) -> None:
     for line in summary.itertuples():
         value, interval = shown[line.label, f"{line.budget:,}"]
         assert value == number(line.value)
-        assert interval == f"[{number(line.low)}, {number(line.high)}]"
+        assert interval == f"[{number(line.low)},\xa0{number(line.high)}]"
     assert shown["ltsm", "100"] == ["not finite", ODD["ltsm", "galton", 100][1]]
 
 
-def test_the_chart_draws_the_same_numbers(site: Path) -> None:
-    text = (site / "figures/mmd-linear_gaussian.html").read_text()
-    spec = json.loads(re.search(r'class="spec">(.*?)</script>', text, re.DOTALL)[1])
-    assert "https://" not in json.dumps(spec)
+def whole(value: Any, parts: list[Any]) -> Any:
+    """Put back what charts share, as the page's script does."""
+    if isinstance(value, dict):
+        return parts[value["$"]] if "$" in value else {k: whole(inner, parts) for k, inner in value.items()}
+    return [whole(inner, parts) for inner in value] if isinstance(value, list) else value
+
+
+def drawn(site: Path, figure: str) -> pd.DataFrame:
+    """The data of a figure's chart."""
+    parts = json.loads((site / "assets/parts.js").read_text().partition("=")[2].rstrip(";\n"))
+    text = (site / f"figures/{figure}.js").read_text()
+    assert text.startswith(f'(window.charts ??= {{}})["figures/{figure}"] = ')
+    (spec,) = whole(json.loads(text.partition("] = ")[2].rstrip(";\n")), parts)
+    assert "://" not in json.dumps(spec)
+    (data,) = spec["datasets"].values()
+    return pd.read_csv(io.StringIO(data))
+
+
+@pytest.mark.parametrize("along", ["budget", "time"])
+def test_the_chart_draws_the_same_numbers(site: Path, along: str) -> None:
     rows = with_variants(made_up())
-    rows = rows[(rows["metric"] == "mmd") & (rows["task"] == "linear_gaussian") & (rows["label"] == "dsm")]
-    values = spec["layer"][0]["data"]["values"]
-    drawn = [v for v in values if v["method"] == "DSM"]
-    for record, line in zip(drawn, summarise(rows, ["budget"]).itertuples(), strict=True):
-        assert record["budget"] == line.budget
-        assert [record[name] for name in ("value", "low", "high")] == pytest.approx(
-            [line.value, line.low, line.high], rel=1e-3
-        )
+    rows = rows[
+        (rows["metric"] == "score_error") & (rows["task"] == "linear_gaussian") & (rows["label"] == "dsm")
+    ]
+    if along == "budget":
+        figure, rows = "score_error-linear_gaussian", rows[rows["time"].isna()]
+    else:
+        figure = "score_error-over-time-linear_gaussian"
+        rows = rows[rows["time"].notna() & (rows["budget"] == 1000)]
+    shown = drawn(site, figure).query("method == 'DSM'")
+    summary = summarise(rows, [along])
+    assert shown[along].tolist() == summary[along].tolist()
+    # to three digits, so within half of the last of 100
+    assert shown[["value", "low", "high"]].to_numpy() == pytest.approx(
+        summary[["value", "low", "high"]].to_numpy(dtype=float), rel=0.005
+    )
+
+
+def test_what_charts_share_is_put_back() -> None:
+    same = {"domain": ["dsm", "mix"], "range": ["#0072B2", "#D55E00"]}
+    charts = {"a": [{"scale": same, "title": "A"}], "b": [{"scale": same, "title": "B"}, None]}
+    without, parts = shared(charts)
+    assert without["a"] == [{"scale": {"$": 0}, "title": "A"}]
+    assert whole(without, parts) == charts
 
 
 def test_the_rows_behind_a_figure_can_be_downloaded(site: Path) -> None:
@@ -111,7 +141,7 @@ def test_the_rows_behind_a_figure_can_be_downloaded(site: Path) -> None:
 
 def test_every_link_leads_somewhere_inside_the_site(site: Path) -> None:
     found = pages(site)
-    assert len(found) == 6 + 3 + 4 + 2 * 3 + 2
+    assert len(found) == 6 + 3 + 4 + 3 * 3 + 2
     for path, page in found.items():
         assert len(page.ids) == len(set(page.ids)), path
         for link in page.links:
@@ -156,31 +186,48 @@ def test_a_task_that_is_not_installed_has_a_page_without_its_posterior(site: Pat
     assert "sin(πz_v)" in galton
 
 
-def test_ranks_at_places_average_to_the_mean_ranks() -> None:
-    rows = with_variants(made_up()).assign(folder="made up")
-    points = with_ranks(points_of(rows))
-    for metric in ("mmd", "score_error"):
-        own = points[points["metric"] == metric].groupby("label")["rank"].mean()
-        ranked = ranks(made_up(), metric).set_index("label")["rank"]
-        assert own.to_dict() == pytest.approx(ranked.to_dict())
+def test_the_leaderboard_as_text(site: Path) -> None:
+    lines = (site / "leaderboard.md").read_text().splitlines()
+    assert lines[2].startswith("| method | rank | places | Score error | MMD |")
+    assert len({line.count("|") for line in lines[2:8]}) == 1
+    assert [line.split(" | ")[0] for line in lines[4:8]] == [
+        "| mix",
+        "| mix(gate=learned)",
+        "| dsm",
+        "| ltsm",
+    ]
+    latex = (site / "leaderboard.tex").read_text()
+    assert latex.count(r" \\" + "\n") == 5
+    assert r"\toprule" in latex
 
 
-def test_means_are_over_places_that_all_have() -> None:
-    values = np.array([[1.0, 4.0, np.nan], [3.0, 16.0, 5.0], [7.0, np.nan, np.nan], [9.0, 1.0, np.nan]])
-    found, partial = means(values, geometric=False)
-    assert found == pytest.approx([13 / 3, 7, 5])
-    assert partial.tolist() == [False, False, True]
-    assert means(values, geometric=True)[0][1] == pytest.approx(4)
+def test_the_same_results_make_the_same_bytes(site: Path, made_up_folder: Path, tmp_path: Path) -> None:
+    write_site([made_up_folder], tmp_path / "elsewhere")
+    again = {path.relative_to(tmp_path / "elsewhere"): path for path in (tmp_path / "elsewhere").rglob("*.*")}
+    first = {path.relative_to(site): path for path in site.rglob("*.*")}
+    assert first.keys() == again.keys()
+    for name, path in first.items():
+        assert path.read_bytes() == again[name].read_bytes(), name
 
 
-def test_a_result_that_two_folders_have_counts_once(made_up_folder: Path, tmp_path: Path) -> None:
-    more = made_up().assign(value=99.0)
-    more = pd.concat([more, more[more["metric"] == "mmd"].assign(metric="c2st_mlp")])
-    more.to_parquet(tmp_path / "table.parquet")
-    rows, sources = read_sources([made_up_folder, tmp_path])
-    assert len(rows) == 1.5 * len(made_up())
-    assert (rows.loc[rows["value"] == 99, "metric"] == "c2st_mlp").all()
-    assert [source.left_out for source in sources] == [0, 48]
+def test_names_are_text_and_no_markup(made_up_folder: Path, tmp_path: Path) -> None:
+    name = "<script>alert('x')</script>"
+    frame = made_up()
+    frame = frame.assign(task=frame["task"].replace("elsewhere", name), reason=frame["reason"] + "</script>")
+    (tmp_path / "results").mkdir()
+    frame.to_parquet(tmp_path / "results/table.parquet")
+    for path in write_site([tmp_path / "results"], tmp_path / "site"):
+        if path.suffix == ".html":
+            assert name not in path.read_text(), path
+            assert "reason</script>" not in path.read_text()
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "altair", None)
+    for module in [name for name in sys.modules if name.startswith("benchmark.report.")]:
+        monkeypatch.delitem(sys.modules, module)
+    with pytest.raises(UserError, match=r"needs the package altair: pip install 'graybench\[report\]'"):
+        report([tmp_path], tmp_path / "site")
 
 
 def test_a_report_replaces_an_earlier_one_and_nothing_else(made_up_folder: Path, tmp_path: Path) -> None:
@@ -216,5 +263,5 @@ def test_numbers(value: float | None, text: str) -> None:
 
 
 def test_the_report_of_the_released_results_is_small(tmp_path: Path) -> None:
-    written = write_site([RESULTS / "graybox", RESULTS / "galton"], tmp_path / "site")
+    written = write_site([RESULTS / name for name in ("graybox", "galton", "rivals")], tmp_path / "site")
     assert sum(path.stat().st_size for path in written) < MOST_BYTES

@@ -1,26 +1,14 @@
-// Sorts tables, draws charts with Vega, and redoes the leaderboard for a selection that is kept in the address.
+// Sorts tables, draws charts with Vega, and shows the leaderboard of a selection that is kept in the address.
 "use strict";
 (() => {
   const NOTHING = "–";
-
-  // as `benchmark.report.numbers.number`
-  function number(value) {
-    if (value === null || !Number.isFinite(value)) return NOTHING;
-    const rounded = Number(value.toPrecision(3));
-    if (rounded === 0 || (Math.abs(rounded) >= 1e-3 && Math.abs(rounded) < 1e4)) return String(rounded);
-    const [mantissa, exponent] = value.toExponential(2).split("e");
-    return `${Number(mantissa)}e${Number(exponent)}`;
-  }
-
-  const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
-  const given = (value) => value !== null;
 
   // ---- sorting ----------------------------------------------------------------------------------------
 
   function keyOf(row, column) {
     const cell = row.cells[column];
-    const text = cell.dataset.sort ?? cell.textContent.trim();
-    const value = Number(text);
+    const text = cell.textContent.trim();
+    const value = Number(text.split(" ")[0].replaceAll(",", "")); // of "1.8 [1.5, 2.1]" and of "1,000" as well
     return text === "" || text === NOTHING ? null : Number.isNaN(value) ? text : value;
   }
 
@@ -59,10 +47,19 @@
 
   // ---- charts -----------------------------------------------------------------------------------------
 
-  for (const script of document.querySelectorAll("script.spec")) {
+  // Puts back the parts that `benchmark.report.parts` took out.
+  function whole(value) {
+    if (value === null || typeof value !== "object") return value;
+    if ("$" in value) return structuredClone(window.parts[value.$]);
+    return Array.isArray(value)
+      ? value.map(whole)
+      : Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, whole(inner)]));
+  }
+
+  for (const chart of document.querySelectorAll(".chart")) {
+    const spec = whole(window.charts[chart.dataset.chart][chart.dataset.panel]);
     const options = { mode: "vega-lite", renderer: "svg", actions: false };
-    const spec = JSON.parse(script.textContent);
-    window.vegaEmbed(script.previousElementSibling, spec, options).then(() => { script.parentElement.dataset.drawn = ""; });
+    window.vegaEmbed(chart, spec, options).then(() => { chart.parentElement.dataset.drawn = ""; });
   }
 
   // ---- the leaderboard --------------------------------------------------------------------------------
@@ -70,72 +67,37 @@
   const table = document.getElementById("leaderboard");
   if (!table) return;
   const board = JSON.parse(document.getElementById("board").textContent);
-  const selects = Object.fromEntries(
-    ["metric", "task", "capability", "budget"].map((name) => [name, document.getElementById(name)]));
-  const first = selects.metric.options[0].value;
+  const names = ["metric", "variant", "task", "capability", "budget"].filter((name) => document.getElementById(name));
+  const selects = Object.fromEntries(names.map((name) => [name, document.getElementById(name)]));
 
+  // What `benchmark.report.leaderboard` computed for the selection; nothing where no place fits it.
   function selected() {
-    const { task, capability, budget } = selects;
-    return board.places.flatMap((place, index) =>
-      (!task.value || place.task === task.value) && (!budget.value || place.budget === Number(budget.value)) &&
-      (!capability.value || place.can.includes(capability.value)) ? [index] : []);
-  }
-
-  // as `benchmark.report.leaderboard.means`
-  function means(values, geometric) {
-    const counts = board.methods.map((_, k) => values.filter((row) => given(row[k])).length);
-    const partial = counts.map((count) => count < values.filter((row) => row.some(given)).length / 2);
-    const common = values.filter((row) => row.every((value, k) => partial[k] || given(value)));
-    return board.methods.map((_, k) => {
-      const own = (partial[k] ? values : common).map((row) => row[k]).filter(given);
-      if (!own.length) return { value: null, partial: false };
-      return { value: geometric ? Math.exp(mean(own.map(Math.log))) : mean(own), partial: partial[k] };
-    });
-  }
-
-  function rankOf(k, places) {
-    const { metric, task, capability, budget } = selects;
-    const known = board.intervals[metric.value][budget.value];
-    if (!task.value && !capability.value) return known?.[board.methods[k]] ?? [null, null, null];
-    const own = places.map((place) => board.ranks[metric.value][place][k]).filter(given);
-    return [own.length ? mean(own) : null, null, null];
-  }
-
-  function fill(cell, text, key) {
-    cell.firstElementChild ? (cell.firstElementChild.textContent = text) : (cell.textContent = text);
-    cell.dataset.sort = key === null ? "" : key;
+    const { variant, task, capability, budget } = selects;
+    if (task.value && capability.value && !board.can[task.value].includes(capability.value)) return undefined;
+    const scope = task.value ? `task:${task.value}` : capability.value ? `can:${capability.value}` : "";
+    return board.found[board.selections[variant ? variant.value : board.variants[0]][scope]?.[budget.value]];
   }
 
   function show() {
-    const places = selected();
-    const at = (columns) => places.map((place) => columns[place]);
-    const columns = board.means.map((name) => means(at(board.values[name]), board.metrics[name].geometric));
-    const cost = at(board.cost), failed = at(board.failed);
+    const found = selected();
+    const metric = selects.metric.value;
+    const columns = found
+      ? [found.rank[metric], found.ranked[metric], ...found.means, found.cost, found.failures]
+      : [];
     for (const row of table.tBodies[0].rows) {
-      const k = board.methods.indexOf(row.dataset.method);
-      const [, rank, ...others] = row.cells;
-      const [value, low, high] = rankOf(k, places);
-      fill(rank, number(value) + (given(low) && given(high) ? ` [${number(low)}, ${number(high)}]` : ""), value);
-      columns.forEach((column, j) =>
-        fill(others[j], number(column[k].value) + (column[k].partial ? " †" : ""), column[k].value));
-      const seconds = cost.map((line) => line[k]).filter(given);
-      const average = seconds.length ? mean(seconds) : null;
-      fill(others[columns.length], number(average), average);
-      const tried = failed.map((line) => line[k]).filter(given);
-      const failures = tried.reduce((a, b) => a + b, 0);
-      fill(others[columns.length + 1], `${failures} of ${tried.length}`, failures);
+      const k = found ? found.methods.indexOf(board.methods.indexOf(row.dataset.method)) : -1;
+      [...row.cells].slice(1).forEach((cell, j) => {
+        (cell.firstElementChild ?? cell).textContent = columns[j]?.[k] || NOTHING;
+      });
     }
-    const plain = selects.task.value || selects.capability.value;
-    document.getElementById("selection").textContent = places.length
-      ? `${places.length === board.places.length ? "All " : ""}${places.length} places.` +
-        (plain ? " Ranks are plain means here, without intervals." : "")
-      : "No place fits this selection.";
+    document.getElementById("selection").textContent =
+      found ? `${found.places} place${found.places > 1 ? "s" : ""}.` : "No place fits this selection.";
   }
 
   function write() {
     const state = new URLSearchParams();
     for (const [name, select] of Object.entries(selects)) {
-      if (select.value && !(name === "metric" && select.value === first)) state.set(name, select.value);
+      if (select.value !== select.options[0]?.value) state.set(name, select.value);
     }
     const { column, direction } = sortedBy(table);
     if (column !== 1 || direction !== "ascending") state.set("sort", `${column}-${direction}`);
@@ -146,8 +108,8 @@
   function read() {
     const state = new URLSearchParams(location.hash.slice(1));
     for (const [name, select] of Object.entries(selects)) {
-      const wanted = state.get(name) ?? (name === "metric" ? first : "");
-      select.value = [...select.options].some((option) => option.value === wanted) ? wanted : select.options[0].value;
+      const known = [...select.options].some((option) => option.value === state.get(name));
+      if (select.options.length) select.value = known ? state.get(name) : select.options[0].value;
     }
     show();
     const [column, direction] = (state.get("sort") ?? "1-ascending").split("-");

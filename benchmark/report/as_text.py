@@ -1,0 +1,55 @@
+"""The leaderboard as Markdown for a README or a pull request, and as a LaTeX table for a paper."""
+
+from benchmark.report.definitions import definition
+from benchmark.report.leaderboard import lines_of
+from benchmark.report.report import Report
+from benchmark.table_formats import escape_latex, escape_markdown
+
+
+def markdown(report: Report) -> str:
+    """Give the leaderboard in GitHub's Markdown."""
+    lines = [f"| {' | '.join(map(escape_markdown, line))} |" for line in _table(report)]
+    columns = len(_table(report)[0])
+    rows = "\n".join([lines[0], f"|{' --- |' * columns}", *lines[1:]])
+    return f"{escape_markdown(_caption(report))}\n\n{rows}\n\nMade by `{report.command}`.\n"
+
+
+def latex(report: Report) -> str:
+    r"""Give the leaderboard, to be read into a document with `\usepackage{booktabs}`."""
+    head, *lines = [" & ".join(map(escape_latex, line)) + r" \\" for line in _table(report)]
+    columns = "l" * len(_table(report)[0])
+    return "\n".join(
+        [
+            f"% {report.command}",
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escape_latex(_caption(report))}}}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            head,
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _caption(report: Report) -> str:
+    first = next(iter(report.board["metrics"]), "")
+    return (
+        f"Mean rank by {definition(first).title} (1 is best), means, seconds per fit and failures, with 95 % "
+        "intervals."
+    )
+
+
+def _table(report: Report) -> list[list[str]]:
+    titles = [definition(metric).title for metric in report.board["means"]]
+    head = ["method", "rank", "places", *titles, "cost, s per fit", "failures"]
+    rows = [
+        [line["label"], line["rank"], line["ranked"], *line["means"], line["cost"], line["failures"]]
+        for line in lines_of(report.board)
+    ]
+    return [head, *([cell.replace("\xa0", " ") for cell in row] for row in rows)]

@@ -1,0 +1,76 @@
+"""What the templates need of failures, and of where every number comes from."""
+
+from importlib.metadata import version
+from typing import Any
+
+import pandas as pd
+
+from benchmark.report.numbers import whole
+from benchmark.report.points import records
+from benchmark.report.report import Report
+from benchmark.rows import TO_RETRY, ending
+
+Context = dict[str, Any]
+PACKAGES = (
+    "graybench",
+    "numpy",
+    "pandas",
+    "scipy",
+    "torch",
+    "altair",
+    "vl-convert-python",
+)  # behind the numbers
+
+
+def failures(report: Report) -> Context:
+    """Give every cell that failed or was skipped, with its reason, and the metrics that do not apply."""
+    failed = _gathered(report.every[report.every["status"].isin(TO_RETRY)])
+    odd = report.rows[report.rows["status"] == "skipped"]
+    cells = report.every[report.every["cell"].isin(odd["cell"])].groupby("cell", sort=False)["status"]
+    skipped = cells.agg(lambda statuses: bool((statuses == "skipped").all()))
+    whole_cell = odd["cell"].map(skipped)
+    by_label = {label: sum(line["label"] == label for line in failed) for label in report.method_pages}
+    counted = odd[~whole_cell].groupby(["metric", "label", "reason"], sort=False)["cell"].nunique()
+    return {
+        "title": "Failures",
+        "tally": [(label, _some(count)) for label, count in by_label.items()],
+        "failed": sorted(failed, key=lambda line: line["label"]),
+        "skipped": _gathered(odd[whole_cell]),
+        "inapplicable": records(counted.reset_index(name="cells")),
+    }
+
+
+def _some(count: int) -> str:
+    return f"{whole(count)} failed" if count else "nothing failed"
+
+
+def _gathered(rows: pd.DataFrame) -> list[Context]:
+    """Give one line for each cell, status and reason, with the metrics it is about."""
+    keys = ["label", "variant", "task", "budget", "status", "reason", "cell"]
+    if rows.empty:
+        return []
+    metrics = rows.groupby(keys, sort=False)["metric"].unique().map(", ".join)
+    return records(metrics.reset_index(name="metrics"))
+
+
+def provenance(report: Report) -> Context:
+    """Give the folders and the cells behind all numbers."""
+    columns = [
+        "task",
+        "task_version",
+        "label",
+        "method_version",
+        "variant",
+        "budget",
+        "root_seed",
+        "graybench",
+    ]
+    groups = report.every.groupby("cell", sort=False)
+    first = groups[[*columns, "torch", "folder"]].first()
+    first["device"], first["replicates"] = groups["device"].max(), groups["replicate"].nunique()
+    odd = report.every[report.every["cell"].isin(report.every.loc[report.every["status"] != "ok", "cell"])]
+    endings = {cell: ending(rows).status for cell, rows in odd.groupby("cell", sort=False)}
+    first["status"] = [endings.get(cell, "ok") for cell in first.index]
+    cells = records(first.reset_index())
+    versions = [(name, version(name)) for name in PACKAGES]
+    return {"title": "Provenance", "sources": report.sources, "cells": cells, "versions": versions}
