@@ -2,6 +2,7 @@
 
 from benchmark.report.definitions import definition
 from benchmark.report.leaderboard import lines_of
+from benchmark.report.numbers import MINUS
 from benchmark.report.report import Report
 from benchmark.table_formats import escape_latex, escape_markdown
 
@@ -52,4 +53,4 @@ def _table(report: Report) -> list[list[str]]:
         [line["label"], line["rank"], line["ranked"], *line["means"], line["cost"], line["failures"]]
         for line in lines_of(report.board)
     ]
-    return [head, *([cell.replace("\xa0", " ") for cell in row] for row in rows)]
+    return [head, *([cell.replace("\xa0", " ").replace(MINUS, "-") for cell in row] for row in rows)]

@@ -140,7 +140,7 @@ def rank_chart(ranked: pd.DataFrame, looks: dict[str, Look], description: str) -
     x = alt.X(
         "rank:Q",
         title="mean rank, 1 is best",
-        scale=alt.Scale(domain=[1, _short(last)], nice=False, padding=10),
+        scale=alt.Scale(domain=[1, _short(last)], nice=False, zero=False, padding=10),
         axis=alt.Axis(tickMinStep=1),
     )
     layers = [base.mark_point(filled=True, size=80, opacity=1).encode(x, y, colour, shape)]

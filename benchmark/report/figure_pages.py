@@ -24,7 +24,7 @@ ROWS = (
 )
 DRAWN = "the numbers drawn, to four digits, a line for each method and time."
 MARKS = " Crosses at the upper edge: no result; triangles: beyond the axis."
-FLOOR = " Dashed: what a perfect method would score with as many samples."
+FLOOR = " A dashed line, where there is one: what a perfect method would score with as many samples."
 COLUMNS = ["method", "budget", "value", "interval", "floor", "rank", "replicates × observations", "cell"]
 CELL = ["method", "method_settings", "budget", "replicate", "status"]
 
@@ -161,7 +161,7 @@ def rank_contexts(report: Report) -> Iterator[tuple[str, dict[str, Any], str]]:
     for metric, places in report.places.items():
         if places:
             points = report.points[(report.points["metric"] == metric) & report.points["rank"].notna()]
-            columns = [*PLACE, "label", "rank", "rivals", "value", "low", "high", "status", "cell", "folder"]
+            columns = [*PLACE, "label", "rank", "rivals", "status"]
             context = {
                 "title": f"Mean ranks by {definition(metric).title}",
                 "text": f"1 is best, failures share the last ranks. {definition(metric).text}",

@@ -28,7 +28,7 @@ from benchmark.report.sources import PLACE
 from benchmark.rows import TO_RETRY
 
 MEANS = ("score_error", "mmd", "c2st_mlp", "coverage")
-PARTIAL = " †"
+PARTIAL = "\xa0†"
 Test = Callable[[Key], bool]
 Record = dict[str, Any]
 
@@ -116,7 +116,7 @@ def lines_of(board: Record) -> list[Record]:
         }
         for label in board["methods"]
     ]
-    return sorted(lines, key=lambda line: float(line["rank"].partition(" ")[0] or "inf"))
+    return sorted(lines, key=lambda line: float((line["rank"].split() or ["inf"])[0]))
 
 
 def first_selection(board: Record, budget: str = "") -> Record | None:

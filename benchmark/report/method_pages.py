@@ -8,7 +8,7 @@ import pandas as pd
 from benchmark.report.contests import contests
 from benchmark.report.definitions import definition
 from benchmark.report.leaderboard import first_selection, text_of
-from benchmark.report.numbers import number, span, variant, words
+from benchmark.report.numbers import NOTHING, number, span, variant, whole, words
 from benchmark.report.report import Report
 from benchmark.report.scores import Scores, costs_as_scores, means
 from benchmark.rows import TO_RETRY
@@ -77,8 +77,8 @@ def _costs(report: Report, label: str, seconds: list[Scores]) -> list[Context]:
 
 
 def _range(counts: "pd.Series[float]") -> str:
-    ends = sorted({counts.min(), counts.max()}) if len(counts) else [None]
-    return " to ".join(number(end) for end in ends)
+    ends = sorted({int(counts.min()), int(counts.max())}) if len(counts) else []
+    return " to ".join(map(whole, ends)) or NOTHING
 
 
 def method_of(report: Report, label: str) -> Plugin | None:

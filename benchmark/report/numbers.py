@@ -4,19 +4,22 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-NOTHING = "–"
+NOTHING, MINUS = "–", "−"
 
 
 def number(value: float | None) -> str:
-    """Write a number with three significant digits: 0.00123, 12.3, 1.5e6; a dash for none."""
+    """Write a number with three significant digits: 0.00123, 12.3, 1.5e6; a dash for none.
+
+    The minus is a real one, at which no line breaks.
+    """
     if _missing(value):
         return NOTHING
     assert value is not None
     rounded = float(f"{value:.3g}")
     if rounded == 0 or 1e-3 <= abs(rounded) < 1e4:
-        return f"{rounded:g}"
+        return f"{rounded:g}".replace("-", MINUS)
     mantissa, exponent = f"{value:.2e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}"
+    return f"{float(mantissa):g}e{int(exponent)}".replace("-", MINUS)
 
 
 def span(interval: Sequence[float | None]) -> str:

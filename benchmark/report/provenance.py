@@ -35,7 +35,7 @@ def failures(report: Report) -> Context:
         "title": "Failures",
         "tally": [(label, _some(count)) for label, count in by_label.items()],
         "failed": sorted(failed, key=lambda line: line["label"]),
-        "skipped": _gathered(odd[whole_cell]),
+        "skipped": [line | {"metrics": "all"} for line in _gathered(odd[whole_cell])],
         "inapplicable": records(counted.reset_index(name="cells")),
     }
 

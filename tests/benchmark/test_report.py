@@ -254,7 +254,7 @@ def test_names_become_distinct_addresses() -> None:
         (12.34, "12.3"),
         (1234.5, "1230"),
         (1.5e6, "1.5e6"),
-        (2e-5, "2e-5"),
+        (2e-5, "2e−5"),
         (None, "–"),
     ],
 )

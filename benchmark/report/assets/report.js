@@ -8,7 +8,7 @@
   function keyOf(row, column) {
     const cell = row.cells[column];
     const text = cell.textContent.trim();
-    const value = Number(text.split(" ")[0].replaceAll(",", "")); // of "1.8 [1.5, 2.1]" and of "1,000" as well
+    const value = Number(text.split(/\s/)[0].replaceAll(",", "").replaceAll("−", "-")); // of "1.8 [1.5, 2.1]" too
     return text === "" || text === NOTHING ? null : Number.isNaN(value) ? text : value;
   }
 
@@ -35,10 +35,15 @@
     return { column, direction: column < 0 ? null : headers[column].getAttribute("aria-sort") };
   }
 
-  for (const button of document.querySelectorAll(".sort")) {
+  for (const header of document.querySelectorAll(".sortable thead th")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "sort";
+    button.append(...header.childNodes);
+    header.append(button);
     button.addEventListener("click", () => {
-      const table = button.closest("table");
-      const column = button.parentElement.cellIndex;
+      const table = header.closest("table");
+      const column = header.cellIndex;
       const now = sortedBy(table);
       sortBy(table, column, now.column === column && now.direction === "ascending" ? "descending" : "ascending");
       table.dispatchEvent(new Event("sorted"));
