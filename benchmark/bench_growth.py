@@ -20,7 +20,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
 
-from benchmark.style import PAGE, looks_of, panels_of, save, styled
+from benchmark.style import PAGE, handle, looks_of, panels_of, save, styled
 from benchmark.timing import Timing, take_turns
 from methods import get_method
 from tasks import get_task
@@ -73,22 +73,20 @@ def draw(table: Sequence[Timing], folder: Path) -> list[Path]:
     """Draw the curves of `rows`, a panel for each thing that varies: PDF and PNG of `growth`."""
     curves = curves_of(table)
     looks = looks_of(["fit", "sampling"])
-    figure = Figure(figsize=(PAGE, 2.1), layout="constrained")
+    figure = Figure(figsize=(PAGE, 2.2), layout="constrained")
     for axis, name in zip(panels_of(figure, len(POINTS), len(POINTS)), POINTS, strict=True):
+        notes = []
         for stage, look in looks.items():
             seconds = curves.get((stage, name))
             if seconds:
-                label = f"{stage}: exponent {exponent(seconds).value:.2f}"
-                axis.plot(
-                    list(seconds), list(seconds.values()), color=look.colour, marker=look.marker, label=label
-                )
+                axis.plot(list(seconds), list(seconds.values()), color=look.colour, marker=look.marker)
+                notes.append(f"{stage}: $b$ = {exponent(seconds).value:.2f}")
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.set_xlabel(name)
-        axis.margins(y=0.35)
-        if axis.get_lines():
-            axis.legend(loc="best")
+        axis.set_title("\n".join(notes))
     figure.supylabel("seconds of processor time")
+    figure.legend(handles=[handle(look) for look in looks.values()], loc="outside upper center", ncols=2)
     folder.mkdir(parents=True, exist_ok=True)
     return save(figure, folder, "growth")
 
