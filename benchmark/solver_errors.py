@@ -15,10 +15,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from torch import Tensor
 
 from benchmark.sample_metrics import median_distance, mmd_squared
-from benchmark.style import PAGE, looks_of, panels_of, save, styled
+from benchmark.style import GREY, PAGE, Look, panels_of, save, styled
 from methods import get_method, samplers, solvers
 from methods.samplers import Score
 from methods.schedule import alpha_sigma_at
@@ -38,6 +39,16 @@ SOLVERS: dict[str, Callable[[Score, Tensor, int], Tensor]] = {
     "exponential, order 3": lambda score, noise, n: solvers.sample_exponential(score, noise, n, 3),
 }
 ADAPTIVE = "exponential, adaptive"
+LOOKS = {
+    look.name: look
+    for look in (
+        Look("Heun, equal steps", "#0072B2", "o", "-"),
+        Look("exponential, order 1", "#999999", "s", (0, (1, 1))),
+        Look("exponential, order 2", "#E69F00", "^", (0, (4, 1.5))),
+        Look("exponential, order 3", "#D55E00", "D", "-"),
+        Look(ADAPTIVE, "#000000", "X", (0, (5, 1, 1, 1))),
+    )
+}
 
 Target = tuple[str, Score, Sequence[Reference]]
 
@@ -57,7 +68,7 @@ def targets(steps: int) -> Iterator[Target]:
     galton = Galton().reference(Galton().observations().x[4])
     yield "close modes, exact", *_exact(MixtureReference(torch.ones(2), modes))
     yield "Galton, exact", *_exact(galton)
-    for name in ("galton", "gaussian_mixture"):
+    for name, title in (("galton", "Galton"), ("gaussian_mixture", "mixture")):
         task = get_task(name)
         x_o = task.observations().x
         posterior = get_method("mix", steps=steps).fit(task.simulate(BUDGET, seed=1), seed=1)
@@ -65,7 +76,7 @@ def targets(steps: int) -> Iterator[Target]:
         def score(u_t: Tensor, t: float, posterior=posterior, x_o=x_o) -> Tensor:  # type: ignore[no-untyped-def]
             return posterior.score(u_t.float(), x_o, t).double()
 
-        yield f"{name}, trained", score, [task.reference(x) for x in x_o]
+        yield f"{title}, trained", score, [task.reference(x) for x in x_o]
 
 
 def _exact(law: Reference) -> tuple[Score, list[Reference]]:
@@ -109,13 +120,12 @@ def _of_target(score: Score, references: Sequence[Reference]) -> Iterator[dict[s
 def draw(found: pd.DataFrame, folder: Path) -> list[Path]:
     """Draw gap and MMD over evaluations, a column for each target: PDF and PNG of `solver_errors`."""
     names = list(found["target"].unique())
-    looks = looks_of([*SOLVERS, ADAPTIVE])
     figure = Figure(figsize=(PAGE, 3.6), layout="constrained")
     axes = panels_of(figure, 2 * len(names), len(names))
     for k, name in enumerate(names):
         own = found[found["target"] == name]
         for axis, metric in ((axes[k], "gap"), (axes[k + len(names)], "mmd")):
-            for solver, look in looks.items():
+            for solver, look in LOOKS.items():
                 line = own[own["solver"] == solver]
                 axis.plot(
                     line["evaluations"],
@@ -127,12 +137,12 @@ def draw(found: pd.DataFrame, folder: Path) -> list[Path]:
                 )
             axis.set_xscale("log")
             axis.set_xticks([10, 20, 40, 80], ["10", "20", "40", "80"])
-            axis.axvline(50, color="#BBBBBB", linewidth=0.7, zorder=0)
+            axis.xaxis.set_minor_locator(NullLocator())
+            axis.axvline(50, color=GREY, linewidth=0.4, zorder=0)
         axes[k].set_yscale("log")
         axes[k].set_title(name)
-        axes[k + len(names)].axhline(
-            float(own.loc[own["solver"] == "fine", "mmd"].iloc[0]), color="#555555", linestyle="--"
-        )
+        fine = float(own.loc[own["solver"] == "fine", "mmd"].iloc[0])
+        axes[k + len(names)].axhline(fine, color=GREY, linestyle="--")
     axes[0].set_ylabel("distance from a fine solve\n(posterior std)")
     axes[len(names)].set_ylabel("MMD (dashed: fine solve)")
     figure.supxlabel("network evaluations")
