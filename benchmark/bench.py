@@ -12,23 +12,38 @@ from pathlib import Path
 import torch
 from threadpoolctl import threadpool_limits
 
-from benchmark import bench_gates, bench_metrics, bench_simulators, bench_training
+from benchmark import (
+    bench_gates,
+    bench_growth,
+    bench_metrics,
+    bench_sampling,
+    bench_simulators,
+    bench_training,
+    solver_errors,
+)
 from benchmark.timing import Timing, as_markdown
 from tasks.errors import UserError
 from tasks.plugin import nearest
 
 PARTS: dict[str, Callable[[bool], list[Timing]]] = {
     "training": bench_training.rows,
+    "sampling": bench_sampling.rows,
     "simulators": bench_simulators.rows,
     "gates": bench_gates.rows,
     "metrics": bench_metrics.rows,
+    "growth": bench_growth.rows,
+}
+# What a part puts into the folder beside its table.
+FIGURES: dict[str, Callable[[list[Timing], bool, Path], object]] = {
+    "sampling": lambda rows, quick, folder: solver_errors.store(quick, folder),
+    "growth": lambda rows, quick, folder: bench_growth.draw(rows, folder),
 }
 
 
 def measure(
     only: Sequence[str], quick: bool, folder: Path, say: Callable[[str], None]
 ) -> dict[str, list[Timing]]:
-    """Measure the parts in `only`, or all; after each, `folder` holds what there is: bench.csv and bench.md.
+    """Measure the parts in `only`, or all; after each, `folder` holds what there is, tables and figures.
 
     Raises:
         UserError: there is no such part.
@@ -46,6 +61,8 @@ def measure(
                 measured[name] = PARTS[name](quick)
                 _store(measured, quick, folder)
                 say(as_markdown(measured[name]) + "\n")
+                if name in FIGURES:
+                    FIGURES[name](measured[name], quick, folder)
     finally:
         torch.set_num_threads(threads)
     return measured

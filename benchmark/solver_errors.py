@@ -53,6 +53,14 @@ LOOKS = {
 Target = tuple[str, Score, Sequence[Reference]]
 
 
+def store(quick: bool, folder: Path) -> list[Path]:
+    """Write `errors` to solver_errors.csv, and draw them."""
+    found = errors(quick)
+    folder.mkdir(parents=True, exist_ok=True)
+    found.to_csv(folder / "solver_errors.csv", index=False)
+    return draw(found, folder)
+
+
 def errors(quick: bool) -> pd.DataFrame:
     """Give `target`, `solver`, `evaluations`, `gap` and `mmd` of every solve (none: the fine one)."""
     found = []
