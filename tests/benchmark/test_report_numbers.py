@@ -155,7 +155,7 @@ def _plain(rows: pd.DataFrame) -> pd.DataFrame:
 
 def test_a_result_that_two_folders_have_counts_once(made_up_folder: Path, tmp_path: Path) -> None:
     more = made_up().assign(value=99.0)
-    more = pd.concat([more, more[more["metric"] == "mmd"].assign(metric="c2st_mlp")])
+    more = pd.concat([more, more[more["metric"] == "mmd"].assign(metric="c2st_mlp")], ignore_index=True)
     more.astype(DTYPES).to_parquet(tmp_path / "table.parquet")
     rows, sources = read_sources([made_up_folder, tmp_path])
     assert len(rows) == len(made_up()) + (made_up()["metric"] == "mmd").sum()
