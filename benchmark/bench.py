@@ -17,6 +17,7 @@ from benchmark import (
     bench_growth,
     bench_metrics,
     bench_sampling,
+    bench_scale,
     bench_simulators,
     bench_training,
     solver_errors,
@@ -32,6 +33,7 @@ PARTS: dict[str, Callable[[bool], list[Timing]]] = {
     "gates": bench_gates.rows,
     "metrics": bench_metrics.rows,
     "growth": bench_growth.rows,
+    "scale": bench_scale.rows,
 }
 # What a part puts into the folder beside its table.
 FIGURES: dict[str, Callable[[list[Timing], bool, Path], object]] = {

@@ -1,11 +1,10 @@
 """What a sweep of very many cells costs beside its cells: time for each, and the memory of the client.
 
-    python -m benchmark.bench_scale [CELLS]
-
-runs a sweep of no-op cells by the command that runs all sweeps: a method that needs an SDE, on a task that
-has none, so that a worker skips a cell as soon as it has it. A small sweep is subtracted, for what starting
-takes: the numbers for a cell are slopes. The client's process holds the scheduler of a local cluster; its CPU
-time and memory are without the workers, and its CPU time hardly minds what else runs on the machine.
+A sweep of no-op cells is run by the command that runs all sweeps, on one worker: a method that needs an SDE,
+on a task that has none, so that a worker skips a cell as soon as it has it. A small sweep is subtracted, for
+what starting takes: the numbers for a cell are slopes. The client's process holds the scheduler of a local
+cluster; its CPU time and memory are without the workers, and its CPU time hardly minds what else runs on the
+machine.
 """
 
 import os
@@ -19,7 +18,9 @@ from tempfile import TemporaryDirectory
 import psutil
 import yaml
 
-CELLS, SMALL = 10_000, 100
+from benchmark.timing import Timing
+
+CELLS, QUICK_CELLS, SMALL = 10_000, 300, 100
 BUDGETS = 20
 SECONDS_BETWEEN_LOOKS = 0.02
 
@@ -33,31 +34,28 @@ class Cost:
     peak_mib: float
 
 
-def measure(cells: int = CELLS, small: int = SMALL, workers: int = 1) -> str:
-    """Run `cells` no-op cells, and the same once more with all finished; give a Markdown table.
+def rows(quick: bool) -> list[Timing]:
+    """Time no-op cells, and the same sweep once more with all of them finished."""
+    return measure(QUICK_CELLS if quick else CELLS, SMALL)
 
-    Args:
-        cells: how many, a multiple of `BUDGETS`.
-        small: how many the sweep has that is subtracted, a multiple of `BUDGETS` as well.
-        workers: worker processes.
-    """
+
+def measure(cells: int, small: int) -> list[Timing]:
+    """Run sweeps of `cells` and of `small` no-op cells, both multiples of `BUDGETS`, twice each."""
     with TemporaryDirectory() as folder:
-        base, load = (_costs(n, workers, Path(folder) / str(n)) for n in (small, cells))
-    lines = [
-        "| of a sweep | wall ms a cell | client's CPU ms a cell | client's peak MiB |",
-        "|---|---|---|---|",
-    ]
+        base, load = (_costs(n, Path(folder) / str(n)) for n in (small, cells))
+    table = []
     for what, before, after in zip(("run", "run again, all finished"), base, load, strict=True):
-        wall, cpu = (
-            1000 * (getattr(after, name) - getattr(before, name)) / (cells - small)
-            for name in ("seconds", "cpu_seconds")
-        )
-        lines.append(f"| {cells:,} cells, {what} | {wall:.3g} | {cpu:.3g} | {after.peak_mib:.0f} |")
-        lines.append(f"| {small:,} cells, {what} | | | {before.peak_mib:.0f} |")
-    return "\n".join(lines)
+        wall = (after.seconds - before.seconds) / (cells - small)
+        own = (after.cpu_seconds - before.cpu_seconds) / (cells - small)
+        sweep = f"a cell of {cells:,} that do nothing, {what}"
+        table += [
+            Timing(f"{sweep}: on the clock; client's peak memory {after.peak_mib:.0f} MiB", wall, 1),
+            Timing(f"{sweep}: the client's processor", own, own / wall),
+        ]
+    return table
 
 
-def _costs(cells: int, workers: int, folder: Path) -> tuple[Cost, Cost]:
+def _costs(cells: int, folder: Path) -> tuple[Cost, Cost]:
     """Give the costs of a run and of a second one, which finds everything finished."""
     folder.mkdir()
     particles = [2 + i for i in range(cells // BUDGETS)]
@@ -69,7 +67,7 @@ def _costs(cells: int, workers: int, folder: Path) -> tuple[Cost, Cost]:
         "metrics": ["mmd"],
     }
     (folder / "sweep.yaml").write_text(yaml.safe_dump(sweep))
-    arguments = ["run", "sweep.yaml", "--out", "out", "--workers", str(workers)]
+    arguments = ["run", "sweep.yaml", "--out", "out", "--workers", "1"]
     command = [sys.executable, "-m", "benchmark.cli", *arguments]
     first, second = _watched(command, folder), _watched(command, folder)
     stored = len(list((folder / "out/cells").glob("*.parquet")))
@@ -95,7 +93,3 @@ def _watched(command: list[str], folder: Path) -> Cost:
     if child.returncode:
         raise RuntimeError((folder / "log").read_text())
     return Cost(time.perf_counter() - start, cpu, peak / 2**20)
-
-
-if __name__ == "__main__":
-    print(measure(*map(int, sys.argv[1:2])))

@@ -5,13 +5,19 @@ import re
 from benchmark import bench_scale
 
 
-def test_the_table_has_both_runs_of_both_sweeps():
-    lines = bench_scale.measure(cells=60, small=20).splitlines()
-    assert [line.split(" | ")[0] for line in lines[2:]] == [
-        "| 60 cells, run",
-        "| 20 cells, run",
-        "| 60 cells, run again, all finished",
-        "| 20 cells, run again, all finished",
+def test_the_table_has_clock_processor_and_memory_of_both_runs():
+    rows = bench_scale.measure(cells=60, small=20)
+    assert [row.what.split(" client")[0] for row in rows] == [
+        "a cell of 60 that do nothing, run: on the clock;",
+        "a cell of 60 that do nothing, run: the",
+        "a cell of 60 that do nothing, run again, all finished: on the clock;",
+        "a cell of 60 that do nothing, run again, all finished: the",
     ]
-    peaks = [int(re.search(r"\| (\d+) \|$", line)[1]) for line in lines[2:]]
+    assert [row.ratio for row in rows] == [
+        1,
+        rows[1].seconds / rows[0].seconds,
+        1,
+        rows[3].seconds / rows[2].seconds,
+    ]
+    peaks = [int(re.search(r"memory (\d+) MiB", row.what)[1]) for row in rows[::2]]
     assert all(100 < peak < 5000 for peak in peaks)  # torch alone takes more than 100 MiB
