@@ -262,6 +262,9 @@ def test_numbers(value: float | None, text: str) -> None:
     assert number(value) == text
 
 
-def test_the_report_of_the_released_results_is_small(tmp_path: Path) -> None:
-    written = write_site([RESULTS / name for name in ("graybox", "galton", "rivals")], tmp_path / "site")
-    assert sum(path.stat().st_size for path in written) < MOST_BYTES
+def test_the_released_site_is_whole_and_small() -> None:
+    site = RESULTS / "site"
+    listed = {*(site / "files.txt").read_text().splitlines(), "files.txt"}
+    found = {path.relative_to(site).as_posix(): path for path in site.rglob("*") if path.is_file()}
+    assert found.keys() == listed
+    assert sum(path.stat().st_size for path in found.values()) < MOST_BYTES
