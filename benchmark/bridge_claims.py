@@ -56,12 +56,12 @@ def few_landmarks_are_usable(table: pd.DataFrame) -> Found:
 def many_landmarks_do_not_collapse(table: pd.DataFrame) -> Found:
     """Count the sizes at which ESS/N is too low, and at which two runs disagree, for each proposal.
 
-    There are too few end points, 4 and 2, for intervals of their means.
+    There are too few end points, 4 and 2, for intervals of their means. What is not finite counts as bad.
     """
     counts = {
-        f"ESS/N, counted by origins, is below {COLLAPSED}": table["ess_fraction"] < COLLAPSED,
-        f"ESS/N at the end is below {COLLAPSED}": table["final_ess_fraction"] < COLLAPSED,
-        f"two runs differ by more than {AGREE} nat on average": table["mean_difference"] > AGREE,
+        f"ESS/N, counted by origins, is below {COLLAPSED}": ~(table["ess_fraction"] >= COLLAPSED),
+        f"ESS/N at the end is below {COLLAPSED}": ~(table["final_ess_fraction"] >= COLLAPSED),
+        f"two runs differ by more than {AGREE} nat on average": ~(table["mean_difference"] <= AGREE),
     }
     for what, bad in counts.items():
         for proposal, own in table.assign(bad=bad).groupby("proposal", sort=False):

@@ -2,7 +2,8 @@
 
 Every function takes tables and gives findings in the form of `benchmark.claims`. On the Galton board they
 are looked at in two settings: the papers' network without early stopping, and the suite's default. Over all
-tasks a number is the geometric mean of ratios with Student's interval over tasks, or a count, which is exact.
+tasks a number is the geometric mean of ratios with Student's interval over tasks, or a count, which is exact
+but for tasks without a result: they may be on either side, and are none of those shown better.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,7 @@ from benchmark.statistics import (
     Array,
     Interval,
     bootstrap_means,
+    count,
     exact,
     mean_interval,
     percentiles,
@@ -189,11 +191,13 @@ def gap_shrinks(table: pd.DataFrame) -> Found:
                 continue
             ends = [own["budget"].min(), own["budget"].max()]
             sides = [of(own[own["budget"] == n], label) for n in ends for label in ("dsm", "mix")]
-            if any(side.empty or (side["status"] != "ok").any() for side in sides):
+            if ends[0] == ends[1] or any(side.empty for side in sides):
                 continue
-            tables = [table_of(side) for side in sides]
-            gap = [t[2] - t[3] - t[0] + t[1] for t in (tables, bootstrap_means(*tables))]
-            found = Interval(float(gap[0].mean()), *percentiles(gap[1], len(tables[0])))
+            found = NO_RESULT
+            if all((side["status"] == "ok").all() for side in sides):
+                tables = [table_of(side) for side in sides]
+                gap = [t[2] - t[3] - t[0] + t[1] for t in (tables, bootstrap_means(*tables))]
+                found = Interval(float(gap[0].mean()), *percentiles(gap[1], len(tables[0])))
             claim = f"{task}: gap in mmd, DSM less MIX, at {ends[1]:,} less that at {ends[0]:,}"
             yield Finding(claim, variant, int(ends[1]), 0.0, found)
 
@@ -203,13 +207,15 @@ def over_tasks(metric: str, method: str, baseline: str) -> Callable[..., Found]:
 
     def find(table: pd.DataFrame) -> Found:
         every = ratios(table, metric, method, baseline)
-        for budget, rows in every[every["status"] == "ok"].groupby("budget"):
+        for budget, rows in every.groupby("budget"):
             name, n = f"{metric} of {method} / of {baseline}", len(rows)
-            mean = _geometric(np.log(rows["value"].to_numpy(dtype=float)))
-            yield Finding(f"{name}, {GEOMETRIC.format(n)}", "", int(str(budget)), 1.0, mean)
+            values = rows["value"].dropna().to_numpy(dtype=float)
+            mean = _geometric(np.log(values))
+            yield Finding(f"{name}, {_over(len(values), n)}", "", int(str(budget)), 1.0, mean)
             worse, better = int((rows["low"] > 1).sum()), int((rows["high"] < 1).sum())
+            unknown = int(rows["low"].isna().sum())
             claim = f"number of {n} tasks on which {name} is above 1 by its interval"
-            yield Finding(claim, "", int(str(budget)), 0, exact(worse))
+            yield Finding(claim, "", int(str(budget)), 0, count(worse, unknown))
             claim = f"share of {n} tasks on which {name} is below 1 by its interval"
             yield Finding(claim, "", int(str(budget)), 0.5, share_interval(better, n), at_least=True)
 
@@ -220,26 +226,34 @@ def few_simulations_gain_more(table: pd.DataFrame) -> Found:
     """Compare MIX's ratio to DSM at the smallest budget with that at the largest, over tasks."""
     for metric in ("score_error", "mmd"):
         rows = ratios(table, metric, "mix", "dsm")
-        wide = rows[rows["status"] == "ok"].pivot(index="task", columns="budget", values="value").dropna()
-        if len(wide):
+        wide = rows.pivot(index="task", columns="budget", values="value")
+        tasks, wide = len(wide), wide.dropna()
+        if len(wide.columns) > 1:
             few, many = int(min(wide.columns)), int(max(wide.columns))
             change = np.log(wide[few].to_numpy(dtype=float) / wide[many].to_numpy(dtype=float))
             claim = f"{metric} of mix / of dsm at {few:,}, over that at {many:,}"
-            yield Finding(f"{claim}, {GEOMETRIC.format(len(wide))}", "", few, 1.0, _geometric(change))
+            yield Finding(f"{claim}, {_over(len(wide), tasks)}", "", few, 1.0, _geometric(change))
 
 
 def variance_improves(table: pd.DataFrame) -> Found:
     """Count the tasks on which MIX's target has more variance than DSM's, averaged over t."""
-    rows = with_variants(table[(table["metric"] == "excess_variance") & (table["status"] == "ok")])
+    rows = with_variants(table[(table["metric"] == "excess_variance") & (table["status"] != "skipped")])
     rows = rows[rows["time"].isna() & (rows["label"] == "mix")]
     for budget, own in rows.groupby("budget"):
-        excess = [mean_interval(table_of(group)) for _, group in own.groupby("task")]
-        n = len(excess)
+        excess = [
+            mean_interval(table_of(group)) if (group["status"] == "ok").all() else NO_RESULT
+            for _, group in own.groupby("task")
+        ]
+        n, unknown = len(excess), sum(np.isnan(e.low) for e in excess)
         worse, better = sum(e.low > 0 for e in excess), sum(e.high < 0 for e in excess)
         claim = f"number of {n} tasks on which MIX's target has more variance than DSM's by its interval"
-        yield Finding(claim, "", int(str(budget)), 0, exact(worse))
+        yield Finding(claim, "", int(str(budget)), 0, count(worse, unknown))
         claim = f"share of {n} tasks on which it has less by its interval"
         yield Finding(claim, "", int(str(budget)), 0.5, share_interval(better, n), at_least=True)
+
+
+def _over(known: int, tasks: int) -> str:
+    return GEOMETRIC.format(tasks if known == tasks else f"{known} of {tasks}")
 
 
 def _geometric(logs: Array) -> Interval:

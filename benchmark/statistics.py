@@ -87,6 +87,11 @@ def exact(number: float) -> Interval:
     return Interval(number, number, number)
 
 
+def count(hits: int, unknown: int) -> Interval:
+    """Give a number of hits, exact but for what gave no result and may be hits as well."""
+    return Interval(hits, hits, hits + unknown)
+
+
 def difference_interval(before: Array, after: Array, *, paired: bool) -> Difference:
     """Give the mean of one table of values (R, m) less that of another, with Student's interval.
 

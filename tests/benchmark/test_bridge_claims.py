@@ -43,6 +43,8 @@ def test_many_landmarks_are_counted_for_each_proposal():
     found = [(f.variant, f.found.value) for f in claims.many_landmarks_do_not_collapse(table)]
     assert found[::2] == [("plain", 1), ("plain", 1), ("plain", 2)]
     assert found[1::2] == [("resampled", 2), ("resampled", 0), ("resampled", 1)]
+    lost = table.assign(ess_fraction=math.nan, final_ess_fraction=math.nan, mean_difference=math.nan)
+    assert [f.found.value for f in claims.many_landmarks_do_not_collapse(lost)] == [2] * 6
 
 
 def test_the_objective_is_held_against_the_coefficient_of_the_score():

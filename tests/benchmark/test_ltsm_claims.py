@@ -31,6 +31,11 @@ def rows(metric, value, *, task="galton", method="mix", settings="", budget=100,
     return made
 
 
+def failed(metric, **at):
+    """The row of a cell that gave no result."""
+    return {"metric": metric, "status": "failed", "reason": "diverged", "method_settings": "", **at}
+
+
 def variances():
     """DSM 1/t, LTSM 10 t, MIX the lower of both but for a tenth more at t = 0.5."""
     of = {
@@ -107,6 +112,33 @@ def test_over_tasks_the_mean_is_geometric_and_counts_are_of_intervals():
     assert better.found.value == pytest.approx(2 / 3)
 
 
+def test_a_task_without_a_result_is_counted_and_may_be_on_either_side():
+    made = [r for task in "abc" for r in rows("mmd", 0.5, task=task)]
+    made += [r for task in "abcd" for r in rows("mmd", 1.0, task=task, method="dsm")]
+    made.append(failed("mmd", task="d", method="mix", budget=100))
+    mean, worse, better = claims.over_tasks("mmd", "mix", "dsm")(table(made))
+    assert mean.found == pytest.approx((0.5,) * 3)
+    assert "over 3 of 4 tasks" in mean.claim
+    assert (worse.found, worse.verdict) == ((0, 0, 1), "open")
+    assert better.found.value == 0.75
+    made = rows("excess_variance", -1.0, task="a")
+    made.append(failed("excess_variance", task="b", method="mix", budget=100))
+    worse, better = claims.variance_improves(table(made))
+    assert (worse.found, worse.verdict) == ((0, 0, 1), "open")
+    assert better.found.value == 0.5
+
+
+def test_one_budget_shows_no_trend_and_a_failure_at_an_end_is_no_result():
+    made = [r for m in ("mix", "dsm") for r in rows("mmd", 2.0, method=m)]
+    made += rows("target_variance", 1.0, method="dsm", times=TIMES)
+    assert list(claims.few_simulations_gain_more(table(made))) == []
+    assert list(claims.gap_shrinks(table(made))) == []
+    made += rows("mmd", 2.0, method="dsm", budget=1000)
+    made.append(failed("mmd", task="galton", method="mix", budget=1000))
+    (found,) = claims.gap_shrinks(table(made))
+    assert found.verdict == "no result"
+
+
 def test_few_simulations_gain_more_if_ratios_grow_with_the_budget():
     made = []
     for task in "ab":
@@ -160,6 +192,15 @@ def test_the_learned_weight_is_held_by_its_distance():
     assert largest.found == pytest.approx((0.01,) * 3)
     mean, largest = weights.learned_weight_tracks_on_all_tasks(table(made))
     assert (mean.found.value, largest.found.value) == (2, 1)  # beyond 0.05, and beyond 0.1
+
+
+def test_a_weight_without_a_result_is_not_taken_for_one_that_tracks():
+    same = {"settings": "gate=learned", "times": TIMES}
+    made = [r for which in ("learned", "optimal") for r in rows(f"{which}_weight", lambda t: t, **same)]
+    lost = {"task": "lost", "method": "mix", "method_settings": "gate=learned", "budget": 100}
+    made += [failed(f"{which}_weight", **lost) for which in ("learned", "optimal")]
+    for found in weights.learned_weight_tracks_on_all_tasks(table(made)):
+        assert (found.found, found.verdict) == ((0, 0, 1), "open")
 
 
 def test_the_largest_distance_of_the_learned_weight_is_over_t():
