@@ -15,7 +15,8 @@ def merge_folders(folders: Sequence[Path], out: Path, say: Callable[[str], None]
     """Write every finished cell of `folders` to `out`, and merge its table; `folders` are left as they are.
 
     Where two folders disagree about a cell in more than timings, `say` is told. What failed gives way to what
-    did not; else the cell of the folder named first stays, after what is in `out` already.
+    did not; else the cell of the folder named first stays, after what is in `out` already. `say` is also told
+    of cells that are not of the sweep as it is now, as those that other versions of its methods made.
 
     Returns:
         The number of cells in `out`, and of those that are in the sweep.
@@ -28,6 +29,8 @@ def merge_folders(folders: Sequence[Path], out: Path, say: Callable[[str], None]
     cells = sweep.cells()
     sources = [folder for folder in folders if folder.resolve() != out.resolve()]
     store = Store(out, sweep)
+    for folder in (*sources, out):
+        _tell_strangers(folder, {cell.id for cell in cells}, say)
     finished = 0
     for cell in cells:
         kept, origin = store.read(cell, say), out
@@ -45,6 +48,12 @@ def merge_folders(folders: Sequence[Path], out: Path, say: Callable[[str], None]
         finished += kept is not None
     store.merge(cells, say)
     return finished, len(cells)
+
+
+def _tell_strangers(folder: Path, known: set[str], say: Callable[[str], None]) -> None:
+    strangers = sum(path.stem not in known for path in (folder / "cells").glob("*.parquet"))
+    if strangers:
+        say(f"{strangers} cells in {folder / 'cells'} are not of the sweep as it is now and are left out.")
 
 
 def _same_sweep(folders: Sequence[Path]) -> Sweep:

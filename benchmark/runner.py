@@ -30,7 +30,7 @@ from distributed import Client, KilledWorker, LocalCluster
 
 from benchmark.cell import Cell
 from benchmark.progress import Display
-from benchmark.rows import Ending, ending, failure_rows
+from benchmark.rows import TO_RETRY, Ending, ending, failure_rows
 from benchmark.store import Store
 from benchmark.worker import work
 from tasks.errors import UserError
@@ -209,16 +209,17 @@ class _Run:
             raise ClusterError(LOST) from error
         self.counted = time.monotonic()
 
-    def _take_over(self, cell: Cell) -> bool:
+    def _take_over(self, cell: Cell, own: Ending | None = None) -> bool:
         """Take a cell as finished if another run on the same folder has stored it meanwhile.
 
-        Runs in step would do every cell twice: from the first one found on, this run goes at random.
+        But not a failure in place of a good result of this run's `own`. Runs in step would do every cell
+        twice: from the first one found on, this run goes at random.
         """
-        ending = self.store.appeared(cell, self.display.say)
-        if ending is None:
+        theirs = self.store.appeared(cell, self.display.say)
+        if theirs is None or (own and theirs.status in TO_RETRY and own.status not in TO_RETRY):
             return False
-        self.endings[cell.id] = ending
-        self.display.finished(cell, ending)
+        self.endings[cell.id] = theirs
+        self.display.finished(cell, theirs)
         if not self.shuffled:
             random.Random().shuffle(self.waiting)
             self.shuffled = True
@@ -259,10 +260,11 @@ class _Run:
         self.inbox.put(partial(self._finish, cell, rows))
 
     def _finish(self, cell: Cell, rows: pd.DataFrame) -> None:
-        if self.running.pop(cell.id, None) is not None and not self._take_over(cell):
+        own = ending(rows)
+        if self.running.pop(cell.id, None) is not None and not self._take_over(cell, own):
             self.store.write(cell, rows)
-            self.endings[cell.id] = ending(rows)
-            self.display.finished(cell, self.endings[cell.id])
+            self.endings[cell.id] = own
+            self.display.finished(cell, own)
 
     def _blame(self, cell: Cell) -> None:
         """Take a cell for deadly if workers died while it ran.

@@ -132,7 +132,7 @@ class Store:
             return _read_cell(path, cell)
         except _DamagedError as error:
             aside = path.with_suffix(".damaged")
-            with _explained(path):
+            with _explained(path), suppress(FileNotFoundError):  # another run has put it aside
                 path.replace(aside)
             warn(f"{path}: the file is damaged ({error}); it is now {aside.name}, and its cell is missing.")
             return None

@@ -90,6 +90,16 @@ def test_a_damaged_cell_is_said_and_left_where_it_is(sweep: Sweep, tmp_path: Pat
     assert path.stat().st_size == 50
 
 
+def test_cells_of_other_versions_are_said_to_be_left_out(sweep: Sweep, tmp_path: Path) -> None:
+    a = fill(tmp_path / "a", sweep, sweep.cells())
+    for cell in sweep.cells()[:2]:
+        path = a / "cells" / f"{cell.id}.parquet"
+        path.rename(path.with_stem(f"other-{cell.id}"))
+    said: list[str] = []
+    assert merge_folders([a], tmp_path / "out", said.append) == (4, 6)
+    assert said == [f"2 cells in {a / 'cells'} are not of the sweep as it is now and are left out."]
+
+
 def test_folders_of_different_sweeps_are_refused(sweep: Sweep, tmp_path: Path) -> None:
     a, out = fill(tmp_path / "a", sweep, []), tmp_path / "out"
     b = fill(tmp_path / "b", load(tmp_path, budgets=[10], root_seed=3), [])

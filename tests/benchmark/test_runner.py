@@ -4,14 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psutil
 import pytest
 from distributed import Client
 from rich.console import Console
 
 from benchmark import runner
+from benchmark.cell import Cell
 from benchmark.progress import Display
-from benchmark.rows import Ending
+from benchmark.rows import Ending, failure_rows
 from benchmark.runner import ClusterError, local_cluster, remote_cluster, run_cells
 from benchmark.store import Store, read_table
 from benchmark.sweep import Sweep
@@ -24,6 +26,45 @@ def client() -> Iterator[Client]:
     with local_cluster(2) as client:
         yield client
     assert not [p for p in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+
+
+class Instead:
+    """A client whose cells are finished as soon as they are handed out, and by another run just before."""
+
+    def __init__(self, store: Store, theirs: str, own: str) -> None:
+        self.store, self.theirs, self.own = store, theirs, own
+
+    def subscribe_topic(self, *_: Any) -> None:
+        pass
+
+    def nthreads(self) -> dict[str, int]:
+        return {"worker": 1}
+
+    def submit(self, _: Any, cell: Cell, *__: Any, **___: Any) -> "Instead":
+        self.store.write(cell, failure_rows(cell, self.theirs, "theirs"))
+        self.cell = cell
+        return self
+
+    def add_done_callback(self, callback: Any) -> None:
+        callback(self)
+
+    def result(self) -> pd.DataFrame:
+        return failure_rows(self.cell, self.own, "own")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "own", "kept"),
+    [("failed", "skipped", "own"), ("failed", "failed", "theirs"), ("skipped", "failed", "theirs")],
+)
+def test_a_good_result_gives_way_to_no_failure_of_another_run(
+    theirs: str, own: str, kept: str, tmp_path: Path
+) -> None:
+    sweep = Sweep.load(write_sweep(tmp_path / "given.yaml"))
+    cell, store = sweep.cells()[0], Store(tmp_path / "out", sweep)
+    with Display(Console(quiet=True), 1, 0) as display:
+        endings = run_cells([cell], Instead(store, theirs, own), store, display)  # type: ignore[arg-type]
+    assert endings[cell.id].reason == kept
+    assert store.finished([cell], pytest.fail) == endings
 
 
 class Run:

@@ -129,6 +129,27 @@ def test_damaged_cells_are_put_aside_and_missing(store: Store, sweep: Sweep, dam
     assert store.finished(sweep.cells(), never).keys() == {second.id}
 
 
+def test_a_damaged_cell_that_another_run_puts_aside_first_is_missing_all_the_same(
+    store: Store, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = sweep.cells()[0]
+    path = store.cells / f"{cell.id}.parquet"
+    path.write_bytes(b"damaged")
+    read = store_module._read_parquet
+
+    def read_after_the_other(own: Path) -> Any:
+        try:
+            return read(own)
+        finally:
+            own.replace(own.with_suffix(".damaged"))
+
+    monkeypatch.setattr(store_module, "_read_parquet", read_after_the_other)
+    warnings: list[str] = []
+    assert store.finished([cell], warnings.append) == {}
+    assert len(warnings) == 1
+    assert [path.name for path in store.cells.iterdir()] == [f"{cell.id}.damaged"]
+
+
 def test_a_byte_that_changed_is_noticed_or_changes_nothing(store: Store, sweep: Sweep) -> None:
     cell = sweep.cells()[0]
     store.write(cell, rows_of(cell))
