@@ -28,7 +28,8 @@ def contests(rows: pd.DataFrame, points: pd.DataFrame) -> dict[str, list[dict[st
 
     Returns:
         For each label records of the point, with rival, ratio, low and high (of the ratio; NaN where there is
-        none) and verdict: "wins", "loses", "even" or the status of a failure.
+        none) and verdict: "wins", "loses", "even", "unknown" of one replicate alone, or the status of a
+        failure.
     """
     found: dict[str, list[dict[str, Any]]] = {label: [] for label in points["label"].unique()}
     for metric in METRICS:
@@ -52,4 +53,5 @@ def _ratio(point: dict[str, Any], mine: Array | None, theirs: Array) -> dict[str
         ratio, low, high = ratio_interval(mine, theirs)
     beyond = difference_interval(theirs, mine, paired=True)
     verdict = "wins" if beyond.high < 0 else "loses" if beyond.low > 0 else "even"
+    verdict = "unknown" if np.isnan(beyond.low) else verdict
     return {"ratio": ratio, "ratio_low": low, "ratio_high": high, "verdict": verdict}

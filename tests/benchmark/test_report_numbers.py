@@ -146,6 +146,9 @@ def test_wins_and_losses_are_beyond_noise() -> None:
     assert (found["x"][0]["verdict"], found["y"][0]["verdict"]) == ("wins", "loses")
     assert found["x"][0]["ratio"] == pytest.approx(0.5)
     assert found["x"][0]["ratio_low"] == pytest.approx(0.5)  # paired: the noise of both is the same
+    once = rows[rows["replicate"] == 0]
+    points = with_ranks(points_of(once), {"mmd": places_of(_plain(once), "mmd")})
+    assert contests(once, points)["x"][0]["verdict"] == "unknown"
 
 
 def _plain(rows: pd.DataFrame) -> pd.DataFrame:
