@@ -85,7 +85,7 @@ def page(paper: Paper, command: str, origins: Sequence[Origin], sections: Sequen
         "A claim *holds* if the whole 95 % interval of a number is on its side of what is wanted, *fails* "
         "if it is "
         "all on the other, and is *open* between. Counts and what is computed without sampling have no "
-        "width.",
+        "width, but for what gave no result.",
         "## In short",
         summary(sections),
         *(_section(section) for section in sections),
