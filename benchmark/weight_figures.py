@@ -85,9 +85,10 @@ def learned_weight(rows: pd.DataFrame, looks: Looks) -> Figure | None:
 
 
 def optimal_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Take w* once per replicate: methods that report it share their simulations, and so its value."""
+    """Take MIX's w* once per replicate: all its gates have the same simulations, and so the same w*."""
     rows = rows[(rows["metric"] == "optimal_weight") & (rows["status"] != "skipped")]
+    rows = rows[rows["method"] == "mix"]
     rows = rows.sort_values("status", key=lambda status: status != "ok", kind="stable")
     known = rows.loc[rows["status"] == "ok", "budget"]
-    whole = rows["time"].isna() & rows["budget"].isin(known)  # another method's cell has the same w*
+    whole = rows["time"].isna() & rows["budget"].isin(known)  # another gate's cell has the same w*
     return rows[~whole].drop_duplicates(["budget", "replicate", "time"])
