@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmark.rows import with_variants
-from benchmark.statistics import Interval, ratio_interval, table_of
+from benchmark.statistics import Interval, difference_interval, ratio_interval, table_of
 from benchmark.style import GREY, PAGE, panels_of, styled
 from tasks.errors import UserError
 from tasks.plugin import nearest
@@ -24,7 +24,7 @@ BASELINE = "dsm"
 METRICS = ("score_error", "mmd")  # drawn side by side
 MARKERS, COLOURS = "osD^v", ("#56B4E9", "#0072B2", "#000000", "#D55E00", "#CC79A7")
 NO_RATIO = Interval(np.nan, np.nan, np.nan)
-COLUMNS = ("task", "variant", "budget", "value", "low", "high", "status")
+COLUMNS = ("task", "variant", "budget", "value", "low", "high", "p", "status")
 
 
 def ratios(frame: pd.DataFrame, metric: str, method: str, baseline: str) -> pd.DataFrame:
@@ -36,8 +36,8 @@ def ratios(frame: pd.DataFrame, metric: str, method: str, baseline: str) -> pd.D
         method, baseline: labels such as "mix(gate=learned)".
 
     Returns:
-        One row for each task, variant and budget that both were run on, with the columns `COLUMNS`; `value`,
-        `low` and `high` are NaN where `status` is not "ok".
+        One row for each task, variant and budget that both were run on, with the columns `COLUMNS`; `p` is of
+        Student's test that both means are the same. Numbers are NaN where `status` is not "ok".
     """
     rows = with_variants(frame[frame["time"].isna() & (frame["status"] != "skipped")])
     rows = rows[rows["metric"] == metric]
@@ -47,8 +47,12 @@ def ratios(frame: pd.DataFrame, metric: str, method: str, baseline: str) -> pd.D
         if any(side.empty for side in sides):
             continue
         statuses = [status for side in sides for status in side["status"] if status != "ok"]
-        found = NO_RATIO if statuses else ratio_interval(*map(table_of, sides))
-        records.append((*place, *found, statuses[0] if statuses else "ok"))
+        if statuses:
+            records.append((*place, *NO_RATIO, np.nan, statuses[0]))
+            continue
+        own, other = map(table_of, sides)
+        p = difference_interval(other, own, paired=True).p
+        records.append((*place, *ratio_interval(own, other), p, "ok"))
     return pd.DataFrame(records, columns=list(COLUMNS))
 
 

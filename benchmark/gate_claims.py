@@ -26,7 +26,9 @@ def gate_findings(frame: pd.DataFrame) -> list[Finding]:
     against = {
         base: {
             (str(task), str(variant), int(budget)): Interval(value, low, high)
-            for task, variant, budget, value, low, high, _ in ratios(frame, "score_error", AUTO, base).values
+            for task, variant, budget, value, low, high in ratios(frame, "score_error", AUTO, base)[
+                ["task", "variant", "budget", "value", "low", "high"]
+            ].values
         }
         for base in (SCALAR, DSM)
     }
