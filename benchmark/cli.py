@@ -87,6 +87,9 @@ def run(
     method: Annotated[list[str] | None, typer.Option(help="Run only this method; may be repeated.")] = None,
     budget: Annotated[list[int] | None, typer.Option(help="Run only this budget; may be repeated.")] = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="Run only part I of N, from 1.")] = None,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda or cuda:N, for score-matching methods; all else is on the CPU.")
+    ] = "cpu",
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run again what failed, timed out or was not finite.")
     ] = False,
@@ -97,10 +100,12 @@ def run(
     from benchmark.shard import Shard
     from benchmark.store import Store
     from benchmark.sweep import Sweep
+    from methods.device import require, require_name
     from tasks.errors import UserError
 
     if workers is not None and scheduler is not None:
         raise UserError("--workers is for the local cluster, so it cannot go with --scheduler.")
+    (require if scheduler is None else require_name)(device)
     loaded = Sweep.load(sweep)
     asked = Shard.parse(shard or "1/1").of(loaded.select(task or (), method or (), budget or ()))
     cells = loaded.cells()
@@ -109,7 +114,7 @@ def run(
     try:
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, _interrupt)
-        endings = _run_missing(asked, store, console, workers, scheduler, retry_failed)
+        endings = _run_missing(asked, store, console, workers, scheduler, device, retry_failed)
     except KeyboardInterrupt:
         _end_interrupted(asked, cells, store, console)
     except ClusterError:
@@ -125,6 +130,7 @@ def _run_missing(
     console: Console,
     workers: int | None,
     scheduler: str | None,
+    device: str,
     retry_failed: bool,
 ) -> "dict[str, Any]":
     from dask.system import CPU_COUNT
@@ -142,7 +148,7 @@ def _run_missing(
     processes = min(workers or CPU_COUNT, len(missing))
     cluster = remote_cluster(scheduler) if scheduler else local_cluster(processes)
     with cluster as client, Display(console, len(asked), len(kept)) as display:
-        return kept | run_cells(missing, client, store, display)
+        return kept | run_cells(missing, client, store, display, device)
 
 
 def _interrupt(signum: int, frame: object) -> NoReturn:

@@ -77,7 +77,7 @@ def _fit(cell: Cell, simulations: list[Simulations]) -> tuple[Fitted, dict[str, 
         "n_network_evaluations": posteriors[0].network_evaluations,
         "fit_seconds": fitted - start,
         "sample_seconds": sampled - fitted,
-        "device": str(samples.device),
+        "device": posteriors[0].device,
     }
     theta = cell.task.prior.to_theta(samples.to("cpu", torch.float64))
     return Fitted(truth, simulations, posteriors, theta), costs

@@ -33,6 +33,7 @@ from benchmark.progress import Display
 from benchmark.rows import TO_RETRY, Ending, ending, failure_rows
 from benchmark.store import Store
 from benchmark.worker import work
+from methods.device import CPU, require
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
@@ -142,14 +143,19 @@ def remote_cluster(address: str) -> Iterator[Client]:
         yield client
 
 
-def run_cells(cells: Sequence[Cell], client: Client, store: Store, display: Display) -> dict[str, Ending]:
+def run_cells(
+    cells: Sequence[Cell], client: Client, store: Store, display: Display, device: str = CPU
+) -> dict[str, Ending]:
     """Run `cells` on the workers of `client`, store each, and say how it ended, by the id of the cell.
 
     Raises:
+        UserError: a worker has not the device that score matching is to run on.
         StoreError: a cell cannot be written; those written before stay.
         ClusterError: the scheduler went away.
     """
-    return _Run(cells, client, store, display).run()
+    if device != CPU:
+        client.run(require, device)
+    return _Run(cells, client, store, display, device).run()
 
 
 @dataclass
@@ -168,8 +174,10 @@ class _Running:
 
 
 class _Run:
-    def __init__(self, cells: Sequence[Cell], client: Client, store: Store, display: Display) -> None:
-        self.client, self.store, self.display = client, store, display
+    def __init__(
+        self, cells: Sequence[Cell], client: Client, store: Store, display: Display, device: str
+    ) -> None:
+        self.client, self.store, self.display, self.device = client, store, display, device
         self.topic = f"graybench-{uuid4().hex}"
         self.waiting = deque(cells)
         self.shuffled = False
@@ -227,7 +235,7 @@ class _Run:
 
     def _submit(self, cell: Cell) -> None:
         key = f"{self.topic}-{cell.id}-{self.blamed[cell.id]}"
-        future = self.client.submit(work, cell, self.topic, key=key, pure=False)
+        future = self.client.submit(work, cell, self.topic, self.device, key=key, pure=False)
         self.running[cell.id] = _Running(cell, future)
         future.add_done_callback(partial(self._deliver, cell))
 

@@ -10,13 +10,14 @@ from distributed.utils import sync
 
 from benchmark.cell import Cell
 from benchmark.measure import run_cell
+from methods.device import on
 from methods.progress import listening
 
 SECONDS_BETWEEN_REPORTS = 0.2
 
 
-def work(cell: Cell, topic: str) -> pd.DataFrame:
-    """Run `cell` on one thread, and log events to `topic`.
+def work(cell: Cell, topic: str, device: str) -> pd.DataFrame:
+    """Run `cell` on one thread and on `device`, and log events to `topic`.
 
     An event is `{cell, worker, stage, done, total}`; the first one, without a stage, says that the cell has
     been started.
@@ -38,5 +39,5 @@ def work(cell: Cell, topic: str) -> pd.DataFrame:
     # A method that holds Python's lock from its first line on would keep an event that is only queued from
     # ever leaving, and the client would not know when to give the cell up: so wait until this one arrived.
     sync(worker.loop, worker.scheduler.log_event, topic=topic, msg=event("", 0, 0))
-    with listening(tell):
+    with listening(tell), on(device):
         return run_cell(cell)

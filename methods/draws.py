@@ -1,6 +1,6 @@
 """What a fit draws: rows of the simulations, diffusion times stratified over them, and noise.
 
-Each replicate draws from its own generator.
+Each replicate draws from its own generator, on the CPU.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,10 @@ class Draws(NamedTuple):
     rows: Tensor
     t: Tensor
     eps: Tensor
+
+    def to(self, device: torch.device) -> "Draws":
+        """Move the tensors to a device."""
+        return Draws(*(tensor.to(device) for tensor in self))
 
 
 def minibatches(

@@ -32,10 +32,12 @@ PICKLED = "posterior.pickle"
 class Posterior(ABC):
     """An amortised posterior: it answers for any observation.
 
-    `network_evaluations` is the number of network evaluations behind one sample.
+    Tensors are taken and given on the CPU. `network_evaluations` is the number of network evaluations behind
+    one sample, and `device` where it was fitted and computes.
     """
 
     network_evaluations: int = 0
+    device: str = "cpu"
 
     @abstractmethod
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:

@@ -20,6 +20,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
+from methods import device
 from methods.gates import ConstantWeight, Gate
 from methods.method import Method, Posterior
 from methods.moments import second_moment
@@ -89,15 +90,21 @@ class ScoreMatching(Method):
         return self.fit_replicates([simulations], [seed])[0]
 
     def fit_replicates(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[Posterior]:
-        """Train all replicates as one batched network; each has its own simulations, seed and result."""
+        """Train all replicates as one batched network; each has its own simulations, seed and result.
+
+        That runs on the device of `methods.device`, and so does what the posteriors are asked for afterwards.
+        """
         data = self.training_data(simulations)
         model, gate = self._build(data, seeds)
+        where = device.current()
+        data, model, gate = data.to(where), model.to(where), gate.to(where)
         gate.fit(data, seeds)
         training = Training(self.steps, self.batch, self.rate, self.average, self.early_stopping)
         trainer = Trainer(model, gate, data, self._weighting(gate), training, seeds)
         trainer.run(lambda done, total: report("fit", done, total))
+        model, gate = model.cpu(), gate.cpu()
         return [
-            self._posterior(take_replicate(model, r), take_replicate(gate, r))
+            self._posterior(take_replicate(model, r), take_replicate(gate, r), where)
             for r in range(len(simulations))
         ]
 
@@ -163,9 +170,9 @@ class ScoreMatching(Method):
             raise UserError(f"method {self.name} needs simulations with a {self.score_field}.")
         return torch.stack(scores).float()
 
-    def _posterior(self, model: ScoreModel, gate: Gate) -> ScorePosterior:
+    def _posterior(self, model: ScoreModel, gate: Gate, where: str = device.CPU) -> ScorePosterior:
         steps = self.sampling_steps or SAMPLING_STEPS[self.sampler]
-        return ScorePosterior(model, gate, self.score_field, self.sampler, steps, self._description())
+        return ScorePosterior(model, gate, self.score_field, self.sampler, steps, self._description(), where)
 
     def _description(self) -> dict[str, object]:
         return {"method": self.name, "options": self.options()}

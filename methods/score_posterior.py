@@ -13,6 +13,7 @@ from torch import Tensor
 
 from methods import samplers, solvers, targets
 from methods.conditioning import condition
+from methods.device import CPU
 from methods.gates import Choice, Gate, TimeGate
 from methods.method import Posterior
 from methods.network import stack_replicates
@@ -37,6 +38,7 @@ class ScorePosterior(Posterior):
         sampler: "ode", "exponential" or "sde".
         steps: steps of the sampler.
         description: the method's name and options, written beside the tensors by `save`.
+        device: where the network is evaluated; the model and the gate themselves are kept on the CPU.
     """
 
     def __init__(
@@ -47,10 +49,11 @@ class ScorePosterior(Posterior):
         sampler: str,
         steps: int,
         description: Mapping[str, Any],
+        device: str = CPU,
     ) -> None:
         self.model, self.gate = model.requires_grad_(False), gate.requires_grad_(False)
         self.score_field, self.sampler, self.steps = score_field, sampler, steps
-        self.description = dict(description)
+        self.description, self.device = dict(description), device
         self.choice: Choice | None = None
         self.network_evaluations = 2 * steps if sampler == "ode" else steps
 
@@ -58,12 +61,14 @@ class ScorePosterior(Posterior):
         return sample_together([self], n, x_o, [seed])[0]
 
     def score(self, u_t: Tensor, x_o: Tensor, t: float) -> Tensor:
-        return _score(self.model, x_o.unsqueeze(0), u_t.shape[1])(u_t.unsqueeze(0), t)[0]
+        score = _score(self.model, x_o.unsqueeze(0), u_t.shape[1], self.device)
+        return score(u_t.to(self.device).unsqueeze(0), t)[0].cpu()
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
         """Give log p(u | x_o) along the probability-flow ODE, in float64; costs d backward passes a step."""
-        score = _score(stack_replicates([self.model]).double(), x_o.unsqueeze(0), u.shape[1])
-        return samplers.log_prob_ode(score, u.double().unsqueeze(0), LOG_PROB_STEPS)[0]
+        model = stack_replicates([self.model]).double()
+        score = _score(model, x_o.unsqueeze(0), u.shape[1], self.device)
+        return samplers.log_prob_ode(score, u.double().to(self.device).unsqueeze(0), LOG_PROB_STEPS)[0].cpu()
 
     def weight(self, t: Tensor) -> Tensor:
         """Give the DSM weights w(t) of the target that was trained on, for t (n,): (n, 1) or (n, d).
@@ -130,11 +135,11 @@ def sample_together(
     model = stack_replicates([p.model for p in posteriors])
     shape = (len(x_o), n, _dim_theta(model))
     generators = [generator(derive_seed(seed, "sample")) for seed in seeds]
-    score = _score(model, x_o.expand(len(posteriors), *x_o.shape), n)
+    score = _score(model, x_o.expand(len(posteriors), *x_o.shape), n, first.device)
     evaluations = 0
 
     def draw() -> Tensor:
-        return torch.stack([torch.randn(shape, generator=g) for g in generators])
+        return torch.stack([torch.randn(shape, generator=g) for g in generators]).to(first.device)
 
     def counted(u_t: Tensor, t: float) -> Tensor:
         nonlocal evaluations
@@ -143,20 +148,22 @@ def sample_together(
         return score(u_t, t)
 
     if first.sampler == "ode":
-        return samplers.sample_ode(counted, draw(), first.steps)
+        return samplers.sample_ode(counted, draw(), first.steps).cpu()
     if first.sampler == "exponential":
-        return solvers.sample_exponential(counted, draw(), first.steps)
-    return samplers.sample_sde(counted, draw(), first.steps, draw)
+        return solvers.sample_exponential(counted, draw(), first.steps).cpu()
+    return samplers.sample_sde(counted, draw(), first.steps, draw).cpu()
 
 
 def _dim_theta(model: ScoreModel) -> int:
     return model.mlp.biases[-1].shape[-1]
 
 
-def _score(model: ScoreModel, x_o: Tensor, n: int) -> samplers.Score:
-    """Give score(u_t, t) of R replicates for u_t (R, m, n, d) and x_o (R, m, dim_x)."""
+def _score(model: ScoreModel, x_o: Tensor, n: int, device: str) -> samplers.Score:
+    """Give score(u_t, t) of R replicates for u_t (R, m, n, d) on the device and x_o (R, m, dim_x)."""
     dtype = model.mlp.biases[-1].dtype
-    x = x_o.to(dtype)
+    x = x_o.to(device, dtype)
+    if device != CPU:
+        model = copy.deepcopy(model).to(device)  # the posterior's own stays where it is
     if n >= MANY_DRAWS:
         model, x = condition(model, x), x[..., :0].flatten(0, 1).unsqueeze(1).expand(-1, n, -1)
     else:
@@ -164,6 +171,6 @@ def _score(model: ScoreModel, x_o: Tensor, n: int) -> samplers.Score:
 
     def score(u_t: Tensor, t: float) -> Tensor:
         rows = u_t.to(dtype).reshape(*x.shape[:2], -1)
-        return model(rows, x, torch.full((1, 1, 1), t, dtype=dtype)).reshape(u_t.shape)
+        return model(rows, x, x.new_full((1, 1, 1), t)).reshape(u_t.shape)
 
     return score

@@ -65,7 +65,7 @@ class StateGate(Gate):
         optimizer = CosineAdam([(self.mlp.parameters(), RATE)], STEPS)
         selection = _Selection(self, data, held_out, seeds)
         for step in range(STEPS):
-            draws = minibatches(1, BATCH, 0, n - held_out, d, streams)
+            draws = minibatches(1, BATCH, 0, n - held_out, d, streams).to(data.u.device)
             optimizer.step(self.loss(data, Draws(*(drawn[0] for drawn in draws))).mean(1).sum())
             if (step + 1) % (STEPS // LOOKS) == 0:
                 selection.look()
@@ -81,11 +81,11 @@ class _Selection:
         n, d = data.u.shape[1:]
         self.shape = (len(seeds), -(-HELD_OUT_ROWS // held_out), held_out)
         streams = [generator(derive_seed(seed, "gate held out")) for seed in seeds]
-        self.draws = every_row(n - held_out, n, self.shape[1], d, streams)
+        self.draws = every_row(n - held_out, n, self.shape[1], d, streams).to(data.u.device)
         self.parameters: list[Tensor] = list(gate.mlp.parameters())
         self.best = [p.detach().clone() for p in self.parameters]
         self.start = self._costs()
-        self.excess = torch.zeros(len(seeds))
+        self.excess = torch.zeros(len(seeds), device=data.u.device)
 
     def _costs(self) -> Tensor:
         return cost(self.gate, self.data, self.draws).view(self.shape).mean(1)
@@ -96,9 +96,9 @@ class _Selection:
         difference = self._costs() - self.start
         excess = difference.mean(1) + difference.std(1) / self.shape[2] ** 0.5
         better = excess < self.excess
-        self.excess[better] = excess[better]
+        self.excess = torch.where(better, excess, self.excess)
         for kept, now in zip(self.best, self.parameters, strict=True):
-            kept[better] = now[better]
+            kept.copy_(torch.where(better.view(-1, 1, 1), now, kept))
 
     @torch.no_grad()
     def restore(self) -> None:
@@ -150,7 +150,7 @@ class ConditionalWeight(StateGate):
         if self.start.directions is None:
             return log_diagonal, log_diagonal.exp()
         factor = torch.diag_embed(log_diagonal.exp())
-        below = torch.tril_indices(self.k, self.k, -1)
+        below = torch.tril_indices(self.k, self.k, -1, device=x.device)
         factor[..., below[0], below[1]] = outputs[..., self.k :]
         return log_diagonal, factor
 

@@ -89,7 +89,7 @@ class Trainer:
 
     Args:
         model, gate: for R replicates; trained in place.
-        data: the simulations of the budget.
+        data: the simulations of the budget, on the device of the model and the gate.
         weighting: the loss weight λ as a function of α(t) and σ(t), of shape (..., R, B, 1).
         training: steps, batch, rate and stopping rule.
         seeds: one for each replicate.
@@ -123,12 +123,13 @@ class Trainer:
         steps, rate = self.training.steps, self.training.rate
         groups = [([*self.model.mlp.parameters()], rate), (self.gate_parameters, GATE_RATE * rate)]
         optimizer = CosineAdam([(own, first) for own, first in groups if own], steps)
-        blocks = replicate_blocks(
-            len(self.generators), self.training.batch, self.model.mlp.weights[-1].shape[1]
-        )
+        replicates, width = self.model.mlp.weights[-1].shape[:2]
+        blocks = [slice(0, replicates)]
+        if self.data.u.is_cpu:
+            blocks = replicate_blocks(replicates, self.training.batch, width)
         passes = [BackwardPass(self.model.mlp, own) for own in blocks]
         best = [p.clone() for p in self.average]
-        best_loss = torch.full((len(self.generators),), torch.inf)
+        best_loss = torch.full((replicates,), torch.inf, device=self.data.u.device)
         every = max(1, steps // VALIDATIONS)
         for step in range(steps):
             if step % STEPS_AT_ONCE == 0:
@@ -152,9 +153,9 @@ class Trainer:
         loss = self._loss(self.validation)
         self._load(current)
         better = loss < best_loss
-        best_loss[better] = loss[better]
+        best_loss.copy_(torch.where(better, loss, best_loss))
         for kept, average in zip(best, self.average, strict=True):
-            kept[better] = average[better]
+            kept.copy_(torch.where(better.view(-1, 1, 1), average, kept))
 
     def _check_finite(self, best_loss: Tensor) -> None:
         """Raise `NotFiniteError` for a replicate that never had a finite held-out loss, or ended with NaN."""
@@ -197,7 +198,7 @@ class Trainer:
     ) -> Minibatch:
         """Draw rows first..last, t and ε for some steps: tensors (steps, R, rows, features)."""
         d = self.data.u.shape[2]
-        index, t, eps = minibatches(steps, rows, first, last, d, generators)
+        index, t, eps = minibatches(steps, rows, first, last, d, generators).to(self.data.u.device)
         drawn = self.data.rows(index)
         alpha, sigma = alpha_sigma(t)
         u_t = alpha * drawn.u + sigma * eps

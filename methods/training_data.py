@@ -14,8 +14,13 @@ class TrainingData:
     x: Tensor
     score: Tensor | None
 
+    def to(self, device: str) -> "TrainingData":
+        """Move the tensors to a device."""
+        score = None if self.score is None else self.score.to(device)
+        return TrainingData(self.u.to(device), self.x.to(device), score)
+
     def rows(self, index: Tensor) -> "TrainingData":
         """Gather rows (..., R, B) of each replicate: tensors (..., R, B, features)."""
-        replicate = torch.arange(len(self.u)).unsqueeze(1)
+        replicate = torch.arange(len(self.u), device=self.u.device).unsqueeze(1)
         score = None if self.score is None else self.score[replicate, index]
         return TrainingData(self.u[replicate, index], self.x[replicate, index], score)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import methods
 import tasks
@@ -113,6 +114,15 @@ def test_mistakes_end_with_2_and_one_line(
         ("run", "good.yaml", "--out", "."): ".: the folder is not empty and holds no results of a sweep.",
         ("run", "good.yaml", "--scheduler", "nowhere"): (
             "--scheduler nowhere: missing port number in address 'nowhere'."
+        ),
+        ("run", "good.yaml", "--device", "gpu"): (
+            "there is no device 'gpu': it can be cpu, cuda, or cuda:0 and so on."
+        ),
+        ("run", "good.yaml", "--device", "gpu", "--scheduler", "tcp://a:1"): (
+            "there is no device 'gpu': it can be cpu, cuda, or cuda:0 and so on."
+        ),
+        ("run", "good.yaml", "--device", "cuda:99"): (
+            f"device cuda:99: torch finds {torch.cuda.device_count()} CUDA devices here; use another, or cpu."
         ),
         ("table", "nowhere"): "nowhere: there is no such folder.",
         ("figures", "nowhere"): "nowhere: there is no such folder.",

@@ -85,6 +85,11 @@ def test_rows_say_what_they_cost_and_where_they_come_from():
     assert (free["n_network_evaluations"] == 80).all()
 
 
+def test_rows_say_where_the_posterior_was_fitted(monkeypatch):
+    monkeypatch.setattr(PriorPosterior, "device", "cuda:1")
+    assert (run_cell(cell(Spy(), metrics=("mmd",)))["device"] == "cuda:1").all()
+
+
 @pytest.mark.parametrize(
     ("method", "task", "status", "reason"),
     [

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pandas as pd
 import psutil
@@ -10,7 +11,8 @@ import pytest
 from distributed import Client
 from rich.console import Console
 
-from benchmark import runner
+import methods.device
+from benchmark import runner, worker
 from benchmark.cell import Cell
 from benchmark.progress import Display
 from benchmark.rows import Ending, failure_rows
@@ -68,13 +70,13 @@ def test_a_good_result_gives_way_to_no_failure_of_another_run(
 
 
 class Run:
-    def __init__(self, client: Client, folder: Path, **changes: Any) -> None:
+    def __init__(self, client: Client, folder: Path, device: str = "cpu", **changes: Any) -> None:
         self.sweep = Sweep.load(write_sweep(folder / "given.yaml", **changes))
         self.store = Store(folder / "out", self.sweep)
         self.console = Console(record=True, force_terminal=False, width=200)
         self.cells = self.sweep.cells()
         with Display(self.console, len(self.cells), 0) as display:
-            endings = run_cells(self.cells, client, self.store, display)
+            endings = run_cells(self.cells, client, self.store, display, device)
         self.endings = {cell.title: endings[cell.id] for cell in self.cells}
         self.lines = self.console.export_text().splitlines()
 
@@ -138,6 +140,21 @@ def test_a_remote_scheduler_runs_the_same_cells(client: Client, tmp_path: Path) 
         run = Run(remote, tmp_path, budgets=[10, 20])
     assert set(run.endings.values()) == {("ok", "")}
     assert len(client.nthreads()) == 2
+
+
+def test_workers_without_the_device_get_no_cell(client: Client, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^device cuda:99: torch finds \d+ CUDA devices here"):
+        Run(client, tmp_path, device="cuda:99")
+    assert not [*(tmp_path / "out").rglob("*.parquet")]
+
+
+def test_a_worker_runs_a_cell_on_the_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(worker, "get_worker", MagicMock())
+    monkeypatch.setattr(worker, "sync", MagicMock())
+    monkeypatch.setattr(worker, "run_cell", lambda cell: methods.device.current())
+    monkeypatch.setattr(methods.device, "require", lambda name: None)
+    (cell,) = Sweep.load(write_sweep(tmp_path / "given.yaml")).cells()
+    assert worker.work(cell, "topic", "cuda:7") == "cuda:7"
 
 
 def test_schedulers_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
