@@ -39,8 +39,7 @@ from tasks.errors import UserError
 if TYPE_CHECKING:
     from distributed import Future
 
-TICK = 0.5
-CONNECT_TIMEOUT = "10s"
+TICK, CONNECT_TIMEOUT = 0.5, "10s"
 DEATHS = 3
 LOST = "the Dask scheduler went away; the same command goes on with what is missing."
 
@@ -179,12 +178,10 @@ class _Run:
     ) -> None:
         self.client, self.store, self.display, self.device = client, store, display, device
         self.topic = f"graybench-{uuid4().hex}"
-        self.waiting = deque(cells)
-        self.shuffled = False
+        self.waiting, self.shuffled = deque(cells), False
         self.threads, self.counted = 0, -math.inf
         self.running: dict[str, _Running] = {}
-        self.starts: Counter[str] = Counter()
-        self.blamed: Counter[str] = Counter()
+        self.starts, self.blamed = Counter[str](), Counter[str]()
         self.endings: dict[str, Ending] = {}
         self.inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
 
