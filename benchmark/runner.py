@@ -292,8 +292,8 @@ class _Run:
 
     def _give_up(self, running: _Running) -> None:
         """End a cell that is out of time, and its worker: code inside C can be stopped by no other means."""
-        cell = running.cell
-        self._finish(cell, failure_rows(cell, "timeout", f"it took longer than {cell.timeout:g} s"))
+        late = failure_rows(running.cell, "timeout", f"it took longer than {running.cell.timeout:g} s")
+        self._finish(running.cell, late)
         running.future.cancel()
         try:
             self.client.restart_workers([running.worker])

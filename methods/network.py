@@ -80,7 +80,7 @@ def _through(inputs: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Ten
 
 def replicate_blocks(replicates: int, n: int, width: int) -> list[slice]:
     """Part the replicates so that n rows of each in a block, `width` wide, are about `BLOCK` numbers."""
-    size = max(1, BLOCK // (n * width))
+    size = max(1, BLOCK // max(1, n * width))
     return [slice(first, first + size) for first in range(0, replicates, size)]
 
 

@@ -15,7 +15,7 @@ from methods import samplers, solvers, targets
 from methods.conditioning import condition
 from methods.device import CPU
 from methods.gates import Choice, Gate, TimeGate
-from methods.method import Posterior
+from methods.method import PICKLED, Posterior
 from methods.network import stack_replicates
 from methods.progress import report
 from methods.schedule import alpha_sigma
@@ -96,6 +96,7 @@ class ScorePosterior(Posterior):
         """Write `posterior.json` and `posterior.safetensors` into `folder`, which is made if need be."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / PICKLED).unlink(missing_ok=True)  # of another posterior that was saved here before
         dims = {"dim_theta": _dim_theta(self.model), "dim_x": self.model.recipe.standardise.mean.shape[2]}
         (folder / DESCRIPTION).write_text(json.dumps({**self.description, **dims}, indent=2) + "\n")
         tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
@@ -170,7 +171,7 @@ def _score(model: ScoreModel, x_o: Tensor, n: int, device: str) -> samplers.Scor
         x = x.repeat_interleave(n, 1)
 
     def score(u_t: Tensor, t: float) -> Tensor:
-        rows = u_t.to(dtype).reshape(*x.shape[:2], -1)
+        rows = u_t.to(dtype).reshape(*x.shape[:2], u_t.shape[-1])
         return model(rows, x, x.new_full((1, 1, 1), t)).reshape(u_t.shape)
 
     return score

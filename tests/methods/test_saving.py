@@ -10,6 +10,8 @@ from methods.method import PICKLED, Posterior
 from tasks import get_task
 from tasks.errors import UserError
 
+LAST = (("rejection_abc", {}), ("dsm", {"steps": 2, "width": 8}))
+
 
 class Nameless(Posterior):
     """It holds a function that pickle cannot name."""
@@ -27,6 +29,15 @@ def test_a_pickled_posterior_gives_the_same_samples(tmp_path):
     posterior.save(tmp_path / "new" / "folder")
     loaded = load_posterior(tmp_path / "new" / "folder")
     assert loaded.sample(20, x_o, 3).equal(posterior.sample(20, x_o, 3))
+
+
+def test_what_was_saved_last_is_loaded(tmp_path):
+    task = get_task("linear_gaussian")
+    simulations, x_o = task.simulate(100, 1), task.observations().x
+    fitted = [get_method(name, **options).fit(simulations, 1) for name, options in LAST]
+    for posterior in (*fitted, *fitted):
+        posterior.save(tmp_path)
+        assert load_posterior(tmp_path).sample(20, x_o, 3).equal(posterior.sample(20, x_o, 3))
 
 
 def test_what_cannot_be_pickled_is_said_and_nothing_is_written(tmp_path):

@@ -238,3 +238,10 @@ def test_a_score_that_is_missing_is_asked_for():
 def test_mistakes_are_answered_with_what_to_do(name, options, message):
     with pytest.raises(UserError, match=message):
         get_method(name, **options)
+
+
+def test_no_draws_and_no_observations_are_empty(galton):
+    posterior = get_method("dsm", steps=2, width=8).fit(galton[0], 1)
+    x_o = galton[0].x[:3]
+    assert posterior.sample(0, x_o, 1).shape == (3, 0, 1)
+    assert posterior.sample(4, x_o[:0], 1).shape == (0, 4, 1)
