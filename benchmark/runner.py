@@ -196,9 +196,8 @@ class _Run:
         return self.endings
 
     def _hand_out(self) -> None:
-        if not self.waiting:
-            return
-        self._count_threads()
+        if self.waiting:
+            self._count_threads()
         while self.waiting and len(self.running) < max(self.threads, 1):
             cell = self.waiting.popleft()
             if not self._take_over(cell):
