@@ -13,7 +13,7 @@ app = typer.Typer()
 
 @app.command()
 def bench(
-    quick: Annotated[bool, typer.Option("--quick", help="Less of everything: a minute or two.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Less of everything: a few minutes.")] = False,
     only: Annotated[
         list[str] | None, typer.Option(metavar="PART", help="Only this part; may be repeated.")
     ] = None,
