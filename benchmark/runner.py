@@ -3,8 +3,7 @@
 The client hands out no more cells than there are worker threads, so that cells hardly ever wait at a worker:
 one whose cell is out of time can be restarted without harm to others.
 
-Everything that changes state runs in the main thread: what Dask's threads have to say comes as functions in
-an inbox.
+Everything that changes state runs in the main thread: Dask's threads send it functions through an inbox.
 """
 
 import logging
@@ -196,22 +195,22 @@ class _Run:
         return self.endings
 
     def _hand_out(self) -> None:
-        if self.waiting:
+        try:
             self._count_threads()
-        while self.waiting and len(self.running) < max(self.threads, 1):
-            cell = self.waiting.popleft()
-            if not self._take_over(cell):
-                self._submit(cell)
+            while self.waiting and len(self.running) < max(self.threads, 1):
+                cell = self.waiting.popleft()
+                if not self._take_over(cell):
+                    self._submit(cell)
+        except Exception as error:  # Dask raises several types once it has lost the scheduler
+            if isinstance(error, OSError) or self.client.status != "running":
+                raise ClusterError(LOST) from error
+            raise
 
     def _count_threads(self) -> None:
         """Ask the scheduler how many threads there are, but not for every cell: the answer takes its time."""
-        if time.monotonic() - self.counted < TICK:
-            return
-        try:
+        if self.waiting and time.monotonic() - self.counted >= TICK:
             self.threads = sum(self.client.nthreads().values())
-        except OSError as error:
-            raise ClusterError(LOST) from error
-        self.counted = time.monotonic()
+            self.counted = time.monotonic()
 
     def _take_over(self, cell: Cell, own: Ending | None = None) -> bool:
         """Take a cell as finished if another run on the same folder has stored it meanwhile.

@@ -86,10 +86,13 @@ class Store:
 
     def appeared(self, cell: Cell, warn: Callable[[str], None]) -> Ending | None:
         """Say how `cell` ended if its file came, or was replaced, after `finished` looked; else None."""
+        path = self._path(cell)
         try:
-            stamp = _stamp(self._path(cell).stat())
+            stamp = _stamp(path.stat())
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise StoreError(f"{path}: it cannot be read: {error.strerror}.") from error
         return None if stamp == self._known.get(cell.id) else self._ending(cell, warn)
 
     def merge(self, cells: Sequence[Cell], warn: Callable[[str], None]) -> int:
