@@ -26,7 +26,9 @@ from tasks.task import Simulations
 
 DESCRIPTION, TENSORS = "posterior.json", "posterior.safetensors"
 LOG_PROB_STEPS = 60
-MANY_DRAWS = 64  # a model given its observations is as large as the activations of about so many
+# For which a model is given its observations when it is evaluated step after step: with fewer draws it is as
+# large as their activations, and with fewer columns of x there is little to save (results/speed).
+MANY_DRAWS, WIDE_X = 64, 32
 
 
 class ScorePosterior(Posterior):
@@ -61,7 +63,7 @@ class ScorePosterior(Posterior):
         return sample_together([self], n, x_o, [seed])[0]
 
     def score(self, u_t: Tensor, x_o: Tensor, t: float) -> Tensor:
-        score = _score(self.model, x_o.unsqueeze(0), u_t.shape[1], self.device)
+        score = _score(self.model, x_o.unsqueeze(0), u_t.shape[1], self.device, once=True)
         return score(u_t.to(self.device).unsqueeze(0), t)[0].cpu()
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
@@ -159,13 +161,16 @@ def _dim_theta(model: ScoreModel) -> int:
     return model.mlp.biases[-1].shape[-1]
 
 
-def _score(model: ScoreModel, x_o: Tensor, n: int, device: str) -> samplers.Score:
-    """Give score(u_t, t) of R replicates for u_t (R, m, n, d) on the device and x_o (R, m, dim_x)."""
+def _score(model: ScoreModel, x_o: Tensor, n: int, device: str, *, once: bool = False) -> samplers.Score:
+    """Give score(u_t, t) of R replicates for u_t (R, m, n, d) on the device and x_o (R, m, dim_x).
+
+    `once` says that it will be evaluated a single time, for which preparing the model does not pay.
+    """
     dtype = model.mlp.biases[-1].dtype
     x = x_o.to(device, dtype)
     if device != CPU:
         model = copy.deepcopy(model).to(device)  # the posterior's own stays where it is
-    if n >= MANY_DRAWS:
+    if n >= MANY_DRAWS and x.shape[2] >= WIDE_X and not once:
         model, x = condition(model, x), x[..., :0].flatten(0, 1).unsqueeze(1).expand(-1, n, -1)
     else:
         x = x.repeat_interleave(n, 1)

@@ -6,7 +6,8 @@ import torch
 from methods import get_method
 from methods.conditioning import condition
 from methods.network import stack_replicates
-from methods.score_posterior import MANY_DRAWS
+from methods.score_posterior import MANY_DRAWS, WIDE_X
+from tasks import get_task
 from tasks.linear_gaussian import LinearGaussian
 from tasks.seeding import generator
 
@@ -30,11 +31,12 @@ def test_a_model_given_x_is_the_model(recipe):
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def test_many_draws_have_the_score_of_few():
-    """Below MANY_DRAWS draws x is told in every row."""
-    task, random = LinearGaussian(dim=3), generator(1)
+def test_many_draws_have_the_density_of_few():
+    """With fewer than MANY_DRAWS draws, x of 100 columns is told in every row; the density is in float64."""
+    task, random = get_task("ar1_noise"), generator(1)
     posterior = get_method("mix", steps=20, width=8).fit(task.simulate(200, seed=1), 2)
-    x_o = task.observations().x[:2].float()
-    u_t = torch.randn(2, 2 * MANY_DRAWS, 3, generator=random)
-    few = torch.cat([posterior.score(part, x_o, 0.3) for part in u_t.split(MANY_DRAWS // 2, 1)], 1)
-    torch.testing.assert_close(posterior.score(u_t, x_o, 0.3), few, rtol=0, atol=1e-5)
+    x_o = task.observations().x[:2]
+    assert x_o.shape[1] >= WIDE_X
+    u = torch.randn(2, MANY_DRAWS, task.dim_theta, generator=random)
+    few = torch.cat([posterior.log_prob(part, x_o) for part in u.split(MANY_DRAWS // 2, 1)], 1)
+    torch.testing.assert_close(posterior.log_prob(u, x_o), few, rtol=0, atol=1e-9)
