@@ -8,12 +8,12 @@
 What is run are commands of `graybench`, those that the page names, so that each may be stopped and goes on.
 """
 
-import subprocess
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmark.bridge_paper import BRIDGE
+from benchmark.commits import last_commit
 from benchmark.ltsm_paper import LTSM
 from benchmark.paper import Claim, Paper, PaperFigure, Picture, Results, Source
 from benchmark.reproduction_page import Drawn, Held, Origin, Section, page, summary
@@ -111,9 +111,10 @@ def _origin(source: Source, base: Path) -> Origin:
     last = folder / source.last
     if not last.exists():
         return Origin(folder, _said(source, base), f"`{source.last}` is not there")
-    return Origin(
-        folder, _said(source, base), "; ".join(filter(None, [_cells(source, base), _commit_of(last)]))
-    )
+    commit = last_commit(folder, last)
+    committed = f"committed in {commit}" if commit else "not committed"
+    state = "; ".join(filter(None, [_cells(source, base), committed]))
+    return Origin(folder, _said(source, base), state)
 
 
 def _cells(source: Source, base: Path) -> str:
@@ -126,13 +127,3 @@ def _cells(source: Source, base: Path) -> str:
     made_by = table[["graybench", "torch"]].drop_duplicates().to_numpy().tolist()
     versions = " and ".join(f"graybench {own}, torch {torch}" for own, torch in made_by)
     return f"{ended.total()} cells ({counts}), {versions}"
-
-
-def _commit_of(path: Path) -> str:
-    """Say at which commit a file was last changed; nothing where git does not know it."""
-    asked = ["git", "log", "-1", "--format=%h of %as", "--", path.name]
-    try:
-        done = subprocess.run(asked, cwd=path.parent, capture_output=True, text=True, check=False)
-    except OSError:
-        return ""
-    return f"committed in {done.stdout.strip()}" if done.stdout.strip() else "not committed"

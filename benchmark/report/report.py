@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmark.commits import source_commit
 from benchmark.ranking import places_of
-from benchmark.report.commits import source_commit
 from benchmark.report.definitions import definition, in_order
 from benchmark.report.leaderboard import board_of
 from benchmark.report.points import costs_of, points_of, with_ranks

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmark.report.commits import last_commit
+from benchmark.commits import last_commit
 from benchmark.rows import TO_RETRY, with_variants
 from benchmark.store import read_table
 from tasks.errors import UserError

@@ -1,9 +1,9 @@
-"""The git commits that a report names: of the suite's source, and of each result folder."""
+"""The git commits that pages name: of the suite's source, and of results."""
 
 import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 PACKAGES = ("benchmark", "methods", "tasks")
 
 
