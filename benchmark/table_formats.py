@@ -71,21 +71,33 @@ def as_latex(frame: pd.DataFrame, metric: str) -> str:
 
 def _latex(sheet: Sheet) -> str:
     title = f"{sheet.task}: {sheet.metric}, mean [95 % interval], best in bold"
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{escape_latex(title)}}}",
-        rf"\begin{{tabular}}{{l{'r' * len(sheet.budgets)}}}",
-        r"\toprule",
-        _latex_row(["method", *(f"{budget:,}" for budget in sheet.budgets)]),
-        r"\midrule",
-    ]
-    for label, entries in sheet.lines.items():
-        lines.append(_latex_row([escape_latex(label), *map(_latex_entry, entries)]))
-    if any(sheet.floors):
-        lines += [r"\midrule", _latex_row(["floor", *map(_latex_number, sheet.floors)])]
-    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    return "\n".join(lines) + "\n"
+    head = ["method", *(f"{budget:,}" for budget in sheet.budgets)]
+    lines = [[escape_latex(label), *map(_latex_entry, entries)] for label, entries in sheet.lines.items()]
+    floor = ["floor", *map(_latex_number, sheet.floors)] if any(sheet.floors) else None
+    return booktabs(title, f"l{'r' * len(sheet.budgets)}", head, lines, floor)
+
+
+def booktabs(
+    caption: str, columns: str, head: list[str], lines: list[list[str]], foot: list[str] | None = None
+) -> str:
+    """Give a table with rules, of cells that are LaTeX already; the caption is text."""
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escape_latex(caption)}}}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            _latex_row(head),
+            r"\midrule",
+            *map(_latex_row, lines),
+            *([r"\midrule", _latex_row(foot)] if foot else []),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
 
 
 def _latex_row(cells: list[str]) -> str:

@@ -4,38 +4,20 @@ from benchmark.report.definitions import definition
 from benchmark.report.leaderboard import lines_of
 from benchmark.report.numbers import MINUS
 from benchmark.report.report import Report
-from benchmark.table_formats import escape_latex, escape_markdown
+from benchmark.table_formats import booktabs, escape_latex, escape_markdown
 
 
 def markdown(report: Report) -> str:
     """Give the leaderboard in GitHub's Markdown."""
-    lines = [f"| {' | '.join(map(escape_markdown, line))} |" for line in _table(report)]
-    columns = len(_table(report)[0])
-    rows = "\n".join([lines[0], f"|{' --- |' * columns}", *lines[1:]])
+    head, *lines = [f"| {' | '.join(map(escape_markdown, line))} |" for line in _table(report)]
+    rows = "\n".join([head, f"|{' --- |' * (head.count(' | ') + 1)}", *lines])
     return f"{escape_markdown(_caption(report))}\n\n{rows}\n\nMade by `{report.command}`.\n"
 
 
 def latex(report: Report) -> str:
     r"""Give the leaderboard, to be read into a document with `\usepackage{booktabs}`."""
-    head, *lines = [" & ".join(map(escape_latex, line)) + r" \\" for line in _table(report)]
-    columns = "l" * len(_table(report)[0])
-    return "\n".join(
-        [
-            f"% {report.command}",
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{escape_latex(_caption(report))}}}",
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            head,
-            r"\midrule",
-            *lines,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
+    head, *lines = [[escape_latex(cell) for cell in line] for line in _table(report)]
+    return f"% {report.command}\n" + booktabs(_caption(report), "l" * len(head), head, lines)
 
 
 def _caption(report: Report) -> str:
