@@ -53,10 +53,11 @@ def against_sbi(rounds: int) -> list[Timing]:
     task = Galton()
     simulations, x_o = [task.simulate(BUDGET, r) for r in range(REPLICATES)], task.observations().x
     fitted = get_method("dsm", steps=STEPS).fit_replicates(simulations, range(REPLICATES))
-    models = [p.model for p in fitted if isinstance(p, ScorePosterior)]
+    of_score = [p for p in fitted if isinstance(p, ScorePosterior)]
+    models = [p.model for p in of_score]
 
     def ours(sampler: str, steps: int) -> Sampler:
-        posteriors = [ScorePosterior(p.model, p.gate, None, sampler, steps, {}) for p in fitted]  # type: ignore
+        posteriors = [ScorePosterior(p.model, p.gate, None, sampler, steps, {}) for p in of_score]
         return lambda: sample_together(posteriors, DRAWS, x_o, range(REPLICATES))
 
     what = f"{DRAWS:,} draws × {len(x_o)} observations × {REPLICATES} replicates"

@@ -84,8 +84,7 @@ LANDMARKS = PaperFigure(
             "Bridges in many correlated dimensions (64 and 128) are usable proposals",
             MANY,
             claims.many_landmarks_do_not_collapse,
-            "0.05 is the floor below which the suite warns. Resampling helps at the end of the bridges "
-            "(open "
+            "0.05 is the floor below which the suite warns. Resampling helps at the end of the bridges (open "
             "signs) and makes runs agree, see results/bridges; counted by origins it does not suffice.",
         ),
         Claim(
@@ -123,8 +122,7 @@ ABLATIONS = PaperFigure(
             ("bridges/objective_coefficients",),
             claims.learns_the_score("paper"),
             "It is ∇log p + Σ⁻¹ div Σ, which is the score only where Σ is constant. It gives the same "
-            "bridges, if "
-            "div Σ is not added to the reverse drift once more.",
+            "bridges, if div Σ is not added to the reverse drift once more.",
         ),
         Claim(
             "Suite: with div Σ added to the target it is",
@@ -150,8 +148,7 @@ ABLATIONS = PaperFigure(
         Claim(
             "Variance parameters can be inferred without determinants",
             reason="The suite takes the Cholesky factor of the n × n matrix of landmarks, which gives them "
-            "for free; "
-            "the paper's reformulation is not implemented.",
+            "for free; the paper's reformulation is not implemented.",
         ),
     ),
 )
@@ -242,14 +239,11 @@ BRIDGE = Paper(
     "bridge",
     "Differentiable Diffusion Bridge Importance Sampling",
     "Nicklas Boserup, Gefan Yang, Michael Lind Severinsen, Christy Anna Hipsley and Stefan Sommer, "
-    "*Parameter "
-    "Inference via Differentiable Diffusion Bridge Importance Sampling*, "
+    "*Parameter Inference via Differentiable Diffusion Bridge Importance Sampling*, "
     "[arXiv 2411.08993](https://arxiv.org/abs/2411.08993)",
     "The paper's figures, numbers and data were not at hand, only its abstract and a summary: the sections "
-    "follow "
-    "its claims, in the order of its method, and nothing is compared with its values. Thresholds are the "
-    "suite's. "
-    "Claims that begin with “Suite:” are about what we found to be needed besides.",
+    "follow its claims, in the order of its method, and nothing is compared with its values. Thresholds are "
+    "the suite's. Claims that begin with “Suite:” are about what we found to be needed besides.",
     (
         # the command leaves alone what is there, wherever it was made
         Source("bridges", ("bridges",), "diffusion_means.csv", "diffusion_means.csv"),

@@ -21,8 +21,7 @@ def _board() -> Figure:
 FIGURE_1 = PaperFigure(
     "Figure 1",
     "Left, the variance of the regression targets over diffusion time for DSM, LTSM and their mixture on "
-    "three "
-    "tasks; right, the error of the learned score.",
+    "three tasks; right, the error of the learned score.",
     (
         Picture(
             "figure-1-galton",
@@ -186,10 +185,8 @@ LTSM = Paper(
     "Joohwan Ko and Tomas Geffner, *Latent Target Score Matching, with an application to Simulation-Based "
     "Inference*, [arXiv 2602.07189](https://arxiv.org/abs/2602.07189)",
     "Claims are those of the paper's abstract and captions, figures those its captions describe. Its own "
-    "numbers, "
-    "tasks and networks are known from there only, so that trends are compared and not values. Thresholds "
-    "that the "
-    "paper does not give, such as 0.05 for “low”, are the suite's.",
+    "numbers, tasks and networks are known from there only, so that trends are compared and not values. "
+    "Thresholds that the paper does not give, such as 0.05 for “low”, are the suite's.",
     (
         Source("galton", ("run", "galton.yaml"), "table.parquet", "cells"),
         Source("galton_claims", ("run", "galton_claims.yaml"), "table.parquet", "cells"),

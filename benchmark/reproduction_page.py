@@ -82,9 +82,8 @@ def page(paper: Paper, command: str, origins: Sequence[Origin], sections: Sequen
         f"them.",
         paper.note,
         _origins(origins),
-        "A claim *holds* if the whole 95 % interval of a number is on its side of what is wanted, *fails* "
-        "if it is "
-        "all on the other, and is *open* between. Counts and what is computed without sampling have no "
+        "A claim *holds* if the whole 95 % interval of a number is on its side of what is wanted, *fails* if "
+        "it is all on the other, and is *open* between. Counts and what is computed without sampling have no "
         "width, but for what gave no result.",
         "## In short",
         summary(sections),

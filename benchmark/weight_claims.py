@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from benchmark.claims import Finding, groups, weight_distance
+from benchmark.claims import NO_RESULT, Finding, groups, weight_distance
 from benchmark.ltsm_claims import LOW, SETTINGS, settings_of
 from benchmark.rows import with_variants
 from benchmark.statistics import Interval, count, exact, mean_interval, table_of
@@ -19,12 +19,16 @@ Found = Iterator[Finding]
 
 def optimal_weight_rises(table: pd.DataFrame) -> Found:
     """Give w* at the least t, 1 − w* at t = 1, and the number of tasks on which either is not small."""
+    tasks = sorted(str(task) for task in _asked(table)["task"].unique())
     rows = _optimal(table)
     high: dict[str, list[Interval]] = {"at the least t": [], "at t = 1": []}
     at = rows["time"].min()
-    tasks = [str(task) for task in rows["task"].unique()]
     for task in tasks:
         own = rows[rows["task"] == task]
+        if own.empty:
+            for found in high.values():
+                found.append(NO_RESULT)
+            continue
         start = mean_interval(table_of(own[own["time"] == at]))
         end = mean_interval(1 - table_of(own[own["time"] == LARGEST_T]))
         high["at the least t"].append(start)
@@ -47,16 +51,23 @@ def optimal_weight_never_falls(table: pd.DataFrame) -> Found:
         return
     wide = rows.pivot(index=["task", "replicate"], columns="time", values="value").to_numpy(dtype=float)
     fall = float(np.maximum(-np.diff(wide, axis=1), 0).max())
-    claim = f"largest fall of w* between neighbouring t, of {rows['task'].nunique()} tasks"
-    yield Finding(claim, "", int(rows["budget"].max()), 0.0, exact(fall))
+    asked = _asked(table)["task"].nunique()
+    claim = f"largest fall of w* between neighbouring t, of {asked} tasks"
+    whole = rows["task"].nunique() == asked
+    yield Finding(claim, "", int(rows["budget"].max()), 0.0, exact(fall) if whole else NO_RESULT)
+
+
+def _asked(table: pd.DataFrame) -> pd.DataFrame:
+    """Take the rows of MIX's w* at the largest budget, whatever their status."""
+    rows = table[(table["metric"] == "optimal_weight") & (table["method"] == "mix")]
+    rows = rows[rows["status"] != "skipped"]
+    return rows[rows["budget"] == rows["budget"].max()]
 
 
 def _optimal(table: pd.DataFrame) -> pd.DataFrame:
-    """Take MIX's w* of the largest budget once a replicate: its gates have the same simulations and w*."""
-    rows = table[(table["metric"] == "optimal_weight") & (table["status"] == "ok")]
-    rows = rows[rows["method"] == "mix"]
-    rows = rows[rows["budget"] == rows["budget"].max()]
-    return rows.drop_duplicates(["task", "replicate", "time"])
+    """Take w* once a replicate: MIX's gates have the same simulations and w*."""
+    rows = _asked(table)
+    return rows[rows["status"] == "ok"].drop_duplicates(["task", "replicate", "time"])
 
 
 def learned_weight_tracks(table: pd.DataFrame) -> Found:

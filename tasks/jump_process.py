@@ -28,8 +28,8 @@ from tasks.task import Outcome, Task
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 # numba turns an operation of uint64 with a plain int into floats, hence the constants
-R12, R17, R21, R27, R28, R30, R31, R36, R43, R47, R49 = (
-    np.uint64(r) for r in (12, 17, 21, 27, 28, 30, 31, 36, 43, 47, 49)
+R12, R17, R21, R27, R28, R30, R31, R36, R47, R49 = (
+    np.uint64(r) for r in (12, 17, 21, 27, 28, 30, 31, 36, 47, 49)
 )
 
 

@@ -1,4 +1,4 @@
-"""How numbers and words are written on the pages; `assets/report.js` writes numbers in the same way."""
+"""How numbers and words are written on the pages."""
 
 import math
 from collections.abc import Sequence

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.rows import ending
-from benchmark.statistics import Array, bootstrap_means, percentiles
+from benchmark.statistics import summarise
 
 METRICS = ("score_error", "target_variance")
 TIMES = (0.01, 0.1, 0.3, 0.6, 1.0)  # of the table beside a chart
@@ -26,30 +26,16 @@ def points_over_time(rows: pd.DataFrame) -> pd.DataFrame:
     """
     found = []
     for label, own in rows.groupby("label", sort=False):
-        end, same = (
-            ending(own),
-            {"label": label, "budget": own["budget"].iloc[0], "cell": own["cell"].iloc[0]},
-        )
+        end = ending(own)
+        same = {"label": label, "budget": own["budget"].iloc[0], "cell": own["cell"].iloc[0]}
         ok = own[(own["status"] == "ok") & own["time"].notna()]
         if end.status not in ("ok", "skipped"):
             found.append(pd.DataFrame([same | end._asdict()]))
         elif len(ok):
-            found.append(_line(ok).assign(**same, status="ok", reason=""))
+            line = summarise(ok.sort_values("time"), ["time"]).dropna(subset="value")
+            found.append(line.assign(**same, status="ok", reason=""))
     points = pd.concat(found, ignore_index=True) if found else pd.DataFrame()
     return points.reindex(columns=COLUMNS).assign(metric=rows["metric"].iloc[0])
-
-
-def _line(rows: pd.DataFrame) -> pd.DataFrame:
-    """Give time, value, low and high of a method."""
-    wide = rows.assign(observation=rows["observation"].fillna(0)).pivot(
-        index="replicate", columns=["time", "observation"], values="value"
-    )
-    times = sorted(rows["time"].unique())
-    tables: list[Array] = [wide[time].to_numpy(dtype=np.float64) for time in times]
-    ends = [percentiles(draws, len(wide)) for draws in bootstrap_means(*tables)]
-    low, high = np.array(ends).T
-    line = pd.DataFrame({"time": times, "value": [t.mean() for t in tables], "low": low, "high": high})
-    return line.dropna(subset="value")
 
 
 def shown_at(points: pd.DataFrame) -> list[float]:

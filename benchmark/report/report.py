@@ -20,8 +20,8 @@ class Report:
     """The numbers of result folders, and where each page is.
 
     Attributes:
-        every, sources: of `read_sources`; rows, timed: those of every that are not, and that are resolved in
-            diffusion time; paired: rows with what all methods of a place have in common.
+        every, sources: of `read_sources`; rows: those of every that are not resolved in diffusion time;
+            paired: rows with what all methods of a place have in common.
         places: where methods are ranked, by metric. board: of `benchmark.report.leaderboard`.
         points: of `points_of`, ranked; costs: of `costs_of`. looks: of the methods.
         command, commit: that made the report, and of the suite.
@@ -29,8 +29,7 @@ class Report:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.every, self.sources = read_sources(folders)
-        resolved = self.every["time"].notna()
-        self.rows, self.timed = self.every[~resolved], self.every[resolved]
+        self.rows = self.every[self.every["time"].isna()]
         self.paired = in_common(self.rows)
         known = in_order(set(self.rows.loc[self.rows["status"] == "ok", "metric"]))
         self.places = {m: places_of(self.paired, m) for m in known if definition(m).ranked}

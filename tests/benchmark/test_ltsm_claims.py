@@ -234,6 +234,17 @@ def test_a_weight_without_a_result_is_not_taken_for_one_that_tracks():
         assert (found.found, found.verdict) == ((0, 0, 1), "open")
 
 
+def test_a_task_without_an_optimal_weight_is_not_taken_for_one_where_it_rises():
+    made = [
+        r for task in ("galton", "hard") for r in rows("optimal_weight", lambda t: t, task=task, times=TIMES)
+    ]
+    lost = failed("optimal_weight", task="lost", method="mix", budget=made[0]["budget"])
+    found = list(weights.optimal_weight_rises(table([*made, lost])))
+    assert [f.found for f in found[2:]] == [(0, 0, 1)] * 2
+    (fall,) = weights.optimal_weight_never_falls(table([*made, lost]))
+    assert fall.verdict == "no result"
+
+
 def test_the_largest_distance_of_the_learned_weight_is_over_t():
     same = {"settings": "gate=learned", "times": TIMES}
     made = rows("optimal_weight", 0.5, **same) + rows(

@@ -23,8 +23,10 @@ def test_scandal_learns_a_likelihood(drawn):
     assert torch.isfinite(after[1]).all()
 
 
-def test_sally_has_a_statistic_for_each_parameter(drawn):
-    statistics = get_method("sally", steps=20, batch=32).fit_statistics(drawn, 1)(drawn.x)
-    assert statistics.shape == drawn.u.shape
-    assert torch.isfinite(statistics).all()
-    assert (statistics.std(0) > 0).all()
+def test_sally_regresses_the_score_on_what_it_is_given(drawn):
+    """What is left of each component of the score is less than all of it; each statistic follows x."""
+    statistics = get_method("sally", steps=20, batch=32).fit_statistics(drawn, 1)
+    score = drawn.joint_score + drawn.u
+    left = score - statistics.regression(drawn.u.float(), drawn.x.float())
+    assert (left.square().mean(0) < score.square().mean(0)).all()
+    assert (statistics(drawn.x).std(0) > 0).all()
