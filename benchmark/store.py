@@ -22,6 +22,7 @@ from uuid import uuid4
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 from pyarrow import parquet
 
@@ -32,6 +33,7 @@ from tasks.errors import UserError
 
 TEMPORARY = ".tmp"
 SUFFIX = ".parquet"
+LOT = 100  # cell files in a table while the table of all is made
 
 Stamp = tuple[int, int]  # inode and time of change of a file, which differ once it is replaced
 
@@ -102,15 +104,25 @@ class Store:
             The number of cell files in the folder that belong to none of `cells` and were left out.
         """
         merged: dict[str, Stamp] | None = None
-        read: dict[str, pa.Table | None] = {}
+        table = pa.Table.from_pandas(pd.DataFrame(columns=list(COLUMNS)).astype(DTYPES))
+        ids = pa.array([cell.id for cell in cells], pa.string())
         while merged != (present := self._stamps()):
-            for cell in cells:
-                if cell.id in present and (merged is None or present[cell.id] != merged.get(cell.id)):
-                    read[cell.id] = self._read(cell, warn)
-            ordered = [rows for cell in cells if (rows := read.get(cell.id)) is not None]
-            write_whole(self.table, _to_parquet(_concatenated(ordered)))
+            before = merged or {}
+            came = [cell for cell in cells if present.get(cell.id) != before.get(cell.id)]
+            old = pa.array([cell.id for cell in came], pa.string())
+            kept = table.filter(pc.invert(pc.is_in(table["cell"], old)))
+            table = _concatenated([kept, *self._lots(came, warn)])
+            table = table.take(pc.sort_indices(pc.index_in(table["cell"], ids)))
+            write_whole(self.table, _to_parquet(_to_frame(table)))
             merged = present
         return len(present.keys() - {cell.id for cell in cells})
+
+    def _lots(self, cells: Sequence[Cell], warn: Callable[[str], None]) -> Iterator[pa.Table]:
+        """Read cells, many to a table: a table of its own takes 30 kB, whatever the number of its rows."""
+        for start in range(0, len(cells), LOT):
+            read = [self._read(cell, warn) for cell in cells[start : start + LOT]]
+            if tables := [rows for rows in read if rows is not None]:
+                yield _concatenated(tables).combine_chunks()
 
     def _path(self, cell: Cell) -> Path:
         return self.cells / f"{cell.id}{SUFFIX}"
@@ -272,8 +284,6 @@ def _to_frame(rows: pa.Table) -> pd.DataFrame:
     return rows.to_pandas().astype(DTYPES)
 
 
-def _concatenated(tables: list[pa.Table]) -> pd.DataFrame:
-    if not tables:
-        return pd.DataFrame(columns=list(COLUMNS)).astype(DTYPES)
+def _concatenated(tables: list[pa.Table]) -> pa.Table:
     # versions of pandas differ in how they write texts: permissive
-    return _to_frame(pa.concat_tables(tables, promote_options="permissive"))
+    return pa.concat_tables(tables, promote_options="permissive")

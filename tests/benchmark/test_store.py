@@ -71,9 +71,11 @@ def test_cells_of_an_earlier_form_of_the_sweep_are_left_out(
     assert read_table(store.folder)["budget"].tolist() == [30, 30, 10, 10]
 
 
+@pytest.mark.parametrize("lot", [1, 2, 100])
 def test_a_cell_that_comes_while_the_table_is_made_is_in_it(
-    store: Store, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+    store: Store, sweep: Sweep, monkeypatch: pytest.MonkeyPatch, lot: int
 ) -> None:
+    monkeypatch.setattr(store_module, "LOT", lot)
     first, second, third = sweep.cells()
     for cell in (first, second):
         store.write(cell, rows_of(cell))
