@@ -111,7 +111,7 @@ def _origin(source: Source, base: Path) -> Origin:
     last = folder / source.last
     if not last.exists():
         return Origin(folder, _said(source, base), f"`{source.last}` is not there")
-    commit = last_commit(folder, last)
+    commit = last_commit(folder, *folder.glob("*.csv"), *folder.glob("*.parquet"))
     committed = f"committed in {commit}" if commit else "not committed"
     state = "; ".join(filter(None, [_cells(source, base), committed]))
     return Origin(folder, _said(source, base), state)

@@ -1,7 +1,7 @@
 """The leaderboard as Markdown for a README or a pull request, and as a LaTeX table for a paper."""
 
 from benchmark.report.definitions import definition
-from benchmark.report.leaderboard import lines_of
+from benchmark.report.leaderboard import PARTIAL, lines_of
 from benchmark.report.numbers import MINUS
 from benchmark.report.report import Report
 from benchmark.table_formats import booktabs, escape_latex, escape_markdown
@@ -22,10 +22,16 @@ def latex(report: Report) -> str:
 
 def _caption(report: Report) -> str:
     first = next(iter(report.board["metrics"]), "")
-    return (
+    caption = (
         f"Mean rank by {definition(first).title} (1 is best), means, seconds per fit and failures, with 95 % "
         "intervals."
     )
+    if any(PARTIAL in text for line in lines_of(report.board) for text in (line["rank"], *line["means"])):
+        caption += (
+            " † Results at less than half of the places: a mean is over those, perhaps the easy ones; "
+            "compare ranks of methods with the same number of places."
+        )
+    return caption
 
 
 def _table(report: Report) -> list[list[str]]:

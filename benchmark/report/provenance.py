@@ -26,9 +26,8 @@ def failures(report: Report) -> Context:
     """Give every cell that failed or was skipped, with its reason, and the metrics that do not apply."""
     failed = _gathered(report.every[report.every["status"].isin(TO_RETRY)])
     odd = report.rows[report.rows["status"] == "skipped"]
-    cells = report.every[report.every["cell"].isin(odd["cell"])].groupby("cell", sort=False)["status"]
-    skipped = cells.agg(lambda statuses: bool((statuses == "skipped").all()))
-    whole_cell = odd["cell"].map(skipped)
+    with_more = report.every.loc[report.every["status"] != "skipped", "cell"]
+    whole_cell = ~odd["cell"].isin(with_more)
     by_label = {label: sum(line["label"] == label for line in failed) for label in report.method_pages}
     counted = odd[~whole_cell].groupby(["metric", "label", "reason"], sort=False)["cell"].nunique()
     return {

@@ -102,7 +102,7 @@ def _source(folder: Path, table: pd.DataFrame, left_out: int) -> Source:
         folder=str(folder),
         sweep=sweep.read_text(encoding="utf-8") if sweep.is_file() else "",
         digest=hashlib.sha256((folder / "table.parquet").read_bytes()).hexdigest(),
-        commit=last_commit(folder, folder),
+        commit=last_commit(folder, sweep, folder / "table.parquet"),
         cells=table["cell"].nunique(),
         left_out=left_out,
     )

@@ -201,6 +201,21 @@ def test_the_leaderboard_as_text(site: Path) -> None:
     assert r"\toprule" in latex
 
 
+def test_a_method_at_few_places_comes_after_the_others_and_is_explained(tmp_path: Path) -> None:
+    frame = made_up()
+    first = frame["cell"][frame["method"] == "mix"].iloc[0]
+    folder = tmp_path / "few"
+    folder.mkdir()
+    few = frame[(frame["method"] != "mix") | (frame["cell"] == first)]
+    few.to_parquet(folder / "table.parquet", index=False)
+    write_site([folder], tmp_path / "site")
+    lines = (tmp_path / "site/leaderboard.md").read_text().splitlines()
+    assert "† Results at less than half of the places" in lines[0]
+    ranks = [line.split(" | ")[1] for line in lines[4:] if line.startswith("|")]
+    assert [rank.endswith("†") for rank in ranks] == [False] * (len(ranks) - 1) + [True]
+    assert float(ranks[-1].split()[0]) == 1
+
+
 def test_the_same_results_make_the_same_bytes(site: Path, made_up_folder: Path, tmp_path: Path) -> None:
     write_site([made_up_folder], tmp_path / "elsewhere")
     again = {path.relative_to(tmp_path / "elsewhere"): path for path in (tmp_path / "elsewhere").rglob("*.*")}
