@@ -50,7 +50,8 @@ class Store:
         sweep: the sweep it belongs to.
 
     Raises:
-        UserError: the folder holds something else, or the results of another sweep.
+        UserError: the folder holds something else, or the results of another sweep, or a table without the
+            cells it was made from, which a new one would lack.
         StoreError: the folder cannot be written.
     """
 
@@ -60,6 +61,7 @@ class Store:
         self.table = folder / "table.parquet"
         self._known: dict[str, Stamp] = {}
         _require_own(folder, sweep)
+        _require_cells(self.table, self.cells)
         with _explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(sweep.model_dump(), sort_keys=False, allow_unicode=True)
@@ -208,6 +210,15 @@ def _require_own(folder: Path, sweep: Sweep) -> None:
         theirs = f"sweep {owner['name']} with root_seed {owner['root_seed']}"
         ours = f"sweep {sweep.name} with root_seed {sweep.root_seed}"
         raise UserError(f"{folder}: it holds results of {theirs}, not of {ours}; give another --out.")
+
+
+def _require_cells(table: Path, cells: Path) -> None:
+    """Refuse a table none of whose cells has a file, as released results have them: it would be lost."""
+    with suppress(FileNotFoundError, _DamagedError):
+        ids = set(_read_parquet(table)["cell"].to_pylist())
+        if ids and ids.isdisjoint(path.stem for path in cells.glob("*")):
+            missing = f"the files of its {len(ids)} cells are not in {cells}, as in released results"
+            raise UserError(f"{table}: {missing}, so a new table would lack them; give another --out.")
 
 
 @contextmanager

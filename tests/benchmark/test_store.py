@@ -182,6 +182,20 @@ def test_the_folder_of_another_sweep_is_refused(
     )
 
 
+def test_a_table_without_its_cells_is_not_lost(store: Store, sweep: Sweep) -> None:
+    first, second, _ = sweep.cells()
+    for cell in (first, second):
+        store.write(cell, rows_of(cell))
+    store.merge(sweep.cells(), never)
+    (store.cells / f"{first.id}.parquet").unlink()  # to be done again
+    Store(store.folder, sweep)
+    content = store.table.read_bytes()
+    (store.cells / f"{second.id}.parquet").unlink()
+    with pytest.raises(UserError, match=r"table\.parquet: the files of its 2 cells .* give another --out\.$"):
+        Store(store.folder, sweep)
+    assert store.table.read_bytes() == content
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path, sweep: Sweep) -> None:
     folder = tmp_path / "thesis"
     folder.mkdir()
