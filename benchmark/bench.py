@@ -5,8 +5,10 @@ A part is a module with `rows(quick)`; what is compared takes turns, see `timing
 
 import csv
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import torch
@@ -53,6 +55,7 @@ def measure(
     for name in only:
         if name not in PARTS:
             raise UserError(f"there is no part {name!r} of the bench: {nearest(name, list(PARTS))}")
+    folder.mkdir(parents=True, exist_ok=True)
     measured: dict[str, list[Timing]] = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -61,7 +64,7 @@ def measure(
             for name in [name for name in PARTS if not only or name in only]:
                 say(f"measuring {name} ...")
                 measured[name] = PARTS[name](quick)
-                _store(measured, quick, folder)
+                _store(name, measured[name], quick, folder)
                 say(as_markdown(measured[name]) + "\n")
                 if name in FIGURES:
                     FIGURES[name](measured[name], quick, folder)
@@ -70,20 +73,28 @@ def measure(
     return measured
 
 
-def _store(measured: Mapping[str, list[Timing]], quick: bool, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "bench.csv").open("w", newline="") as file:
+def _store(part: str, rows: list[Timing], quick: bool, folder: Path) -> None:
+    """Put the rows of a part into the table, and leave those of other parts, measured then or before."""
+    path = folder / "bench.csv"
+    made = {part: (_made_by(part, quick), rows)}
+    if path.exists():
+        with path.open(newline="") as file:
+            for name, group in groupby(csv.DictReader(file), key=itemgetter("part")):
+                lines = list(group)
+                kept = [Timing(x["what"], float(x["seconds"]), float(x["ratio"])) for x in lines]
+                made.setdefault(name, (lines[0]["made_by"], kept))
+    ordered = {name: made[name] for name in sorted(made, key=[*PARTS, *made].index)}
+    with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["part", "what", "seconds", "ratio"])
-        writer.writerows((name, t.what, t.seconds, t.ratio) for name, rows in measured.items() for t in rows)
-    sections = [f"## {name}\n\n{as_markdown(rows)}\n" for name, rows in measured.items()]
-    (folder / "bench.md").write_text("\n".join([_machine(quick), *sections]))
+        writer.writerow(["part", "what", "seconds", "ratio", "made_by"])
+        for name, (by, timings) in ordered.items():
+            writer.writerows((name, t.what, t.seconds, t.ratio, by) for t in timings)
+    sections = [f"## {name}\n\n{by}\n\n{as_markdown(own)}\n" for name, (by, own) in ordered.items()]
+    (folder / "bench.md").write_text("\n".join(sections))
 
 
-def _machine(quick: bool) -> str:
+def _made_by(part: str, quick: bool) -> str:
     """Say what was measured with, and on what."""
-    command = "graybench bench --quick" if quick else "graybench bench"
+    command = f"graybench bench --only {part}{' --quick' if quick else ''}"
     programs = ", ".join(f"{name} {version(name)}" for name in ("graybench", "torch"))
-    return (
-        f"`{command}`: {programs}, Python {platform.python_version()}, one thread of {platform.machine()}.\n"
-    )
+    return f"`{command}`: {programs}, Python {platform.python_version()}, one thread of {platform.machine()}."

@@ -192,8 +192,9 @@ def table(
     from benchmark.store import read_table
 
     frame = read_table(folder)
-    metrics = list(frame["metric"].unique())
     if metric is None:
+        averaged = frame[frame["time"].isna() & (frame["status"] == "ok")]["metric"].unique()
+        metrics = [*averaged, *frame["metric"].unique()]
         metric = "mmd" if "mmd" in metrics else metrics[0]
     _require_metric(metric, frame, folder)
     if form is Format.TERMINAL:
@@ -257,7 +258,9 @@ def figures(folder: Folder) -> None:
     for path in drawn:
         print(path)
     if not drawn:
-        print("no figure can be drawn: no row of the table is ok.")
+        ok = sorted(frame["metric"][frame["status"] == "ok"].unique())
+        why = f"there is none of {', '.join(ok)}" if ok else "no row of the table is ok"
+        print(f"no figure can be drawn: {why}.")
 
 
 @app.command()

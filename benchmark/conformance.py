@@ -129,7 +129,11 @@ def check_method(method: Method, n: int, seed: int) -> Iterator[Finding]:
         n: the budget of most fits.
         seed: names the random streams.
     """
-    bench = method_checks.Bench(method, n, derive_seed(seed, "conformance", method.label))
+    try:
+        bench = method_checks.Bench(method, n, derive_seed(seed, "conformance", method.label))
+    except NotApplicableError as reason:
+        yield from (Finding(name, "skipped", 0, 0, None, f"{reason}.") for name in method_checks.CHECKS)
+        return
     for name, check in method_checks.CHECKS.items():
         yield _guarded(name, partial(_judge, name, check, bench))
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from benchmark.yaml_loader import Loader
 from tasks import get_task
 from tasks.errors import UserError
 from tasks.task import Task
@@ -19,7 +20,7 @@ def task_of(label: str) -> Task | None:
     for setting in (match[2] or "").split(", "):
         name, given, value = setting.partition("=")
         if given:
-            options[name] = yaml.safe_load(value)
+            options[name] = yaml.load(value, Loader=Loader)
     try:
         return get_task(match[1], **options)
     except UserError:

@@ -39,7 +39,7 @@ def run_cell(cell: Cell) -> pd.DataFrame:
         return frame(cell, [{**costs, **row} for row in _measure(cell, fitted)])
     except NotFiniteError as error:
         return failure_rows(cell, "not_finite", str(error))
-    except Exception as error:  # whatever a plug-in raises is a result about the plug-in
+    except (Exception, SystemExit) as error:  # whatever a plug-in raises is a result about the plug-in
         return failure_rows(cell, "failed", _reason(error))
 
 
@@ -98,12 +98,12 @@ def _measure(cell: Cell, fitted: Fitted) -> Iterator[Row]:
             rows = [{"status": "skipped", "reason": str(error)}]
         except NotFiniteError as error:
             rows = [{"status": "not_finite", "reason": str(error)}]
-        except Exception as error:  # one metric that fails must not take the others with it
+        except (Exception, SystemExit) as error:  # one that fails must not take the others with it
             rows = [{"status": "failed", "reason": _reason(error)}]
         yield from ({"metric": name, **row} for row in rows)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """Name an error and the innermost line of it that is in no installed library."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from benchmark.claims import Finding
 from benchmark.store import read_table
+from tasks.errors import UserError
 
 SWEEPS = Path(__file__).parent / "sweeps"
 
@@ -67,7 +68,12 @@ class Results:
 
     def _read(self, name: str) -> pd.DataFrame:
         path = self.path(name)
-        return pd.read_csv(path) if path.suffix == ".csv" else read_table(path.parent)
+        if path.suffix != ".csv":
+            return read_table(path.parent)
+        try:
+            return pd.read_csv(path)
+        except ValueError as error:  # pandas' own and that of what is no text are kinds of it
+            raise UserError(f"{path}: this is no table: {error}.") from error
 
 
 @dataclass(frozen=True)

@@ -251,16 +251,17 @@ class _Run:
     def _deliver(self, cell: Cell, future: "Future[Any]") -> None:
         """Fetch a result; this runs in Dask's thread, since it waits when a worker dies at this moment."""
         try:
-            rows = future.result()
+            act = partial(self._finish, cell, future.result())
         except KilledWorker:
-            self.inbox.put(partial(self._blame, cell))
-            return
+            act = partial(self._blame, cell)
         except CancelledError:
-            self.inbox.put(partial(self._check_lost, cell))
-            return
+            act = partial(self._check_lost, cell)
         except Exception as error:
-            rows = failure_rows(cell, "failed", f"{type(error).__name__}: {error}")
-        self.inbox.put(partial(self._finish, cell, rows))
+            act = partial(self._fail, cell, f"{type(error).__name__}: {error}")
+        self.inbox.put(act)
+
+    def _fail(self, cell: Cell, reason: str) -> None:
+        self._finish(cell, failure_rows(cell, "failed", reason))
 
     def _finish(self, cell: Cell, rows: pd.DataFrame) -> None:
         own = ending(rows)
@@ -281,8 +282,7 @@ class _Run:
         if max(self.starts[cell.id], self.blamed[cell.id]) < DEATHS:
             self._submit(cell)
         else:
-            reason = f"{DEATHS} workers died under it (killed, or out of memory)"
-            self._finish(cell, failure_rows(cell, "failed", reason))
+            self._fail(cell, f"{DEATHS} workers died under it (killed, or out of memory)")
 
     def _check_lost(self, cell: Cell) -> None:
         if cell.id in self.running:

@@ -28,6 +28,7 @@ from pydantic_core import ErrorDetails
 
 from benchmark.cell import Cell
 from benchmark.metrics import METRICS
+from benchmark.yaml_loader import Loader
 from methods import get_method
 from methods.method import Method
 from tasks import get_task
@@ -35,7 +36,7 @@ from tasks.errors import UserError
 from tasks.plugin import Plugin, nearest
 from tasks.task import Task
 
-LARGEST_SEED = 2**63 - 1
+LARGEST_SEED, LARGEST_BUDGET = 2**63 - 1, 10**9
 
 P = TypeVar("P", bound=Plugin)
 
@@ -100,7 +101,7 @@ class Sweep(BaseModel):
     root_seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     tasks: list[Annotated[Entry, AfterValidator(_checked(get_task))]] = Field(min_length=1)
     methods: list[Annotated[Entry, AfterValidator(_checked(get_method))]] = Field(min_length=1)
-    budgets: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    budgets: list[Annotated[int, Field(ge=1, le=LARGEST_BUDGET)]] = Field(min_length=1)
     replicates: int = Field(default=5, ge=1)
     metrics: list[Annotated[str, AfterValidator(_known_metric)]] = Field(min_length=1)
     posterior_samples: int = Field(default=1000, ge=5)
@@ -208,21 +209,9 @@ def _require_unique(values: Sequence[Any]) -> None:
             raise UserError(f"{value} is given twice.")
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key) for key, _ in node.value]
-        for index, key in enumerate(keys):
-            if key in keys[:index]:
-                problem = f"the key {key!r} is given twice"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.value[index][0].start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def _read_mapping(path: Path) -> dict[Any, Any]:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
     except FileNotFoundError as error:
         raise UserError(f"{path}: there is no such file.") from error
     except OSError as error:
@@ -233,6 +222,8 @@ def _read_mapping(path: Path) -> dict[Any, Any]:
         raise UserError(f"{path}: {place}this is no valid YAML: {error.problem}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: this is not YAML: it is not text in UTF-8.") from error
+    except ValueError as error:  # of a date that there is not
+        raise UserError(f"{path}: this is no valid YAML: {error}.") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: a sweep is a mapping of keys to values, but this is not one.")
     return content

@@ -69,6 +69,12 @@ def least_squares(u, x):
     return coefficients, residual.T @ residual / len(u)
 
 
+class NeedsMore(Right):
+    """Requires what no task has."""
+
+    requires = frozenset({"an oracle"})
+
+
 class IgnoresX(Right):
     def fit(self, simulations, seed):
         coefficients, covariance = least_squares(simulations.u, 0 * simulations.x)

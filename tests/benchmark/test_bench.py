@@ -35,15 +35,28 @@ def test_parts_are_measured_in_order_and_stored_as_they_end(tmp_path, monkeypatc
     with (tmp_path / "made/bench.csv").open() as file:
         table = list(csv.DictReader(file))
     assert [row["part"] for row in table] == ["first", "first", "second", "second"]
+    by = table[0].pop("made_by")
+    assert by.startswith("`graybench bench --only first --quick`: ")
     assert table[0] == {"part": "first", "what": "slow, and quick", "seconds": "0.5", "ratio": "1.0"}
     text = (tmp_path / "made/bench.md").read_text()
-    assert text.startswith("`graybench bench --quick`: ")
-    assert "## second\n\n| what | seconds | ratio |\n|---|---|---|\n| slow, and quick | 0.5 | 1 |" in text
+    assert text.startswith(f"## first\n\n{by}\n\n| what |")
+    assert "| what | seconds | ratio |\n|---|---|---|\n| slow, and quick | 0.5 | 1 |" in text
     assert "| fast | 0.25 | 0.5 |" in said[1]
     with pytest.raises(ValueError, match="False"):
         bench.measure([], False, tmp_path / "other", said.append)
     assert "## second" in (tmp_path / "other/bench.md").read_text()
     assert torch.get_num_threads() == threads
+
+
+def test_a_part_takes_nothing_from_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "PARTS", {"first": some_rows, "second": some_rows})
+    bench.measure([], True, tmp_path, lambda text: None)
+    bench.measure(["first"], False, tmp_path, lambda text: None)
+    with (tmp_path / "bench.csv").open() as file:
+        table = [(row["part"], row["what"], "--quick" in row["made_by"]) for row in csv.DictReader(file)]
+    assert [(part, quick) for part, _, quick in table] == [("first", False)] * 2 + [("second", True)] * 2
+    assert [what for _, what, _ in table] == ["slow", "fast", "slow, and quick", "fast"]
+    assert (tmp_path / "bench.md").read_text().count("## ") == 2
 
 
 def test_an_unknown_part_is_one_sentence(tmp_path):

@@ -181,6 +181,22 @@ def test_an_unknown_metric_of_a_table(graybench: Any, finished: Store, tmp_path:
     )
 
 
+def test_what_is_resolved_in_time_is_neither_the_table_nor_a_figure_of_its_own(
+    graybench: Any, finished: Store, tmp_path: Path
+) -> None:
+    (cell,) = Sweep.load(tmp_path / "given.yaml").cells()
+    values = {"replicate": 0, "value": 0.5}
+    later = {"metric": "parameter_rmse", **values}
+    finished.write(cell, frame(cell, [{"metric": "optimal_weight", "time": 0.1, **values}, later]))
+    graybench("run", tmp_path / "given.yaml", "--out", finished.folder)
+    status, out, _ = graybench("table", finished.folder)
+    assert status == 0
+    assert "parameter_rmse" in out
+    finished.write(cell, frame(cell, [{"metric": "learned_weight", "status": "failed", **values}]))
+    graybench("run", tmp_path / "given.yaml", "--out", finished.folder)
+    assert graybench("figures", finished.folder)[1].endswith("drawn: no row of the table is ok.\n")
+
+
 def test_compare_of_two_folders_says_what_changed(graybench: Any, finished: Store, tmp_path: Path) -> None:
     graybench("run", tmp_path / "given.yaml", "--out", finished.folder)
     both = ("compare", finished.folder, finished.folder)

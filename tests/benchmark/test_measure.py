@@ -25,6 +25,11 @@ class PriorPosterior(Posterior):
         return torch.zeros(len(x_o), n, *self.shape)
 
 
+class FlatScore(PriorPosterior):
+    def score(self, u_t, x_o, t):
+        return u_t[..., 0]
+
+
 @dataclass(frozen=True)
 class Spy(Method):
     name: ClassVar[str] = "spy"
@@ -40,6 +45,10 @@ class Spy(Method):
             raise RuntimeError("the matrix is singular")
         if self.fault == "not finite":
             raise NotFiniteError("the loss is NaN")
+        if self.fault == "exits":
+            raise SystemExit("bye")
+        if self.fault == "score":
+            return FlatScore((1,))
         return PriorPosterior((2,) if self.fault == "shape" else (1,))
 
 
@@ -95,6 +104,7 @@ def test_rows_say_where_the_posterior_was_fitted(monkeypatch):
     [
         (Spy(fault="raises"), None, "failed", "RuntimeError: the matrix is singular"),
         (Spy(fault="not finite"), None, "not_finite", "the loss is NaN"),
+        (Spy(fault="exits"), None, "failed", "SystemExit: bye"),
         (Spy(fault="shape"), None, "failed", r"spy\(fault=shape\) gave samples of shape \(2, 2, 40, 2\)"),
         (Spy(), Broken(), "failed", r"gave shape \(128, 3\) for x"),
         (Spy(), Broken(fault="nan"), "not_finite", "x of simulation 7 is not finite"),
@@ -122,6 +132,12 @@ def test_a_metric_that_does_not_apply_takes_no_other_with_it():
     rows = run_cell(cell(Spy(), metrics=("score_error", "mmd")))
     assert rows["status"].tolist() == ["skipped"] + ["ok"] * 4
     assert rows["reason"].iloc[0] == "the method has no score"
+
+
+def test_a_score_of_a_wrong_shape_fails():
+    rows = run_cell(cell(Spy(fault="score"), metrics=("score_error",)))
+    assert rows["status"].tolist() == ["failed"]
+    assert r"score of FlatScore gave a tensor of shape (2, 500), not (2, 500, 1)" in rows["reason"].iloc[0]
 
 
 def test_a_task_without_reference_is_skipped_metric_by_metric():

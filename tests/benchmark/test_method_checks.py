@@ -29,6 +29,14 @@ def test_what_is_right_passes_every_check():
     assert {finding.verdict for finding in found.values()} == {"passed"}, found
 
 
+def test_a_method_that_no_task_serves_is_skipped():
+    found = verdicts(broken_methods.NeedsMore())
+    assert list(found) == list(CHECKS)
+    for finding in found.values():
+        assert finding.verdict == "skipped"
+        assert finding.note == "none of linear_gaussian and brownian has an oracle."
+
+
 # the prior is calibrated but knows no x; the others are too wide after few simulations
 FAIL = {name: {"moments"} for name in ("prior", "rejection_abc", "sbi_npe", "sally")}
 

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmark.labels import task_of
 from benchmark.sweep import Sweep
+from tasks import get_task
 from tasks.errors import UserError
 from tests.benchmark.toys import HERE, toy, write_sweep
 
@@ -113,7 +115,8 @@ def test_select_refuses_what_is_not_there(tmp_path: Path, filters: Any, sentence
         ({"budgets": [10, -5]}, "budgets[1]: must be at least 1, but is -5."),
         ({"budgets": [0]}, "budgets[0]: must be at least 1, but is 0."),
         ({"budgets": [10, 10]}, "budgets: 10 is given twice."),
-        ({"budgets": ["1e3"]}, "budgets[0]: must be a whole number, but is '1e3'."),
+        ({"budgets": [2**63]}, "budgets[0]: must be at most 1000000000, but is 9223372036854775808."),
+        ({"budgets": ["1e3"]}, "budgets[0]: must be a whole number, but is 1000.0."),
         ({"budgets": [True]}, "budgets[0]: must be a whole number, but is True."),
         ({"budgets": 10}, "budgets: must be a list, but is 10."),
         ({"replicates": 0}, "replicates: must be at least 1, but is 0."),
@@ -141,6 +144,7 @@ def test_mistakes(tmp_path: Path, changes: dict[str, Any], sentence: str) -> Non
             "line 3, column 1: this is no valid YAML: the key 'name' is given twice.",
         ),
         (b"\xff\xfe\x00\x81", "this is not YAML: it is not text in UTF-8."),
+        (b"name: 2024-13-41", "this is no valid YAML: month must be in 1..12."),
         (b"- 1\n- 2\n", "a sweep is a mapping of keys to values, but this is not one."),
         (b"", "a sweep is a mapping of keys to values, but this is not one."),
     ],
@@ -151,6 +155,21 @@ def test_files_that_are_no_sweep(tmp_path: Path, content: bytes, sentence: str) 
     with pytest.raises(UserError) as caught:
         Sweep.load(path)
     assert str(caught.value) == f"{path}: {sentence}"
+
+
+def test_numbers_with_exponents_and_merged_keys(tmp_path: Path) -> None:
+    """YAML 1.1 takes 1e2 for a text; a merge key brings keys that others may replace."""
+    path = tmp_path / "sweep.yaml"
+    path.write_text(
+        "name: a\nbudgets: [10]\nmetrics: [mmd]\n"
+        "tasks: [{name: linear_gaussian, spread: [1e2, 1.5e1]}]\n"
+        "methods: [&mix {name: mix, steps: 10, width: 8}, {<<: *mix, steps: 20}]\n"
+    )
+    sweep = Sweep.load(path)
+    assert [task.spread for task in sweep.all_tasks()] == [100.0, 15.0]
+    assert [(m.steps, m.width) for m in sweep.all_methods()] == [(10, 8), (20, 8)]
+    assert [task_of(task.label) for task in sweep.all_tasks()] == sweep.all_tasks()
+    assert task_of("landmarks(nugget=1e-05)") == get_task("landmarks", nugget=1e-5)
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
