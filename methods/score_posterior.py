@@ -57,7 +57,7 @@ class ScorePosterior(Posterior):
         self.score_field, self.sampler, self.steps = score_field, sampler, steps
         self.description, self.device = dict(description), device
         self.choice: Choice | None = None
-        self.network_evaluations = 2 * steps if sampler == "ode" else steps
+        self.network_evaluations: int = 2 * steps if sampler == "ode" else steps
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
         return sample_together([self], n, x_o, [seed])[0]
