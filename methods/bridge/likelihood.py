@@ -98,6 +98,10 @@ class BridgeSampler:
             value = getattr(self, option)
             if value not in known:
                 raise UserError(f"bridges: there is no {option} {value!r}: {nearest(str(value), known)}")
+        if not isinstance(self.bridge_covariance, bool):
+            raise UserError(
+                f"bridges: bridge_covariance must be true or false, but is {self.bridge_covariance!r}."
+            )
         reverse_only = (self.base, self.kernel, self.bridge_covariance)
         if self.proposal == "guided" and reverse_only != ("auto", "auto", True):
             raise UserError("bridges: base, kernel and bridge_covariance are for reverse bridges alone.")
