@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 import pandas as pd
 
 from benchmark.claims import Finding
-from benchmark.shape_tables import Z
-from benchmark.statistics import Interval, exact, mean_interval, ratio_interval, share_interval
+from benchmark.statistics import Interval, Z, exact, mean_interval, ratio_interval, share_interval
 
 UNBIASED, AGREE = 0.02, 1.0  # nats
 GOOD, USABLE, COLLAPSED = 0.9, 0.5, 0.05  # ESS/N

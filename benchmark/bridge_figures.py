@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from benchmark.statistics import Z
 from benchmark.style import COLUMN, GREY, PAGE, panels_of, save, styled
 
 BLUE, ORANGE = "#0072B2", "#D55E00"
-TWO_SIDED_95 = 1.96
 
 
 @styled
@@ -60,7 +60,7 @@ def recovery_figure(recovery: pd.DataFrame) -> Figure:
     for axis, (parameter, title) in zip(panels_of(figure, 2, 2), titles.items(), strict=True):
         rows = recovery[recovery["parameter"] == parameter].sort_values("estimate")
         place = np.arange(len(rows))
-        low, high = (rows["estimate"] * np.exp(s * TWO_SIDED_95 * rows["log_stderr"]) for s in (-1, 1))
+        low, high = (rows["estimate"] * np.exp(s * Z * rows["log_stderr"]) for s in (-1, 1))
         axis.hlines(place, low, high, color=BLUE, alpha=0.6)
         missed = ~rows["covered"].to_numpy()
         axis.plot(rows["estimate"], place, "o", color=BLUE)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from benchmark.statistics import Z
 from methods.bridge.inference import Likelihood, maximise
 from methods.bridge.likelihood import BridgeSampler
 from methods.progress import report
@@ -23,7 +24,6 @@ SAMPLER = BridgeSampler(base="heat_kernel", particles=8)
 TASK = Landmarks(8, 2, 0.1)
 TRUTH = torch.tensor([math.log(TASK.amplitude), math.log(TASK.length)], dtype=torch.float64)
 START = TRUTH + torch.tensor([math.log(2), math.log(0.6)], dtype=torch.float64)
-TWO_SIDED_95 = 1.96
 
 
 def recovery() -> Iterator[dict[str, object]]:
@@ -42,7 +42,7 @@ def recovery() -> Iterator[dict[str, object]]:
                 "estimate": float(fit.theta[k].exp()),
                 "relative_error": math.exp(error) - 1,
                 "log_stderr": stderr,
-                "covered": abs(error) <= TWO_SIDED_95 * stderr,
+                "covered": abs(error) <= Z * stderr,
                 "ess_fraction": float(fit.estimate.ess_fraction.mean()),
                 "converged": fit.converged,
                 "evaluations": fit.evaluations,
@@ -58,7 +58,7 @@ def diffusion_means() -> Iterator[dict[str, object]]:
         mean = likelihood.y.mean(0)
         start = time.perf_counter()
         fit = maximise(likelihood, START, mean, free=("theta", "x_0"))
-        covered = (fit.x_0 - TASK.start).abs() <= TWO_SIDED_95 * fit.x_0_stderr
+        covered = (fit.x_0 - TASK.start).abs() <= Z * fit.x_0_stderr
         yield {
             "data_set": data_set,
             "diffusion_mean_error": _rms(fit.x_0 - TASK.start),

@@ -12,7 +12,6 @@ from typing import Any
 
 from benchmark.metrics import METRICS
 from methods.method import Method
-from tasks.frozen import digest
 from tasks.plugin import Plugin
 from tasks.task import Task
 
@@ -45,13 +44,13 @@ class Cell:
 
     @cached_property
     def id(self) -> str:
-        """The first 16 hex digits of SHA-256 of all that the result depends on, the source included.
+        """The first 16 hex digits of SHA-256 of all that the result depends on, source and data included.
 
         The timeout is no part of it. The id is pickled with the cell once it is known, so a worker reports
         the id by which the client asked.
         """
         parameters = {
-            "task": _identity(self.task),
+            "task": _identity(self.task, self.task.data_digest()),
             "method": _identity(self.method),
             "budget": self.budget,
             "replicates": self.replicates,
@@ -69,14 +68,14 @@ class Cell:
         return f"{self.task.label} · {self.method.label} · budget {self.budget:,}"
 
 
-def _identity(plugin: Plugin) -> dict[str, Any]:
+def _identity(plugin: Plugin, data: str = "") -> dict[str, Any]:
     cls = type(plugin)
     return {
         "class": f"{cls.__module__}:{cls.__qualname__}",
         "name": plugin.name,
         "version": plugin.version,
         "options": plugin.options(),
-        "source": source_of(cls.__module__) + digest(plugin.name),
+        "source": source_of(cls.__module__) + data,
     }
 
 

@@ -22,8 +22,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MultipleLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from benchmark.shape_specimens import Specimens
-from benchmark.shape_tables import Z, group_means
-from benchmark.statistics import Array
+from benchmark.shape_tables import group_means
+from benchmark.statistics import Array, Z
 from benchmark.style import GREY, PAGE, Look, handle, styled
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
@@ -44,7 +44,6 @@ def looks_of_groups(groups: Sequence[str]) -> dict[str, Look]:
     }
 
 
-@styled
 @styled
 def means(specimens: Specimens, starts: Mapping[str, Array]) -> Figure:
     """Draw each group's specimens with its means, and the means of all groups together.

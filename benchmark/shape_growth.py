@@ -39,14 +39,12 @@ class Interval(NamedTuple):
     Attributes:
         younger, older: the ages.
         before, after: their landmarks, (M, n, m).
-        animals: their names.
     """
 
     younger: float
     older: float
     before: Tensor
     after: Tensor
-    animals: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -81,7 +79,7 @@ def _interval(younger: float, older: float, at: dict[float, dict[str, Tensor]], 
             f"{FEWEST} or more; leave one of these ages out."
         )
     before, after = (torch.stack([at[when][animal] for animal in both]) for when in (younger, older))
-    return Interval(younger, older, before, after, tuple(both))
+    return Interval(younger, older, before, after)
 
 
 def _numbers(values: Sequence[str], age: str) -> list[float]:

@@ -15,9 +15,8 @@ from scipy.stats import binomtest
 from benchmark.shape_specimens import Specimens
 from benchmark.shape_work import Result
 from benchmark.shapes import PARAMETERS
-from benchmark.statistics import Array, share_interval
+from benchmark.statistics import Array, Z, share_interval
 
-Z = 1.959964
 AXES = ("x", "y", "z")
 
 

@@ -29,6 +29,7 @@ Array = NDArray[np.float64]
 
 DRAWS = 2000
 LEVEL = 0.95
+Z = 1.959964  # standard errors on either side of a normal interval
 SEED = 20260207
 
 

@@ -24,6 +24,8 @@ from tasks.task import Simulations
 class PriorPosterior(Posterior):
     """N(0, I) of dimension d for every observation."""
 
+    network_evaluations = 0
+
     def __init__(self, dim: int) -> None:
         self.dim = dim
 
@@ -56,6 +58,8 @@ class NearestSimulations(Posterior):
         u, x: the simulations, (n, d) and (n, dim_x).
         accepted: how many count as near.
     """
+
+    network_evaluations = 0
 
     def __init__(self, u: Tensor, x: Tensor, accepted: int) -> None:
         self.u, self.accepted = u, accepted

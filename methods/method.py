@@ -33,10 +33,10 @@ class Posterior(ABC):
     """An amortised posterior: it answers for any observation.
 
     Tensors are taken and given on the CPU. `network_evaluations` is the number of network evaluations behind
-    one sample, and `device` where it was fitted and computes.
+    one sample, None where nobody counts them, and `device` where it was fitted and computes.
     """
 
-    network_evaluations: int = 0
+    network_evaluations: int | None = None
     device: str = "cpu"
 
     @abstractmethod

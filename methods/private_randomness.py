@@ -1,4 +1,7 @@
-"""How libraries that draw from global generators and print are kept from doing either to their callers."""
+"""How libraries that draw from global generators and print are kept from doing either to their callers.
+
+Generators of accelerators are left alone: these libraries run on the CPU.
+"""
 
 import contextlib
 import io
@@ -10,20 +13,26 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from tasks.seeding import GLOBAL_GENERATORS
+
 
 @contextlib.contextmanager
 def private_randomness(seed: int) -> Iterator[None]:
-    """Set the global generators of torch, numpy and Python from `seed`, and put them back at the end."""
-    kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(kept[0])
-        np.random.set_state(kept[1])
-        random.setstate(kept[2])
+    """Set the global generators of torch, numpy and Python from `seed`, and put them back at the end.
+
+    One thread at a time gets them, those that run pyro models included.
+    """
+    with GLOBAL_GENERATORS:
+        kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
+        torch.default_generator.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            torch.set_rng_state(kept[0])
+            np.random.set_state(kept[1])
+            random.setstate(kept[2])
 
 
 @contextlib.contextmanager

@@ -128,7 +128,9 @@ class ScoreMatching(Method):
         )
         model, gate = self._build(placeholder, [0])
         load_tensors(folder, model, gate)
-        return self._posterior(model, gate)
+        posterior = self._posterior(model, gate)
+        posterior.choice = description["choice"]
+        return posterior
 
     def training_data(self, simulations: Sequence[Simulations]) -> TrainingData:
         """Stack the simulations of R replicates in float32, with the scores that the target uses."""

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ class ScorePosterior(Posterior):
         self.score_field, self.sampler, self.steps = score_field, sampler, steps
         self.description, self.device = dict(description), device
         self.choice: Choice | None = None
-        self.network_evaluations = 2 * steps if sampler == "ode" else steps
+        self.network_evaluations: int = 2 * steps if sampler == "ode" else steps
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
         return sample_together([self], n, x_o, [seed])[0]
@@ -100,17 +101,25 @@ class ScorePosterior(Posterior):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PICKLED).unlink(missing_ok=True)  # of another posterior that was saved here before
         dims = {"dim_theta": _dim_theta(self.model), "dim_x": self.model.recipe.standardise.mean.shape[2]}
-        (folder / DESCRIPTION).write_text(json.dumps({**self.description, **dims}, indent=2) + "\n")
+        description = self.description | dims
+        if self.choice is not None:
+            description["choice"] = [None if part != part else part for part in self.choice]  # no NaN in JSON
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
         tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
         tensors |= {f"gate.{key}": value for key, value in self.gate.state_dict().items()}
         save_file({key: value.contiguous() for key, value in tensors.items()}, folder / TENSORS)
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """Read `posterior.json`: the method's name and options, `dim_theta` and `dim_x`."""
+    """Read `posterior.json`: the method's name and options, `dim_theta`, `dim_x`, and `choice`, or None."""
     try:
         description = json.loads((folder / DESCRIPTION).read_text())
-        return {key: description[key] for key in ("method", "options", "dim_theta", "dim_x")}
+        read = {key: description[key] for key in ("method", "options", "dim_theta", "dim_x")}
+        choice = description.get("choice")
+        if choice is not None:
+            gate, *numbers = choice
+            choice = Choice(gate, *(math.nan if number is None else float(number) for number in numbers))
+        return {**read, "choice": choice}
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{folder / DESCRIPTION} does not describe a saved posterior: {error!r}") from error
 

@@ -44,7 +44,7 @@ ROUNDS, LEAST_ESS = 4, 60.0
 WIDTH, WIDE = 0.5, 0.5
 
 
-@njit(cache=True)
+@njit
 def particle_filter(
     rates: np.ndarray,
     x: np.ndarray,
@@ -92,7 +92,7 @@ def particle_filter(
     return log_likelihood, score
 
 
-@njit(cache=True)
+@njit
 def _resample(weights: np.ndarray, state: np.ndarray) -> np.ndarray:
     """Choose as many particles as there are, systematically, in proportion to their weights: indices."""
     n = len(weights)
@@ -105,7 +105,7 @@ def _resample(weights: np.ndarray, state: np.ndarray) -> np.ndarray:
     return kept
 
 
-@njit(cache=True)
+@njit
 def _filter_rows(
     rates: np.ndarray, x: np.ndarray, particles: int, seeds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

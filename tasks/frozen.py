@@ -17,6 +17,7 @@ import hashlib
 from abc import abstractmethod
 from functools import lru_cache
 from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -63,6 +64,9 @@ class FrozenTask(Task):
 class StoredTask(FrozenTask):
     """A task whose observations and references are in a file tasks/data/<name>.npz, see the module."""
 
+    def data_digest(self) -> str:
+        return digest(_stored(self.name))
+
     def observations(self) -> Observations:
         """Give the stored observations."""
         x, u = (torch.from_numpy(load(self.name)[field]) for field in ("x", "u"))
@@ -78,7 +82,7 @@ class StoredTask(FrozenTask):
 @lru_cache(maxsize=4)
 def load(name: str) -> dict[str, np.ndarray]:
     """Give the arrays of the file of the task `name`, see the module."""
-    with as_file(files("tasks.data") / f"{name}.npz") as path, np.load(path) as stored:
+    with as_file(_stored(name)) as path, np.load(path) as stored:
         return dict(stored)
 
 
@@ -93,7 +97,10 @@ def save(task: Task, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def digest(name: str) -> str:
-    """Give the SHA-256 of the file of the task `name`; empty if it has none."""
-    stored = files("tasks.data") / f"{name}.npz"
-    return hashlib.sha256(stored.read_bytes()).hexdigest() if stored.is_file() else ""
+def _stored(name: str) -> Traversable:
+    return files("tasks.data") / f"{name}.npz"
+
+
+def digest(path: Traversable) -> str:
+    """Give the SHA-256 of a file; empty if there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""

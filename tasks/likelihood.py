@@ -30,10 +30,11 @@ class LikelihoodTask(Task):
         """Give the exact log p(x | θ), differentiable in θ, for θ (n, d) and x (n or 1, dim_x): (n,)."""
 
     def marginal_score(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give ∇_θ log p(x | θ), (n, d), by autograd in float64."""
+        """Give ∇_θ log p(x | θ), (n, d), by autograd in float64, for θ (n, d) and x (n or 1, dim_x)."""
         scores = []
-        parts = (field.split(self.rows_at_once) for field in (theta.double(), x))
-        for rows, data in zip(*parts, strict=True):
+        parts = theta.double().split(self.rows_at_once)
+        observed = [x] * len(parts) if len(x) == 1 else x.split(self.rows_at_once)
+        for rows, data in zip(parts, observed, strict=True):
             with torch.enable_grad():
                 point = rows.detach().requires_grad_()
                 scores.append(torch.autograd.grad(self.log_likelihood(point, data).sum(), point)[0])

@@ -39,6 +39,7 @@ import torch
 from torch import Tensor
 
 from tasks.errors import UserError
+from tasks.seeding import GLOBAL_GENERATORS
 from tasks.task import Outcome, Task
 
 if TYPE_CHECKING:
@@ -63,13 +64,14 @@ class PyroTask(Task):
         """Run the model for each θ, (n, d); the latents are a dict of site name to value.
 
         Pyro draws from torch's global generator and from no other. It is seeded from `generator` for the run
-        and set back afterwards; no other thread may draw from it in between.
+        and set back afterwards, under `GLOBAL_GENERATORS`; a thread that draws from it without asking for
+        that lock must not do so in between.
 
         Raises:
             UserError: pyro is missing, or the model has no joint score.
         """
         seed = int(torch.randint(2**63 - 1, (), generator=generator))
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        with GLOBAL_GENERATORS, torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.default_generator.manual_seed(seed)
             point = theta.detach().requires_grad_()
             density = self._trace(point, None)
@@ -92,5 +94,6 @@ class PyroTask(Task):
             need = 'needs pyro: pip install "graybench[pyro]"'
             raise UserError(f"task {self.label} {need} ({error}).") from error
         density = JointDensity(self.label, len(theta), DATA, given)
-        density.run(self.model, theta)
+        with GLOBAL_GENERATORS:  # pyro has one stack of handlers for all threads, too
+            density.run(self.model, theta)
         return density

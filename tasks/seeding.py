@@ -1,12 +1,17 @@
 """Random numbers: every stream is named by what it is for, and nothing touches torch's global generator.
 
 The one exception is `ambient_seed`, for users of other packages, whose `torch.manual_seed` is to rule.
+Libraries that draw from global generators alone, as pyro and sbi do, are run under `GLOBAL_GENERATORS`, one
+at a time, by code that seeds the generators and puts them back.
 """
 
 import hashlib
 import json
+import threading
 
 import torch
+
+GLOBAL_GENERATORS = threading.RLock()
 
 
 def derive_seed(*parts: int | str) -> int:

@@ -201,6 +201,10 @@ class Task(Plugin):
         drawn = self.simulate(self.n_observations, derive_seed(self.observation_seed, "observations"))
         return Observations(drawn.x, drawn.theta, drawn.u)
 
+    def data_digest(self) -> str:
+        """Give the SHA-256 of the files that the task reads, by which results know them; empty if none."""
+        return ""
+
     def as_sbibm(self) -> SbibmView:
         """Give this task as sbibm's algorithms and metrics take it: in θ and float32."""
         return SbibmView(self)

@@ -88,6 +88,11 @@ class ExactBase(DensityBase):
 
     name: ClassVar[str] = "exact"
 
+    def __init__(self, sde: SDE, x_0: Tensor, grid: TimeGrid) -> None:
+        super().__init__(sde, x_0, grid)
+        if type(sde).log_transition is SDE.log_transition:
+            raise UserError("the base exact is for a known transition density, and there is none: take auto.")
+
     def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
         return self.sde.log_transition(self.x_0, x, k * self.grid.dt)
 

@@ -70,6 +70,8 @@ class BridgePosterior(Posterior):
         seed: names the random streams.
     """
 
+    network_evaluations = 0
+
     def __init__(
         self, model: DiffusionModel, dim: int, sampler: BridgeSampler, budget: int, seed: int
     ) -> None:

@@ -9,6 +9,7 @@ Hessian at the maximum, from central differences of the gradient.
 [BRIDGE] Boserup et al., arXiv 2411.08993, section 5.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -37,7 +38,7 @@ class Fit:
         theta_stderr, x_0_stderr: standard errors, NaN for what was held fixed or where the information is
             not positive definite.
         estimate: of each end point at the maximum, (M,).
-        converged: whether L-BFGS says so.
+        converged: whether L-BFGS says so, and met no likelihood that is not finite, where it stops, too.
         evaluations: of the objective and its gradient.
     """
 
@@ -101,22 +102,24 @@ def maximise(likelihood: Likelihood, theta: Tensor, x_0: Tensor, free: tuple[str
         raise UserError(f"what is free must be theta, x_0, or both, but is {free!r}.")
     if likelihood.sampler.threshold > 0:
         raise UserError("bridges that resample have no gradient: maximise with threshold 0.")
-    d, evaluations = len(theta), 0
+    d, evaluations, finite = len(theta), 0, True
     start = torch.cat([theta, x_0.flatten()])
     varied = torch.cat([torch.full((d,), "theta" in free), torch.full((x_0.numel(),), "x_0" in free)])
 
     def negative(point: np.ndarray) -> tuple[float, np.ndarray]:
-        nonlocal evaluations
+        nonlocal evaluations, finite
         evaluations += 1
         report("maximise", evaluations, evaluations)
         full = start.clone()
         full[varied] = torch.from_numpy(point)
         value, in_theta, in_x_0 = likelihood.gradient(full[:d], full[d:].view_as(x_0))
+        finite = finite and math.isfinite(value)
         return -value, -torch.cat([in_theta, in_x_0.flatten()])[varied].numpy()
 
     found = minimize(
         negative, start[varied].numpy(), jac=True, method="L-BFGS-B", options={"maxiter": MOST_ITERATIONS}
     )
+    converged = bool(found.success) and finite
     stderr = torch.full_like(start, torch.nan)
     stderr[varied] = _stderr(lambda point: negative(point)[1], found.x)
     top = start.clone()
@@ -125,7 +128,7 @@ def maximise(likelihood: Likelihood, theta: Tensor, x_0: Tensor, free: tuple[str
         final = likelihood(top[:d], top[d:].view_as(x_0))
     warn_of_collapse(final, likelihood.sampler.particles)
     starts = top[d:].view_as(x_0), stderr[d:].view_as(x_0)
-    return Fit(top[:d], starts[0], stderr[:d], starts[1], final, bool(found.success), evaluations)
+    return Fit(top[:d], starts[0], stderr[:d], starts[1], final, converged, evaluations)
 
 
 def _stderr(gradient: Callable[[np.ndarray], np.ndarray], point: np.ndarray) -> Tensor:

@@ -28,12 +28,13 @@ from methods.network import ReplicatedMLP, time_features
 from methods.optimizer import CosineAdam
 from methods.progress import report
 from tasks.errors import NotFiniteError, UserError
-from tasks.plugin import nearest
+from tasks.plugin import nearest, require_whole
 from tasks.sde.sde import Coefficients, euler_path
 from tasks.seeding import derive_seed, generator
 
 OBJECTIVES = ("corrected", "paper", "explicit")
 HELD_OUT_SHARE = 0.1
+FEWEST_PATHS = 15  # of which two are held out: one has no standard error
 AVERAGE = 0.995
 
 
@@ -43,7 +44,7 @@ class ScoreTraining:
 
     Args:
         objective: "corrected", "paper" or "explicit".
-        paths: Euler paths, a tenth of them held out.
+        paths: Euler paths, 15 or more, a tenth of them held out.
         steps: of Adam, along a cosine from `rate`.
         batch: states in a minibatch.
         rate: the first learning rate.
@@ -62,6 +63,11 @@ class ScoreTraining:
         if self.objective not in OBJECTIVES:
             hint = nearest(self.objective, OBJECTIVES)
             raise UserError(f"scores: there is no objective {self.objective!r}: {hint}")
+        require_whole("scores: paths", self.paths, FEWEST_PATHS)
+        for option in ("steps", "batch", "width", "depth"):
+            require_whole(f"scores: {option}", getattr(self, option), 1)
+        if not self.rate > 0:
+            raise UserError(f"scores: rate must be above 0, but is {self.rate!r}.")
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ with an effective sample size that counts *origins*, and a standard error:
 Without resampling each bridge is its own origin, and this is the usual ESS, the delta method's error. With
 it, bridges that descend from the same particle share their luck, and count as one [Chan & Lai 2013; Lee &
 Whiteley 2018]; `final_ess` counts them as different. Where the weights have collapsed the estimate is too low
-by an amount that neither the error nor repeated runs show: a final ESS below 3 or 0.05 N, or
-one of origins below 3, is warned of.
+by an amount that neither the error nor repeated runs show: a final ESS below 3 or 0.05 N, or one of origins
+below 3, is warned of. Below N = 10 it is 0.3 N in place of 3, but no less than 1.2: there one weight has nine
+tenths of all.
 
 [BRIDGE] Boserup et al., arXiv 2411.08993.
 """
@@ -31,7 +32,7 @@ from tasks.sde.sde import SDE, TimeGrid
 from tasks.seeding import derive_seed, generator
 
 PROPOSALS = ("reverse", "guided")
-LEAST_ESS, LEAST_FRACTION, GOOD_FRACTION = 3.0, 0.05, 0.3
+LEAST_ESS, LEAST_FRACTION, GOOD_FRACTION, ONE_WEIGHT = 3.0, 0.05, 0.3, 1.2
 
 
 class LowEffectiveSizeWarning(UserWarning):
@@ -97,6 +98,10 @@ class BridgeSampler:
             value = getattr(self, option)
             if value not in known:
                 raise UserError(f"bridges: there is no {option} {value!r}: {nearest(str(value), known)}")
+        if not isinstance(self.bridge_covariance, bool):
+            raise UserError(
+                f"bridges: bridge_covariance must be true or false, but is {self.bridge_covariance!r}."
+            )
         reverse_only = (self.base, self.kernel, self.bridge_covariance)
         if self.proposal == "guided" and reverse_only != ("auto", "auto", True):
             raise UserError("bridges: base, kernel and bridge_covariance are for reverse bridges alone.")
@@ -164,13 +169,17 @@ class BridgeSampler:
 
 
 def least_ess_fraction(particles: int) -> float:
-    """Give the ESS/N below which N weights have collapsed: 3/N, kept within 0.05 and 0.3."""
-    return min(max(LEAST_ESS / particles, LEAST_FRACTION), GOOD_FRACTION)
+    """Give the ESS/N below which N weights have collapsed: 3/N within 0.05 and 0.3, and 1.2/N below N = 4."""
+    return max(_least_origins_fraction(particles), LEAST_FRACTION)
+
+
+def _least_origins_fraction(particles: int) -> float:
+    return min(LEAST_ESS / particles, max(GOOD_FRACTION, ONE_WEIGHT / particles))
 
 
 def warn_of_collapse(found: Estimate, particles: int) -> None:
     """Warn with `LowEffectiveSizeWarning` if the weights of an estimate from N particles have collapsed."""
-    floor, few = least_ess_fraction(particles), min(LEAST_ESS / particles, GOOD_FRACTION)
+    floor, few = least_ess_fraction(particles), _least_origins_fraction(particles)
     good = (found.final_ess_fraction >= floor) & (found.ess_fraction >= few)
     low = int((~good).sum())
     if low:

@@ -13,6 +13,8 @@ c = (τ, Ω, s), Σ = Σ(x_0):
 
     q(c) = N(−P⁻¹ Bᵀ(TΣ)⁻¹(y − x_0), P⁻¹),   P = Bᵀ(TΣ)⁻¹B
 
+Ω with |Ω| ≤ π gives every rotation once, and so those that are drawn beyond weigh nothing.
+
 How y was aligned makes no difference to this, but for the size it was given. Nor do position and
 orientation of x_0, nor its size where s is free, as a, ℓ and x_0 in another unit give the same shapes: to
 find a diffusion mean they are held where a reference has them, by a penalty that is 0 there.
@@ -118,8 +120,15 @@ def _generator(turn: Tensor, m: int) -> Tensor:
 
 
 def _log_haar(turn: Tensor, m: int) -> Tensor:
-    """Give log of the density of Haar's measure in Ω: 1 in the plane, (2 sin(|ω|/2)/|ω|)² in space."""
+    """Give log of the density of Haar's measure in Ω: 1 in the plane, (2 sin(|ω|/2)/|ω|)² in space.
+
+    It is −∞ where |ω| > π, since these rotations have been counted within.
+    """
+    squared = turn.square().sum(-1)
+    once = squared <= math.pi**2
     if m == 2:
-        return torch.zeros_like(turn[..., 0])
-    half = 0.5 * (turn.square().sum(-1) + SMALL).sqrt()
-    return 2 * (half.sin() / half).log()
+        log_density = torch.zeros_like(squared)
+    else:
+        half = 0.5 * (torch.where(once, squared, 0.0) + SMALL).sqrt()
+        log_density = 2 * (half.sin() / half).log()
+    return torch.where(once, log_density, -math.inf)

@@ -69,9 +69,10 @@ class LandmarkSample:
             UserError: there are none, or a row is not in the sample.
         """
         try:
-            chosen = torch.arange(len(self))[torch.as_tensor(rows)].tolist() if len(rows) else []
-        except IndexError as error:
-            raise UserError(f"rows must be among those of the {len(self)} specimens: {error}.") from error
+            found = torch.arange(len(self))[torch.as_tensor(rows)] if len(rows) else ()
+            chosen = [int(row) for row in found]
+        except (IndexError, ValueError, TypeError, RuntimeError) as error:
+            raise UserError(f"rows are positions of the {len(self)} specimens, or bools: {error}.") from error
         if not chosen:
             raise UserError(f"none of the {len(self)} specimens is selected; choose at least one.")
         return LandmarkSample(
@@ -152,7 +153,7 @@ def _csv_rows(path: Path, text: str) -> pd.DataFrame:
     table = table.apply(lambda column: column.str.strip())
     table.index += 1
     table = table[(table != "").any(axis=1)]
-    names = list(table.iloc[0])
+    names = list(table.iloc[0]) if len(table) else []
     if lacking := [name for name in REQUIRED if name not in names]:
         raise UserError(
             f"{path} has no column {', '.join(lacking)}: its header must name {', '.join(REQUIRED)}, "

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from tasks.errors import UserError
+from tasks.frozen import digest
 from tasks.plugin import require_whole
 from tasks.prior import Normal
 from tasks.sde.diffusion_task import DiffusionTask
 from tasks.sde.landmark_diffusion import LandmarkDiffusion
-from tasks.sde.landmark_files import read_landmarks
+from tasks.sde.landmark_files import SHIPPED, read_landmarks
 from tasks.sde.procrustes import align
 from tasks.sde.sde import SDE, TimeGrid
 
@@ -34,9 +35,18 @@ def ellipse(landmarks: int, dimensions: int) -> Tensor:
     return torch.stack(axes[:dimensions], 1)
 
 
-@lru_cache(maxsize=8)
 def mean_shape(template: str) -> Tensor:
     """Give the Procrustes mean of a landmark file or a shipped sample, (n, m), at unit rms radius."""
+    return _mean_shape(template, _digest(template))
+
+
+def _digest(template: str) -> str:
+    return digest(SHIPPED.get(template, Path(template)))
+
+
+@lru_cache(maxsize=8)
+def _mean_shape(template: str, content: str) -> Tensor:
+    """Give the mean shape of a file of this digest, once: the file may change."""
     mean = align(read_landmarks(Path(template)).coordinates).mean
     return mean * math.sqrt(len(mean))
 
@@ -100,6 +110,9 @@ class Landmarks(DiffusionTask):
     @property
     def grid(self) -> TimeGrid:
         return TimeGrid(1.0, self.steps)
+
+    def data_digest(self) -> str:
+        return "" if self.template == "ellipse" else _digest(self.template)
 
     def sde(self, theta: Tensor) -> SDE:
         dimensions = self.dimensions if self.template == "ellipse" else mean_shape(self.template).shape[1]

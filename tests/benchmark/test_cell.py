@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import math
 import pickle
 import subprocess
 import sys
@@ -10,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from benchmark import cell
 from benchmark.cell import Cell, source_of
 from benchmark.rows import COLUMNS, DTYPES, ending, failure_rows, frame
+from tasks import frozen
+from tasks.schloegl import Schloegl
+from tasks.sde.landmarks import Landmarks
 from tests.benchmark.toys import Fast, Line, Slow
 
 CELL = Cell(Line(), Slow(), 1000, 2, ("mmd",), 20, None, 0, None)
@@ -72,9 +75,23 @@ def test_a_worker_reports_the_id_that_the_client_knows(monkeypatch: pytest.Monke
 
 
 def test_other_stored_references_change_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = CELL.id
-    monkeypatch.setattr(cell, "digest", lambda name: "abc" if name == "line" else "")
-    assert change().id != before
+    before = change(task=Schloegl()).id
+    monkeypatch.setattr(frozen, "digest", lambda path: "abc" if path.name == "schloegl.npz" else "")
+    assert change(task=Schloegl()).id != before
+
+
+def test_another_content_of_a_template_changes_the_id_and_the_template(tmp_path: Path) -> None:
+    task = Landmarks(template=str(tmp_path / "shapes.csv"))
+    file, found = Path(task.template), []
+    for leg in (1, 2, 1):
+        triangles = (f"{name},a,0,0\n{name},b,0,1\n{name},c,{leg},0\n" for name in "st")
+        file.write_text("specimen,landmark,x,y\n" + "".join(triangles))
+        a, b, _ = task.start.view(3, 2)
+        found.append((change(task=task).id, float((a - b).norm())))
+    assert found[0] == found[2]
+    assert found[0][0] != found[1][0]
+    # the sum of squared distances from the centre is a third of that of the sides
+    assert [side for _, side in found[:2]] == pytest.approx([3 / 2, 3 / math.sqrt(10)])
 
 
 def test_titles() -> None:

@@ -19,6 +19,7 @@ from benchmark import shape_tables as tables
 from benchmark.shape_growth import fit_growth, intervals_of
 from benchmark.shape_specimens import Specimens, aligned, specimens_of
 from benchmark.shape_work import Units
+from benchmark.statistics import Z
 from tasks.errors import UserError
 from tasks.sde.landmark_files import LandmarkSample, read_landmarks
 from tasks.sde.landmarks import ellipse
@@ -197,7 +198,7 @@ def test_statistics_against_hand_counts() -> None:
     assert tables.mcnemar(0, 0) == 1
     assert tables.mcnemar(5, 0) == pytest.approx(2 / 32)
     # Wilson: (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n)
-    z, p, n = tables.Z, 0.8, 10
+    z, p, n = Z, 0.8, 10
     middle, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     share = tables.share(8, 10)
     assert [share["low"], share["high"]] == pytest.approx(

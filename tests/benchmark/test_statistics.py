@@ -6,6 +6,8 @@ import pytest
 from scipy.stats import norm, t, ttest_rel
 
 from benchmark.statistics import (
+    LEVEL,
+    Z,
     bootstrap_means,
     difference_interval,
     holm,
@@ -14,6 +16,10 @@ from benchmark.statistics import (
     summarise,
     table_of,
 )
+
+
+def test_the_normal_interval_is_of_the_level_of_all_others() -> None:
+    assert pytest.approx(norm.ppf((1 + LEVEL) / 2), abs=1e-6) == Z
 
 
 def crossed(

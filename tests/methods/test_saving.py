@@ -1,7 +1,9 @@
 """Posteriors without a `save` of their own are pickled; the others are tested beside their methods."""
 
+import json
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
@@ -38,6 +40,18 @@ def test_what_was_saved_last_is_loaded(tmp_path):
     for posterior in (*fitted, *fitted):
         posterior.save(tmp_path)
         assert load_posterior(tmp_path).sample(20, x_o, 3).equal(posterior.sample(20, x_o, 3))
+
+
+@pytest.mark.parametrize("budget", [9, 200])  # with fewer than 10 the gain has no standard error
+def test_the_choice_of_a_gate_is_saved_with_its_posterior(tmp_path, budget):
+    task = get_task("linear_gaussian")
+    posterior = get_method("mix", gate="auto", steps=2, width=8).fit(task.simulate(budget, 1), 1)
+    posterior.save(tmp_path)
+    json.loads((tmp_path / "posterior.json").read_text(), parse_constant=pytest.fail)  # NaN is not JSON
+    gate, *numbers = load_posterior(tmp_path).choice
+    assert gate == posterior.choice.gate
+    np.testing.assert_array_equal(numbers, posterior.choice[1:])
+    assert np.isnan(numbers[1]) == (budget < 10)
 
 
 def test_what_cannot_be_pickled_is_said_and_nothing_is_written(tmp_path):

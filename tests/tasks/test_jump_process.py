@@ -1,11 +1,15 @@
 """Random numbers of compiled loops: published sequences, laws of uniforms and exponentials, extremes."""
 
+import importlib
 import math
+from pathlib import Path
 
 import numpy as np
 from numba import njit
+from numba.core.dispatcher import Dispatcher
 from scipy import stats
 
+import tasks
 from tasks.jump_process import bits, exponential, row_seeds, start, uniform
 from tasks.seeding import generator
 
@@ -73,3 +77,18 @@ def test_seeds_are_drawn_from_the_generator_and_cover_64_bits():
     np.testing.assert_array_equal(seeds, row_seeds(100_000, generator(7)))
     assert len(np.unique(seeds)) == 100_000  # fails once in 4e9 seeds
     assert seeds.min() < -(2**62) < 2**62 < seeds.max()
+
+
+def test_what_numba_stores_on_disk_calls_nothing_of_another_file():
+    """It is compiled anew when its own file changes, and not when another does."""
+    stored = []
+    for path in Path(tasks.__file__).parent.glob("*.py"):
+        if "njit" in path.read_text():
+            module = importlib.import_module(f"tasks.{path.stem}")
+            compiled = {name: found for name, found in vars(module).items() if isinstance(found, Dispatcher)}
+            for function in compiled.values():
+                if function.py_func.__module__ == module.__name__ and function._cache.cache_path:
+                    stored.append(module.__name__)
+                    called = compiled.keys() & set(function.py_func.__code__.co_names)
+                    assert {compiled[name].py_func.__module__ for name in called} <= {module.__name__}
+    assert set(stored) == {"tasks.ode"}

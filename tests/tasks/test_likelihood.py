@@ -50,6 +50,15 @@ def test_scores_have_mean_zero_and_average_to_the_marginal_score(task):
         assert (values.mean(0) / (values.std(0) / math.sqrt(n))).abs().max() < 4.5
 
 
+def test_marginal_scores_at_one_observation_are_those_of_it_repeated(monkeypatch):
+    task = get_task("hierarchical_normal")
+    simulations = task.simulate(7, seed=9)
+    repeated = task.marginal_score(simulations.theta, simulations.x[:1].expand(7, -1))
+    for rows_at_once in (7, 3):
+        monkeypatch.setattr(type(task), "rows_at_once", rows_at_once)
+        torch.testing.assert_close(task.marginal_score(simulations.theta, simulations.x[:1]), repeated)
+
+
 def test_everything_is_finite_at_the_corners_of_the_prior(task):
     ends = [torch.tensor([-5.0, 5.0], dtype=torch.float64)] * task.dim_theta
     theta = task.prior.to_theta(torch.cartesian_prod(*ends).repeat(20, 1))

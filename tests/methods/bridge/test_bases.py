@@ -138,3 +138,5 @@ def test_bases_by_name() -> None:
         base_of("midpont", landmarks())
     with pytest.raises(UserError, match="landmarks alone"):
         HeatKernelBase(brownian(), normals(1, 2), GRID)
+    with pytest.raises(UserError, match="exact is for a known transition density"):
+        ExactBase(landmarks(), normals(1, 4), GRID)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from methods.bridge.inference import Likelihood, maximise
-from methods.bridge.likelihood import BridgeSampler
+from methods.bridge.likelihood import BridgeSampler, Estimate
 from tasks.errors import UserError
 from tasks.sde.brownian import BrownianMotion
 from tasks.sde.landmark_diffusion import LandmarkDiffusion
@@ -41,6 +41,20 @@ def test_parameters_of_brownian_motion_and_their_errors_in_closed_form() -> None
     assert fit.log_likelihood == pytest.approx(float(exact), abs=1e-4)
     assert fit.x_0.equal(X_0)
     assert fit.x_0_stderr.isnan().all()
+
+
+def test_a_climb_that_ends_at_an_infinite_likelihood_has_not_converged() -> None:
+    """L-BFGS takes −∞ for the end of its line, and says that it has converged."""
+
+    class Cut(Likelihood):
+        def __call__(self, theta: Tensor, x_0: Tensor) -> Estimate:
+            found = super().__call__(theta, x_0)
+            return found._replace(value=torch.where(theta[0] < 0.1, found.value, -math.inf))
+
+    start = torch.zeros(2, dtype=torch.float64)
+    parts = drifting, Y, GRID, BridgeSampler(particles=2), 1
+    assert float(maximise(Likelihood(*parts), start, X_0).theta[0]) > 0.1
+    assert not maximise(Cut(*parts), start, X_0).converged
 
 
 def test_the_diffusion_mean_of_brownian_motion_is_the_sample_mean() -> None:

@@ -1,5 +1,7 @@
 """Learned scores against exact ones, what each objective learns, and when a network is not used."""
 
+import math
+
 import pytest
 import torch
 
@@ -79,3 +81,17 @@ def test_a_seed_gives_the_same_network() -> None:
 def test_mistakes_are_told() -> None:
     with pytest.raises(UserError, match="did you mean corrected"):
         ScoreTraining(objective="correct")
+    for option, least in {"paths": 15, "steps": 1, "batch": 1, "width": 1, "depth": 1}.items():
+        for wrong in (least - 1, least + 0.5):
+            sentence = f"scores: {option} must be a whole number from {least} up, but is {wrong}"
+            with pytest.raises(UserError, match=sentence):
+                ScoreTraining(**{option: wrong})  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="rate must be above 0, but is 0"):
+        ScoreTraining(rate=0)
+
+
+def test_the_least_training_that_is_allowed_has_a_standard_error() -> None:
+    base = NoBase(brownian(), torch.zeros(1, dtype=torch.float64), GRID)
+    mean, stderr = learn(base, ScoreTraining(paths=15, steps=1, batch=1, width=1, depth=1), 1).held_out
+    assert math.isfinite(mean)
+    assert stderr > 0

@@ -8,6 +8,7 @@ import torch
 
 from methods.bridge.likelihood import (
     BridgeSampler,
+    Estimate,
     LowEffectiveSizeWarning,
     average,
     least_ess_fraction,
@@ -92,9 +93,24 @@ def test_few_weights_are_judged_by_their_number() -> None:
     assert least_ess_fraction(1000) == 0.05
     assert least_ess_fraction(10) == pytest.approx(0.3)
     assert least_ess_fraction(16) == pytest.approx(3 / 16)
-    assert least_ess_fraction(2) == pytest.approx(0.3)  # which two weights never reach
+    assert least_ess_fraction(4) == pytest.approx(0.3)
     with pytest.warns(LowEffectiveSizeWarning, match="below 0.3"):
         warn_of_collapse(average(weighted([1.0] + [1e-9] * 9, list(range(10)))), 10)
+
+
+@pytest.mark.parametrize("many", [2, 3, 4])
+def test_the_fewest_weights_collapse_where_one_has_nine_tenths(many: int) -> None:
+    """The ESS of N weights is 1 at the least: an ESS/N of 0.3 is out of reach of two and of three."""
+
+    def estimate(largest: float) -> Estimate:
+        return average(weighted([largest, 1 - largest] + [0.0] * (many - 2), list(range(many))))
+
+    assert 1 / (0.91**2 + 0.09**2) < 1.2 < 1 / (0.90**2 + 0.10**2)
+    with pytest.warns(LowEffectiveSizeWarning, match="1 of 1 likelihoods"):
+        warn_of_collapse(estimate(0.91), many)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_collapse(estimate(0.90), many)
 
 
 def test_a_sampler_warns_of_its_own_collapse() -> None:
@@ -140,6 +156,7 @@ def test_noise_of_a_seed_has_unit_variance_for_every_pair() -> None:
         ({"proposal": "auto"}, "there is no proposal 'auto'"),
         ({"proposal": "guided", "base": "exact"}, "for reverse bridges alone"),
         ({"particles": 1}, "particles must be a whole number from 2"),
+        ({"bridge_covariance": "no"}, "bridge_covariance must be true or false, but is 'no'"),
         ({"threshold": 1.5}, "threshold must be from 0 to 1"),
     ],
 )

@@ -164,7 +164,7 @@ def test_select_by_truth_values():
     assert torch.equal(males.coordinates[0], apes.coordinates[apes.labels["group"].index("pongom")])
 
 
-@pytest.mark.parametrize("rows", [[], [False] * 18, [18], [True]])
+@pytest.mark.parametrize("rows", [[], [False] * 18, [18], [True], ["a"], [1, "a"], [None], [[0, 1]], 3])
 def test_select_refuses_rows_that_are_not_there(rows):
     with pytest.raises(UserError, match="of the 18 specimens"):
         read_landmarks("macaques").select(rows)
@@ -175,6 +175,7 @@ def test_select_refuses_rows_that_are_not_there(rows):
     [
         (CSV, "", "bones.csv is empty"),
         (CSV, " \n \n", "bones.csv is empty"),
+        (CSV, ",,,\n,,,\n", "has no column specimen, landmark, x, y"),
         (CSV, "specimen,landmark,x,y\n", "has a header and no rows"),
         (",y", ",why", "has no column y: its header must name specimen, landmark, x, y"),
         (",", ";", "has no column specimen, landmark, x, y: .* separated by commas, but is 'specimen;group"),
