@@ -1,7 +1,8 @@
 """One method against a baseline over many tasks: paired ratios of a metric's means, as a table and a figure.
 
 Both sides were given the same simulations, so that the bootstrap draws the same replicates and observations
-for both. Below 1 the method is better. A side that did not end well everywhere gives no ratio but its status.
+for both. Of errors, a ratio below 1 says that the method is better. A side that did not end well everywhere
+gives no ratio but its status.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,12 +18,14 @@ from rich.table import Table
 from benchmark.rows import with_variants
 from benchmark.statistics import Interval, difference_interval, ratio_interval, table_of
 from benchmark.style import GREY, PAGE, panels_of, styled
+from benchmark.table import averaged
 from tasks.errors import UserError
 from tasks.plugin import nearest
 
 BASELINE = "dsm"
 METRICS = ("score_error", "mmd")  # drawn side by side
 MARKERS, COLOURS = "osD^v", ("#56B4E9", "#0072B2", "#000000", "#D55E00", "#CC79A7")
+SIGNED = ("excess_variance", "mmd_squared", "tarp")  # above and below 0, so that a ratio means nothing
 NO_RATIO = Interval(np.nan, np.nan, np.nan)
 COLUMNS = ("task", "variant", "budget", "value", "low", "high", "p", "status")
 
@@ -38,7 +41,15 @@ def ratios(frame: pd.DataFrame, metric: str, method: str, baseline: str) -> pd.D
     Returns:
         One row for each task, variant and budget that both were run on, with the columns `COLUMNS`; `p` is of
         Student's test that both means are the same. Numbers are NaN where `status` is not "ok".
+
+    Raises:
+        UserError: the metric is one of `SIGNED`.
     """
+    if metric in SIGNED:
+        raise UserError(
+            f"{metric} may be 0 or negative, so that a ratio of two means nothing; `graybench table --metric "
+            f"{metric}` shows the values."
+        )
     rows = with_variants(frame[frame["time"].isna() & (frame["status"] != "skipped")])
     rows = rows[rows["metric"] == metric]
     records = []
@@ -56,21 +67,27 @@ def ratios(frame: pd.DataFrame, metric: str, method: str, baseline: str) -> pd.D
     return pd.DataFrame(records, columns=list(COLUMNS))
 
 
-def _require(what: str, wanted: str, known: Iterable[str]) -> None:
-    if wanted not in known:
-        raise UserError(f"the table has no {what} {wanted!r}: {nearest(wanted, known)}")
+def _require_method(label: str, known: Iterable[str]) -> None:
+    if label not in known:
+        raise UserError(f"the table has no method {label!r}: {nearest(label, known)}")
 
 
 def print_comparison(frame: pd.DataFrame, metric: str, method: str, baseline: str, console: Console) -> None:
     """Print the ratios: tasks down, budgets across; bold where the whole interval is on one side of 1.
 
     Raises:
-        UserError: the table has no such metric or method.
+        UserError: the table has no such metric to average, or no such method; or the two have no place in
+            common; or the metric allows no ratio.
     """
-    _require("metric", metric, frame["metric"].unique())
+    averaged(frame, metric)
     for label in (method, baseline):
-        _require("method", label, with_variants(frame)["label"].unique())
+        _require_method(label, with_variants(frame)["label"].unique())
     found = ratios(frame, metric, method, baseline)
+    if found.empty:
+        raise UserError(
+            f"there is no task, settings and budget at which {metric} was measured of both {method} and "
+            f"{baseline}; `graybench table --metric {metric}` shows where each was."
+        )
     for variant, rows in found.groupby("variant", sort=False):
         title = f"{metric} of {method} / of {baseline}, ratio of means [95 % interval]"
         table = Table(title=(f"{title} · {variant!s}" if variant else title).replace("[", r"\["))

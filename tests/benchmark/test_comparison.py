@@ -40,7 +40,8 @@ def test_ratios_are_paired_and_failures_are_named() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("mdm", "mix", "dsm"), "the table has no metric 'mdm': did you mean mmd?"),
+        (("mdm", "mix", "dsm"), "the table has no metric 'mdm' to average: did you mean mmd?"),
+        (("score_error", "mix", "dsm"), "the table has no metric 'score_error' to average: there are mmd."),
         (("mmd", "mixx", "dsm"), "the table has no method 'mixx': did you mean mix?"),
         (("mmd", "mix", "tsm"), "the table has no method 'tsm': did you mean dsm?"),
     ],
@@ -51,6 +52,27 @@ def test_what_is_not_there_is_answered_with_the_nearest(
     with pytest.raises(UserError) as mistake:
         print_comparison(FRAME, *arguments, Console())
     assert str(mistake.value) == sentence
+
+
+@pytest.mark.parametrize("metric", ["excess_variance", "mmd_squared", "tarp"])
+def test_what_may_be_0_or_negative_has_no_ratio(metric: str) -> None:
+    """DSM's excess variance is 0 but for rounding: a ratio to it is anything."""
+    values = {"dsm": 1e-17, "mix": -0.1}
+    signed = table(*[row(method, 100, value, metric=metric) for method, value in values.items()])
+    with pytest.raises(UserError, match=f"{metric} may be 0 or negative, so that a ratio"):
+        print_comparison(signed, metric, "mix", "dsm", Console())
+
+
+def test_methods_without_a_place_in_common_are_not_compared() -> None:
+    apart = table(
+        row("dsm", 100, 0.2),
+        row("mix", 1000, 0.1),
+        row("mix", 100, 0.1, task="line"),
+        row("mix", 100, 0.1, method_settings="recipe=plain"),
+        row("mix", 100, 0.1, status="skipped"),
+    )
+    with pytest.raises(UserError, match="no task, settings and budget at which mmd was measured of both"):
+        print_comparison(apart, "mmd", "mix", "dsm", Console())
 
 
 def test_the_printed_table_has_a_line_for_each_task() -> None:
