@@ -12,6 +12,7 @@ from benchmark.report.contests import contests
 from benchmark.report.leaderboard import board_of
 from benchmark.report.numbers import number
 from benchmark.report.points import costs_of, points_of, with_ranks
+from benchmark.report.report import Report
 from benchmark.report.scores import costs_as_scores, means, scores_of
 from benchmark.report.sources import in_common, read_sources
 from benchmark.rows import DTYPES, with_variants
@@ -134,6 +135,20 @@ def test_folders_with_other_root_seeds_are_not_mixed(made_up_folder: Path, tmp_p
     made_up().assign(status="failed").astype(DTYPES).to_parquet(tmp_path / "table.parquet")
     with pytest.raises(UserError, match="no cell ended well"):
         read_sources([tmp_path])
+
+
+def test_p_values_are_shown_but_not_ranked(tmp_path: Path) -> None:
+    frame = made_up()
+    averages = frame[frame["time"].isna() & (frame["metric"] == "mmd")]
+    p_values = averages.assign(metric="sbc", floor=np.nan, observation=pd.NA).drop_duplicates(
+        ["cell", "replicate"]
+    )
+    pd.concat([frame, p_values], ignore_index=True).astype(DTYPES).to_parquet(tmp_path / "table.parquet")
+    report = Report([tmp_path])
+    assert set(report.places) == {"score_error", "mmd"}
+    own = report.points[report.points["metric"] == "sbc"]
+    assert own["value"].notna().any()
+    assert own["rank"].isna().all()
 
 
 def test_wins_and_losses_are_beyond_noise() -> None:
