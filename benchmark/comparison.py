@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -17,7 +18,7 @@ from rich.table import Table
 
 from benchmark.rows import with_variants
 from benchmark.statistics import Interval, difference_interval, ratio_interval, table_of
-from benchmark.style import GREY, PAGE, panels_of, styled
+from benchmark.style import GREY, MISSING, PAGE, mark, mark_handles, panels_of, styled
 from benchmark.table import averaged
 from tasks.errors import UserError
 from tasks.plugin import nearest
@@ -131,33 +132,42 @@ def comparison(frame: pd.DataFrame, variant: str, method: str, baseline: str) ->
     found = {metric: rows for metric, rows in found.items() if (rows["status"] == "ok").any()}
     if not found:
         return None
-    first = next(iter(found.values()))
-    budgets = sorted({budget for rows in found.values() for budget in rows["budget"]})
+    first, every = next(iter(found.values())), pd.concat(found.values())
+    budgets = sorted(every["budget"].unique())
     order = first[first["status"] == "ok"].groupby("task")["value"].apply(lambda v: np.log(v).mean())
-    tasks = [*order.sort_values().index, *(t for t in first["task"].unique() if t not in order.index)]
+    tasks = [*order.sort_values().index, *(t for t in every["task"].unique() if t not in order.index)]
     figure = Figure(figsize=(PAGE, 0.9 + 0.23 * len(tasks)), layout="constrained")
     for axis, (metric, rows) in zip(panels_of(figure, len(found), len(found)), found.items(), strict=True):
         draw_ratios(axis, rows, tasks, budgets)
         axis.set_title(f"{metric.replace('_', ' ')}: {method} / {baseline}")
         axis.label_outer()
-    handles = ratio_handles(budgets)
+    handles = ratio_handles(figure, budgets)
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
 
 
-def ratio_handles(budgets: list[int]) -> list[Line2D]:
-    """Give the legend's sign of each budget."""
-    return [
+def ratio_handles(figure: Figure, budgets: list[int]) -> list[Artist]:
+    """Give the legend's sign of each budget, and of the marks of a figure that is drawn."""
+    signs = [
         Line2D([], [], color=COLOURS[k % 5], marker=MARKERS[k % 5], label=f"$N$ = {budget:,}")
         for k, budget in enumerate(budgets)
     ]
+    return [*signs, *mark_handles(figure)]
 
 
 def draw_ratios(axis: Axes, rows: pd.DataFrame, tasks: list[str], budgets: list[int]) -> None:
-    """Draw the rows of `ratios` of one method: tasks down, each budget with its colour and marker."""
+    """Draw the rows of `ratios` of one method: tasks down, each budget with its colour and marker.
+
+    What gave no ratio is a cross at the right edge.
+    """
     for k, budget in enumerate(budgets):
-        own = rows[(rows["budget"] == budget) & (rows["status"] == "ok")]
-        place = own["task"].map(tasks.index).to_numpy(dtype=float) + 0.5 * ((k + 0.5) / len(budgets) - 0.5)
+        of_budget = rows[rows["budget"] == budget]
+        lines = of_budget["task"].map(tasks.index).to_numpy(dtype=float)
+        lines += 0.5 * ((k + 0.5) / len(budgets) - 0.5)
+        ok = (of_budget["status"] == "ok").to_numpy()
+        own, place = of_budget[ok], lines[ok]
+        if not ok.all():
+            mark(axis, 0.97, lines[~ok], COLOURS[k % 5], MISSING, axis.get_yaxis_transform())
         ends = np.abs(own[["low", "high"]].to_numpy().T - own["value"].to_numpy())
         axis.errorbar(own["value"], place, xerr=ends, fmt=MARKERS[k % 5], color=COLOURS[k % 5], linewidth=0.9)
     axis.axvline(1, color=GREY, linestyle="--", linewidth=0.9)

@@ -3,10 +3,12 @@
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
 from benchmark.comparison import comparison, comparisons, print_comparison, ratios
+from benchmark.style import MISSING
 from tasks.errors import UserError
 from tests.benchmark.test_table import failed, row, table
 
@@ -99,12 +101,24 @@ def test_the_figure_shows_the_ratios() -> None:
     points = [
         line.get_xdata().tolist()
         for line in axis.get_lines()
-        if len(line.get_xdata()) and line.get_marker() != "None"
+        if len(line.get_xdata()) and line.get_marker() != "None" and line.get_gid() is None
     ]
     assert points[0] == pytest.approx([0.5, 1.0])
     assert points[1] == pytest.approx([3.0])
+    (cross,) = [line for line in axis.get_lines() if line.get_gid() == MISSING]
+    assert cross.get_xydata().tolist() == [[0.97, 2 - 0.125]]  # schloegl at the first of two budgets
+    assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "no result"
     assert comparison(FRAME[FRAME["method"] == "dsm"], "", "dsm", "dsm") is not None
     assert comparison(FRAME[FRAME["time"].notna()], "", "mix", "dsm") is None
+
+
+def test_a_task_that_only_the_second_metric_has_is_drawn_last() -> None:
+    errors = [row(method, 100, 2.0, metric="score_error", task="line") for method in ("dsm", "mix")]
+    figure = comparison(pd.concat([FRAME, table(*errors)]), "", "mix", "dsm")
+    assert figure is not None
+    assert [axis.get_title() for axis in figure.axes] == ["score error: mix / dsm", "mmd: mix / dsm"]
+    ticks = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert ticks == ["line", "galton", "schloegl"]
 
 
 def test_all_figures_are_drawn_for_several_tasks_alone() -> None:
