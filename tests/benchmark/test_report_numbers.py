@@ -151,6 +151,23 @@ def test_p_values_are_shown_but_not_ranked(tmp_path: Path) -> None:
     assert own["rank"].isna().all()
 
 
+@pytest.mark.parametrize(
+    ("metric", "time", "sentence"),
+    [
+        ("mmd_squared", np.nan, "mmd_squared is not reported, as mmd says the same; add mmd to the metrics."),
+        ("target_variance", 0.5, "these metrics are resolved in diffusion time: target_variance; `graybench"),
+    ],
+)
+def test_what_a_report_does_not_show_is_named(
+    metric: str, time: float, sentence: str, tmp_path: Path
+) -> None:
+    frame = made_up()
+    only = frame[(frame["metric"] == "mmd")].assign(metric=metric, time=time).reset_index(drop=True)
+    only.astype(DTYPES).to_parquet(tmp_path / "table.parquet")
+    with pytest.raises(UserError, match=sentence):
+        read_sources([tmp_path])
+
+
 def test_wins_and_losses_are_beyond_noise() -> None:
     random = np.random.default_rng(4)
     base = random.lognormal(0, 0.2, (5, 4))
