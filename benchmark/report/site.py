@@ -26,7 +26,7 @@ from benchmark.report.figure_pages import figure_contexts, rank_contexts, time_c
 from benchmark.report.numbers import FILTERS
 from benchmark.report.parts import as_json, shared
 from benchmark.report.report import Report
-from benchmark.writing import write_text
+from benchmark.writing import make_folder, write_text
 from tasks.errors import UserError
 
 LIST = "files.txt"
@@ -48,7 +48,9 @@ def write_site(folders: Sequence[Path], out: Path) -> list[Path]:
         StoreError: a table is damaged.
     """
     _require_own(out)
-    content = dict(_contents(Report(folders)))
+    report = Report(folders)
+    make_folder(out)
+    content = dict(_contents(report))
     _remove_earlier(out)
     for path, text in content.items():
         write_text(out / path, text)
