@@ -12,11 +12,10 @@ import numpy as np
 import pandas as pd
 
 from benchmark.rows import with_variants
-from benchmark.statistics import Interval, mean_interval, ratio_interval, table_of
+from benchmark.statistics import NO_RESULT, Interval, mean_interval, ratio_interval, table_of
 
 LARGE_T = 0.5
 PLAIN = "recipe=plain"
-NO_RESULT = Interval(np.nan, np.nan, np.nan)
 METHODS = ("dsm", "tsm", "ltsm", "mix", "mix(gate=learned)")
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmark.rows import with_variants
-from benchmark.statistics import Interval, difference_interval, ratio_interval, table_of
+from benchmark.statistics import NO_RESULT, difference_interval, ratio_interval, table_of
 from benchmark.style import GREY, MISSING, PAGE, mark, mark_handles, panels_of, styled
 from benchmark.table import averaged
 from tasks.errors import UserError
@@ -27,7 +27,6 @@ BASELINE = "dsm"
 METRICS = ("score_error", "mmd")  # drawn side by side
 MARKERS, COLOURS = "osD^v", ("#56B4E9", "#0072B2", "#000000", "#D55E00", "#CC79A7")
 SIGNED = ("excess_variance", "mmd_squared", "tarp")  # above and below 0, so that a ratio means nothing
-NO_RATIO = Interval(np.nan, np.nan, np.nan)
 COLUMNS = ("task", "variant", "budget", "value", "low", "high", "p", "status")
 
 
@@ -60,7 +59,7 @@ def ratios(frame: pd.DataFrame, metric: str, method: str, baseline: str) -> pd.D
             continue
         statuses = [status for side in sides for status in side["status"] if status != "ok"]
         if statuses:
-            records.append((*place, *NO_RATIO, np.nan, statuses[0]))
+            records.append((*place, *NO_RESULT, np.nan, statuses[0]))
             continue
         own, other = map(table_of, sides)
         p = difference_interval(other, own, paired=True).p

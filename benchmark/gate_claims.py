@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from benchmark.claims import NO_RESULT, Finding, weight_distance
+from benchmark.claims import Finding, weight_distance
 from benchmark.comparison import ratios
 from benchmark.rows import with_variants
-from benchmark.statistics import Interval
+from benchmark.statistics import NO_RESULT, Interval
 
 AUTO, SCALAR, DSM, LEARNED = "mix(gate=auto)", "mix", "dsm", "mix(gate=learned_from_optimal)"
 Ratios = dict[tuple[str, str, int], Interval]

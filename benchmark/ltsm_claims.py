@@ -17,7 +17,6 @@ from scipy.stats import t as student
 
 from benchmark.board import TILTS
 from benchmark.claims import (
-    NO_RESULT,
     Finding,
     at_times,
     averaged_over_time,
@@ -30,6 +29,7 @@ from benchmark.comparison import ratios
 from benchmark.rows import with_variants
 from benchmark.statistics import (
     LEVEL,
+    NO_RESULT,
     Array,
     Difference,
     Interval,

@@ -40,6 +40,9 @@ class Interval(NamedTuple):
     high: float
 
 
+NO_RESULT = Interval(np.nan, np.nan, np.nan)
+
+
 class Difference(NamedTuple):
     """A difference of means, the ends of its interval, and the p-value of there being none."""
 

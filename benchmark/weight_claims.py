@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from benchmark.claims import NO_RESULT, Finding, groups, weight_distance
+from benchmark.claims import Finding, groups, weight_distance
 from benchmark.ltsm_claims import LOW, SETTINGS, settings_of
 from benchmark.rows import with_variants
-from benchmark.statistics import Interval, count, exact, mean_interval, table_of
+from benchmark.statistics import NO_RESULT, Interval, count, exact, mean_interval, table_of
 
 LEARNED = "mix(gate=learned)"
 LARGEST_T = 1.0
