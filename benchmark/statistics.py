@@ -74,9 +74,11 @@ def mean_interval(table: Array) -> Interval:
 
 
 def ratio_interval(numerator: Array, denominator: Array) -> Interval:
-    """Give the ratio of the means of two paired tables (R, m) with its interval."""
+    """Give the ratio of the means of two paired tables (R, m) with its interval; NaN where 0 is over 0."""
     above, below = bootstrap_means(numerator, denominator)
-    return Interval(float(numerator.mean() / denominator.mean()), *percentiles(above / below, len(numerator)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio, ratios = numerator.mean() / denominator.mean(), above / below
+    return Interval(float(ratio), *percentiles(ratios, len(numerator)))
 
 
 def share_interval(hits: int, n: int) -> Interval:
