@@ -22,6 +22,7 @@ from scipy import stats
 
 from benchmark.style import PAGE, handle, looks_of, panels_of, save, styled
 from benchmark.timing import Timing, take_turns
+from benchmark.writing import make_folder
 from methods import get_method
 from tasks import get_task
 from tasks.task import Task
@@ -87,7 +88,7 @@ def draw(table: Sequence[Timing], folder: Path) -> list[Path]:
         axis.set_title("\n".join(notes))
     figure.supylabel("seconds of processor time")
     figure.legend(handles=[handle(look) for look in looks.values()], loc="outside upper center", ncols=2)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     return save(figure, folder, "growth")
 
 

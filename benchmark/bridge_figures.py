@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from benchmark.statistics import Z
 from benchmark.style import COLUMN, GREY, PAGE, panels_of, save, styled
+from benchmark.writing import make_folder
 
 BLUE, ORANGE = "#0072B2", "#D55E00"
 
@@ -21,7 +22,7 @@ def draw_bridges(folder: Path) -> list[Path]:
         paths = [folder / f"{need}.csv" for need in needs]
         if all(path.exists() for path in paths):
             figure = draw(*(pd.read_csv(path) for path in paths))
-            (folder / "figures").mkdir(exist_ok=True)
+            make_folder(folder / "figures")
             drawn += save(figure, folder / "figures", name)
     return drawn
 

@@ -12,11 +12,10 @@ import numpy as np
 import pandas as pd
 
 from benchmark.rows import with_variants
-from benchmark.statistics import Interval, mean_interval, ratio_interval, table_of
+from benchmark.statistics import NO_RESULT, Interval, mean_interval, ratio_interval, table_of
 
 LARGE_T = 0.5
 PLAIN = "recipe=plain"
-NO_RESULT = Interval(np.nan, np.nan, np.nan)
 METHODS = ("dsm", "tsm", "ltsm", "mix", "mix(gate=learned)")
 
 
@@ -86,25 +85,18 @@ def weight_distance(learned: pd.DataFrame, optimal: pd.DataFrame) -> Interval:
 
 
 def _ltsm_loses_at_large_t(rows: pd.DataFrame) -> Iterator[Finding]:
-    late = rows[(rows["metric"] == "score_error") & ((rows["time"] >= LARGE_T) | (rows["status"] != "ok"))]
-    for variant, _, group in groups(late):
+    errors = rows[rows["metric"] == "score_error"]
+    for variant, _, group in groups(at_times(errors, errors["time"] >= LARGE_T)):
         sides = [averaged_over_time(of(group, label)) for label in ("mix", "ltsm")]
         yield from compared(f"score_error at t ≥ {LARGE_T} of MIX / of LTSM", variant, 1.0, *sides)
 
 
 def _tsm_has_less_variance(rows: pd.DataFrame) -> Iterator[Finding]:
-    for variant, _, group in groups(rows[rows["metric"] == "target_variance"]):
-        ratios = [
-            finding
-            for time in group["time"].unique()
-            for finding in compared(
-                "largest over t of target variance of TSM / of LTSM",
-                variant,
-                1.0,
-                *(of(group[group["time"] == time], label) for label in ("tsm", "ltsm")),
-            )
-        ]
-        yield from sorted(ratios, key=lambda finding: -finding.found.value)[:1]
+    for variant, budget, group in groups(rows[rows["metric"] == "target_variance"]):
+        tsm, ltsm = of(group, "tsm"), of(group, "ltsm")
+        if len(tsm) and len(ltsm):
+            claim = "largest over t of target variance of TSM / of LTSM"
+            yield Finding(claim, variant, budget, 1.0, largest_ratio(tsm, [ltsm]))
 
 
 def _preconditioned_is_no_worse(rows: pd.DataFrame) -> Iterator[Finding]:
@@ -143,6 +135,11 @@ def of(rows: pd.DataFrame, label: str) -> pd.DataFrame:
     return rows[rows["label"] == label]
 
 
+def at_times(rows: pd.DataFrame, chosen: "pd.Series[bool]") -> pd.DataFrame:
+    """Keep the rows at chosen times, and those that are not ok: a cell that failed has no times."""
+    return rows[chosen | (rows["status"] != "ok")]
+
+
 def _complete(rows: pd.DataFrame) -> bool:
     return bool((rows["status"] == "ok").all())
 
@@ -163,6 +160,21 @@ def compared(
     complete = _complete(numerator) and _complete(denominator)
     found = ratio_interval(table_of(numerator), table_of(denominator)) if complete else NO_RESULT
     yield Finding(claim, variant, int(numerator["budget"].iloc[0]), target, found)
+
+
+def largest_ratio(above: pd.DataFrame, below: list[pd.DataFrame]) -> Interval:
+    """Give the largest over t of the ratio to the least of others, with the interval it has there.
+
+    There is no result if a row is not ok, or if one side has none.
+    """
+    if not all(len(side) and _complete(side) for side in (above, *below)):
+        return NO_RESULT
+    found = []
+    for time in above["time"].unique():
+        sides = [table_of(side[side["time"] == time]) for side in (above, *below)]
+        least = min(sides[1:], key=lambda side: float(side.mean()))
+        found.append(ratio_interval(sides[0], least))
+    return max(found, key=lambda interval: interval.value)
 
 
 def as_markdown(found: list[Finding]) -> str:

@@ -18,6 +18,7 @@ def bridges(
     from benchmark.bridge_experiments import EXPERIMENTS, run_experiment
     from benchmark.bridge_figures import draw_bridges
     from benchmark.store import write_whole
+    from benchmark.writing import make_folder
     from methods.progress import listening
     from tasks.errors import UserError
     from tasks.plugin import nearest
@@ -25,10 +26,7 @@ def bridges(
     for name in only or ():
         if name not in EXPERIMENTS:
             raise UserError(f"there is no experiment {name!r}: {nearest(name, EXPERIMENTS)}")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out}: this folder cannot be made: {error.strerror}.") from error
+    make_folder(out)
     console = Console()
     for name in only or EXPERIMENTS:
         path = out / f"{name}.csv"

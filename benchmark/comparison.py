@@ -1,13 +1,15 @@
 """One method against a baseline over many tasks: paired ratios of a metric's means, as a table and a figure.
 
 Both sides were given the same simulations, so that the bootstrap draws the same replicates and observations
-for both. Below 1 the method is better. A side that did not end well everywhere gives no ratio but its status.
+for both. Of errors, a ratio below 1 says that the method is better. A side that did not end well everywhere
+gives no ratio but its status.
 """
 
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -15,15 +17,16 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmark.rows import with_variants
-from benchmark.statistics import Interval, difference_interval, ratio_interval, table_of
-from benchmark.style import GREY, PAGE, panels_of, styled
+from benchmark.statistics import NO_RESULT, difference_interval, ratio_interval, table_of
+from benchmark.style import GREY, MISSING, PAGE, mark, mark_handles, panels_of, styled
+from benchmark.table import averaged
 from tasks.errors import UserError
 from tasks.plugin import nearest
 
 BASELINE = "dsm"
 METRICS = ("score_error", "mmd")  # drawn side by side
 MARKERS, COLOURS = "osD^v", ("#56B4E9", "#0072B2", "#000000", "#D55E00", "#CC79A7")
-NO_RATIO = Interval(np.nan, np.nan, np.nan)
+SIGNED = ("excess_variance", "mmd_squared", "tarp")  # above and below 0, so that a ratio means nothing
 COLUMNS = ("task", "variant", "budget", "value", "low", "high", "p", "status")
 
 
@@ -38,7 +41,15 @@ def ratios(frame: pd.DataFrame, metric: str, method: str, baseline: str) -> pd.D
     Returns:
         One row for each task, variant and budget that both were run on, with the columns `COLUMNS`; `p` is of
         Student's test that both means are the same. Numbers are NaN where `status` is not "ok".
+
+    Raises:
+        UserError: the metric is one of `SIGNED`.
     """
+    if metric in SIGNED:
+        raise UserError(
+            f"{metric} may be 0 or negative, so that a ratio of two means nothing; `graybench table --metric "
+            f"{metric}` shows the values."
+        )
     rows = with_variants(frame[frame["time"].isna() & (frame["status"] != "skipped")])
     rows = rows[rows["metric"] == metric]
     records = []
@@ -48,7 +59,7 @@ def ratios(frame: pd.DataFrame, metric: str, method: str, baseline: str) -> pd.D
             continue
         statuses = [status for side in sides for status in side["status"] if status != "ok"]
         if statuses:
-            records.append((*place, *NO_RATIO, np.nan, statuses[0]))
+            records.append((*place, *NO_RESULT, np.nan, statuses[0]))
             continue
         own, other = map(table_of, sides)
         p = difference_interval(other, own, paired=True).p
@@ -56,21 +67,27 @@ def ratios(frame: pd.DataFrame, metric: str, method: str, baseline: str) -> pd.D
     return pd.DataFrame(records, columns=list(COLUMNS))
 
 
-def _require(what: str, wanted: str, known: Iterable[str]) -> None:
-    if wanted not in known:
-        raise UserError(f"the table has no {what} {wanted!r}: {nearest(wanted, known)}")
+def _require_method(label: str, known: Iterable[str]) -> None:
+    if label not in known:
+        raise UserError(f"the table has no method {label!r}: {nearest(label, known)}")
 
 
 def print_comparison(frame: pd.DataFrame, metric: str, method: str, baseline: str, console: Console) -> None:
     """Print the ratios: tasks down, budgets across; bold where the whole interval is on one side of 1.
 
     Raises:
-        UserError: the table has no such metric or method.
+        UserError: the table has no such metric to average, or no such method; or the two have no place in
+            common; or the metric allows no ratio.
     """
-    _require("metric", metric, frame["metric"].unique())
+    averaged(frame, metric)
     for label in (method, baseline):
-        _require("method", label, with_variants(frame)["label"].unique())
+        _require_method(label, with_variants(frame)["label"].unique())
     found = ratios(frame, metric, method, baseline)
+    if found.empty:
+        raise UserError(
+            f"there is no task, settings and budget at which {metric} was measured of both {method} and "
+            f"{baseline}; `graybench table --metric {metric}` shows where each was."
+        )
     for variant, rows in found.groupby("variant", sort=False):
         title = f"{metric} of {method} / of {baseline}, ratio of means [95 % interval]"
         table = Table(title=(f"{title} · {variant!s}" if variant else title).replace("[", r"\["))
@@ -114,33 +131,42 @@ def comparison(frame: pd.DataFrame, variant: str, method: str, baseline: str) ->
     found = {metric: rows for metric, rows in found.items() if (rows["status"] == "ok").any()}
     if not found:
         return None
-    first = next(iter(found.values()))
-    budgets = sorted({budget for rows in found.values() for budget in rows["budget"]})
+    first, every = next(iter(found.values())), pd.concat(found.values())
+    budgets = sorted(every["budget"].unique())
     order = first[first["status"] == "ok"].groupby("task")["value"].apply(lambda v: np.log(v).mean())
-    tasks = [*order.sort_values().index, *(t for t in first["task"].unique() if t not in order.index)]
+    tasks = [*order.sort_values().index, *(t for t in every["task"].unique() if t not in order.index)]
     figure = Figure(figsize=(PAGE, 0.9 + 0.23 * len(tasks)), layout="constrained")
     for axis, (metric, rows) in zip(panels_of(figure, len(found), len(found)), found.items(), strict=True):
         draw_ratios(axis, rows, tasks, budgets)
         axis.set_title(f"{metric.replace('_', ' ')}: {method} / {baseline}")
         axis.label_outer()
-    handles = ratio_handles(budgets)
+    handles = ratio_handles(figure, budgets)
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
 
 
-def ratio_handles(budgets: list[int]) -> list[Line2D]:
-    """Give the legend's sign of each budget."""
-    return [
+def ratio_handles(figure: Figure, budgets: list[int]) -> list[Artist]:
+    """Give the legend's sign of each budget, and of the marks of a figure that is drawn."""
+    signs = [
         Line2D([], [], color=COLOURS[k % 5], marker=MARKERS[k % 5], label=f"$N$ = {budget:,}")
         for k, budget in enumerate(budgets)
     ]
+    return [*signs, *mark_handles(figure)]
 
 
 def draw_ratios(axis: Axes, rows: pd.DataFrame, tasks: list[str], budgets: list[int]) -> None:
-    """Draw the rows of `ratios` of one method: tasks down, each budget with its colour and marker."""
+    """Draw the rows of `ratios` of one method: tasks down, each budget with its colour and marker.
+
+    What gave no ratio is a cross at the right edge.
+    """
     for k, budget in enumerate(budgets):
-        own = rows[(rows["budget"] == budget) & (rows["status"] == "ok")]
-        place = own["task"].map(tasks.index).to_numpy(dtype=float) + 0.5 * ((k + 0.5) / len(budgets) - 0.5)
+        of_budget = rows[rows["budget"] == budget]
+        lines = of_budget["task"].map(tasks.index).to_numpy(dtype=float)
+        lines += 0.5 * ((k + 0.5) / len(budgets) - 0.5)
+        ok = (of_budget["status"] == "ok").to_numpy()
+        own, place = of_budget[ok], lines[ok]
+        if not ok.all():
+            mark(axis, 0.97, lines[~ok], COLOURS[k % 5], MISSING, axis.get_yaxis_transform())
         ends = np.abs(own[["low", "high"]].to_numpy().T - own["value"].to_numpy())
         axis.errorbar(own["value"], place, xerr=ends, fmt=MARKERS[k % 5], color=COLOURS[k % 5], linewidth=0.9)
     axis.axvline(1, color=GREY, linestyle="--", linewidth=0.9)

@@ -58,6 +58,7 @@ from benchmark.style import (
     time_axis,
 )
 from benchmark.weight_figures import learned_weight, optimal_weight
+from benchmark.writing import make_folder
 from tasks.galton import Galton
 
 AXIS_LABELS = {
@@ -78,8 +79,11 @@ def draw_all(frame: pd.DataFrame, folder: Path) -> list[Path]:
     Args:
         frame: the table, with the columns of `benchmark.rows`.
         folder: where the files go; made if it is not there.
+
+    Raises:
+        UserError: the folder cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     rows = with_variants(frame)
     looks = looks_of(rows["label"].unique())
     files = []

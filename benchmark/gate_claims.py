@@ -9,12 +9,13 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
 from benchmark.claims import Finding, weight_distance
 from benchmark.comparison import ratios
 from benchmark.rows import with_variants
-from benchmark.statistics import Interval
+from benchmark.statistics import NO_RESULT, Interval
 
 AUTO, SCALAR, DSM, LEARNED = "mix(gate=auto)", "mix", "dsm", "mix(gate=learned_from_optimal)"
 Ratios = dict[tuple[str, str, int], Interval]
@@ -38,7 +39,9 @@ def gate_findings(frame: pd.DataFrame) -> list[Finding]:
 def _auto_is_safe(against: dict[str, Ratios]) -> Iterator[Finding]:
     for place in [place for place in against[SCALAR] if place in against[DSM]]:
         found = [against[base][place] for base in (SCALAR, DSM)]
-        worse = max(found, key=lambda interval: interval.value)  # the better rival makes the larger ratio
+        known = not any(np.isnan(interval.value) for interval in found)
+        # the better rival makes the larger ratio
+        worse = max(found, key=lambda interval: interval.value) if known else NO_RESULT
         task, variant, budget = place
         claim = f"{task}: score_error of auto / of the better of DSM and scalar MIX"
         yield Finding(claim, variant, budget, HARMLESS, worse)

@@ -30,6 +30,7 @@ from benchmark.style import (
     MARK_EVERY,
     PAGE,
     TIME_LABEL,
+    budgets_of,
     draw_methods,
     legend,
     looks_of,
@@ -52,10 +53,11 @@ HIGHEST = 1.3  # of σ² E‖y‖²/d on the axis: the variance of bad targets h
 @styled
 def gates_variance(rows: pd.DataFrame) -> Figure | None:
     """Draw σ² E‖y‖²/d over t of one task's targets, one panel a budget, with the score's own where known."""
-    rows = rows[(rows["metric"] == "excess_variance") & rows["time"].notna() & (rows["status"] == "ok")]
-    if rows["label"].nunique() < 2:
+    rows = rows[(rows["metric"] == "excess_variance") & (rows["status"] != "skipped")]
+    rows = rows[rows["time"].notna() | rows["replicate"].isna()]  # no averages, but cells without a result
+    looks, budgets = looks_of(rows["label"].unique()), budgets_of(rows)
+    if len(looks) < 2 or not budgets:
         return None
-    looks, budgets = looks_of(rows["label"].unique()), sorted(rows["budget"].unique())
     floor = _score_share(str(rows["task"].iloc[0]))
     figure = Figure(figsize=(PAGE, 2.6), layout="constrained")
     axes = panels_of(figure, len(budgets), len(budgets))
@@ -159,7 +161,7 @@ def gates_ratio(rows: pd.DataFrame) -> Figure | None:
         if k % columns:
             axis.set_yticklabels([])
     figure.supxlabel("score error / that of scalar MIX, ratio of means; below 1 is better")
-    handles = ratio_handles(budgets)
+    handles = ratio_handles(figure, budgets)
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
 

@@ -16,11 +16,20 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from benchmark.board import TILTS
-from benchmark.claims import NO_RESULT, Finding, averaged_over_time, compared, groups, of
+from benchmark.claims import (
+    Finding,
+    at_times,
+    averaged_over_time,
+    compared,
+    groups,
+    largest_ratio,
+    of,
+)
 from benchmark.comparison import ratios
 from benchmark.rows import with_variants
 from benchmark.statistics import (
     LEVEL,
+    NO_RESULT,
     Array,
     Difference,
     Interval,
@@ -30,7 +39,6 @@ from benchmark.statistics import (
     exact,
     holm,
     percentiles,
-    ratio_interval,
     share_interval,
     table_of,
 )
@@ -76,7 +84,7 @@ def ltsm_variance_rises(table: pd.DataFrame) -> Found:
 def _change_of_variance(table: pd.DataFrame, label: str, of_time: float, to_time: float | None) -> Found:
     for task, rows in _variances(table):
         own, least = of(rows, label), rows["time"].min()
-        sides = [own[own["time"] == (least if t is None else t)] for t in (of_time, to_time)]
+        sides = [at_times(own, own["time"] == (least if t is None else t)) for t in (of_time, to_time)]
         where = f"t = {of_time:g} / at t = {least if to_time is None else to_time:g}"
         variant = str(rows["variant"].iloc[0])
         yield from compared(f"{task}: target variance of {label} at {where}", variant, 1.0, *sides)
@@ -86,8 +94,8 @@ def ltsm_variance_is_low(table: pd.DataFrame) -> Found:
     """Give the ratio of LTSM's target variance to DSM's at the least t, and the largest over small t."""
     for task, rows in _variances(table):
         for end in (float(rows["time"].min()), SMALL_T):
-            early = rows[rows["time"] <= end]
-            ratio = _largest(of(early, "ltsm"), [of(early, "dsm")])
+            early = at_times(rows, rows["time"] <= end)
+            ratio = largest_ratio(of(early, "ltsm"), [of(early, "dsm")])
             where = f"largest over t ≤ {end:g} of target" if end == SMALL_T else f"at t = {end:g}, target"
             yield _finding(f"{task}: {where} variance of LTSM / of DSM", early, ratio)
 
@@ -98,7 +106,7 @@ def keeps_the_best(label: str) -> Callable[[pd.DataFrame], Found]:
     def find(table: pd.DataFrame) -> Found:
         for task, rows in _variances(table):
             if all(len(of(rows, needed)) for needed in (label, "dsm", "ltsm")):
-                ratio = _largest(of(rows, label), [of(rows, "dsm"), of(rows, "ltsm")])
+                ratio = largest_ratio(of(rows, label), [of(rows, "dsm"), of(rows, "ltsm")])
                 claim = f"largest over t of target variance of {label} / of the better of DSM and LTSM"
                 yield _finding(f"{task}: {claim}", rows, ratio, EQUAL)
 
@@ -113,18 +121,6 @@ def _variances(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         for variant in [v for v in SETTINGS if (own["variant"] == v).any()][:1]:
             own = own[own["variant"] == variant]
             yield task, own[own["budget"] == own["budget"].max()]
-
-
-def _largest(above: pd.DataFrame, below: list[pd.DataFrame]) -> Interval:
-    """Give the largest over t of the ratio to the least of others, with the interval it has there."""
-    if any((side["status"] != "ok").any() for side in (above, *below)):
-        return NO_RESULT
-    found = []
-    for time in above["time"].unique():
-        sides = [table_of(side[side["time"] == time]) for side in (above, *below)]
-        least = min(sides[1:], key=lambda side: float(side.mean()))
-        found.append(ratio_interval(sides[0], least))
-    return max(found, key=lambda interval: interval.value, default=NO_RESULT)
 
 
 def _finding(claim: str, rows: pd.DataFrame, found: Interval, target: float = 1.0) -> Finding:
@@ -164,7 +160,7 @@ def between_times(low: float, high: float, method: str, baseline: str) -> Callab
 
     def find(table: pd.DataFrame) -> Found:
         rows = settings_of(table[(table["metric"] == "score_error") & (table["task"] == "galton")])
-        rows = rows[rows["time"].between(low, high) | (rows["status"] != "ok")]
+        rows = at_times(rows, rows["time"].between(low, high))
         for variant in SETTINGS:
             for _, _, group in groups(rows[rows["variant"] == variant]):
                 sides = [averaged_over_time(of(group, label)) for label in (method, baseline)]

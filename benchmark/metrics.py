@@ -18,9 +18,9 @@ reference's own score is known to `SCORE_TOLERANCE`, and what is left out are sk
 needs an exact score for every x; `excess_variance` needs none, as E‖y‖² − E‖s‖² = E‖y − s‖² for all
 unbiased targets.
 
-`floor` is what a perfect method would get with as many samples: the reference against itself, averaged over a
-few draws; for score errors, the estimated error of the reference's score, 0 if it is exact; 0 for target
-variances; null for the others.
+`floor` is what a perfect method would get with as many samples: for distances of samples, the reference
+against itself, averaged over a few draws; for score errors, the estimated error of the reference's score, 0
+if it is exact; 0 for target variances; `diagnostics` says it for its own; null for the others.
 """
 
 from collections.abc import Callable, Iterator

@@ -19,7 +19,7 @@ from benchmark.paper import Claim, Paper, PaperFigure, Picture, Results, Source
 from benchmark.reproduction_page import Drawn, Held, Origin, Section, page, summary
 from benchmark.rows import ending
 from benchmark.store import write_whole
-from tasks.errors import UserError
+from benchmark.writing import make_folder
 
 PAPERS = {paper.name: paper for paper in (LTSM, BRIDGE)}
 PNG_DPI = 150
@@ -50,10 +50,7 @@ def write_page(paper: Paper, base: Path, out: Path, command: str) -> list[Path]:
     Raises:
         UserError: the folder cannot be made.
     """
-    try:
-        (out / "figures").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out}: this folder cannot be made: {error.strerror}.") from error
+    make_folder(out / "figures")
     results = Results(base)
     sections = [_section(figure, paper, results, out) for figure in paper.figures]
     origins = [_origin(source, base) for source in paper.sources]

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from benchmark.sample_metrics import median_distance, mmd_squared
 from benchmark.style import GREY, PAGE, Look, panels_of, save, styled
+from benchmark.writing import make_folder
 from methods import get_method, samplers, solvers
 from methods.samplers import Score
 from methods.schedule import alpha_sigma_at
@@ -55,8 +56,8 @@ Target = tuple[str, Score, Sequence[Reference]]
 
 def store(quick: bool, folder: Path) -> list[Path]:
     """Write `errors` to solver_errors.csv, and draw them."""
+    make_folder(folder)
     found = errors(quick)
-    folder.mkdir(parents=True, exist_ok=True)
     found.to_csv(folder / "solver_errors.csv", index=False)
     return draw(found, folder)
 
@@ -155,5 +156,5 @@ def draw(found: pd.DataFrame, folder: Path) -> list[Path]:
     axes[len(names)].set_ylabel("MMD (dashed: fine solve)")
     figure.supxlabel("network evaluations")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     return save(figure, folder, "solver_errors")

@@ -41,6 +41,9 @@ class Interval(NamedTuple):
     high: float
 
 
+NO_RESULT = Interval(np.nan, np.nan, np.nan)
+
+
 class Difference(NamedTuple):
     """A difference of means, the ends of its interval, and the p-value of there being none."""
 
@@ -72,9 +75,11 @@ def mean_interval(table: Array) -> Interval:
 
 
 def ratio_interval(numerator: Array, denominator: Array) -> Interval:
-    """Give the ratio of the means of two paired tables (R, m) with its interval."""
+    """Give the ratio of the means of two paired tables (R, m) with its interval; NaN where 0 is over 0."""
     above, below = bootstrap_means(numerator, denominator)
-    return Interval(float(numerator.mean() / denominator.mean()), *percentiles(above / below, len(numerator)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio, ratios = numerator.mean() / denominator.mean(), above / below
+    return Interval(float(ratio), *percentiles(ratios, len(numerator)))
 
 
 def share_interval(hits: int, n: int) -> Interval:

@@ -2,7 +2,8 @@
 
 Colours are those of Okabe and Ito, which the colour-blind can tell apart; markers and dashes say the same
 again for print without colour. A line shows means, its band their intervals. What gave no result is a cross
-at the upper edge, never a gap without a mark; what lies beyond the axis is a triangle at that edge.
+at the upper edge, of ratios at the right one, never a gap without a mark; what lies beyond the axis is a
+triangle at that edge.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,6 +29,7 @@ GREY = "#555555"
 TIME_LABEL = "diffusion time $t$ (square-root scale)"
 MARK_EVERY = 5  # of the points in diffusion time
 MISSING, CLIPPED, FLOOR = "missing", "clipped", "floor"  # what a mark is, as its `gid`
+MARKS = {MISSING: ("x", "no result"), CLIPPED: ("^", "beyond the axis")}
 
 # From Matplotlib's own defaults, so that a user's settings change nothing.
 styled = style.context(
@@ -164,9 +166,9 @@ def draw_line(axis: Axes, line: pd.DataFrame, look: Look, *, place: int = 0, eve
     crosses = line.loc[line["value"].isna(), "x"].to_numpy()
     height = 1 - 0.06 * place
     if not here.any():  # no line at all: one cross in the corner says so
-        _mark(axis, np.array([0.97]), height, look.colour, "x", MISSING, axis.transAxes)
+        mark(axis, 0.97, height, look.colour, MISSING, axis.transAxes)
     elif len(crosses):
-        _mark(axis, crosses, height, look.colour, "x", MISSING, axis.get_xaxis_transform())
+        mark(axis, crosses, height, look.colour, MISSING, axis.get_xaxis_transform())
 
 
 def draw_methods(axis: Axes, rows: pd.DataFrame, x: str, looks: Looks, every: int = 1) -> list[pd.DataFrame]:
@@ -200,20 +202,20 @@ def mark_clipped(axis: Axes) -> None:
             stretches = np.split(above, np.flatnonzero(np.diff(above) > 1) + 1)
             above = np.array([s[value[s].argmax()] for s in stretches if len(s)], dtype=int)
         if len(above):
-            _mark(axis, x[above], 0.985, drawn.get_color(), "^", CLIPPED, axis.get_xaxis_transform())
+            mark(axis, x[above], 0.985, drawn.get_color(), CLIPPED, axis.get_xaxis_transform())
 
 
-def _mark(
-    axis: Axes, x: Array, height: float, colour: Any, marker: str, kind: str, transform: Transform
+def mark(
+    axis: Axes, x: Array | float, y: Array | float, colour: Any, kind: str, transform: Transform
 ) -> None:
+    """Put the marks of a kind, `MISSING` or `CLIPPED`, at places x and y of a transform."""
     axis.plot(
-        x,
-        np.full(len(x), height),
+        *np.broadcast_arrays(np.atleast_1d(x), y),
         transform=transform,
         color=colour,
-        marker=marker,
+        marker=MARKS[kind][0],
         markersize=3.7,
-        markeredgewidth=1.2 if marker == "x" else 0,
+        markeredgewidth=1.2 if kind == MISSING else 0,
         linestyle="none",
         clip_on=False,
         gid=kind,
@@ -276,10 +278,9 @@ def legend(
 def mark_handles(figure: Figure) -> list[Artist]:
     """Give the legend's signs for those marks that a figure has."""
     kinds = {line.get_gid() for axis in figure.axes for line in axis.get_lines()}
-    meanings = ((MISSING, "x", "no result"), (CLIPPED, "^", "beyond the axis"))
     return [
         Line2D([], [], color=GREY, marker=marker, linestyle="none", label=meaning)
-        for kind, marker, meaning in meanings
+        for kind, (marker, meaning) in MARKS.items()
         if kind in kinds
     ]
 

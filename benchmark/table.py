@@ -14,12 +14,15 @@ from tasks.errors import UserError
 from tasks.plugin import nearest
 
 # What a perfect method scores; 0 for every other metric.
-PERFECT = {"c2st_mlp": 0.5, "ess_fraction": 1.0, "coverage": 0.9, "expected_coverage": 0.9, "sbc": 1.0}
+PERFECT = {"c2st_mlp": 0.5, "ess_fraction": 1.0, "coverage": 0.9, "expected_coverage": 0.9}
 UNBOUNDED = ("excess_variance",)  # no value is perfect, and less is always better
+# No value makes a method better than another: a p-value of an exact posterior may be anything, the others are
+# not of the posterior, or not 0 for the true one.
+UNRANKED = ("sbc", "predictive_distance", "target_variance", "gate_gain")
 
 
 def distance(metric: str, value: Array) -> Array:
-    """Say how far values of a metric are from perfect, elementwise: the less, the better."""
+    """Say how far values of a metric are from perfect, elementwise: the less, the better, if it is ranked."""
     return value if metric in UNBOUNDED else np.abs(value - PERFECT.get(metric, 0.0))
 
 
@@ -68,6 +71,10 @@ class Sheet(NamedTuple):
     lines: dict[str, list[Entry]]
     floors: list[str]
 
+    def caption(self, mark: str) -> str:
+        """Say what is shown; `mark` says how the best is marked, where there is one."""
+        return f"{self.metric}, mean [95 % interval]" + (f", {mark}" if self.metric not in UNRANKED else "")
+
 
 def sheets_of(frame: pd.DataFrame, metric: str) -> Iterator[Sheet]:
     """Yield the table of each task; `UserError` if the metric cannot be averaged."""
@@ -82,7 +89,7 @@ def _sheet(task: str, metric: str, rows: pd.DataFrame) -> Sheet:
     spoiled = (rows["status"] != "ok").groupby([rows["label"], rows["budget"]]).transform("any")
     summary = summarise(rows[~spoiled], ["label", "budget"])
     distances = pd.Series(distance(metric, summary["value"].to_numpy(dtype=float)), summary.index)
-    best = set(distances.groupby(summary["budget"]).idxmin())
+    best = set(distances.groupby(summary["budget"]).idxmin()) if metric not in UNRANKED else set()
     numbers = summary[["value", "low", "high"]].to_numpy()
     places = list(zip(summary["label"], summary["budget"], strict=True))
     shown = {place: _entry(*numbers[i], best=i in best) for i, place in enumerate(places)}
@@ -110,7 +117,7 @@ def _entry(value: float, low: float, high: float, *, best: bool) -> Entry:
 def print_table(frame: pd.DataFrame, metric: str, console: Console) -> None:
     """Print one table for each task; cells that did not end well show their status."""
     for sheet in sheets_of(frame, metric):
-        title = f"{sheet.task} · {metric}, mean [95 % interval], * best".replace("[", r"\[")
+        title = f"{sheet.task} · {sheet.caption('* best')}".replace("[", r"\[")
         table = Table(title=title)
         table.add_column("method", overflow="fold")
         for budget in sheet.budgets:

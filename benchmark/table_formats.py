@@ -44,7 +44,7 @@ def _markdown(sheet: Sheet) -> str:
     if any(sheet.floors):
         lines.append(["floor", *sheet.floors])
     rows = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    title = f"{sheet.task} · {sheet.metric}, mean [95 % interval], best in bold"
+    title = f"{sheet.task} · {sheet.caption('best in bold')}"
     return f"{escape_markdown(title)}\n\n{rows}"
 
 
@@ -70,7 +70,7 @@ def as_latex(frame: pd.DataFrame, metric: str) -> str:
 
 
 def _latex(sheet: Sheet) -> str:
-    title = f"{sheet.task}: {sheet.metric}, mean [95 % interval], best in bold"
+    title = f"{sheet.task}: {sheet.caption('best in bold')}"
     head = ["method", *(f"{budget:,}" for budget in sheet.budgets)]
     lines = [[escape_latex(label), *map(_latex_entry, entries)] for label, entries in sheet.lines.items()]
     floor = ["floor", *map(_latex_number, sheet.floors)] if any(sheet.floors) else None

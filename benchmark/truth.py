@@ -64,7 +64,7 @@ class Truth:
     """The truth about the first m observations of a task, computed when it is first asked for, and kept.
 
     Args:
-        task: a task with the capability `reference`.
+        task: any; one without the capability `reference` has observations and test simulations alone.
         n_observations: m, or None for all.
         n: size of the reference samples.
     """

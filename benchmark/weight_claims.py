@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from benchmark.claims import NO_RESULT, Finding, groups, weight_distance
+from benchmark.claims import Finding, groups, weight_distance
 from benchmark.ltsm_claims import LOW, SETTINGS, settings_of
 from benchmark.rows import with_variants
-from benchmark.statistics import Interval, count, exact, mean_interval, table_of
+from benchmark.statistics import NO_RESULT, Interval, count, exact, mean_interval, table_of
 
 LEARNED = "mix(gate=learned)"
 LARGEST_T = 1.0
@@ -19,26 +19,25 @@ Found = Iterator[Finding]
 
 def optimal_weight_rises(table: pd.DataFrame) -> Found:
     """Give w* at the least t, 1 − w* at t = 1, and the number of tasks on which either is not small."""
-    tasks = sorted(str(task) for task in _asked(table)["task"].unique())
-    rows = _optimal(table)
+    asked, rows = _asked(table), _optimal(table)
+    if asked.empty:
+        return
+    tasks = sorted(str(task) for task in asked["task"].unique())
+    budget, at = int(asked["budget"].iloc[0]), rows["time"].min()
     high: dict[str, list[Interval]] = {"at the least t": [], "at t = 1": []}
-    at = rows["time"].min()
     for task in tasks:
         own = rows[rows["task"] == task]
-        if own.empty:
-            for found in high.values():
-                found.append(NO_RESULT)
-            continue
-        start = mean_interval(table_of(own[own["time"] == at]))
-        end = mean_interval(1 - table_of(own[own["time"] == LARGEST_T]))
+        start = end = NO_RESULT
+        if len(own):
+            start = mean_interval(table_of(own[own["time"] == at]))
+            end = mean_interval(1 - table_of(own[own["time"] == LARGEST_T]))
         high["at the least t"].append(start)
         high["at t = 1"].append(end)
         if task == "galton" or len(tasks) == 1:
-            budget = int(own["budget"].iloc[0])
-            yield Finding(f"{task}: w* at t = {at:g}", "", budget, LOW, start)
+            least = f"at t = {at:g}" if len(rows) else "at the least t"
+            yield Finding(f"{task}: w* {least}", "", budget, LOW, start)
             yield Finding(f"{task}: 1 − w* at t = 1", "", budget, LOW, end)
     if len(tasks) > 1:
-        budget = int(rows["budget"].max())
         for where, what in (("at the least t", "w*"), ("at t = 1", "1 − w*")):
             claim = f"number of {len(tasks)} tasks on which {what} {where} is above {LOW} by its interval"
             yield Finding(claim, "", budget, 0, _above(LOW, high[where]))
@@ -46,15 +45,15 @@ def optimal_weight_rises(table: pd.DataFrame) -> Found:
 
 def optimal_weight_never_falls(table: pd.DataFrame) -> Found:
     """Give the largest fall of w* between neighbouring t, over all tasks and replicates."""
-    rows = _optimal(table)
-    if rows.empty:
+    asked, rows = _asked(table), _optimal(table)
+    if asked.empty:
         return
-    wide = rows.pivot(index=["task", "replicate"], columns="time", values="value").to_numpy(dtype=float)
-    fall = float(np.maximum(-np.diff(wide, axis=1), 0).max())
-    asked = _asked(table)["task"].nunique()
-    claim = f"largest fall of w* between neighbouring t, of {asked} tasks"
-    whole = rows["task"].nunique() == asked
-    yield Finding(claim, "", int(rows["budget"].max()), 0.0, exact(fall) if whole else NO_RESULT)
+    tasks, found = asked["task"].nunique(), NO_RESULT
+    if rows["task"].nunique() == tasks:
+        wide = rows.pivot(index=["task", "replicate"], columns="time", values="value").to_numpy(dtype=float)
+        found = exact(float(np.maximum(-np.diff(wide, axis=1), 0).max()))
+    claim = f"largest fall of w* between neighbouring t, of {tasks} tasks"
+    yield Finding(claim, "", int(asked["budget"].iloc[0]), 0.0, found)
 
 
 def _asked(table: pd.DataFrame) -> pd.DataFrame:

@@ -49,8 +49,7 @@ def contests(rows: pd.DataFrame, points: pd.DataFrame) -> dict[str, list[dict[st
 def _ratio(point: dict[str, Any], mine: Array | None, theirs: Array) -> dict[str, Any]:
     if point["failed"] or mine is None:
         return {"ratio": np.nan, "ratio_low": np.nan, "ratio_high": np.nan, "verdict": point["status"]}
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio, low, high = ratio_interval(mine, theirs)
+    ratio, low, high = ratio_interval(mine, theirs)
     beyond = difference_interval(theirs, mine, paired=True)
     verdict = "wins" if beyond.high < 0 else "loses" if beyond.low > 0 else "even"
     verdict = "unknown" if np.isnan(beyond.low) else verdict

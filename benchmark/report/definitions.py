@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from benchmark.table import UNRANKED
+
 
 class Definition(NamedTuple):
     """A metric as readers see it.
@@ -9,14 +11,12 @@ class Definition(NamedTuple):
     Attributes:
         title: its name in headings.
         text: its definition, in a sentence.
-        ranked: whether a value nearer to the perfect one makes a method better.
         geometric: whether means over tasks are geometric, as for errors that differ by orders of magnitude.
         scale: of its axis: "log", "symlog" (linear near 0) or "linear".
     """
 
     title: str
     text: str
-    ranked: bool = True
     geometric: bool = False
     scale: str = "linear"
 
@@ -73,13 +73,14 @@ DEFINITIONS = {
     ),
     "sbc": Definition(
         "SBC",
-        "Least p-value over parameters, times their number, of tests that ranks are uniform; 1 is perfect.",
+        "Least p-value over parameters, times their number, of tests that ranks are uniform. An exact "
+        "posterior has any value, one below 0.05 at most 5 times in 100: low values speak against a "
+        "posterior, and of others none is better.",
     ),
     "predictive_distance": Definition(
         "Predictive distance",
         "Median distance from the observation of data simulated at posterior draws, in units of the prior "
         "predictive's spread.",
-        ranked=False,
         scale="log",
     ),
     "excess_variance": Definition(
@@ -92,7 +93,6 @@ DEFINITIONS = {
         "Target variance",
         "v = E‖y − s‖²/d of the regression target y around the true score s, on fresh simulations; 0 is "
         "perfect.",
-        ranked=False,
         scale="log",
     ),
     "ess_fraction": Definition(
@@ -103,7 +103,7 @@ DEFINITIONS = {
         "Error of the log-likelihood", "Error of the estimated log-likelihood at the true parameters."
     ),
     "gate_gain": Definition(
-        "Gate's gain", "What the chosen gate is expected to take from the excess variance.", ranked=False
+        "Gate's gain", "What the chosen gate is expected to take from the excess variance."
     ),
 }
 
@@ -112,8 +112,13 @@ LEFT_OUT = {"mmd_squared"}  # says what mmd says
 
 
 def definition(metric: str) -> Definition:
-    """Give the definition of a metric; one that is not known here is shown by its name and not ranked."""
-    return DEFINITIONS.get(metric, Definition(metric, "", ranked=False))
+    """Give the definition of a metric; one that is not known here is shown by its name."""
+    return DEFINITIONS.get(metric, Definition(metric, ""))
+
+
+def is_ranked(metric: str) -> bool:
+    """Say whether a value nearer to the perfect one makes a method better; not of a metric unknown here."""
+    return metric in DEFINITIONS and metric not in UNRANKED
 
 
 def in_order(metrics: set[str]) -> list[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmark.ranking import Place, average_ranks
 from benchmark.report.charts import curves, over_time, rank_chart
-from benchmark.report.definitions import definition
+from benchmark.report.definitions import definition, is_ranked
 from benchmark.report.numbers import NOTHING, ends, number, span, variant, whole, words
 from benchmark.report.over_time import METRICS as OVER_TIME
 from benchmark.report.over_time import points_over_time, shown_at
@@ -98,7 +98,7 @@ def _grid(points: pd.DataFrame) -> dict[str, Any]:
     metric = str(points["metric"].iloc[0])
     away = pd.Series(distance(metric, points["value"].to_numpy(dtype=np.float64)), points.index)
     least = away.groupby(points["budget"]).transform("min")
-    found = points.assign(best=(away == least) & definition(metric).ranked)
+    found = points.assign(best=(away == least) & is_ranked(metric))
     by_place = {(p["label"], p["budget"]): p for p in records(found)}
     budgets = sorted(points["budget"].unique())
     labels = points["label"].unique()

@@ -9,7 +9,7 @@ import pandas as pd
 
 from benchmark.commits import source_commit
 from benchmark.ranking import places_of
-from benchmark.report.definitions import definition, in_order
+from benchmark.report.definitions import in_order, is_ranked
 from benchmark.report.leaderboard import board_of
 from benchmark.report.points import costs_of, points_of, with_ranks
 from benchmark.report.sources import in_common, read_sources
@@ -32,7 +32,7 @@ class Report:
         self.rows = self.every[self.every["time"].isna()]
         self.paired = in_common(self.rows)
         known = in_order(set(self.rows.loc[self.rows["status"] == "ok", "metric"]))
-        self.places = {m: places_of(self.paired, m) for m in known if definition(m).ranked}
+        self.places = {m: places_of(self.paired, m) for m in known if is_ranked(m)}
         self.points = with_ranks(points_of(self.rows), self.places)
         self.costs = costs_of(self.rows)
         self.board = board_of(self.every, self.costs, self.places)

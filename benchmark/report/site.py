@@ -26,6 +26,7 @@ from benchmark.report.figure_pages import figure_contexts, rank_contexts, time_c
 from benchmark.report.numbers import FILTERS
 from benchmark.report.parts import as_json, shared
 from benchmark.report.report import Report
+from benchmark.writing import make_folder, write_text
 from tasks.errors import UserError
 
 LIST = "files.txt"
@@ -43,16 +44,17 @@ def write_site(folders: Sequence[Path], out: Path) -> list[Path]:
     """Write the report of result folders; an earlier report in `out` is replaced. Give the files written.
 
     Raises:
-        UserError: a folder has no results, or `out` holds something that is no report.
+        UserError: a folder has no results, or `out` holds something that is no report, or cannot be written.
         StoreError: a table is damaged.
     """
     _require_own(out)
-    content = dict(_contents(Report(folders)))
+    report = Report(folders)
+    make_folder(out)
+    content = dict(_contents(report))
     _remove_earlier(out)
     for path, text in content.items():
-        (out / path).parent.mkdir(parents=True, exist_ok=True)
-        (out / path).write_text(text, encoding="utf-8")
-    (out / LIST).write_text("".join(f"{path}\n" for path in content), encoding="utf-8")
+        write_text(out / path, text)
+    write_text(out / LIST, "".join(f"{path}\n" for path in content))
     return [out / path for path in content]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.commits import last_commit
+from benchmark.report.definitions import in_order
 from benchmark.rows import TO_RETRY, with_variants
 from benchmark.store import read_table
 from tasks.errors import UserError
@@ -50,8 +51,8 @@ def read_sources(folders: Sequence[Path]) -> tuple[pd.DataFrame, list[Source]]:
         The rows with the columns of `benchmark.rows`, those of `with_variants` and `folder`; and the sources.
 
     Raises:
-        UserError: a folder has no table, or no finished cell; nothing in any of them ended well; methods of
-            one task have different root seeds.
+        UserError: a folder has no table, or no finished cell; nothing in any of them ended well, or nothing
+            that a report shows; methods of one task have different root seeds.
         StoreError: a table is damaged.
     """
     frames: list[pd.DataFrame] = []
@@ -65,8 +66,7 @@ def read_sources(folders: Sequence[Path]) -> tuple[pd.DataFrame, list[Source]]:
         frames.append(table[~seen])
         sources.append(_source(folder, table, int(results[seen].nunique())))
     rows = with_variants(pd.concat(frames, ignore_index=True))
-    if not ((rows["status"] == "ok") & rows["time"].isna()).any():
-        raise UserError(f"{', '.join(map(str, folders))}: no cell ended well, so there is nothing to report.")
+    _require_averages(rows, ", ".join(map(str, folders)))
     _require_one_seed(rows)
     return rows, sources
 
@@ -83,6 +83,21 @@ def in_common(rows: pd.DataFrame) -> pd.DataFrame:
     methods = counted.groupby(keys).transform("nunique")
     here = counted.groupby([*keys, *size]).transform("nunique")
     return rows[counted.isna() | (here == methods)]
+
+
+def _require_averages(rows: pd.DataFrame, named: str) -> None:
+    ok = rows[rows["status"] == "ok"]
+    if ok.empty:
+        raise UserError(f"{named}: no cell ended well, so there is nothing to report.")
+    plain = set(ok.loc[ok["time"].isna(), "metric"])
+    if not plain:
+        raise UserError(
+            f"{named}: a report is of averages, and these metrics are resolved in diffusion time: "
+            f"{', '.join(ok['metric'].unique())}; `graybench figures` draws them."
+        )
+    if not in_order(plain):
+        metric = ", ".join(sorted(plain))
+        raise UserError(f"{named}: {metric} is not reported, as mmd says the same; add mmd to the metrics.")
 
 
 def _require_one_seed(rows: pd.DataFrame) -> None:

@@ -80,6 +80,19 @@ def test_one_row_that_failed_leaves_its_claims_without_result_and_in_sight():
     assert verdicts["score_error of MIX / of DSM", ""] == "holds"
 
 
+@pytest.mark.parametrize("method", ["tsm", "ltsm"])
+def test_a_cell_that_failed_as_a_whole_has_no_times_but_stays_in_sight(method):
+    frame = hand_made()
+    lost = (frame["method"] == method) & (frame["method_settings"] == "")
+    rows = [row(method, 100, "", metric=m, status="timeout") for m in ("score_error", "target_variance")]
+    failed = pd.DataFrame(rows).reindex(columns=list(DTYPES)).astype(DTYPES)
+    verdicts = {(f.claim, f.variant): f.verdict for f in findings(pd.concat([frame[~lost], failed]))}
+    claim = "largest over t of target variance of TSM / of LTSM"
+    assert verdicts[claim, ""] == "no result"
+    assert verdicts[claim, "recipe=plain"] == "holds"
+    assert claim not in {f.claim for f in findings(frame[frame["method"] != method])}  # was not run at all
+
+
 def test_verdicts_follow_the_interval_and_markdown_shows_it():
     made = [Finding("c", "", 100, 1.0, Interval(v, low, high)) for v, low, high in
             ((0.5, 0.4, 0.9), (1.1, 0.9, 1.2), (2.0, 1.5, 3.0))]  # fmt: skip

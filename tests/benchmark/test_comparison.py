@@ -3,10 +3,12 @@
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
 from benchmark.comparison import comparison, comparisons, print_comparison, ratios
+from benchmark.style import MISSING
 from tasks.errors import UserError
 from tests.benchmark.test_table import failed, row, table
 
@@ -40,7 +42,8 @@ def test_ratios_are_paired_and_failures_are_named() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("mdm", "mix", "dsm"), "the table has no metric 'mdm': did you mean mmd?"),
+        (("mdm", "mix", "dsm"), "the table has no metric 'mdm' to average: did you mean mmd?"),
+        (("score_error", "mix", "dsm"), "the table has no metric 'score_error' to average: there are mmd."),
         (("mmd", "mixx", "dsm"), "the table has no method 'mixx': did you mean mix?"),
         (("mmd", "mix", "tsm"), "the table has no method 'tsm': did you mean dsm?"),
     ],
@@ -51,6 +54,27 @@ def test_what_is_not_there_is_answered_with_the_nearest(
     with pytest.raises(UserError) as mistake:
         print_comparison(FRAME, *arguments, Console())
     assert str(mistake.value) == sentence
+
+
+@pytest.mark.parametrize("metric", ["excess_variance", "mmd_squared", "tarp"])
+def test_what_may_be_0_or_negative_has_no_ratio(metric: str) -> None:
+    """DSM's excess variance is 0 but for rounding: a ratio to it is anything."""
+    values = {"dsm": 1e-17, "mix": -0.1}
+    signed = table(*[row(method, 100, value, metric=metric) for method, value in values.items()])
+    with pytest.raises(UserError, match=f"{metric} may be 0 or negative, so that a ratio"):
+        print_comparison(signed, metric, "mix", "dsm", Console())
+
+
+def test_methods_without_a_place_in_common_are_not_compared() -> None:
+    apart = table(
+        row("dsm", 100, 0.2),
+        row("mix", 1000, 0.1),
+        row("mix", 100, 0.1, task="line"),
+        row("mix", 100, 0.1, method_settings="recipe=plain"),
+        row("mix", 100, 0.1, status="skipped"),
+    )
+    with pytest.raises(UserError, match="no task, settings and budget at which mmd was measured of both"):
+        print_comparison(apart, "mmd", "mix", "dsm", Console())
 
 
 def test_the_printed_table_has_a_line_for_each_task() -> None:
@@ -77,12 +101,24 @@ def test_the_figure_shows_the_ratios() -> None:
     points = [
         line.get_xdata().tolist()
         for line in axis.get_lines()
-        if len(line.get_xdata()) and line.get_marker() != "None"
+        if len(line.get_xdata()) and line.get_marker() != "None" and line.get_gid() is None
     ]
     assert points[0] == pytest.approx([0.5, 1.0])
     assert points[1] == pytest.approx([3.0])
+    (cross,) = [line for line in axis.get_lines() if line.get_gid() == MISSING]
+    assert cross.get_xydata().tolist() == [[0.97, 2 - 0.125]]  # schloegl at the first of two budgets
+    assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "no result"
     assert comparison(FRAME[FRAME["method"] == "dsm"], "", "dsm", "dsm") is not None
     assert comparison(FRAME[FRAME["time"].notna()], "", "mix", "dsm") is None
+
+
+def test_a_task_that_only_the_second_metric_has_is_drawn_last() -> None:
+    errors = [row(method, 100, 2.0, metric="score_error", task="line") for method in ("dsm", "mix")]
+    figure = comparison(pd.concat([FRAME, table(*errors)]), "", "mix", "dsm")
+    assert figure is not None
+    assert [axis.get_title() for axis in figure.axes] == ["score error: mix / dsm", "mmd: mix / dsm"]
+    ticks = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert ticks == ["line", "galton", "schloegl"]
 
 
 def test_all_figures_are_drawn_for_several_tasks_alone() -> None:

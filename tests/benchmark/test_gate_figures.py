@@ -8,7 +8,7 @@ import torch
 from benchmark.gate_figures import gates_choice, gates_eigenvalues, gates_ratio, gates_variance
 from benchmark.measure import train_seed
 from benchmark.rows import DTYPES, with_variants
-from benchmark.style import FLOOR
+from benchmark.style import FLOOR, KNOWN, MISSING
 from benchmark.truth import TIMES
 from methods.schedule import alpha_sigma, alpha_sigma_at
 from tasks.galton import Galton
@@ -57,6 +57,19 @@ def test_variances_are_drawn_above_the_exact_share_of_the_score(rows):
         alpha, sigma = alpha_sigma_at(TIMES[k])
         exact = 1 - sigma**2 * variances(Galton(), alpha, sigma)["dsm"]
         assert floor.get_ydata()[k] == pytest.approx(exact, abs=0.06)
+
+
+def test_a_gate_that_failed_is_a_cross_and_not_a_gap(rows):
+    own = of(rows, "galton")
+    same = {"task": "galton", "method": "mix", "method_settings": "gate=state", "budget": 200}
+    lost = pd.DataFrame([{**same, "metric": "excess_variance", "status": "timeout"}])
+    lost = with_variants(lost.reindex(columns=list(DTYPES)).astype(DTYPES))
+    figure = gates_variance(pd.concat([own, lost]))
+    (cross,) = [line for line in figure.axes[0].get_lines() if line.get_gid() == MISSING]
+    assert cross.get_color() == KNOWN["mix(gate=state)"].colour
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert {"MIX, state", "no result"} <= set(names)
+    assert gates_variance(lost) is None
 
 
 def test_eigenvalues_are_those_of_the_sweeps_own_simulations(rows):

@@ -75,6 +75,31 @@ def test_variances_of_targets_over_time():
     assert list(claims.elsewhere(claims.dsm_variance_rises)(made)) == []
 
 
+@pytest.mark.parametrize(
+    ("method", "lost"),
+    [
+        ("dsm", {"dsm_rises": 1, "ltsm_low": 2, "keeps": 1}),
+        ("ltsm", {"ltsm_rises": 1, "ltsm_low": 2, "keeps": 1}),
+        ("mix", {"keeps": 1}),
+    ],
+)
+def test_variances_of_a_method_that_failed_are_no_result_and_stay_in_sight(method, lost):
+    made = variances()
+    gone = table([failed("target_variance", task="galton", method=method, budget=100)])
+    made = pd.concat([made[made["method"] != method], gone])
+    found = {
+        "dsm_rises": claims.dsm_variance_rises(made),
+        "ltsm_rises": claims.ltsm_variance_rises(made),
+        "ltsm_low": claims.ltsm_variance_is_low(made),
+        "keeps": claims.keeps_the_best("mix")(made),
+    }
+    verdicts = {name: [finding.verdict for finding in each] for name, each in found.items()}
+    assert {n: v.count("no result") for n, v in verdicts.items() if "no result" in v} == lost
+    assert {n: len(v) for n, v in verdicts.items()} == {
+        "dsm_rises": 1, "ltsm_rises": 1, "ltsm_low": 2, "keeps": 1,
+    }  # fmt: skip
+
+
 def test_a_later_table_replaces_budgets_of_an_earlier_one():
     first = table([r for n in (100, 1000) for m, v in (("mix", 2.0), ("dsm", 4.0))
                    for r in rows("mmd", v, method=m, budget=n)])  # fmt: skip
@@ -243,6 +268,22 @@ def test_a_task_without_an_optimal_weight_is_not_taken_for_one_where_it_rises():
     assert [f.found for f in found[2:]] == [(0, 0, 1)] * 2
     (fall,) = weights.optimal_weight_never_falls(table([*made, lost]))
     assert fall.verdict == "no result"
+
+
+@pytest.mark.parametrize(
+    ("tasks", "rises"), [(["galton"], 2), (["hard", "harder"], 2), (["galton", "hard"], 4)]
+)
+def test_optimal_weights_of_which_none_has_a_result_stay_in_sight(tasks, rises):
+    lost = table([failed("optimal_weight", task=task, method="mix", budget=300) for task in tasks])
+    found = list(weights.optimal_weight_rises(lost))
+    assert len(found) == rises
+    assert all(f.budget == 300 and f.verdict in ("no result", "open") for f in found)
+    counted = [f.found for f in found if f.claim.startswith("number of")]
+    assert counted == [(0, 0, len(tasks))] * (2 * (len(tasks) > 1))  # each may be one where it does not rise
+    (fall,) = weights.optimal_weight_never_falls(lost)
+    assert (fall.budget, fall.verdict) == (300, "no result")
+    never_run = table(rows("optimal_weight", 0.5, method="dsm"))
+    assert [*weights.optimal_weight_rises(never_run), *weights.optimal_weight_never_falls(never_run)] == []
 
 
 def test_the_largest_distance_of_the_learned_weight_is_over_t():

@@ -12,6 +12,7 @@ from benchmark.report.contests import contests
 from benchmark.report.leaderboard import board_of
 from benchmark.report.numbers import number
 from benchmark.report.points import costs_of, points_of, with_ranks
+from benchmark.report.report import Report
 from benchmark.report.scores import costs_as_scores, means, scores_of
 from benchmark.report.sources import in_common, read_sources
 from benchmark.rows import DTYPES, with_variants
@@ -133,6 +134,37 @@ def test_folders_with_other_root_seeds_are_not_mixed(made_up_folder: Path, tmp_p
         read_sources([made_up_folder, tmp_path])
     made_up().assign(status="failed").astype(DTYPES).to_parquet(tmp_path / "table.parquet")
     with pytest.raises(UserError, match="no cell ended well"):
+        read_sources([tmp_path])
+
+
+def test_p_values_are_shown_but_not_ranked(tmp_path: Path) -> None:
+    frame = made_up()
+    averages = frame[frame["time"].isna() & (frame["metric"] == "mmd")]
+    p_values = averages.assign(metric="sbc", floor=np.nan, observation=pd.NA).drop_duplicates(
+        ["cell", "replicate"]
+    )
+    pd.concat([frame, p_values], ignore_index=True).astype(DTYPES).to_parquet(tmp_path / "table.parquet")
+    report = Report([tmp_path])
+    assert set(report.places) == {"score_error", "mmd"}
+    own = report.points[report.points["metric"] == "sbc"]
+    assert own["value"].notna().any()
+    assert own["rank"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("metric", "time", "sentence"),
+    [
+        ("mmd_squared", np.nan, "mmd_squared is not reported, as mmd says the same; add mmd to the metrics."),
+        ("target_variance", 0.5, "these metrics are resolved in diffusion time: target_variance; `graybench"),
+    ],
+)
+def test_what_a_report_does_not_show_is_named(
+    metric: str, time: float, sentence: str, tmp_path: Path
+) -> None:
+    frame = made_up()
+    only = frame[(frame["metric"] == "mmd")].assign(metric=metric, time=time).reset_index(drop=True)
+    only.astype(DTYPES).to_parquet(tmp_path / "table.parquet")
+    with pytest.raises(UserError, match=sentence):
         read_sources([tmp_path])
 
 

@@ -211,3 +211,12 @@ def test_holm_by_hand() -> None:
     assert holm(np.array([0.03, 0.01, np.nan, 0.016, 0.04])).tolist() == [False, True, False, True, False]
     assert holm(np.array([0.02, 0.04])).tolist() == [True, True]
     assert holm(np.array([np.nan])).tolist() == [False]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_ratio_of_nothing_to_nothing_has_no_interval_and_warns_of_nothing():
+    """Of three replicates two are 0 on both sides, so that some draws are 0 on both sides."""
+    table = np.array([[0.0], [0.0], [1.0]])
+    value, low, high = ratio_interval(table, 2 * table)
+    assert value == 0.5
+    assert np.isnan([low, high]).all()

@@ -1,6 +1,7 @@
 """The printed table: values known by hand, the best marked, failures and the floor shown."""
 
 import io
+from collections.abc import Callable
 
 import pandas as pd
 import pytest
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from benchmark.rows import COLUMNS, DTYPES
 from benchmark.table import averaged, method_labels, print_table
+from benchmark.table_formats import as_latex, as_markdown
 from tasks.errors import UserError
 
 
@@ -76,6 +78,19 @@ def test_what_is_shown_as_failed_cannot_be_the_best() -> None:
 def test_every_method_failed() -> None:
     lines = shown(table(failed("dsm", 100, "failed"), failed("mix", 100, "skipped")))
     assert lines == {"method": ["100"], "dsm": ["failed"], "mix": ["skipped"]}
+
+
+@pytest.mark.parametrize("form", [as_markdown, as_latex])
+def test_no_p_value_is_the_best(form: Callable[[pd.DataFrame, str], str]) -> None:
+    """An exact posterior has a uniform p-value: 0.9 is no better than 0.5."""
+    p_values = table(row("dsm", 100, 0.5, metric="sbc"), row("mix", 100, 0.9, metric="sbc"))
+    lines = shown(p_values, "sbc")
+    assert (lines["dsm"], lines["mix"]) == (["0.5"], ["0.9"])
+    text = form(p_values, "sbc")
+    assert "0.9" in text
+    assert "best" not in text
+    assert "**" not in text
+    assert "textbf" not in text
 
 
 def test_one_table_for_each_task_and_no_floor_where_there_is_none() -> None:
