@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from methods.method import Method, Posterior
+from methods.method import Method, Posterior, require_observations
 from tasks.errors import UserError
 from tasks.plugin import require_whole
 from tasks.seeding import generator
@@ -22,18 +22,21 @@ from tasks.task import Simulations
 
 
 class PriorPosterior(Posterior):
-    """N(0, I) of dimension d for every observation."""
+    """N(0, I) of dimension `dim` for every observation of `dim_x` components."""
 
-    def __init__(self, dim: int) -> None:
-        self.dim = dim
+    def __init__(self, dim: int, dim_x: int) -> None:
+        self.dim, self.dim_x = dim, dim_x
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
+        require_observations(x_o, self.dim_x)
         return torch.randn(len(x_o), n, self.dim, generator=generator(seed))
 
     def score(self, u_t: Tensor, x_o: Tensor, t: float) -> Tensor:
+        require_observations(x_o, self.dim_x)
         return -u_t
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
+        require_observations(x_o, self.dim_x)
         return -0.5 * (u.square().sum(-1) + self.dim * math.log(2 * math.pi))
 
 
@@ -46,7 +49,7 @@ class Prior(Method):
     summary: ClassVar[str] = "The prior, whatever the data: what knowing nothing scores."
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
-        return PriorPosterior(simulations.u.shape[1])
+        return PriorPosterior(simulations.u.shape[1], simulations.x.shape[1])
 
 
 class NearestSimulations(Posterior):
@@ -64,6 +67,7 @@ class NearestSimulations(Posterior):
 
     def nearest(self, x_o: Tensor) -> Tensor:
         """Give the accepted u of each observation: (m, accepted, d)."""
+        require_observations(x_o, self.x.shape[1])
         distance = torch.cdist(x_o.to(self.x) / self.scale, self.x)
         return self.u[distance.topk(self.accepted, largest=False).indices]
 

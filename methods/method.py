@@ -32,8 +32,9 @@ PICKLED = "posterior.pickle"
 class Posterior(ABC):
     """An amortised posterior: it answers for any observation.
 
-    Tensors are taken and given on the CPU. `network_evaluations` is the number of network evaluations behind
-    one sample, and `device` where it was fitted and computes.
+    Tensors are taken and given on the CPU, and observations are to pass `require_observations`.
+    `network_evaluations` is the number of network evaluations behind one sample, and `device` where it was
+    fitted and computes.
     """
 
     network_evaluations: int = 0
@@ -104,6 +105,18 @@ class Posterior(ABC):
         if prior is None:
             return inference_data("u", u, x_o)
         return inference_data("theta", prior.to_theta(u.double()), x_o)
+
+
+def require_observations(x_o: Tensor, dim_x: int) -> None:
+    """Raise `UserError` unless x_o holds finite observations of a posterior's data, (m, dim_x)."""
+    if not isinstance(x_o, Tensor):
+        raise UserError(f"x_o must be a tensor of shape (m, {dim_x}), but is a {type(x_o).__name__}.")
+    if x_o.ndim != 2 or x_o.shape[1] != dim_x:
+        hint = f"; give one observation as x_o.unsqueeze(0), (1, {dim_x})" if x_o.shape == (dim_x,) else ""
+        raise UserError(f"x_o must have shape (m, {dim_x}), but has shape {tuple(x_o.shape)}{hint}.")
+    bad = ~torch.isfinite(x_o).all(1)
+    if bad.any():
+        raise UserError(f"x_o must be finite, but observation {int(bad.nonzero()[0])} is not.")
 
 
 class Method(Plugin):

@@ -149,7 +149,7 @@ class Sally(Method):
         made = make_trainer(self.name, "NPE", simulations.u.shape[1], density_estimator="nsf")
         with private_randomness(derive_seed(seed, "posterior")), quiet():
             made.append_simulations(simulations.u.float(), statistics(simulations.x)).train()
-            return DensityPosterior(made.build_posterior(), statistics)
+            return DensityPosterior(made.build_posterior(), simulations.x.shape[1], statistics)
 
     def fit_statistics(self, simulations: Simulations, seed: int) -> Statistics:
         """Regress the likelihood score on x and u, and read it at u = 0."""

@@ -49,7 +49,7 @@ class SbiMethod(Method):
         with private_randomness(derive_seed(seed, "sbi")), quiet():
             made.append_simulations(simulations.u.float(), self._data(simulations.x, seed).float())
             made.train()
-            return self.posterior(made.build_posterior())
+            return self.posterior(made.build_posterior(), simulations.x.shape[1])
 
     def _data(self, x: Tensor, seed: int) -> Tensor:
         return x

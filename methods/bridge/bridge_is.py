@@ -32,7 +32,7 @@ from methods.bridge.likelihood import (
     LowEffectiveSizeWarning,
     average,
 )
-from methods.method import Method, Posterior
+from methods.method import Method, Posterior, require_observations
 from methods.progress import report
 from tasks.errors import NotFiniteError, UserError
 from tasks.importance import FREEDOM, draw_student_t, weighted_moments
@@ -78,6 +78,7 @@ class BridgePosterior(Posterior):
         self._found: dict[tuple[float, ...], WeightedPoints] = {}
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
+        require_observations(x_o, len(self.model.x_0))
         drawn = []
         for done, x in enumerate(x_o):
             report("sample", done, len(x_o))
