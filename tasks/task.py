@@ -193,8 +193,21 @@ class Task(Plugin):
         return replace(joined, marginal_score=self.prior.score_in_u(joined.u, score))
 
     def simulate_at(self, theta: Tensor, seed: int) -> Simulations:
-        """Run the simulator at given parameters, (n, d); see `simulate`."""
-        return self._run(self.prior.to_u(theta), generator(seed))
+        """Run the simulator at given parameters θ, (n, d), of any real dtype; see `simulate`.
+
+        Raises:
+            UserError: θ has another shape, or a row of it is not inside the prior's support.
+        """
+        if theta.ndim != 2 or theta.shape[1] != self.dim_theta:
+            shape = tuple(theta.shape)
+            raise UserError(f"task {self.label}: theta must have shape (n, {self.dim_theta}), not {shape}.")
+        u = self.prior.to_u(theta.double())
+        outside = ~torch.isfinite(u).all(1)
+        if outside.any():
+            row = int(outside.nonzero()[0])
+            where = f"theta {theta[row].tolist()} of row {row}"
+            raise UserError(f"task {self.label}: {where} is not inside the prior's support.")
+        return self._run(u, generator(seed))
 
     def observations(self) -> Observations:
         """Give the `n_observations` observations of the task, the same in every run, with their truth."""

@@ -77,6 +77,30 @@ def test_simulate_at_runs_at_the_given_parameters():
     torch.testing.assert_close(simulations.joint_score, expected.joint_score.double() - theta)
 
 
+@pytest.mark.parametrize("name", ["galton", "ar1_noise", "gaussian_mixture", "linear_gaussian"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_simulate_at_takes_any_real_dtype(name, dtype):
+    task = get_task(name)
+    theta = torch.ones(2, task.dim_theta, dtype=dtype)
+    found, expected = (task.simulate_at(at, seed=1) for at in (theta, theta.double()))
+    assert all(torch.equal(value, dict(expected.tensors())[key]) for key, value in found.tensors())
+
+
+@pytest.mark.parametrize(
+    ("theta", "sentence"),
+    [
+        (torch.tensor([[0.0, 0.5], [2.0, 0.5]]), r"theta \[2.0, 0.5\] of row 1 is not inside the prior's"),
+        (torch.tensor([[1, 0]]), r"theta \[1, 0\] of row 0 is not inside"),
+        (torch.tensor([[0.0, torch.nan]]), r"theta \[0.0, nan\] of row 0 is not inside"),
+        (torch.zeros(2), r"task sbibm_two_moons: theta must have shape \(n, 2\), not \(2,\)"),
+    ],
+)
+def test_simulate_at_refuses_what_is_not_inside_the_prior(theta, sentence):
+    """The prior is uniform on (−1, 1)²: 1 is its edge, where u is infinite."""
+    with pytest.raises(UserError, match=sentence):
+        get_task("sbibm_two_moons").simulate_at(theta, seed=1)
+
+
 def test_observations_are_the_same_every_time_and_all_different():
     first, second = Galton().observations(), Galton().observations()
     assert torch.equal(first.x, second.x)
