@@ -49,6 +49,7 @@ class Prior(Method):
     summary: ClassVar[str] = "The prior, whatever the data: what knowing nothing scores."
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
+        self.check_simulations(simulations)
         return PriorPosterior(simulations.u.shape[1], simulations.x.shape[1])
 
 
@@ -106,6 +107,7 @@ class RejectionABC(Method):
             raise UserError(f"method {self.name}: share must be above 0 and up to 1, but is {self.share}.")
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
+        self.check_simulations(simulations)
         n = len(simulations)
         accepted = min(n, max(self.least, round(self.share * n)))
         return NearestSimulations(simulations.u.double(), simulations.x.double(), accepted)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 PICKLED = "posterior.pickle"
+ROUNDING = 1e-12  # relative to the largest value
 
 
 class Posterior(ABC):
@@ -119,17 +120,47 @@ def require_observations(x_o: Tensor, dim_x: int) -> None:
         raise UserError(f"x_o must be finite, but observation {int(bad.nonzero()[0])} is not.")
 
 
+def _range(x: Tensor) -> Tensor:
+    """Give by how much each column of x (n, dim_x) varies, 0 where that is rounding in float64: (dim_x,)."""
+    found = x.amax(0) - x.amin(0)
+    return torch.where(found > ROUNDING * x.abs().amax(0), found, torch.zeros_like(found))
+
+
 class Method(Plugin):
     """A way to fit posteriors. A subclass is a frozen dataclass whose fields are its options.
 
     `requires` names the capabilities that a task must have; the runner hands over only those fields.
+    `least_simulations` is the least budget, and `in_float32` says that it learns x in float32.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset()
+    least_simulations: ClassVar[int] = 1
+    in_float32: ClassVar[bool] = False
 
     @abstractmethod
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
-        """Fit a posterior to training simulations."""
+        """Fit a posterior to training simulations, after `check_simulations`."""
+
+    def check_simulations(self, simulations: Simulations) -> None:
+        """Check that the method can be fitted to training simulations, by the fields that it sees.
+
+        Raises:
+            UserError: they are fewer than `least_simulations`; or the method learns `in_float32`, where a
+                column of x becomes constant that is not.
+            NotFiniteError: a number is NaN or infinite.
+        """
+        if len(simulations) < self.least_simulations:
+            least, n = self.least_simulations, len(simulations)
+            raise UserError(f"method {self.name} needs {least} simulations or more, but has {n}.")
+        simulations.only(self.requires).check_finite()
+        if self.in_float32:
+            lost = _range(simulations.x.float()).eq(0) & _range(simulations.x.double()).gt(0)
+            if lost.any():
+                column = int(lost.nonzero()[0])
+                raise UserError(
+                    f"method {self.name} learns in float32, where column {column} of x does not vary: "
+                    "subtract a constant from it."
+                )
 
     def fit_replicates(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[Posterior]:
         """Fit one posterior for each replicate, each from its own simulations and seed."""

@@ -121,6 +121,7 @@ class Scandal(Method):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "SCANDAL: a likelihood flow trained on data and joint scores."
     requires: ClassVar[frozenset[str]] = frozenset({"joint_score"})
+    in_float32: ClassVar[bool] = True
 
     score_weight: float = 1.0
     steps: int = 3000
@@ -144,6 +145,7 @@ class Scandal(Method):
 
     def fit_likelihood(self, simulations: Simulations, seed: int) -> LikelihoodModel:
         """Fit q(x | u)."""
+        self.check_simulations(simulations)
         u, x, score = simulations.u.float(), simulations.x.float(), likelihood_score(self.name, simulations)
         d, spacing = u.shape[1], spacings(simulations.x).float()
         model = self._model(d, dequantise(x, spacing, generator(derive_seed(seed, "standardise"))), seed)

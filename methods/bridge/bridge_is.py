@@ -181,6 +181,7 @@ class BridgeIS(Method):
 
     def fit(self, simulations: Simulations, seed: int) -> BridgePosterior:
         """Take the model and the number of simulations, and nothing else of them."""
+        self.check_simulations(simulations)
         least = 4 * self.particles
         if len(simulations) < least:
             raise UserError(
