@@ -165,6 +165,17 @@ class Task(Plugin):
         """Give the posterior of u, not θ, for one observation, (dim_x,): capability `reference`."""
         raise UserError(f"task {self.label} has no reference posterior.")
 
+    def require_observation(self, x_o: Tensor) -> None:
+        """Raise `UserError` unless x_o is one finite observation, (dim_x,); a `reference` begins with it."""
+        if not isinstance(x_o, Tensor) or tuple(x_o.shape) != (self.dim_x,):
+            got = f"shape {tuple(x_o.shape)}" if isinstance(x_o, Tensor) else type(x_o).__name__
+            raise UserError(
+                f"task {self.label}: a reference is of one observation, a tensor of shape ({self.dim_x},), "
+                f"but x_o has {got}."
+            )
+        if not torch.isfinite(x_o).all():
+            raise UserError(f"task {self.label}: the observation {x_o.tolist()} is not finite.")
+
     def simulate(self, n: int, seed: int, *, marginal_score: bool = False) -> Simulations:
         """Draw n parameters from the prior and run the simulator on each.
 

@@ -1,12 +1,13 @@
 """The contract of tasks: prefixes, seeds, the global generator, shapes, and the names of plug-ins."""
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
 import torch
 
-from tasks import get_task
+from tasks import REGISTRY, get_task
 from tasks.errors import NotFiniteError, UserError
 from tasks.galton import Galton
 from tasks.prior import Normal
@@ -204,3 +205,15 @@ def test_whatever_a_module_raises_is_told_in_one_sentence(source, told, tmp_path
         get_task("raising:Task")
     where = "the current folder and the environment"
     assert str(caught.value) == f"task raising:Task cannot be imported from {where}: {told}."
+
+
+@pytest.mark.parametrize("name", [n for n in REGISTRY.names() if "reference" in get_task(n).capabilities])
+def test_references_are_of_one_finite_observation(name):
+    task = get_task(name)
+    x_o = task.observations().x[0]
+    for wrong in (x_o.unsqueeze(0), torch.cat([x_o, x_o]), x_o[0]):
+        shape = re.escape(f"of shape ({task.dim_x},), but x_o has shape {tuple(wrong.shape)}.")
+        with pytest.raises(UserError, match=shape):
+            task.reference(wrong)
+    with pytest.raises(UserError, match=r"the observation .*nan.* is not finite"):
+        task.reference(torch.full_like(x_o, torch.nan))
