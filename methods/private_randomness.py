@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import operator
 import random
 import warnings
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import torch
 @contextlib.contextmanager
 def private_randomness(seed: int) -> Iterator[None]:
     """Set the global generators of torch, numpy and Python from `seed`, and put them back at the end."""
+    seed = operator.index(seed)
     kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)

@@ -5,6 +5,7 @@ The one exception is `ambient_seed`, for users of other packages, whose `torch.m
 
 import hashlib
 import json
+import operator
 
 import torch
 
@@ -14,14 +15,15 @@ def derive_seed(*parts: int | str) -> int:
 
     `derive_seed(1, "train", "galton", 0)` is the same on every machine, and streams with different names
     are independent for all practical purposes, so no seed is ever reused by adding small numbers to it.
+    Whole numbers may be of any type.
     """
-    digest = hashlib.sha256(json.dumps(parts).encode()).digest()
+    digest = hashlib.sha256(json.dumps(parts, default=operator.index).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def generator(seed: int) -> torch.Generator:
     """Give a fresh `torch.Generator`, started at `seed`."""
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator().manual_seed(operator.index(seed))
 
 
 def ambient_seed() -> int:

@@ -191,7 +191,7 @@ class Task(Plugin):
             UserError: n is below 1.
             ValueError: the simulator returned a tensor of the wrong shape.
         """
-        require_whole(f"task {self.label}: the number of simulations", n, 1)
+        n = require_whole(f"task {self.label}: the number of simulations", n, 1)
         blocks = []
         for index, size in enumerate(_block_sizes(n)):
             random = generator(derive_seed(seed, "block", index))

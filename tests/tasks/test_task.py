@@ -1,9 +1,11 @@
 """The contract of tasks: prefixes, seeds, the global generator, shapes, and the names of plug-ins."""
 
+import json
 import re
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 
@@ -217,3 +219,27 @@ def test_references_are_of_one_finite_observation(name):
             task.reference(wrong)
     with pytest.raises(UserError, match=r"the observation .*nan.* is not finite"):
         task.reference(torch.full_like(x_o, torch.nan))
+
+
+@pytest.mark.parametrize("spread", [10, 10.0, np.int64(10), np.float64(10.0)])
+def test_equal_options_are_written_alike(spread):
+    """In labels, which seed the simulations, and in the options, which name the cell."""
+    task = get_task("linear_gaussian", dim=np.int64(3), spread=spread, rotated=True)
+    assert task == get_task("linear_gaussian", dim=3, spread=10.0, rotated=True)
+    assert task.label == "linear_gaussian(dim=3, rotated=true, spread=10.0)"
+    assert json.dumps(task.options()) == '{"dim": 3, "spread": 10.0, "rotated": true}'
+
+
+def test_numbers_and_seeds_may_be_whole_numbers_of_numpy():
+    task = get_task("linear_gaussian")
+    found, expected = task.simulate(np.int64(5), np.int64(3)), task.simulate(5, 3)
+    assert torch.equal(found.x, expected.x)
+    assert torch.equal(task.simulate_at(found.theta, np.uint8(3)).x, task.simulate_at(found.theta, 3).x)
+    assert derive_seed(np.int64(1), "train", "galton", np.int32(0)) == 5625928649214847114
+
+
+@pytest.mark.parametrize("n", [True, np.True_, 5.0, np.float64(5.0), "5", None, 0, np.int64(-1)])
+def test_what_is_no_number_of_simulations_is_said(n):
+    sentence = f"the number of simulations must be a whole number from 1 up, but is {n!r}."
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        get_task("linear_gaussian").simulate(n, 0)
