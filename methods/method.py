@@ -115,9 +115,9 @@ def require_observations(x_o: Tensor, dim_x: int) -> None:
     if x_o.ndim != 2 or x_o.shape[1] != dim_x:
         hint = f"; give one observation as x_o.unsqueeze(0), (1, {dim_x})" if x_o.shape == (dim_x,) else ""
         raise UserError(f"x_o must have shape (m, {dim_x}), but has shape {tuple(x_o.shape)}{hint}.")
-    bad = ~torch.isfinite(x_o).all(1)
-    if bad.any():
-        raise UserError(f"x_o must be finite, but observation {int(bad.nonzero()[0])} is not.")
+    finite = torch.isfinite(x_o).all(1)
+    if not finite.all():
+        raise UserError(f"x_o must be finite, but observation {int((~finite).nonzero()[0])} is not.")
 
 
 def _range(x: Tensor) -> Tensor:
@@ -154,9 +154,9 @@ class Method(Plugin):
             raise UserError(f"method {self.name} needs {least} simulations or more, but has {n}.")
         simulations.only(self.requires).check_finite()
         if self.in_float32:
-            lost = _range(simulations.x.float()).eq(0) & _range(simulations.x.double()).gt(0)
-            if lost.any():
-                column = int(lost.nonzero()[0])
+            kept = _range(simulations.x.float()).gt(0) | _range(simulations.x.double()).eq(0)
+            if not kept.all():
+                column = int((~kept).nonzero()[0])
                 raise UserError(
                     f"method {self.name} learns in float32, where column {column} of x does not vary: "
                     "subtract a constant from it."

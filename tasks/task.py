@@ -91,10 +91,10 @@ class Simulations:
     def check_finite(self) -> None:
         """Raise `NotFiniteError`, naming the first field and row, if any number is NaN or infinite."""
         for name, tensor in self.tensors():
-            bad = ~torch.isfinite(tensor).flatten(1).all(1)
-            if bad.any():
-                row = int(bad.nonzero()[0])
-                raise NotFiniteError(f"{name} of simulation {row} is not finite ({int(bad.sum())} such rows)")
+            finite = torch.isfinite(tensor).flatten(1).all(1)
+            if not finite.all():
+                row, bad = int((~finite).nonzero()[0]), int((~finite).sum())
+                raise NotFiniteError(f"{name} of simulation {row} is not finite ({bad} such rows)")
 
 
 class Observations(NamedTuple):
