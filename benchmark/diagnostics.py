@@ -28,7 +28,7 @@ from methods.method import Posterior
 from methods.optional_package import import_for
 from methods.private_randomness import private_randomness, quiet
 from tasks.errors import NotFiniteError
-from tasks.seeding import derive_seed
+from tasks.seeding import derive_seed, generator
 
 PAIRS, DRAWS = 200, 100
 LEVEL = 0.9
@@ -129,7 +129,10 @@ def _share(covered: Tensor, r: int) -> Row:
 def _distance(truth: Truth, o: int, theta: Tensor, r: int) -> tuple[float, float]:
     """Give the median distance from observation o of data simulated at draws of θ, and its standard error."""
     task, x_o = truth.task, truth.observations.x[o]
-    x = task.simulate_at(theta[:PREDICTIVE_DRAWS], _seed(truth, "predictive", r, o)).x.double()
+    # By way of u, as in `simulate_at`, but a wild draw may be where θ is rounded to the edge of its support.
+    u = task.prior.to_u(theta[:PREDICTIVE_DRAWS])
+    random = generator(_seed(truth, "predictive", r, o))
+    x = task.simulator(task.prior.to_theta(u), random).x.double()
     distance = ((x - x_o) / _predictive_scale(truth)).square().mean(1).sqrt().nan_to_num(torch.inf)
     half = 0.5 / len(x) ** 0.5
     low, high = (float(distance.quantile(q)) for q in (0.5 - half, 0.5 + half))

@@ -14,28 +14,33 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from methods.method import Method, Posterior
+from methods.method import Method, Posterior, require_observations
 from tasks.errors import UserError
 from tasks.plugin import require_whole
 from tasks.seeding import generator
 from tasks.task import Simulations
 
+FAR = 1e4  # scales from 0, beyond which the squares that `torch.cdist` takes the difference of are too large
+
 
 class PriorPosterior(Posterior):
-    """N(0, I) of dimension d for every observation."""
+    """N(0, I) of dimension `dim` for every observation of `dim_x` components."""
 
     network_evaluations = 0
 
-    def __init__(self, dim: int) -> None:
-        self.dim = dim
+    def __init__(self, dim: int, dim_x: int) -> None:
+        self.dim, self.dim_x = dim, dim_x
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
+        require_observations(x_o, self.dim_x)
         return torch.randn(len(x_o), n, self.dim, generator=generator(seed))
 
     def score(self, u_t: Tensor, x_o: Tensor, t: float) -> Tensor:
+        require_observations(x_o, self.dim_x)
         return -u_t
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
+        require_observations(x_o, self.dim_x)
         return -0.5 * (u.square().sum(-1) + self.dim * math.log(2 * math.pi))
 
 
@@ -48,7 +53,8 @@ class Prior(Method):
     summary: ClassVar[str] = "The prior, whatever the data: what knowing nothing scores."
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
-        return PriorPosterior(simulations.u.shape[1])
+        self.check_simulations(simulations)
+        return PriorPosterior(simulations.u.shape[1], simulations.x.shape[1])
 
 
 class NearestSimulations(Posterior):
@@ -63,12 +69,14 @@ class NearestSimulations(Posterior):
 
     def __init__(self, u: Tensor, x: Tensor, accepted: int) -> None:
         self.u, self.accepted = u, accepted
-        self.scale = robust_scale(x)
-        self.x = x / self.scale
+        self.scale, median = robust_scale(x), x.median(0).values
+        self.origin = torch.where(median.abs() > FAR * self.scale, median, torch.zeros_like(median))
+        self.x = (x - self.origin) / self.scale
 
     def nearest(self, x_o: Tensor) -> Tensor:
         """Give the accepted u of each observation: (m, accepted, d)."""
-        distance = torch.cdist(x_o.to(self.x) / self.scale, self.x)
+        require_observations(x_o, self.x.shape[1])
+        distance = torch.cdist((x_o.to(self.x) - self.origin) / self.scale, self.x)
         return self.u[distance.topk(self.accepted, largest=False).indices]
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
@@ -106,6 +114,7 @@ class RejectionABC(Method):
             raise UserError(f"method {self.name}: share must be above 0 and up to 1, but is {self.share}.")
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
+        self.check_simulations(simulations)
         n = len(simulations)
         accepted = min(n, max(self.least, round(self.share * n)))
         return NearestSimulations(simulations.u.double(), simulations.x.double(), accepted)

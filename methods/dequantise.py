@@ -27,7 +27,11 @@ def spacings(x: Tensor) -> Tensor:
 
 
 def dequantise(x: Tensor, spacing: Tensor, generator: torch.Generator) -> Tensor:
-    """Spread x (..., dim_x) over its cells: x + δ (v − ½), for spacings δ (dim_x,) as from `spacings`."""
+    """Spread x (..., dim_x) over its cells: x + δ (v − ½), for spacings δ (dim_x,) as from `spacings`.
+
+    A floating dtype is kept; whole numbers become float64.
+    """
+    x = x if x.is_floating_point() else x.double()
     return x + spacing * (torch.rand(x.shape, generator=generator, dtype=x.dtype) - 0.5)
 
 

@@ -27,13 +27,15 @@ if TYPE_CHECKING:
 
 
 PICKLED = "posterior.pickle"
+ROUNDING = 1e-12  # relative to the largest value
 
 
 class Posterior(ABC):
     """An amortised posterior: it answers for any observation.
 
-    Tensors are taken and given on the CPU. `network_evaluations` is the number of network evaluations behind
-    one sample, None where nobody counts them, and `device` where it was fitted and computes.
+    Tensors are taken and given on the CPU, and observations are to pass `require_observations`.
+    `network_evaluations` is the number of network evaluations behind one sample, None where nobody counts
+    them, and `device` where it was fitted and computes.
     """
 
     network_evaluations: int | None = None
@@ -106,17 +108,59 @@ class Posterior(ABC):
         return inference_data("theta", prior.to_theta(u.double()), x_o)
 
 
+def require_observations(x_o: Tensor, dim_x: int) -> None:
+    """Raise `UserError` unless x_o holds finite observations of a posterior's data, (m, dim_x)."""
+    if not isinstance(x_o, Tensor):
+        raise UserError(f"x_o must be a tensor of shape (m, {dim_x}), but is a {type(x_o).__name__}.")
+    if x_o.ndim != 2 or x_o.shape[1] != dim_x:
+        hint = f"; give one observation as x_o.unsqueeze(0), (1, {dim_x})" if x_o.shape == (dim_x,) else ""
+        raise UserError(f"x_o must have shape (m, {dim_x}), but has shape {tuple(x_o.shape)}{hint}.")
+    finite = torch.isfinite(x_o).all(1)
+    if not finite.all():
+        raise UserError(f"x_o must be finite, but observation {int((~finite).nonzero()[0])} is not.")
+
+
+def _range(x: Tensor) -> Tensor:
+    """Give by how much each column of x (n, dim_x) varies, 0 where that is rounding in float64: (dim_x,)."""
+    found = x.amax(0) - x.amin(0)
+    return torch.where(found > ROUNDING * x.abs().amax(0), found, torch.zeros_like(found))
+
+
 class Method(Plugin):
     """A way to fit posteriors. A subclass is a frozen dataclass whose fields are its options.
 
     `requires` names the capabilities that a task must have; the runner hands over only those fields.
+    `least_simulations` is the least budget, and `in_float32` says that it learns x in float32.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset()
+    least_simulations: ClassVar[int] = 1
+    in_float32: ClassVar[bool] = False
 
     @abstractmethod
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
-        """Fit a posterior to training simulations."""
+        """Fit a posterior to training simulations, after `check_simulations`."""
+
+    def check_simulations(self, simulations: Simulations) -> None:
+        """Check that the method can be fitted to training simulations, by the fields that it sees.
+
+        Raises:
+            UserError: they are fewer than `least_simulations`; or the method learns `in_float32`, where a
+                column of x becomes constant that is not.
+            NotFiniteError: a number is NaN or infinite.
+        """
+        if len(simulations) < self.least_simulations:
+            least, n = self.least_simulations, len(simulations)
+            raise UserError(f"method {self.name} needs {least} simulations or more, but has {n}.")
+        simulations.only(self.requires).check_finite()
+        if self.in_float32:
+            kept = _range(simulations.x.float()).gt(0) | _range(simulations.x.double()).eq(0)
+            if not kept.all():
+                column = int((~kept).nonzero()[0])
+                raise UserError(
+                    f"method {self.name} learns in float32, where column {column} of x does not vary: "
+                    "subtract a constant from it."
+                )
 
     def fit_replicates(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[Posterior]:
         """Fit one posterior for each replicate, each from its own simulations and seed."""

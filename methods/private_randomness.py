@@ -6,6 +6,7 @@ Generators of accelerators are left alone: these libraries run on the CPU.
 import contextlib
 import io
 import logging
+import operator
 import random
 import warnings
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ def private_randomness(seed: int) -> Iterator[None]:
 
     One thread at a time gets them, those that run pyro models included.
     """
+    seed = operator.index(seed)
     with GLOBAL_GENERATORS:
         kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
         torch.default_generator.manual_seed(seed)

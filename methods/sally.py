@@ -131,6 +131,8 @@ class Sally(Method):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "SALLY: posterior estimation on the regressed score at the prior's centre."
     requires: ClassVar[frozenset[str]] = frozenset({"joint_score"})
+    least_simulations: ClassVar[int] = 3  # those of `sbi_npe`
+    in_float32: ClassVar[bool] = True
 
     steps: int = 3000
     batch: int = 128
@@ -149,10 +151,11 @@ class Sally(Method):
         made = make_trainer(self.name, "NPE", simulations.u.shape[1], density_estimator="nsf")
         with private_randomness(derive_seed(seed, "posterior")), quiet():
             made.append_simulations(simulations.u.float(), statistics(simulations.x)).train()
-            return DensityPosterior(made.build_posterior(), statistics)
+            return DensityPosterior(made.build_posterior(), simulations.x.shape[1], statistics)
 
     def fit_statistics(self, simulations: Simulations, seed: int) -> Statistics:
         """Regress the likelihood score on x and u, and read it at u = 0."""
+        self.check_simulations(simulations)
         u, x, score = simulations.u.float(), simulations.x.float(), likelihood_score(self.name, simulations)
         random = generator(derive_seed(seed, "network"))
         regression = ScoreRegression(u, x, score, self.width, self.depth, random)

@@ -40,16 +40,19 @@ class SbiMethod(Method):
     """What sbi's methods share; see the module. A subclass says which trainer and with what options."""
 
     version: ClassVar[int] = 1
+    least_simulations: ClassVar[int] = 3  # sbi trains on nine tenths of them, and standardises these
+    in_float32: ClassVar[bool] = True
     algorithm: ClassVar[str]
     settings_of_sbi: ClassVar[dict[str, Any]] = {}
     posterior: ClassVar[type[WrappedPosterior]] = WrappedPosterior
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
+        self.check_simulations(simulations)
         made = make_trainer(self.name, self.algorithm, simulations.u.shape[1], **self.settings_of_sbi)
         with private_randomness(derive_seed(seed, "sbi")), quiet():
             made.append_simulations(simulations.u.float(), self._data(simulations.x, seed).float())
             made.train()
-            return self.posterior(made.build_posterior())
+            return self.posterior(made.build_posterior(), simulations.x.shape[1])
 
     def _data(self, x: Tensor, seed: int) -> Tensor:
         return x
@@ -84,6 +87,7 @@ class SbiNRE(SbiMethod):
 
     name: ClassVar[str] = "sbi_nre"
     summary: ClassVar[str] = "sbi's neural ratio estimation, sampled by slice MCMC."
+    least_simulations: ClassVar[int] = 11  # two of them held out: each is contrasted with another one's u
     algorithm: ClassVar[str] = "NRE"
 
 
@@ -114,6 +118,7 @@ class SbiNPSESuite(DSM):
 
     name: ClassVar[str] = "sbi_npse_suite"
     summary: ClassVar[str] = "sbi's posterior score estimation with the suite's network, diffusion and steps."
+    least_simulations: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from methods.method import Posterior
+from methods.method import Posterior, require_observations
 from methods.optional_package import import_for
 from methods.private_randomness import private_randomness, quiet
 from methods.progress import report
@@ -51,12 +51,13 @@ def standard_normal(d: int) -> torch.distributions.MultivariateNormal:
 
 
 class WrappedPosterior(Posterior):
-    """One of sbi's posteriors, given what `data` makes of an observation."""
+    """One of sbi's posteriors, given what `data` makes of observations of `dim_x` components."""
 
-    def __init__(self, posterior: Any, data: Callable[[Tensor], Tensor] = Tensor.float) -> None:
-        self.posterior, self.data = posterior, data
+    def __init__(self, posterior: Any, dim_x: int, data: Callable[[Tensor], Tensor] = Tensor.float) -> None:
+        self.posterior, self.dim_x, self.data = posterior, dim_x, data
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
+        require_observations(x_o, self.dim_x)
         with private_randomness(seed), quiet():
             drawn = self.posterior.sample_batched((n,), x=self.data(x_o), show_progress_bars=False)
         return drawn.transpose(0, 1)
@@ -66,6 +67,7 @@ class DensityPosterior(WrappedPosterior):
     """One with a normalised density."""
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
+        require_observations(x_o, self.dim_x)
         theta = u.float().transpose(0, 1)
         density = self.posterior.log_prob_batched(theta, x=self.data(x_o), norm_posterior=False)
         return density.transpose(0, 1)

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.dequantise import dequantise, spacings
-from methods.method import Method, Posterior
+from methods.method import Method, Posterior, require_observations
 from methods.optional_package import import_for
 from methods.private_randomness import private_randomness, quiet
 from methods.recipes import Standardise
@@ -85,13 +85,14 @@ class LikelihoodPosterior(Posterior):
 
     Args:
         log_likelihood: log q(x | u) up to a constant for u (n, d) and x (n, dim_x) or (1, dim_x): (n,).
-        dim: d.
+        dim, dim_x: of u and of x.
     """
 
-    def __init__(self, log_likelihood: Callable[[Tensor, Tensor], Tensor], dim: int) -> None:
-        self.log_likelihood, self.dim = log_likelihood, dim
+    def __init__(self, log_likelihood: Callable[[Tensor, Tensor], Tensor], dim: int, dim_x: int) -> None:
+        self.log_likelihood, self.dim, self.dim_x = log_likelihood, dim, dim_x
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
+        require_observations(x_o, self.dim_x)
         posteriors = import_for("method scandal", "sbi.inference.posteriors")
         with private_randomness(seed), quiet():
             sampler = posteriors.MCMCPosterior(self._potential, standard_normal(self.dim))
@@ -120,6 +121,7 @@ class Scandal(Method):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "SCANDAL: a likelihood flow trained on data and joint scores."
     requires: ClassVar[frozenset[str]] = frozenset({"joint_score"})
+    in_float32: ClassVar[bool] = True
 
     score_weight: float = 1.0
     steps: int = 3000
@@ -139,10 +141,11 @@ class Scandal(Method):
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
         model = self.fit_likelihood(simulations, seed)
-        return LikelihoodPosterior(model, simulations.u.shape[1])
+        return LikelihoodPosterior(model, simulations.u.shape[1], simulations.x.shape[1])
 
     def fit_likelihood(self, simulations: Simulations, seed: int) -> LikelihoodModel:
         """Fit q(x | u)."""
+        self.check_simulations(simulations)
         u, x, score = simulations.u.float(), simulations.x.float(), likelihood_score(self.name, simulations)
         d, spacing = u.shape[1], spacings(simulations.x).float()
         model = self._model(d, dequantise(x, spacing, generator(derive_seed(seed, "standardise"))), seed)

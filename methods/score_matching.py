@@ -58,6 +58,7 @@ class ScoreMatching(Method):
     """
 
     version: ClassVar[int] = 1
+    in_float32: ClassVar[bool] = True
     score_field: ClassVar[str | None] = None
 
     recipe: str = "preconditioned"
@@ -134,6 +135,8 @@ class ScoreMatching(Method):
 
     def training_data(self, simulations: Sequence[Simulations]) -> TrainingData:
         """Stack the simulations of R replicates in float32, with the scores that the target uses."""
+        for replicate in simulations:
+            self.check_simulations(replicate)
         return TrainingData(
             torch.stack([s.u for s in simulations]).float(),
             torch.stack([s.x for s in simulations]).float(),

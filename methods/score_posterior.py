@@ -16,7 +16,7 @@ from methods import samplers, solvers, targets
 from methods.conditioning import condition
 from methods.device import CPU
 from methods.gates import Choice, Gate, TimeGate
-from methods.method import PICKLED, Posterior
+from methods.method import PICKLED, Posterior, require_observations
 from methods.network import stack_replicates
 from methods.progress import report
 from methods.schedule import alpha_sigma
@@ -64,11 +64,13 @@ class ScorePosterior(Posterior):
         return sample_together([self], n, x_o, [seed])[0]
 
     def score(self, u_t: Tensor, x_o: Tensor, t: float) -> Tensor:
+        require_observations(x_o, _dim_x(self.model))
         score = _score(self.model, x_o.unsqueeze(0), u_t.shape[1], self.device, once=True)
         return score(u_t.to(self.device).unsqueeze(0), t)[0].cpu()
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
         """Give log p(u | x_o) along the probability-flow ODE, in float64; costs d backward passes a step."""
+        require_observations(x_o, _dim_x(self.model))
         model = stack_replicates([self.model]).double()
         score = _score(model, x_o.unsqueeze(0), u.shape[1], self.device)
         return samplers.log_prob_ode(score, u.double().to(self.device).unsqueeze(0), LOG_PROB_STEPS)[0].cpu()
@@ -100,7 +102,7 @@ class ScorePosterior(Posterior):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PICKLED).unlink(missing_ok=True)  # of another posterior that was saved here before
-        dims = {"dim_theta": _dim_theta(self.model), "dim_x": self.model.recipe.standardise.mean.shape[2]}
+        dims = {"dim_theta": _dim_theta(self.model), "dim_x": _dim_x(self.model)}
         description = self.description | dims
         if self.choice is not None:
             description["choice"] = [None if part != part else part for part in self.choice]  # no NaN in JSON
@@ -144,6 +146,7 @@ def sample_together(
     rounding.
     """
     first = posteriors[0]
+    require_observations(x_o, _dim_x(first.model))
     model = stack_replicates([p.model for p in posteriors])
     shape = (len(x_o), n, _dim_theta(model))
     generators = [generator(derive_seed(seed, "sample")) for seed in seeds]
@@ -168,6 +171,10 @@ def sample_together(
 
 def _dim_theta(model: ScoreModel) -> int:
     return model.mlp.biases[-1].shape[-1]
+
+
+def _dim_x(model: ScoreModel) -> int:
+    return model.recipe.standardise.mean.shape[2]
 
 
 def _score(model: ScoreModel, x_o: Tensor, n: int, device: str, *, once: bool = False) -> samplers.Score:

@@ -117,8 +117,18 @@ class Galton(Task):
         return terms.sum(1, keepdim=True)
 
     def reference(self, x_o: Tensor) -> Reference:
-        """Give the exact posterior of one observation, (dim_x,), on a grid."""
+        """Give the exact posterior of one observation, (dim_x,), on a grid.
+
+        Raises:
+            UserError: x_o cannot be, as no ball ends there.
+        """
+        self.require_observation(x_o)
         return _reference(self, tuple(x_o.tolist()))
+
+    def _possible(self, x: Tensor) -> bool:
+        """Tell whether x, (dim_x,), are whole numbers that the board has."""
+        most = x.max() < self.bins if self.balls == 1 else x.sum() == self.balls
+        return bool(most and x.min() >= 0 and x.equal(x.round()))
 
     def _counts(self, x: Tensor) -> Tensor:
         if self.balls > 1:
@@ -163,6 +173,11 @@ def _log_pmf_on_grid(task: Galton) -> tuple[Tensor, Tensor]:
 @lru_cache(maxsize=256)
 def _reference(task: Galton, x_o: tuple[float, ...]) -> GridReference:
     grid, log_pmf = _log_pmf_on_grid(task)
+    impossible = UserError(f"task {task.label}: the observation {x_o} is not possible on this board.")
+    if not task._possible(torch.tensor(x_o)):
+        raise impossible
     counts = task._counts(torch.tensor([x_o]))[0]
     likelihood = torch.where(counts > 0, counts * log_pmf, torch.zeros_like(log_pmf)).sum(1)
+    if not likelihood.isfinite().any():
+        raise impossible
     return GridReference(grid, likelihood - grid**2 / 2)

@@ -74,6 +74,7 @@ class GaussianMixture(Task):
 
     def reference(self, x_o: Tensor) -> Reference:
         """Give the exact posterior, a mixture of two Gaussians."""
+        self.require_observation(x_o)
         x, eye = x_o.double(), torch.eye(self.dim, dtype=torch.float64)
         variances = torch.tensor([WIDE**2, NARROW**2], dtype=torch.float64)
         log_evidence = -0.5 * (x.square().sum() / (1 + variances) + self.dim * torch.log1p(variances))

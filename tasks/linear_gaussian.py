@@ -87,6 +87,7 @@ class LinearGaussian(Task):
 
     def reference(self, x_o: Tensor) -> Reference:
         """Give the exact posterior N(S (B A)ᵀ C⁻¹ x, S)."""
+        self.require_observation(x_o)
         model = _model(self)
         return GaussianReference(model.covariance @ model.gain @ x_o.double(), model.covariance)
 

@@ -7,11 +7,13 @@ by them, and `settings` writes those that differ from the defaults in one canoni
 import dataclasses
 import difflib
 import importlib
+import operator
 from abc import ABC
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
+from numbers import Integral
 from typing import Any, ClassVar, Generic, TypeVar
 
 from tasks.errors import UserError
@@ -32,8 +34,12 @@ class Plugin(ABC):
     summary: ClassVar[str]
 
     def options(self) -> dict[str, Any]:
-        """Give every option with its value, in the order of the fields."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        """Give every option with its value, in the order of the fields.
+
+        Equal options are the same here: 10 for a float is 10.0, and a whole number of numpy is one of Python.
+        """
+        fields = dataclasses.fields(self)
+        return {field.name: _canonical(getattr(self, field.name), field.default) for field in fields}
 
     @property
     def settings(self) -> str:
@@ -48,6 +54,12 @@ class Plugin(ABC):
         return f"{self.name}({self.settings.replace(' ', ', ')})" if self.settings else self.name
 
 
+def _canonical(value: Any, default: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        return value
+    return float(value) if isinstance(default, float) else int(value)
+
+
 def _short(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
@@ -57,10 +69,15 @@ def _told(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".:")
 
 
-def require_whole(what: str, value: object, least: int) -> None:
-    """Raise `UserError` unless `value` is a whole number from `least` up."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+def require_whole(what: str, value: Any, least: int) -> int:
+    """Give `value` as an int; raise `UserError` unless it is a whole number, of any type, from `least` up."""
+    try:
+        whole = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        whole = None
+    if whole is None or whole < least:
         raise UserError(f"{what} must be a whole number from {least} up, but is {value!r}.")
+    return whole
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

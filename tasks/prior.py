@@ -11,8 +11,8 @@ All learning happens in u, where the prior score is −u exactly. A score in θ 
 | `Uniform`          | low + (high − low) Φ(u)     | (high − low) φ(u) s  |
 | `CorrelatedNormal` | μ + L u                     | Lᵀ s                 |
 
-Scalars broadcast over the d parameters. All maps keep the dtype of their argument. A density of u becomes one
-of θ by
+Scalars broadcast over the d parameters. All maps keep a floating dtype of their argument, and take whole
+numbers in float64. A density of u becomes one of θ by
 
     log p(θ) = log p(u) − log |det ∂θ/∂u|.
 """
@@ -100,7 +100,7 @@ class LogNormal(Prior):
         return torch.exp(_like(self.mean, u) + _like(self.std, u) * u)
 
     def to_u(self, theta: Tensor) -> Tensor:
-        return (torch.log(theta) - _like(self.mean, theta)) / _like(self.std, theta)
+        return (torch.log(_real(theta)) - _like(self.mean, theta)) / _like(self.std, theta)
 
     def pull_back(self, u: Tensor, score: Tensor) -> Tensor:
         return _like(self.std, u) * self.to_theta(u) * score
@@ -117,13 +117,13 @@ class Uniform(Prior):
         _require_positive("Uniform prior", "high - low", (_like(self.high) - _like(self.low)).tolist())
 
     def to_theta(self, u: Tensor) -> Tensor:
-        return _like(self.low, u) + self._width(u) * torch.special.ndtr(u)
+        return _like(self.low, u) + self._width(u) * torch.special.ndtr(_real(u))
 
     def to_u(self, theta: Tensor) -> Tensor:
         return torch.special.ndtri((theta - _like(self.low, theta)) / self._width(theta))
 
     def pull_back(self, u: Tensor, score: Tensor) -> Tensor:
-        return self._width(u) * torch.exp(-0.5 * u**2) / math.sqrt(2 * math.pi) * score
+        return self._width(u) * torch.exp(-0.5 * _real(u) ** 2) / math.sqrt(2 * math.pi) * score
 
     def _width(self, like: Tensor) -> Tensor:
         return _like(self.high, like) - _like(self.low, like)
@@ -143,7 +143,7 @@ class CorrelatedNormal(Prior):
         _require_positive("CorrelatedNormal prior", "diagonal", factor.diagonal().tolist())
 
     def to_theta(self, u: Tensor) -> Tensor:
-        return _like(self.mean, u) + u @ _like(self.factor, u).T
+        return _like(self.mean, u) + _real(u) @ _like(self.factor, u).T
 
     def to_u(self, theta: Tensor) -> Tensor:
         centred = theta - _like(self.mean, theta)
@@ -155,8 +155,12 @@ class CorrelatedNormal(Prior):
 
 
 def _like(value: object, tensor: Tensor | None = None) -> Tensor:
-    dtype, device = (torch.float64, None) if tensor is None else (tensor.dtype, tensor.device)
+    dtype, device = (torch.float64, None) if tensor is None else (_real(tensor).dtype, tensor.device)
     return torch.as_tensor(value, dtype=dtype, device=device)
+
+
+def _real(tensor: Tensor) -> Tensor:
+    return tensor if tensor.is_floating_point() else tensor.double()
 
 
 def _require_positive(owner: str, field: str, value: object) -> None:

@@ -7,6 +7,7 @@ at a time, by code that seeds the generators and puts them back.
 
 import hashlib
 import json
+import operator
 import threading
 
 import torch
@@ -19,14 +20,15 @@ def derive_seed(*parts: int | str) -> int:
 
     `derive_seed(1, "train", "galton", 0)` is the same on every machine, and streams with different names
     are independent for all practical purposes, so no seed is ever reused by adding small numbers to it.
+    Whole numbers may be of any type.
     """
-    digest = hashlib.sha256(json.dumps(parts).encode()).digest()
+    digest = hashlib.sha256(json.dumps(parts, default=operator.index).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def generator(seed: int) -> torch.Generator:
     """Give a fresh `torch.Generator`, started at `seed`."""
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator().manual_seed(operator.index(seed))
 
 
 def ambient_seed() -> int:

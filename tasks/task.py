@@ -91,10 +91,10 @@ class Simulations:
     def check_finite(self) -> None:
         """Raise `NotFiniteError`, naming the first field and row, if any number is NaN or infinite."""
         for name, tensor in self.tensors():
-            bad = ~torch.isfinite(tensor).flatten(1).all(1)
-            if bad.any():
-                row = int(bad.nonzero()[0])
-                raise NotFiniteError(f"{name} of simulation {row} is not finite ({int(bad.sum())} such rows)")
+            finite = torch.isfinite(tensor).flatten(1).all(1)
+            if not finite.all():
+                row, bad = int((~finite).nonzero()[0]), int((~finite).sum())
+                raise NotFiniteError(f"{name} of simulation {row} is not finite ({bad} such rows)")
 
 
 class Observations(NamedTuple):
@@ -165,6 +165,17 @@ class Task(Plugin):
         """Give the posterior of u, not θ, for one observation, (dim_x,): capability `reference`."""
         raise UserError(f"task {self.label} has no reference posterior.")
 
+    def require_observation(self, x_o: Tensor) -> None:
+        """Raise `UserError` unless x_o is one finite observation, (dim_x,); a `reference` begins with it."""
+        if not isinstance(x_o, Tensor) or tuple(x_o.shape) != (self.dim_x,):
+            got = f"shape {tuple(x_o.shape)}" if isinstance(x_o, Tensor) else type(x_o).__name__
+            raise UserError(
+                f"task {self.label}: a reference is of one observation, a tensor of shape ({self.dim_x},), "
+                f"but x_o has {got}."
+            )
+        if not torch.isfinite(x_o).all():
+            raise UserError(f"task {self.label}: the observation {x_o.tolist()} is not finite.")
+
     def simulate(self, n: int, seed: int, *, marginal_score: bool = False) -> Simulations:
         """Draw n parameters from the prior and run the simulator on each.
 
@@ -180,7 +191,7 @@ class Task(Plugin):
             UserError: n is below 1.
             ValueError: the simulator returned a tensor of the wrong shape.
         """
-        require_whole(f"task {self.label}: the number of simulations", n, 1)
+        n = require_whole(f"task {self.label}: the number of simulations", n, 1)
         blocks = []
         for index, size in enumerate(_block_sizes(n)):
             random = generator(derive_seed(seed, "block", index))
@@ -193,8 +204,21 @@ class Task(Plugin):
         return replace(joined, marginal_score=self.prior.score_in_u(joined.u, score))
 
     def simulate_at(self, theta: Tensor, seed: int) -> Simulations:
-        """Run the simulator at given parameters, (n, d); see `simulate`."""
-        return self._run(self.prior.to_u(theta), generator(seed))
+        """Run the simulator at given parameters θ, (n, d), of any real dtype; see `simulate`.
+
+        Raises:
+            UserError: θ has another shape, or a row of it is not inside the prior's support.
+        """
+        if theta.ndim != 2 or theta.shape[1] != self.dim_theta:
+            shape = tuple(theta.shape)
+            raise UserError(f"task {self.label}: theta must have shape (n, {self.dim_theta}), not {shape}.")
+        u = self.prior.to_u(theta.double())
+        outside = ~torch.isfinite(u).all(1)
+        if outside.any():
+            row = int(outside.nonzero()[0])
+            where = f"theta {theta[row].tolist()} of row {row}"
+            raise UserError(f"task {self.label}: {where} is not inside the prior's support.")
+        return self._run(u, generator(seed))
 
     def observations(self) -> Observations:
         """Give the `n_observations` observations of the task, the same in every run, with their truth."""

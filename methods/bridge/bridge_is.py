@@ -32,7 +32,7 @@ from methods.bridge.likelihood import (
     LowEffectiveSizeWarning,
     average,
 )
-from methods.method import Method, Posterior
+from methods.method import Method, Posterior, require_observations
 from methods.progress import report
 from tasks.errors import NotFiniteError, UserError
 from tasks.importance import FREEDOM, draw_student_t, weighted_moments
@@ -80,6 +80,7 @@ class BridgePosterior(Posterior):
         self._found: dict[tuple[float, ...], WeightedPoints] = {}
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
+        require_observations(x_o, len(self.model.x_0))
         drawn = []
         for done, x in enumerate(x_o):
             report("sample", done, len(x_o))
@@ -182,6 +183,7 @@ class BridgeIS(Method):
 
     def fit(self, simulations: Simulations, seed: int) -> BridgePosterior:
         """Take the model and the number of simulations, and nothing else of them."""
+        self.check_simulations(simulations)
         least = 4 * self.particles
         if len(simulations) < least:
             raise UserError(

@@ -13,6 +13,7 @@ from benchmark.diagnostics import DRAWS, LEVEL, PAIRS
 from benchmark.metric import DoesNotApplyError, Fitted
 from benchmark.truth import truth_of
 from methods.method import Posterior
+from tasks import get_task
 from tasks.errors import UserError
 from tasks.galton import Galton
 from tasks.linear_gaussian import LinearGaussian
@@ -137,6 +138,16 @@ def test_predictive_distance_is_the_median_of_distances_in_deviations():
         distance = np.sqrt((((x - cell.truth.observations.x[o].numpy()) / deviation) ** 2).mean(1))
         assert row["value"] == pytest.approx(float(np.median(distance)), rel=0.02)
         assert abs(row["value"] - row["floor"]) < 4.5 * math.sqrt(2) * row["stderr"]
+
+
+def test_draws_on_the_edge_of_the_prior_have_a_distance_too():
+    """Where u = 20, θ is rounded to the edge of (−1, 1): the simulator is run there."""
+    task, r = get_task("sbibm_two_moons"), 0
+    truth = truth_of(task, 1, 300)
+    theta = task.prior.to_theta(torch.full((50, 2), 20.0, dtype=torch.float64))
+    x = task.simulator(theta, generator(diagnostics._seed(truth, "predictive", r, 0))).x
+    distance = ((x - truth.observations.x[0]) / diagnostics._predictive_scale(truth)).square().mean(1).sqrt()
+    assert diagnostics._distance(truth, 0, theta, r)[0] == float(distance.median())
 
 
 def test_the_standard_error_of_the_predictive_distance_is_its_spread_over_draws():

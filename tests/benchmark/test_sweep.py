@@ -34,7 +34,7 @@ def test_expands_tasks_then_budgets_then_methods(tmp_path: Path) -> None:
         (task, budget, method)
         for task in ("line", "line(shift=1.0)")
         for budget in (10, 20)
-        for method in ("slow(seconds=1)", "slow(seconds=2)", "fast")
+        for method in ("slow(seconds=1.0)", "slow(seconds=2.0)", "fast")
     ]
     assert len({cell.id for cell in sweep.cells()}) == 12
 
@@ -63,8 +63,8 @@ def test_the_dump_is_the_same_sweep(tmp_path: Path) -> None:
 def test_select_matches_name_or_label(tmp_path: Path) -> None:
     sweep = load(tmp_path, budgets=[10, 20], methods=[toy("Slow", seconds=[1, 2]), toy("Fast")])
     assert len(sweep.select(methods=["slow"])) == 4
-    assert [c.title for c in sweep.select(["line"], ["slow(seconds=2)", "fast"], [20])] == [
-        "line · slow(seconds=2) · budget 20",
+    assert [c.title for c in sweep.select(["line"], ["slow(seconds=2.0)", "fast"], [20])] == [
+        "line · slow(seconds=2.0) · budget 20",
         "line · fast · budget 20",
     ]
 

@@ -57,6 +57,13 @@ def test_noise_is_uniform_over_the_cell_and_rounding_takes_it_off():
     assert torch.equal(dequantise(x, lattice, generator(4)), dequantise(x, lattice, generator(4)))
 
 
+def test_whole_numbers_are_spread_as_the_same_numbers_in_float64():
+    x = torch.arange(12).view(6, 2)
+    given, as_reals = (dequantise(v, spacings(v), generator(7)) for v in (x, x.double()))
+    assert given.dtype == torch.float64
+    assert torch.equal(given, as_reals)
+
+
 def test_noise_on_a_task_is_taken_off_by_rounding():
     x = get_task("galton").simulate(1000, 5).x
     assert torch.equal(dequantise(x, spacings(x), generator(6)).round(), x)

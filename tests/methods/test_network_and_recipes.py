@@ -178,9 +178,20 @@ def test_constant_data_is_no_obstacle_and_not_blown_up(recipe, constant):
     assert torch.isfinite(base).all()
 
 
-def test_one_simulation_leaves_the_prior():
-    """The base at n = 1 is the score of the diffused standard normal, −u_t, whatever the simulation was."""
-    u, x = torch.full((1, 1, D), -0.7), torch.full((1, 1, P), 3.0)
+@pytest.mark.parametrize("n", [1, 2, 3 * D - 1])
+def test_few_simulations_leave_the_prior(n):
+    """Below 3 simulations a parameter the base is −u_t, the score of the diffused prior."""
+    u, x = torch.randn(1, n, D, generator=generator(3)), torch.randn(1, n, P, generator=generator(4))
     u_t, t = torch.randn(1, 20, D, generator=generator(1)), torch.rand(1, 20, 1, generator=generator(2))
-    _, base, _ = Preconditioned(u, x)(u_t, x.expand(-1, 20, -1), t)
+    _, base, _ = Preconditioned(u, x)(u_t, x[:, :1].expand(-1, 20, -1), t)
     torch.testing.assert_close(base, -u_t)
+
+
+def test_three_simulations_a_parameter_make_a_regression():
+    """At n = 3d the base's law at t → 0 is N(m(x), S) of the ridge fit."""
+    u, x = torch.randn(1, 3 * D, D, generator=generator(3)), torch.randn(1, 3 * D, P, generator=generator(4))
+    made = Preconditioned(u, x)
+    _, intercept, covariance = ridge(made.standardise(x), u)
+    vectors, values = made.eigenvectors[0], made.eigenvalues[0, 0]
+    torch.testing.assert_close(vectors @ values.diag() @ vectors.T, covariance[0])
+    torch.testing.assert_close(made.intercept, intercept)

@@ -53,3 +53,19 @@ def test_no_generator_of_an_accelerator_is_seeded_and_those_of_the_cpu_are_put_b
     assert torch.equal(torch.get_rng_state(), states[0])
     assert np.array_equal(np.random.get_state()[1], states[1])
     assert random.getstate() == states[2]
+
+
+def draw():
+    return float(torch.rand(())), float(np.random.rand()), random.random()
+
+
+def test_whole_numbers_of_numpy_are_seeds_like_those_of_python():
+    with private_randomness(0):
+        expected = draw()
+    drawn = []
+    for seed in (5, np.int64(5)):
+        with private_randomness(0):
+            with private_randomness(seed):
+                drawn.append(draw())
+            assert draw() == expected
+    assert drawn[0] == drawn[1] != expected

@@ -1,6 +1,7 @@
 """sbi's methods: exact posteriors recovered, global generators untouched, NPSE against the suite's DSM."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,6 +43,16 @@ def test_posteriors_are_near_the_exact_ones_and_follow_the_seed_alone(name):
     assert torch.equal(*samples)
     exact = TASK.reference(x_o[0]).sample(20_000, 4)
     assert_nearer_than_the_prior(samples[0], exact)
+
+
+def test_nle_takes_whole_numbers():
+    """A task whose data are of an integer dtype: the fit is that of the same numbers in float64."""
+    simulations = TASK.simulate(20, 1)
+    fits = []
+    for x in (simulations.x.round().long(), simulations.x.round()):
+        posterior = get_method("sbi_nle").fit(replace(simulations, x=x), 2)
+        fits.append(posterior.posterior.potential_fn.likelihood_estimator.state_dict())
+    assert all(torch.equal(value, fits[1][key]) for key, value in fits[0].items())
 
 
 @pytest.mark.parametrize("name", ["sbi_npe", "sbi_npse"])

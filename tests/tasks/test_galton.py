@@ -164,3 +164,25 @@ def test_the_grid_resolves_the_posterior_of_the_most_balls():
     task = Galton(balls=1000)
     reference = task.reference(task.observations().x[1])
     assert float(reference.sample(5000, seed=1).std()) > 3 * float(reference.grid[1] - reference.grid[0])
+
+
+def test_positions_that_the_board_does_not_have_are_rejected():
+    """4 rows move a ball by 2 at most from the middle, 15."""
+    task, possible = Galton(rows=4), set()
+    for position in (*range(-1, 33), 14.5, 99):
+        try:
+            task.reference(torch.tensor([float(position)]))
+        except UserError:
+            continue
+        possible.add(position)
+    assert possible == {13, 14, 15, 16, 17}
+
+
+def test_counts_that_are_not_of_so_many_balls_are_rejected():
+    task = Galton(balls=3)
+    counts = torch.zeros(task.bins)
+    counts[15], counts[16] = 2, 1
+    assert torch.isfinite(task.reference(counts).log_prob(torch.zeros(1, 1)))
+    counts[16] = 0
+    with pytest.raises(UserError, match=r"the observation \(.*\) is not possible on this board\.$"):
+        task.reference(counts)

@@ -118,3 +118,12 @@ def test_degenerate_priors_are_rejected(make):
 def test_a_factor_that_is_not_lower_triangular_is_rejected(factor):
     with pytest.raises(UserError, match=r"lower-triangular, of shape \(2, 2\)"):
         CorrelatedNormal((0.0, 0.0), factor)
+
+
+def test_whole_numbers_are_taken_in_float64(prior):
+    """Each value as it is, where μ and σ once were cut to whole numbers."""
+    whole, score = torch.tensor([[1, 2]]), draws(1)
+    assert torch.equal(prior.to_theta(whole), prior.to_theta(whole.double()))
+    assert torch.equal(prior.pull_back(whole, score), prior.pull_back(whole.double(), score))
+    theta = torch.tensor([[0, 2]]) if isinstance(prior, Uniform) else whole
+    assert torch.equal(prior.to_u(theta), prior.to_u(theta.double()))

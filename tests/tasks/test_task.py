@@ -1,12 +1,15 @@
 """The contract of tasks: prefixes, seeds, the global generator, shapes, and the names of plug-ins."""
 
+import json
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 
-from tasks import get_task
+from tasks import REGISTRY, get_task
 from tasks.errors import NotFiniteError, UserError
 from tasks.galton import Galton
 from tasks.prior import Normal
@@ -75,6 +78,30 @@ def test_simulate_at_runs_at_the_given_parameters():
     expected = Galton().simulator(theta, generator(1))
     assert torch.equal(simulations.x, expected.x)
     torch.testing.assert_close(simulations.joint_score, expected.joint_score.double() - theta)
+
+
+@pytest.mark.parametrize("name", ["galton", "ar1_noise", "gaussian_mixture", "linear_gaussian"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_simulate_at_takes_any_real_dtype(name, dtype):
+    task = get_task(name)
+    theta = torch.ones(2, task.dim_theta, dtype=dtype)
+    found, expected = (task.simulate_at(at, seed=1) for at in (theta, theta.double()))
+    assert all(torch.equal(value, dict(expected.tensors())[key]) for key, value in found.tensors())
+
+
+@pytest.mark.parametrize(
+    ("theta", "sentence"),
+    [
+        (torch.tensor([[0.0, 0.5], [2.0, 0.5]]), r"theta \[2.0, 0.5\] of row 1 is not inside the prior's"),
+        (torch.tensor([[1, 0]]), r"theta \[1, 0\] of row 0 is not inside"),
+        (torch.tensor([[0.0, torch.nan]]), r"theta \[0.0, nan\] of row 0 is not inside"),
+        (torch.zeros(2), r"task sbibm_two_moons: theta must have shape \(n, 2\), not \(2,\)"),
+    ],
+)
+def test_simulate_at_refuses_what_is_not_inside_the_prior(theta, sentence):
+    """The prior is uniform on (−1, 1)²: 1 is its edge, where u is infinite."""
+    with pytest.raises(UserError, match=sentence):
+        get_task("sbibm_two_moons").simulate_at(theta, seed=1)
 
 
 def test_observations_are_the_same_every_time_and_all_different():
@@ -180,3 +207,39 @@ def test_whatever_a_module_raises_is_told_in_one_sentence(source, told, tmp_path
         get_task("raising:Task")
     where = "the current folder and the environment"
     assert str(caught.value) == f"task raising:Task cannot be imported from {where}: {told}."
+
+
+@pytest.mark.parametrize("name", [n for n in REGISTRY.names() if "reference" in get_task(n).capabilities])
+def test_references_are_of_one_finite_observation(name):
+    task = get_task(name)
+    x_o = task.observations().x[0]
+    for wrong in (x_o.unsqueeze(0), torch.cat([x_o, x_o]), x_o[0]):
+        shape = re.escape(f"of shape ({task.dim_x},), but x_o has shape {tuple(wrong.shape)}.")
+        with pytest.raises(UserError, match=shape):
+            task.reference(wrong)
+    with pytest.raises(UserError, match=r"the observation .*nan.* is not finite"):
+        task.reference(torch.full_like(x_o, torch.nan))
+
+
+@pytest.mark.parametrize("spread", [10, 10.0, np.int64(10), np.float64(10.0)])
+def test_equal_options_are_written_alike(spread):
+    """In labels, which seed the simulations, and in the options, which name the cell."""
+    task = get_task("linear_gaussian", dim=np.int64(3), spread=spread, rotated=True)
+    assert task == get_task("linear_gaussian", dim=3, spread=10.0, rotated=True)
+    assert task.label == "linear_gaussian(dim=3, rotated=true, spread=10.0)"
+    assert json.dumps(task.options()) == '{"dim": 3, "spread": 10.0, "rotated": true}'
+
+
+def test_numbers_and_seeds_may_be_whole_numbers_of_numpy():
+    task = get_task("linear_gaussian")
+    found, expected = task.simulate(np.int64(5), np.int64(3)), task.simulate(5, 3)
+    assert torch.equal(found.x, expected.x)
+    assert torch.equal(task.simulate_at(found.theta, np.uint8(3)).x, task.simulate_at(found.theta, 3).x)
+    assert derive_seed(np.int64(1), "train", "galton", np.int32(0)) == 5625928649214847114
+
+
+@pytest.mark.parametrize("n", [True, np.True_, 5.0, np.float64(5.0), "5", None, 0, np.int64(-1)])
+def test_what_is_no_number_of_simulations_is_said(n):
+    sentence = f"the number of simulations must be a whole number from 1 up, but is {n!r}."
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        get_task("linear_gaussian").simulate(n, 0)

@@ -1,0 +1,72 @@
+"""What no method can be fitted to is refused by all in the same words, before anything is computed."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from methods import REGISTRY, get_method
+from tasks import get_task
+from tasks.errors import NotFiniteError, UserError
+
+LINEAR, BROWNIAN = get_task("linear_gaussian"), get_task("brownian", steps=2)
+LEAST = dict.fromkeys(("sbi_npe", "sbi_nle", "sbi_fmpe", "sbi_npse", "sally"), 3)
+LEAST |= {"sbi_nre": 11, "sbi_npse_suite": 2}
+QUICK = {name: {"steps": 2} for name in ("dsm", "sally", "sbi_npse_suite")}
+
+
+def simulations(name, n=40):
+    task = BROWNIAN if name == "bridge_is" else LINEAR
+    return task.simulate(n, 1, marginal_score=True)
+
+
+@pytest.mark.parametrize("name", LEAST)
+def test_too_few_simulations_are_refused(name):
+    least = LEAST[name]
+    for n in (1, least - 1):
+        sentence = rf"^method {name} needs {least} simulations or more, but has {n}\.$"
+        with pytest.raises(UserError, match=sentence):
+            get_method(name).fit(simulations(name, n), 1)
+
+
+@pytest.mark.parametrize("name", ["sbi_npe", "sbi_nre", "sbi_npse_suite", "sally"])
+def test_the_least_number_of_simulations_is_enough(name):
+    pytest.importorskip("sbi", reason="sbi is not installed")
+    posterior = get_method(name, **QUICK.get(name, {})).fit(simulations(name, LEAST[name]), 1)
+    if name != "sbi_nre":  # whose samples take seconds
+        assert torch.isfinite(posterior.sample(5, LINEAR.observations().x[:1], 2)).all()
+
+
+@pytest.mark.parametrize("name", REGISTRY.names())
+def test_what_is_not_finite_is_refused(name):
+    drawn = simulations(name)
+    drawn.x[7, 0] = torch.nan
+    with pytest.raises(NotFiniteError, match=r"^x of simulation 7 is not finite"):
+        get_method(name).fit(drawn, 1)
+
+
+def test_a_score_that_is_not_finite_matters_to_methods_that_see_it():
+    drawn = simulations("dsm")
+    drawn.joint_score[3] = torch.inf
+    with pytest.raises(NotFiniteError, match=r"^joint_score of simulation 3 is not finite"):
+        get_method("ltsm").fit(drawn, 1)
+    get_method("dsm", **QUICK["dsm"]).fit(drawn, 1)
+
+
+@pytest.mark.parametrize("name", [name for name in REGISTRY.names() if get_method(name).in_float32])
+def test_a_column_that_float32_makes_constant_is_refused(name):
+    """Floats near 3e8 are 32 apart, and the data lie within 10."""
+    drawn = simulations(name)
+    shifted = replace(drawn, x=drawn.x + torch.tensor([0.0, 3e8]))
+    sentence = rf"^method {name} learns in float32, where column 1 of x does not vary: subtract"
+    with pytest.raises(UserError, match=sentence):
+        get_method(name).fit(shifted, 1)
+
+
+@pytest.mark.parametrize("constant", [3.0, 0.1, 3e8])
+def test_constant_data_are_no_mistake(constant):
+    """Nor are those that rounding alone lets vary, by one part in 1e16."""
+    drawn = simulations("dsm")
+    same = torch.full_like(drawn.x, constant)
+    same[::2, 0] = torch.nextafter(same[0, 0], torch.tensor(torch.inf, dtype=same.dtype))
+    get_method("dsm", **QUICK["dsm"]).fit(replace(drawn, x=same), 1)

@@ -1,0 +1,54 @@
+"""Observations of a wrong shape or with NaN are refused by every posterior, before anything is computed."""
+
+from contextlib import suppress
+
+import pytest
+import torch
+
+from methods import get_method
+from methods.sbi_trainers import DensityPosterior
+from methods.scandal import LikelihoodPosterior
+from tasks import get_task
+from tasks.errors import UserError
+
+DIM = 10
+LINEAR, BROWNIAN = get_task("linear_gaussian", dim=DIM), get_task("brownian", dim=DIM, steps=2)
+# 10 observations of one component would broadcast to the data's 10.
+WRONG = (
+    (torch.zeros(DIM, 1), r"x_o must have shape \(m, 10\), but has shape \(10, 1\)\."),
+    (torch.zeros(DIM), r"x_o must have shape .* \(10,\); give one observation as x_o\.unsqueeze\(0\)"),
+    (torch.zeros(2, 3, DIM), r"x_o must have shape"),
+    (torch.tensor([[0.0] * DIM, [torch.inf] * DIM]), r"x_o must be finite, but observation 1 is not\."),
+    ([[0.0] * DIM], r"x_o must be a tensor of shape \(m, 10\), but is a list\."),
+)
+
+
+def fitted(name, task=LINEAR, **options):
+    return get_method(name, **options).fit(task.simulate(40, 1), 1)
+
+
+POSTERIORS = {
+    "prior": lambda: fitted("prior"),
+    "rejection_abc": lambda: fitted("rejection_abc"),
+    "dsm": lambda: fitted("dsm", steps=1),
+    "sbi": lambda: DensityPosterior(None, DIM),
+    "scandal": lambda: LikelihoodPosterior(None, 2, DIM),
+    "bridge_is": lambda: fitted("bridge_is", BROWNIAN),
+}
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_wrong_observations_are_refused(name):
+    posterior, u = POSTERIORS[name](), torch.zeros(1, 3, DIM)
+    for x_o, sentence in WRONG:
+        with pytest.raises(UserError, match=sentence):
+            posterior.sample(3, x_o, 1)
+        for call in (lambda x: posterior.score(u, x, 0.5), lambda x: posterior.log_prob(u, x)):
+            with suppress(NotImplementedError), pytest.raises(UserError, match=sentence):
+                call(x_o)
+
+
+def test_whole_numbers_are_observations():
+    """A task's data may be whole numbers; the samples are those of the same numbers as floats."""
+    posterior, x_o = fitted("dsm", steps=1), torch.arange(2 * DIM).view(2, DIM)
+    assert posterior.sample(3, x_o, 1).equal(posterior.sample(3, x_o.float(), 1))
