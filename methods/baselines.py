@@ -20,8 +20,6 @@ from tasks.plugin import require_whole
 from tasks.seeding import generator
 from tasks.task import Simulations
 
-FAR = 1e4  # scales from 0, beyond which the squares that `torch.cdist` takes the difference of are too large
-
 
 class PriorPosterior(Posterior):
     """N(0, I) of dimension `dim` for every observation of `dim_x` components."""
@@ -69,14 +67,13 @@ class NearestSimulations(Posterior):
 
     def __init__(self, u: Tensor, x: Tensor, accepted: int) -> None:
         self.u, self.accepted = u, accepted
-        self.scale, median = robust_scale(x), x.median(0).values
-        self.origin = torch.where(median.abs() > FAR * self.scale, median, torch.zeros_like(median))
-        self.x = (x - self.origin) / self.scale
+        self.scale = robust_scale(x)
+        self.x = x / self.scale
 
     def nearest(self, x_o: Tensor) -> Tensor:
         """Give the accepted u of each observation: (m, accepted, d)."""
         require_observations(x_o, self.x.shape[1])
-        distance = torch.cdist((x_o.to(self.x) - self.origin) / self.scale, self.x)
+        distance = torch.cdist(x_o.to(self.x) / self.scale, self.x)
         return self.u[distance.topk(self.accepted, largest=False).indices]
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:

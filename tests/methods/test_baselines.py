@@ -1,7 +1,5 @@
 """The prior against its closed forms, and rejection ABC against enumeration."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from scipy import stats
@@ -65,12 +63,3 @@ def test_the_number_accepted_follows_the_budget(n, expected):
 def test_mistakes_are_answered_with_what_to_do(options, message):
     with pytest.raises(UserError, match=message):
         get_method("rejection_abc", **options)
-
-
-def test_data_far_from_zero_are_told_apart():
-    """3e8 and 10 more at most, whose squares are rounded by 16: the nearest simulations are the same ones."""
-    simulations = LinearGaussian(2).simulate(200, 1)
-    moved = replace(simulations, x=simulations.x + 3e8)
-    method = get_method("rejection_abc", least=5)
-    near, also = (method.fit(s, 1).nearest(s.x[:20]) for s in (simulations, moved))
-    assert torch.equal(near, also)
