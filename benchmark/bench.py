@@ -25,6 +25,7 @@ from benchmark import (
     solver_errors,
 )
 from benchmark.timing import Timing, as_markdown
+from benchmark.writing import make_folder
 from tasks.errors import UserError
 from tasks.plugin import nearest
 
@@ -50,12 +51,12 @@ def measure(
     """Measure the parts in `only`, or all; after each, `folder` holds what there is, tables and figures.
 
     Raises:
-        UserError: there is no such part.
+        UserError: there is no such part, or the folder cannot be made.
     """
     for name in only:
         if name not in PARTS:
             raise UserError(f"there is no part {name!r} of the bench: {nearest(name, list(PARTS))}")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     measured: dict[str, list[Timing]] = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
