@@ -17,13 +17,17 @@
     return String(a).localeCompare(String(b), "en", { numeric: true });
   }
 
-  // Rows without a value come last in either direction.
+  // In either direction rows without a value come last, before them those marked † for few places.
+  function classOf(row, column) {
+    const text = row.cells[column].textContent.trim();
+    return keyOf(row, column) === null ? 2 : text.endsWith("†") ? 1 : 0;
+  }
+
   function sortBy(table, column, direction) {
     const body = table.tBodies[0];
     const sign = direction === "descending" ? -1 : 1;
-    const rows = [...body.rows].map((row) => ({ row, key: keyOf(row, column) }));
-    rows.sort((a, b) =>
-      a.key === null || b.key === null ? (a.key === null) - (b.key === null) : sign * compare(a.key, b.key));
+    const rows = [...body.rows].map((row) => ({ row, key: keyOf(row, column), group: classOf(row, column) }));
+    rows.sort((a, b) => a.group - b.group || (a.key === null ? 0 : sign * compare(a.key, b.key)));
     body.append(...rows.map(({ row }) => row));
     for (const header of table.tHead.rows[0].cells) header.removeAttribute("aria-sort");
     table.tHead.rows[0].cells[column].setAttribute("aria-sort", direction);
