@@ -105,7 +105,8 @@ def failures_of(rows: pd.DataFrame) -> dict[tuple[Key, str], bool]:
 def lines_of(board: Record) -> list[Record]:
     """Give the rows of the leaderboard as the page shows them at first: the defaults, best first.
 
-    Methods with results at less than half of the places come after those with more.
+    Methods with results at less than half of the places come after those with more, and those without a rank
+    last.
     """
     found, metric = first_selection(board), next(iter(board["metrics"]), "")
     lines = [
@@ -119,9 +120,11 @@ def lines_of(board: Record) -> list[Record]:
         }
         for label in board["methods"]
     ]
-    return sorted(
-        lines, key=lambda line: (PARTIAL in line["rank"], float((line["rank"].split() or ["inf"])[0]))
-    )
+    return sorted(lines, key=lambda line: _order(line["rank"]))
+
+
+def _order(rank: str) -> tuple[bool, bool, float]:
+    return rank == "", PARTIAL in rank, float(rank.split()[0]) if rank else 0.0
 
 
 def first_selection(board: Record, budget: str = "") -> Record | None:
