@@ -9,24 +9,26 @@ from benchmark.table_formats import booktabs, escape_latex, escape_markdown
 
 def markdown(report: Report) -> str:
     """Give the leaderboard in GitHub's Markdown."""
-    head, *lines = [f"| {' | '.join(map(escape_markdown, line))} |" for line in _table(report)]
-    rows = "\n".join([head, f"|{' --- |' * (head.count(' | ') + 1)}", *lines])
-    return f"{escape_markdown(_caption(report))}\n\n{rows}\n\nMade by `{report.command}`.\n"
+    table = _table(report)
+    head, *lines = [f"| {' | '.join(map(escape_markdown, line))} |" for line in table]
+    rows = "\n".join([head, f"|{' --- |' * len(table[0])}", *lines])
+    return f"{escape_markdown(_caption(report, table))}\n\n{rows}\n\nMade by `{report.command}`.\n"
 
 
 def latex(report: Report) -> str:
     r"""Give the leaderboard, to be read into a document with `\usepackage{booktabs}`."""
-    head, *lines = [[escape_latex(cell) for cell in line] for line in _table(report)]
-    return f"% {report.command}\n" + booktabs(_caption(report), "l" * len(head), head, lines)
+    table = _table(report)
+    head, *lines = [[escape_latex(cell) for cell in line] for line in table]
+    return f"% {report.command}\n" + booktabs(_caption(report, table), "l" * len(head), head, lines)
 
 
-def _caption(report: Report) -> str:
+def _caption(report: Report, table: list[list[str]]) -> str:
     first = next(iter(report.board["metrics"]), "")
     caption = (
         f"Mean rank by {definition(first).title} (1 is best), means, seconds per fit and failures, with 95 % "
         "intervals."
     )
-    if any(PARTIAL in text for line in lines_of(report.board) for text in (line["rank"], *line["means"])):
+    if any(PARTIAL.strip() in cell for line in table for cell in line):
         caption += (
             " † Results at less than half of the places: a mean is over those, perhaps the easy ones; "
             "compare ranks of methods with the same number of places."
