@@ -22,6 +22,7 @@ from benchmark.sample_metrics import median_distance, mmd_squared
 from benchmark.style import GREY, PAGE, Look, panels_of, save, styled
 from benchmark.writing import make_folder
 from methods import get_method, samplers, solvers
+from methods.method import Posterior
 from methods.samplers import Score
 from methods.schedule import alpha_sigma_at
 from tasks import get_task
@@ -81,11 +82,14 @@ def targets(steps: int) -> Iterator[Target]:
         task = get_task(name)
         x_o = task.observations().x
         posterior = get_method("mix", steps=steps).fit(task.simulate(BUDGET, seed=1), seed=1)
+        yield f"{title}, trained", _learned(posterior, x_o), [task.reference(x) for x in x_o]
 
-        def score(u_t: Tensor, t: float, posterior=posterior, x_o=x_o) -> Tensor:  # type: ignore[no-untyped-def]
-            return posterior.score(u_t.float(), x_o, t).double()
 
-        yield f"{title}, trained", score, [task.reference(x) for x in x_o]
+def _learned(posterior: Posterior, x_o: Tensor) -> Score:
+    def score(u_t: Tensor, t: float) -> Tensor:
+        return posterior.score(u_t.float(), x_o, t).double()
+
+    return score
 
 
 def _exact(law: Reference) -> tuple[Score, list[Reference]]:
