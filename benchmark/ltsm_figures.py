@@ -5,6 +5,7 @@ since only there can the variance of a target be measured as in the paper's Figu
 """
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import NullLocator
@@ -117,19 +118,18 @@ def mmd_by_task(table: pd.DataFrame) -> Figure | None:
     figure = Figure(figsize=(PAGE, 0.5 + 1.15 * len(tasks)), layout="constrained")
     grid = figure.add_gridspec(len(tasks), 1 + OBSERVATIONS, width_ratios=[1.4] + [1] * OBSERVATIONS)
     for i, task in enumerate(tasks):
-        _mmd_row(figure, grid, i, rows[rows["task"] == task], looks)
-        figure.axes[-1 - OBSERVATIONS].set_ylabel(task.replace("(", "\n("))
-    for axis in figure.axes:
-        budget_axis(axis, budgets)
-        last = axis.get_subplotspec().rowspan.stop == len(tasks)  # type: ignore[union-attr]
-        axis.tick_params(labelbottom=last)
+        axes = _mmd_row(figure, grid, i, rows[rows["task"] == task], looks)
+        axes[0].set_ylabel(task.replace("(", "\n("))
+        for axis in axes:
+            budget_axis(axis, budgets)
+            axis.tick_params(labelbottom=i == len(tasks) - 1)
     figure.supylabel(AXIS_LABELS["mmd"])
     figure.supxlabel(BUDGET_LABEL)
     legend(figure, rows, looks)
     return figure
 
 
-def _mmd_row(figure: Figure, grid: GridSpec, i: int, own: pd.DataFrame, looks: Looks) -> None:
+def _mmd_row(figure: Figure, grid: GridSpec, i: int, own: pd.DataFrame, looks: Looks) -> list[Axes]:
     panels = [("mean over observations", own)]
     for o in sorted(own["observation"].dropna().unique())[:OBSERVATIONS]:
         whole = own["observation"].isna() & (own["status"] != "ok")
@@ -147,6 +147,7 @@ def _mmd_row(figure: Figure, grid: GridSpec, i: int, own: pd.DataFrame, looks: L
         axis.yaxis.set_minor_locator(NullLocator())
         axis.set_ylim(0, 1.05 * top)
         axis.tick_params(labelleft=k == 0)
+    return axes
 
 
 @styled
