@@ -138,4 +138,4 @@ class GridReference(Reference):
 
     def log_prob(self, u: Tensor) -> Tensor:
         values = np.interp(u[..., 0], self.grid, self.log_density, left=-np.inf, right=-np.inf)
-        return torch.from_numpy(values)
+        return torch.as_tensor(values)

@@ -55,6 +55,7 @@ def test_grid_log_prob_is_normalised_and_interpolates():
     on_grid = GRID[1000:1800:37]
     torch.testing.assert_close(reference.log_prob(on_grid.unsqueeze(1)), two_humps(on_grid))
     assert reference.log_prob(torch.tensor([[7.5]], dtype=torch.float64)).item() == -math.inf
+    torch.testing.assert_close(reference.log_prob(on_grid[:1]), two_humps(on_grid[0]))  # u (d,): one number
 
 
 def test_grid_samples_have_the_law_of_the_density():
