@@ -19,7 +19,7 @@ from rich.table import Table
 from benchmark.rows import with_variants
 from benchmark.statistics import NO_RESULT, difference_interval, ratio_interval, table_of
 from benchmark.style import GREY, MISSING, PAGE, mark, mark_handles, panels_of, styled
-from benchmark.table import averaged
+from benchmark.table import averaged, method_labels
 from tasks.errors import UserError
 from tasks.plugin import nearest
 
@@ -36,7 +36,8 @@ def ratios(frame: pd.DataFrame, metric: str, method: str, baseline: str) -> pd.D
     Args:
         frame: a result table.
         metric: whose values not resolved in diffusion time are compared.
-        method, baseline: labels such as "mix(gate=learned)".
+        method, baseline: two labels such as "mix(gate=learned)", compared in each variant; or, where one is
+            none, two methods with all their settings, as "dsm(steps=30000)" with "dsm"; their variant is "".
 
     Returns:
         One row for each task, variant and budget that both were run on, with the columns `COLUMNS`; `p` is of
@@ -52,6 +53,8 @@ def ratios(frame: pd.DataFrame, metric: str, method: str, baseline: str) -> pd.D
         )
     rows = with_variants(frame[frame["time"].isna() & (frame["status"] != "skipped")])
     rows = rows[rows["metric"] == metric]
+    if not {method, baseline} <= {*rows["label"]}:
+        rows = rows.assign(label=method_labels(rows), variant="")
     records = []
     for place, group in rows.groupby(["task", "variant", "budget"], sort=False):
         sides = [group[group["label"] == label] for label in (method, baseline)]
@@ -81,7 +84,7 @@ def print_comparison(frame: pd.DataFrame, metric: str, method: str, baseline: st
     """
     averaged(frame, metric)
     for label in (method, baseline):
-        _require_method(label, with_variants(frame)["label"].unique())
+        _require_method(label, [*dict.fromkeys([*with_variants(frame)["label"], *method_labels(frame)])])
     found = ratios(frame, metric, method, baseline)
     if found.empty:
         raise UserError(

@@ -56,6 +56,22 @@ def test_what_is_not_there_is_answered_with_the_nearest(
     assert str(mistake.value) == sentence
 
 
+def test_settings_of_one_method_are_compared() -> None:
+    """Named with all its settings, a method is that alone: the baseline `dsm` is the one without any."""
+    steps = [row("dsm", 100, 0.05 * (1 + r), r, method_settings="rate=0.1 steps=30000") for r in range(3)]
+    plain = [row("dsm", 100, 0.2 * (1 + r), r) for r in range(3)]
+    others = [row("mix", 100, 9.0, r, method_settings="rate=0.1 steps=30000") for r in range(3)]
+    (found,) = ratios(table(*steps, *plain, *others), "mmd", "dsm(rate=0.1, steps=30000)", "dsm").itertuples()
+    assert (found.value, found.low, found.high) == pytest.approx((0.25, 0.25, 0.25))
+    assert (found.task, found.variant, found.budget) == ("galton", "", 100)
+    out = io.StringIO()
+    compared = table(*steps, *plain, *others)
+    print_comparison(compared, "mmd", "dsm(rate=0.1, steps=30000)", "dsm", Console(file=out, width=200))
+    assert "0.25 [0.25, 0.25]" in out.getvalue()
+    with pytest.raises(UserError, match=r"no method 'dsm\(steps=3000\)'"):
+        print_comparison(compared, "mmd", "dsm(steps=3000)", "dsm", Console())
+
+
 @pytest.mark.parametrize("metric", ["excess_variance", "mmd_squared", "tarp"])
 def test_what_may_be_0_or_negative_has_no_ratio(metric: str) -> None:
     """DSM's excess variance is 0 but for rounding: a ratio to it is anything."""
