@@ -36,12 +36,13 @@ def ratios(frame: pd.DataFrame, metric: str, method: str, baseline: str) -> pd.D
     Args:
         frame: a result table.
         metric: whose values not resolved in diffusion time are compared.
-        method, baseline: two labels such as "mix(gate=learned)", compared in each variant; or, where one is
-            none, two methods with all their settings, as "dsm(steps=30000)" with "dsm"; their variant is "".
+        method, baseline: labels such as "mix(gate=learned)", which are compared in each variant. If one of
+            them is no label, both are methods with all their settings: "dsm(steps=30000)", and "dsm" without.
 
     Returns:
-        One row for each task, variant and budget that both were run on, with the columns `COLUMNS`; `p` is of
-        Student's test that both means are the same. Numbers are NaN where `status` is not "ok".
+        One row for each task, variant ("" between settings) and budget that both were run on, with the
+        columns `COLUMNS`; `p` is of Student's test that both means are the same. Numbers are NaN where
+        `status` is not "ok".
 
     Raises:
         UserError: the metric is one of `SIGNED`.
@@ -83,8 +84,9 @@ def print_comparison(frame: pd.DataFrame, metric: str, method: str, baseline: st
             common; or the metric allows no ratio.
     """
     averaged(frame, metric)
+    known = dict.fromkeys([*with_variants(frame)["label"].unique(), *method_labels(frame).unique()])
     for label in (method, baseline):
-        _require_method(label, [*dict.fromkeys([*with_variants(frame)["label"], *method_labels(frame)])])
+        _require_method(label, known)
     found = ratios(frame, metric, method, baseline)
     if found.empty:
         raise UserError(
