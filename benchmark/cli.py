@@ -214,7 +214,9 @@ def compare(
         Path | None, typer.Argument(metavar="DIR_B", help="A second one: say what changed to it.")
     ] = None,
     metric: Annotated[str, typer.Option(help="Which metric.")] = "score_error",
-    method: Annotated[str | None, typer.Option(help="Such as 'mix(gate=learned)' (default: mix).")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Such as 'mix(gate=learned)' or 'dsm(steps=30000)' (default: mix).")
+    ] = None,
     baseline: Annotated[str | None, typer.Option(help="What it is compared with (default: dsm).")] = None,
 ) -> None:
     """Print paired ratios of a method to a baseline; or, of two folders, what changed cell by cell."""
