@@ -20,9 +20,9 @@ from benchmark.report.sources import PLACE
 from benchmark.table import distance
 
 ROWS = (
-    "every value behind it to four digits, a line for each cell and replicate, a column for each observation."
+    "every value behind it to three digits, a line for each cell and replicate, a column for each observation."
 )
-DRAWN = "the numbers drawn, to four digits, a line for each method and time."
+DRAWN = "the numbers drawn, to three digits, a line for each method and time."
 MARKS = " Crosses at the upper edge: no result; triangles: beyond the axis."
 FLOOR = " A dashed line, where there is one: what a perfect method would score with as many samples."
 COLUMNS = ["method", "budget", "value", "interval", "floor", "rank", "replicates × observations", "cell"]
@@ -127,7 +127,7 @@ def csv_of(rows: pd.DataFrame) -> str:
     column = rows["observation"].map(lambda o: "value" if pd.isna(o) else f"observation_{o}")
     named = rows.assign(column=column, replicate=rows["replicate"].astype("string").fillna(""))
     wide = named.set_index([*CELL, "column"])["value"].astype("float64").unstack("column", sort=False)
-    return wide.reset_index().to_csv(index=False, float_format="%.4g")
+    return wide.reset_index().to_csv(index=False, float_format="%.3g")
 
 
 def figure_contexts(report: Report) -> Iterator[tuple[str, dict[str, Any], str]]:
@@ -148,7 +148,7 @@ def time_contexts(report: Report) -> Iterator[tuple[str, dict[str, Any], str]]:
             context = _about(report, metric, task)
             context |= {"title": panel["title"], "csv_text": DRAWN, "panels": [panel]}
             context["text"] += " Here it is shown at each time."
-            csv = panel["points"].to_csv(index=False, float_format="%.4g")
+            csv = panel["points"].to_csv(index=False, float_format="%.3g")
             yield report.time_page(metric, task), context, csv
 
 
