@@ -20,7 +20,7 @@ from benchmark.report.sources import PLACE
 from benchmark.table import distance
 
 ROWS = (
-    "every value behind it to three digits, a line for each cell and replicate, a column for each observation."
+    "every value behind it to three digits, a line a cell and replicate, a column an observation."
 )
 DRAWN = "the numbers drawn, to three digits, a line for each method and time."
 MARKS = " Crosses at the upper edge: no result; triangles: beyond the axis."
