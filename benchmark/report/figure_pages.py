@@ -19,9 +19,7 @@ from benchmark.report.report import Report
 from benchmark.report.sources import PLACE
 from benchmark.table import distance
 
-ROWS = (
-    "every value behind it to three digits, a line a cell and replicate, a column an observation."
-)
+ROWS = "every value behind it to three digits, a line a cell and replicate, a column an observation."
 DRAWN = "the numbers drawn, to three digits, a line for each method and time."
 MARKS = " Crosses at the upper edge: no result; triangles: beyond the axis."
 FLOOR = " A dashed line, where there is one: what a perfect method would score with as many samples."
