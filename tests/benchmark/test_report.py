@@ -135,7 +135,7 @@ def test_the_rows_behind_a_figure_can_be_downloaded(site: Path) -> None:
     rows = rows[(rows["metric"] == "mmd") & (rows["task"] == "galton") & (rows["status"] == "ok")]
     table = pd.read_csv(site / "figures/mmd-galton.csv", keep_default_na=False, na_values=[""])
     values = table[table["status"] == "ok"][["observation_0", "observation_1", "observation_2"]].to_numpy()
-    assert values.ravel() == pytest.approx(rows["value"].to_numpy(dtype=float), rel=5e-3)
+    assert values.ravel().tolist() == [float(f"{value:.3g}") for value in rows["value"]]
     assert "ltsm" in set(table["method"])
 
 
