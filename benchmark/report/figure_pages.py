@@ -19,6 +19,7 @@ from benchmark.report.report import Report
 from benchmark.report.sources import PLACE
 from benchmark.table import distance
 
+DIGITS = "%.3g"
 ROWS = "every value behind it to three digits, a line a cell and replicate, a column an observation."
 DRAWN = "the numbers drawn, to three digits, a line for each method and time."
 MARKS = " Crosses at the upper edge: no result; triangles: beyond the axis."
@@ -125,7 +126,7 @@ def csv_of(rows: pd.DataFrame) -> str:
     column = rows["observation"].map(lambda o: "value" if pd.isna(o) else f"observation_{o}")
     named = rows.assign(column=column, replicate=rows["replicate"].astype("string").fillna(""))
     wide = named.set_index([*CELL, "column"])["value"].astype("float64").unstack("column", sort=False)
-    return wide.reset_index().to_csv(index=False, float_format="%.3g")
+    return wide.reset_index().to_csv(index=False, float_format=DIGITS)
 
 
 def figure_contexts(report: Report) -> Iterator[tuple[str, dict[str, Any], str]]:
@@ -146,7 +147,7 @@ def time_contexts(report: Report) -> Iterator[tuple[str, dict[str, Any], str]]:
             context = _about(report, metric, task)
             context |= {"title": panel["title"], "csv_text": DRAWN, "panels": [panel]}
             context["text"] += " Here it is shown at each time."
-            csv = panel["points"].to_csv(index=False, float_format="%.3g")
+            csv = panel["points"].to_csv(index=False, float_format=DIGITS)
             yield report.time_page(metric, task), context, csv
 
 
