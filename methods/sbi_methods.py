@@ -26,7 +26,7 @@ from methods.dequantise import dequantise, spacings
 from methods.method import Method, Posterior
 from methods.network import take_replicate
 from methods.private_randomness import private_randomness, quiet
-from methods.sbi_trainers import DensityPosterior, WrappedPosterior, make_trainer
+from methods.sbi_trainers import DensityPosterior, FlowPosterior, WrappedPosterior, make_trainer
 from methods.schedule import BETA_MAX, BETA_MIN, T_MIN, alpha_sigma
 from methods.score_matching import DSM
 from methods.trainer import VALIDATION_SHARE, ScoreModel
@@ -98,6 +98,7 @@ class SbiFMPE(SbiMethod):
     name: ClassVar[str] = "sbi_fmpe"
     summary: ClassVar[str] = "sbi's flow matching posterior estimation."
     algorithm: ClassVar[str] = "FMPE"
+    posterior: ClassVar[type[WrappedPosterior]] = FlowPosterior
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ class SbiNPSE(SbiMethod):
     name: ClassVar[str] = "sbi_npse"
     summary: ClassVar[str] = "sbi's posterior score estimation with its own network."
     algorithm: ClassVar[str] = "NPSE"
+    posterior: ClassVar[type[WrappedPosterior]] = FlowPosterior
 
 
 @dataclass(frozen=True)

@@ -71,3 +71,17 @@ class DensityPosterior(WrappedPosterior):
         theta = u.float().transpose(0, 1)
         density = self.posterior.log_prob_batched(theta, x=self.data(x_o), norm_posterior=False)
         return density.transpose(0, 1)
+
+
+class FlowPosterior(WrappedPosterior):
+    """One whose density sbi finds by solving an ODE, as slowly for an observation as for a few hundred u.
+
+    It is the law of `sample` for flow matching; a score's samples come from an SDE, whose law it is only as
+    far as the score is right.
+    """
+
+    def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
+        require_observations(x_o, self.dim_x)
+        with private_randomness(0), quiet():
+            pairs = zip(u.float(), self.data(x_o), strict=True)
+            return torch.stack([self.posterior.log_prob(theta, x=x) for theta, x in pairs])
