@@ -74,9 +74,9 @@ class DensityPosterior(WrappedPosterior):
 
 
 class FlowPosterior(WrappedPosterior):
-    """One whose density sbi finds by solving an ODE, as slowly for an observation as for a few hundred u.
+    """One whose density sbi finds by solving an ODE for one observation after the other.
 
-    It is the law of `sample` for flow matching; a score's samples come from an SDE, whose law it is only as
+    The density is the law of `sample` for flow matching; a score's samples come from an SDE, whose law it is only as
     far as the score is right.
     """
 
