@@ -76,8 +76,8 @@ class DensityPosterior(WrappedPosterior):
 class FlowPosterior(WrappedPosterior):
     """One whose density sbi finds by solving an ODE for one observation after the other.
 
-    The density is the law of `sample` for flow matching; a score's samples come from an SDE, whose law it is only as
-    far as the score is right.
+    The density is that of `sample` for flow matching; a score's samples come from an SDE, whose law it is
+    only as far as the score is right.
     """
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
