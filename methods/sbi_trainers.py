@@ -82,6 +82,5 @@ class FlowPosterior(WrappedPosterior):
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
         require_observations(x_o, self.dim_x)
-        with private_randomness(0), quiet():
-            pairs = zip(u.float(), self.data(x_o), strict=True)
-            return torch.stack([self.posterior.log_prob(theta, x=x) for theta, x in pairs])
+        pairs = zip(u.float(), self.data(x_o), strict=True)
+        return torch.stack([self.posterior.log_prob(theta, x=x) for theta, x in pairs])
