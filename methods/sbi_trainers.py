@@ -74,7 +74,7 @@ class DensityPosterior(WrappedPosterior):
 
 
 class FlowPosterior(WrappedPosterior):
-    """One whose density sbi finds by solving an ODE for one observation after the other.
+    """One whose density sbi finds by solving an ODE, here for all observations at once.
 
     The density is that of `sample` for flow matching; a score's samples come from an SDE, whose law it is
     only as far as the score is right.
@@ -82,5 +82,7 @@ class FlowPosterior(WrappedPosterior):
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
         require_observations(x_o, self.dim_x)
-        pairs = zip(u.float(), self.data(x_o), strict=True)
-        return torch.stack([self.posterior.log_prob(theta, x=x) for theta, x in pairs])
+        flow = self.posterior.potential_fn.neural_ode(self.data(x_o))
+        with torch.no_grad():
+            density: Tensor = flow.log_prob(u.float().transpose(0, 1))
+        return density.transpose(0, 1)

@@ -80,7 +80,8 @@ def test_a_density_integrates_to_one_and_is_that_of_the_samples(name):
     density = posterior.log_prob(grid, x_o).double().exp()
     assert density.shape == (2, 1001)
     np.testing.assert_allclose(torch.trapezoid(density, dx=12 / 1000).numpy(), 1, atol=0.001)
-    torch.testing.assert_close(posterior.log_prob(grid[1:], x_o[1:])[0].double().exp(), density[1])
+    alone = posterior.log_prob(grid[1:], x_o[1:])[0].double().exp()
+    torch.testing.assert_close(alone, density[1], rtol=1e-3, atol=1e-5)  # as far as the ODE is solved
     if name == "sbi_npse":
         with private_randomness(3), quiet():
             drawn = [posterior.posterior.sample((4000,), x=x, sample_with="ode")[:, 0] for x in x_o.float()]
