@@ -4,12 +4,18 @@
                          for a calibrated posterior: the least over parameters, times d  [Talts et al. 2018]
     coverage             share of parameters within their central 90 % intervals
     expected_coverage    share of u within the 90 % region of highest density           [Hermans et al. 2022]
-    tarp                 area between the coverage of random regions and their credibility: above 0 too wide,
-                         below 0 too narrow or beside the truth                           [Lemos et al. 2023]
+    tarp                 area between the coverage of random regions and their credibility above ½: above 0 too
+                         wide, below 0 too narrow or beside the truth                     [Lemos et al. 2023]
     predictive_distance  median distance from the observation of data simulated at posterior draws, each
                          component in median absolute deviations of the prior predictive
 
-Ranks, regions and tests are sbi's own. `floor` is what an exact posterior gives on average; for the last it
+Ranks and tests are sbi's own. With f the share of draws nearer than u to a random point of the box that holds
+all u, of which the widths are the units,
+
+    tarp = ∫_½^1 P(f ≤ α) − α dα = ⅝ − E max(f, ½),
+
+where sbi's own has a grid of α from the least f to the largest, on which a posterior ten times too wide has
+nearly the area 0. `floor` is what an exact posterior gives on average; for the last it
 is what the reference gives, where there is one, and the first has none, as every p-value is as likely.
 """
 
@@ -26,8 +32,8 @@ from benchmark.truth import Truth
 from methods.baselines import robust_scale
 from methods.method import Posterior
 from methods.optional_package import import_for
-from methods.private_randomness import private_randomness, quiet
-from tasks.errors import NotFiniteError
+from methods.private_randomness import quiet
+from tasks.errors import NotFiniteError, UserError
 from tasks.seeding import derive_seed, generator
 
 PAIRS, DRAWS = 200, 100
@@ -37,16 +43,16 @@ PREDICTIVE_DRAWS, PREDICTIVE_SCALE = 200, 1000
 
 def sbc(fitted: Fitted) -> Iterator[Row]:
     """Yield the p-value of each replicate."""
-    for r, posterior in enumerate(fitted.posteriors):
-        u, x, drawn = _drawn(posterior, fitted.truth, r)
+    for r in range(len(fitted.posteriors)):
+        u, x, drawn = _drawn(fitted, r)
         p_values = _sbi().sbc.check_uniformity_frequentist(_ranks(u, x, drawn), DRAWS)
         yield row(min(1.0, u.shape[1] * float(p_values.min())), None, replicate=r)
 
 
 def coverage(fitted: Fitted) -> Iterator[Row]:
     """Yield the share of each replicate."""
-    for r, posterior in enumerate(fitted.posteriors):
-        ranks = _ranks(*_drawn(posterior, fitted.truth, r))
+    for r in range(len(fitted.posteriors)):
+        ranks = _ranks(*_drawn(fitted, r))
         yield _share((ranks / DRAWS - 0.5).abs() <= LEVEL / 2, r)
 
 
@@ -55,19 +61,33 @@ def expected_coverage(fitted: Fitted) -> Iterator[Row]:
     for r, posterior in enumerate(fitted.posteriors):
         if type(posterior).log_prob is Posterior.log_prob:
             raise DoesNotApplyError("the method has no density")
-        u, x, drawn = _drawn(posterior, fitted.truth, r)
-        density = posterior.log_prob(torch.cat([u.unsqueeze(1), drawn], 1), x).double().unsqueeze(-1)
+        u, x, drawn = _drawn(fitted, r)
+        density = posterior.log_prob(torch.cat([u.unsqueeze(1), drawn], 1), x).double()
+        if density.shape != (PAIRS, 1 + DRAWS):
+            raise UserError(
+                f"log_prob must give the shape {(PAIRS, 1 + DRAWS)}, but gave {tuple(density.shape)}."
+            )
+        if (density.isnan() | density.isposinf()).any():
+            raise NotFiniteError(f"densities of replicate {r} are not finite")
+        density = density.unsqueeze(-1)
         yield _share(_ranks(density[:, 0], x, density[:, 1:]) / DRAWS >= 1 - LEVEL, r)
 
 
 def tarp(fitted: Fitted) -> Iterator[Row]:
-    """Yield the area to curve of each replicate."""
-    for r, posterior in enumerate(fitted.posteriors):
-        u, x, drawn = _drawn(posterior, fitted.truth, r)
-        with private_randomness(_seed(fitted.truth, "tarp", r)), quiet():
-            curve = _sbi().run_tarp(u, x, _Drawn(drawn), num_posterior_samples=DRAWS, show_progress_bar=False)
-            area, _ = _sbi().check_tarp(*curve)
-        yield row(area, None, replicate=r, floor=0.0)
+    """Yield the area of each replicate."""
+    levels = torch.arange(DRAWS + 1) / DRAWS
+    for r in range(len(fitted.posteriors)):
+        u, _, drawn = _drawn(fitted, r)
+        low, width = u.amin(0), u.amax(0) - u.amin(0)
+        uniform = torch.rand(u.shape, generator=generator(_seed(fitted.truth, "tarp", r)), dtype=u.dtype)
+        point = (low + width * uniform).unsqueeze(1)
+        of_draws, of_u = (((at - point) / width).norm(dim=2) for at in (drawn, u.unsqueeze(1)))
+        area = _area((of_draws < of_u).double().mean(1))
+        yield row(area.mean(), area.std() / PAIRS**0.5, replicate=r, floor=float(_area(levels).mean()))
+
+
+def _area(share: Tensor) -> Tensor:
+    return 0.625 - share.clamp_min(0.5)
 
 
 def predictive_distance(fitted: Fitted) -> Iterator[Row]:
@@ -101,14 +121,16 @@ def _sbi() -> ModuleType:
     return import_for("the metric", "sbi.diagnostics")
 
 
-@lru_cache(maxsize=16)
-def _drawn(posterior: Posterior, truth: Truth, r: int) -> tuple[Tensor, Tensor, Tensor]:
+def _drawn(fitted: Fitted, r: int) -> tuple[Tensor, Tensor, Tensor]:
     """Give pairs u (n, d) and x, the same for every method, and draws (n, DRAWS, d) of replicate r."""
-    pairs = truth.task.simulate(PAIRS, _seed(truth, "pairs", r))
-    drawn = posterior.sample(DRAWS, pairs.x, _seed(truth, "draws", r)).double()
-    if not torch.isfinite(drawn).all():
-        raise NotFiniteError(f"draws of replicate {r} are not finite")
-    return pairs.u, pairs.x, drawn
+    if r not in fitted.pairs:
+        truth = fitted.truth
+        pairs = truth.task.simulate(PAIRS, _seed(truth, "pairs", r))
+        drawn = fitted.posteriors[r].sample(DRAWS, pairs.x, _seed(truth, "draws", r)).double()
+        if not torch.isfinite(drawn).all():
+            raise NotFiniteError(f"draws of replicate {r} are not finite")
+        fitted.pairs[r] = pairs.u, pairs.x, drawn
+    return fitted.pairs[r]
 
 
 def _ranks(u: Tensor, x: Tensor, drawn: Tensor) -> Tensor:

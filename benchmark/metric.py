@@ -25,6 +25,7 @@ class Fitted:
         posteriors: one for each replicate.
         samples: of θ, (replicates, observations, n, d), in float64.
         estimates: distances of samples that several metrics share, filled by the metrics.
+        pairs: u, x and draws of each replicate that several diagnostics share, filled by them.
     """
 
     truth: Truth
@@ -32,6 +33,7 @@ class Fitted:
     posteriors: list[Posterior]
     samples: Tensor
     estimates: dict[Any, Estimate] = field(default_factory=dict)
+    pairs: dict[int, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
 
 
 class DoesNotApplyError(Exception):

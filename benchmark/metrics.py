@@ -207,7 +207,7 @@ METRICS: dict[str, Metric] = {
     "sbc": Metric(diagnostics.sbc, needs=frozenset()),
     "coverage": Metric(diagnostics.coverage, needs=frozenset()),
     "expected_coverage": Metric(diagnostics.expected_coverage, needs=frozenset()),
-    "tarp": Metric(diagnostics.tarp, needs=frozenset()),
+    "tarp": Metric(diagnostics.tarp, needs=frozenset(), version=2),
     "predictive_distance": Metric(diagnostics.predictive_distance, needs=frozenset()),
     "parameter_rmse": Metric(bridge_metrics.parameter_rmse, needs=frozenset()),
     "ess_fraction": Metric(bridge_metrics.ess_fraction, needs=frozenset({"sde_path"})),

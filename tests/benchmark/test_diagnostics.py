@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from benchmark.metric import DoesNotApplyError, Fitted
 from benchmark.truth import truth_of
 from methods.method import Posterior
 from tasks import get_task
-from tasks.errors import UserError
+from tasks.errors import NotFiniteError, UserError
 from tasks.galton import Galton
 from tasks.linear_gaussian import LinearGaussian
 from tasks.seeding import derive_seed, generator
@@ -70,7 +71,7 @@ def values(metric, cell):
 def test_ranks_count_the_draws_below_the_parameter():
     """By hand, in numpy; and the p-value is that of scipy's test on them."""
     cell = fitted(Exact(width=1.3))
-    u, x, drawn = diagnostics._drawn(cell.posteriors[0], cell.truth, 0)
+    u, x, drawn = diagnostics._drawn(cell, 0)
     assert (u.shape, drawn.shape) == ((PAIRS, 3), (PAIRS, DRAWS, 3))
     ranks = (drawn.numpy() < u.numpy()[:, None]).sum(1)
     np.testing.assert_array_equal(diagnostics._ranks(u, x, drawn).numpy(), ranks)
@@ -79,15 +80,67 @@ def test_ranks_count_the_draws_below_the_parameter():
 
 
 def test_exact_posteriors_are_calibrated():
-    """p > 1e-3 and |z| < 4: exact posteriors fail in about 1 of 500 seeds."""
+    """p > 1e-3 and |z| < 4 twice: exact posteriors fail in about 1 of 900 seeds."""
     cell = fitted(Exact())
     assert values(diagnostics.sbc, cell)[0] > 1e-3
     (row,) = diagnostics.coverage(cell)
     assert row["floor"] == pytest.approx(FLOOR)
     assert abs(row["value"] - FLOOR) < 4 * row["stderr"]
     (row,) = diagnostics.tarp(cell)
-    assert row["floor"] == 0
-    assert abs(row["value"]) < 0.05
+    assert row["floor"] == pytest.approx(-0.125 / 101)  # ranks 0 … 100 of 100 draws
+    assert abs(row["value"] - row["floor"]) < 4 * row["stderr"]
+
+
+def by_hand(cell):
+    """f of every pair, from numpy alone, to the random points that `tarp` takes."""
+    u, x, drawn = (part.numpy() for part in diagnostics._drawn(cell, 0))
+    uniform = torch.rand(
+        u.shape, generator=generator(diagnostics._seed(cell.truth, "tarp", 0)), dtype=torch.float64
+    )
+    low, high = u.min(0), u.max(0)
+    points = low + (high - low) * uniform.numpy()
+    shares = [
+        np.mean(np.linalg.norm((d - p) / (high - low), axis=1) < np.linalg.norm((v - p) / (high - low)))
+        for v, d, p in zip(u, drawn, points, strict=True)
+    ]
+    return np.array(shares), points
+
+
+@pytest.mark.parametrize("width", [0.6, 1.0, 2.0])
+def test_tarp_is_the_area_between_the_curve_and_the_diagonal(width):
+    """Against the midpoint rule over α; and where no share is missing between 0 and 1, against sbi's sum
+    over 20 bins, which may be off by half a bin times what the curve rises over, ¼.
+    """
+    cell = fitted(Gaussian(width))
+    (row,) = diagnostics.tarp(cell)
+    shares, points = by_hand(cell)
+    alpha = 0.5 + (np.arange(20_000) + 0.5) / 40_000
+    area = ((shares[:, None] <= alpha).mean(0) - alpha).mean() / 2
+    assert row["value"] == pytest.approx(area, abs=1e-4)
+    if width <= 1:
+        from sbi.diagnostics import check_tarp, run_tarp
+
+        u, x, drawn = diagnostics._drawn(cell, 0)
+        curve = run_tarp(u, x, Listed(drawn), torch.from_numpy(points), DRAWS, show_progress_bar=False)
+        assert row["value"] == pytest.approx(check_tarp(*curve)[0], abs=0.0125)
+
+
+class Listed:
+    """Draws as sbi asks a posterior for them."""
+
+    def __init__(self, drawn):
+        self.drawn = drawn
+
+    def sample_batched(self, *_, **__):
+        return self.drawn.transpose(0, 1)
+
+
+def test_tarp_grows_with_the_width_to_an_eighth():
+    """A posterior that is hopelessly wide has no draw nearer than u, and the area ∫ 1 − α from ½ to 1."""
+    areas = [values(diagnostics.tarp, fitted(Gaussian(width)))[0] for width in (0.3, 0.6, 1, 2, 10)]
+    assert areas == sorted(areas)
+    assert areas[0] < -0.05
+    assert areas[-1] == pytest.approx(0.125, abs=0.001)
 
 
 @pytest.mark.parametrize("width", [0.6, 2.0])
@@ -117,6 +170,51 @@ def test_expected_coverage_is_that_of_the_region_of_highest_density(width):
     expected = chi2(3).cdf(chi2(3).ppf(LEVEL) * width**2)
     assert abs(row["value"] - expected) < 4.5 * row["stderr"] + 0.01
     assert row["floor"] == pytest.approx(FLOOR)
+
+
+@pytest.mark.parametrize(
+    ("density", "error", "message"),
+    [
+        (lambda u: torch.where(u[..., 0] > 1, torch.nan, u[..., 0]), NotFiniteError, "not finite"),
+        (lambda u: torch.full(u.shape[:2], torch.inf), NotFiniteError, "not finite"),
+        (lambda u: u[..., 0].T, UserError, r"must give the shape \(200, 101\), but gave \(101, 200\)"),
+    ],
+)
+def test_densities_that_are_no_densities_are_said_so(density, error, message):
+    class Broken(Gaussian):
+        def log_prob(self, u, x_o):
+            return density(u)
+
+    with pytest.raises(error, match=message):
+        list(diagnostics.expected_coverage(fitted(Broken(1.0))))
+
+
+def test_a_density_may_be_zero():
+    class Half(Gaussian):
+        def log_prob(self, u, x_o):
+            return torch.where(u[..., 0] > 3, -torch.inf, super().log_prob(u, x_o))
+
+    (row,) = diagnostics.expected_coverage(fitted(Half(1.0)))
+    assert abs(row["value"] - row["floor"]) < 4.5 * row["stderr"]
+
+
+def test_a_posterior_may_be_a_dataclass():
+    """Which has no hash; its draws are shared by the diagnostics of a cell."""
+
+    @dataclass
+    class Plain(Gaussian):
+        width: float
+        calls: int = 0
+
+        def sample(self, n, x_o, seed):
+            self.calls += 1
+            return super().sample(n, x_o, seed)
+
+    cell = fitted(Plain(1.0))
+    before = cell.posteriors[0].calls
+    for metric in (diagnostics.sbc, diagnostics.coverage, diagnostics.tarp, diagnostics.expected_coverage):
+        assert np.isfinite(values(metric, cell)).all()
+    assert cell.posteriors[0].calls == before + 1
 
 
 def test_expected_coverage_needs_a_density():
