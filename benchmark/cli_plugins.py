@@ -58,7 +58,7 @@ def methods() -> None:
 
 
 def _each_plugin(registry: "Registry[Any]", say: "Callable[[str], object]") -> "Iterator[tuple[str, Any]]":
-    """Yield each name with its plug-in; of one that cannot be imported or made, `say` why, and go on."""
+    """Yield each name with its plug-in; `say` why one cannot be imported, made or seen, and go on."""
     from tasks.errors import UserError
 
     for name in registry.names():
@@ -66,6 +66,8 @@ def _each_plugin(registry: "Registry[Any]", say: "Callable[[str], object]") -> "
             yield name, registry.get(name)
         except UserError as error:
             say(str(error))
+    for sentence in registry.hidden():
+        say(sentence)
 
 
 def _print_list(table: Table, broken: list[str]) -> None:

@@ -145,10 +145,11 @@ class Method(Plugin):
         """Check that the method can be fitted to training simulations, by the fields that it sees.
 
         Raises:
-            UserError: they are fewer than `least_simulations`; or the method learns `in_float32`, where a
-                column of x becomes constant that is not.
+            UserError: a field has a wrong shape; or they are fewer than `least_simulations`; or the method
+                learns `in_float32`, where a column of x becomes constant that is not.
             NotFiniteError: a number is NaN or infinite.
         """
+        simulations.only(self.requires).check_shapes()
         if len(simulations) < self.least_simulations:
             least, n = self.least_simulations, len(simulations)
             raise UserError(f"method {self.name} needs {least} simulations or more, but has {n}.")

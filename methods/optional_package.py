@@ -21,5 +21,5 @@ def import_for(user: str, module: str) -> ModuleType:
             return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise UserError(
-            f"{user} needs the package {module.partition('.')[0]}: pip install 'graybench[sbi]'."
+            f"{user} needs the package {module.partition('.')[0]}: pip install 'graybench[sbi]' ({error})."
         ) from error

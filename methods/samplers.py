@@ -51,7 +51,8 @@ def sample_sde(score: Score, noise: Tensor, steps: int, draw: Callable[[], Tenso
 def log_prob_ode(score: Score, u: Tensor, steps: int) -> Tensor:
     """Give log p(u) for u (..., d), blurred by the noise at t_min, by `steps` Heun steps up the flow.
 
-    The exact divergence costs d backward passes per evaluation, two evaluations a step: for small d.
+    The exact divergence costs d backward passes per evaluation, two evaluations a step: for small d. It
+    can be differentiated if u requires it, for which all steps are kept.
     """
     levels, d = noise_levels(steps)[::-1], u.shape[-1]
     alpha = alpha_sigma_at(T_MIN)[0]
@@ -76,11 +77,12 @@ def _slope(score: Score, u: Tensor, level: float) -> Tensor:
 
 
 def _slope_and_divergence(score: Score, u: Tensor, level: float) -> tuple[Tensor, Tensor]:
+    further = u.requires_grad  # the density is to be differentiated
     with torch.enable_grad():
-        u = u.detach().requires_grad_(True)
-        slope = _slope(score, u, level)
+        at = u if further else u.detach().requires_grad_(True)
+        slope = _slope(score, at, level)
         divergence = torch.zeros_like(u[..., 0])
         for i in range(u.shape[-1]):
-            (row,) = torch.autograd.grad(slope[..., i].sum(), u, retain_graph=True)
+            (row,) = torch.autograd.grad(slope[..., i].sum(), at, retain_graph=True, create_graph=further)
             divergence = divergence + row[..., i]
-    return slope.detach(), divergence.detach()
+    return (slope, divergence) if further else (slope.detach(), divergence.detach())

@@ -64,17 +64,20 @@ class WrappedPosterior(Posterior):
 
 
 class DensityPosterior(WrappedPosterior):
-    """One with a normalised density."""
+    """One with a normalised density, which is differentiated if u is to be."""
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
         require_observations(x_o, self.dim_x)
         theta = u.float().transpose(0, 1)
-        density = self.posterior.log_prob_batched(theta, x=self.data(x_o), norm_posterior=False)
+        density = self.posterior.log_prob_batched(
+            theta, x=self.data(x_o), norm_posterior=False, track_gradients=u.requires_grad
+        )
         return density.transpose(0, 1)
 
 
 class FlowPosterior(WrappedPosterior):
-    """One whose density sbi finds by solving an ODE, here for all observations at once.
+    """One whose density sbi finds by solving an ODE, here for all observations at once; it is differentiated
+    if u is to be.
 
     The density is that of `sample` for flow matching; a score's samples come from an SDE, whose law it is
     only as far as the score is right.
@@ -83,6 +86,6 @@ class FlowPosterior(WrappedPosterior):
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
         require_observations(x_o, self.dim_x)
         flow = self.posterior.potential_fn.neural_ode(self.data(x_o))
-        with torch.no_grad():
+        with torch.set_grad_enabled(u.requires_grad):
             density: Tensor = flow.log_prob(u.float().transpose(0, 1))
         return density.transpose(0, 1)

@@ -45,7 +45,7 @@ class SbiPosterior(NeuralPosterior):
         Raises:
             UserError: x holds several observations.
         """
-        return self.sample_batched(sample_shape, self._one(x)).squeeze(-2)
+        return self.sample_batched(sample_shape, _one(self._x_else_default_x(x))).squeeze(-2)
 
     def sample_batched(
         self, sample_shape: tuple[int, ...], x: Tensor, show_progress_bars: bool = True
@@ -63,16 +63,16 @@ class SbiPosterior(NeuralPosterior):
             UserError: x holds several observations.
             NotImplementedError: the posterior has no log_prob.
         """
-        return self.potential(theta, self._one(x), track_gradients)
-
-    def _one(self, x: Tensor | None) -> Tensor:
-        x_o: Tensor = self._x_else_default_x(x)
-        if len(x_o) != 1:
-            raise UserError(f"this call takes one observation, but x has {len(x_o)}; try sample_batched.")
-        return x_o
+        return self.potential(theta, x, track_gradients)
 
     def _density(self, theta: Tensor, x_o: Tensor) -> Tensor:
         def log_prob(u: Tensor) -> Tensor:
-            return self._log_prob_u(u.unsqueeze(0), x_o)[0]
+            return self._log_prob_u(u.unsqueeze(0), _one(x_o))[0]
 
         return self._prior.push_forward(log_prob, theta.double()).float()
+
+
+def _one(x_o: Tensor) -> Tensor:
+    if len(x_o) != 1:
+        raise UserError(f"this call takes one observation, but x has {len(x_o)}; try sample_batched.")
+    return x_o

@@ -107,6 +107,14 @@ class Registry(Generic[P]):
         """Give every known name, the built-in ones first."""
         return [*self.table, *(name for name in sorted(self._entry_points) if name not in self.table)]
 
+    def hidden(self) -> list[str]:
+        """Tell of each entry point that cannot be seen because its name is taken: one sentence each."""
+        return [
+            f"{self.kind} {point.name} of {point.value} is hidden by {seen}: rename its entry point."
+            for point in entry_points(group=self.group)
+            if (seen := self.table.get(point.name, self._entry_points[point.name].value)) != point.value
+        ]
+
     def load(self, name: str) -> type[P]:
         """Import the class behind `name`; raise `UserError` if there is none or it is not a plug-in."""
         points = self._entry_points

@@ -88,6 +88,18 @@ class Simulations:
             sde=self.sde if "sde_path" in requires else None,
         )
 
+    def check_shapes(self) -> None:
+        """Raise `UserError` for the first field that has not a row for each simulation, or another shape."""
+        n, d = len(self.u), self.u.shape[-1]
+        for name, tensor in self.tensors():
+            columns = tensor.shape[-1] if name in ("u", "x") else d
+            if len(tensor) != n or (name != "path" and tensor.shape != (n, columns)):
+                wanted = {"u": "d", "x": "dim_x", "path": "..."}.get(name, d)
+                shape = tuple(tensor.shape)
+                raise UserError(
+                    f"{name} of the simulations must have shape ({n}, {wanted}), but has {shape}."
+                )
+
     def check_finite(self) -> None:
         """Raise `NotFiniteError`, naming the first field and row, if any number is NaN or infinite."""
         for name, tensor in self.tensors():

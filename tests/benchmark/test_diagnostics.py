@@ -93,7 +93,7 @@ def test_exact_posteriors_are_calibrated():
 
 def by_hand(cell):
     """f of every pair, from numpy alone, to the random points that `tarp` takes."""
-    u, x, drawn = (part.numpy() for part in diagnostics._drawn(cell, 0))
+    u, _, drawn = (part.numpy() for part in diagnostics._drawn(cell, 0))
     uniform = torch.rand(
         u.shape, generator=generator(diagnostics._seed(cell.truth, "tarp", 0)), dtype=torch.float64
     )

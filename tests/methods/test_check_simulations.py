@@ -37,6 +37,40 @@ def test_the_least_number_of_simulations_is_enough(name):
         assert torch.isfinite(posterior.sample(5, LINEAR.observations().x[:1], 2)).all()
 
 
+@pytest.mark.parametrize(
+    ("field", "wrong", "wanted"),
+    [
+        ("u", lambda u: u[:, 0], r"\(40, d\), but has \(40,\)"),
+        ("theta", lambda theta: theta[:39], r"\(40, 2\), but has \(39, 2\)"),
+        ("x", lambda x: x[:39], r"\(40, dim_x\), but has \(39, 2\)"),
+        ("x", lambda x: x[:, 0], r"\(40, dim_x\), but has \(40,\)"),
+    ],
+)
+@pytest.mark.parametrize("name", ["prior", "rejection_abc", "dsm", "sbi_npe", "sally"])
+def test_a_wrong_shape_is_refused(name, field, wrong, wanted):
+    drawn = simulations(name)
+    broken = replace(drawn, **{field: wrong(getattr(drawn, field))})
+    with pytest.raises(UserError, match=f"^{field} of the simulations must have shape {wanted}"):
+        get_method(name).fit(broken, 1)
+
+
+@pytest.mark.parametrize("name", ["ltsm", "scandal", "sally"])
+def test_a_score_with_too_few_columns_is_refused(name):
+    """It would be broadcast."""
+    drawn = simulations(name)
+    sentence = r"^joint_score of the simulations must have shape \(40, 2\), but has \(40, 1\)\.$"
+    with pytest.raises(UserError, match=sentence):
+        get_method(name).fit(replace(drawn, joint_score=drawn.joint_score[:, :1]), 1)
+
+
+def test_a_path_needs_a_row_for_each_simulation():
+    drawn = simulations("bridge_is")
+    with pytest.raises(
+        UserError, match=r"^path of the simulations must have shape \(40, \.\.\.\), but has \(39"
+    ):
+        get_method("bridge_is").fit(replace(drawn, path=drawn.path[:39]), 1)
+
+
 @pytest.mark.parametrize("name", REGISTRY.names())
 def test_what_is_not_finite_is_refused(name):
     drawn = simulations(name)

@@ -73,6 +73,16 @@ def test_log_prob_is_the_density_that_the_flow_makes_of_a_standard_normal():
     torch.testing.assert_close(got, GAUSSIAN.log_prob(u), rtol=0, atol=0.04)
 
 
+def test_the_gradient_of_log_prob_is_that_of_the_density_that_the_flow_makes():
+    """−Σ⁻¹(u − m) with the mean and covariance of that density, for points of a batch, and none unasked."""
+    u = GAUSSIAN.sample(20, seed=2).requires_grad_(True)
+    flow, alpha = linear_flow()
+    mean, precision = GAUSSIAN.mean - flow @ GAUSSIAN.mean, torch.linalg.inv(flow @ flow.T / alpha**2)
+    (got,) = torch.autograd.grad(log_prob_ode(score_of(GAUSSIAN), u, 60).sum(), u)
+    torch.testing.assert_close(got, -(u.detach() - mean) @ precision, rtol=0, atol=0.01)
+    assert not log_prob_ode(score_of(GAUSSIAN), u.detach(), 2).requires_grad
+
+
 def test_log_prob_is_the_density_of_the_galton_posterior():
     task = Galton()
     reference = task.reference(task.observations().x[2])

@@ -1,0 +1,24 @@
+"""The registry of plug-ins: what others add by entry points is found, and what cannot be seen is told."""
+
+from importlib.metadata import EntryPoint
+
+from tasks import plugin
+from tasks.linear_gaussian import LinearGaussian
+from tasks.plugin import Registry
+from tasks.task import Task
+
+LINEAR = "tasks.linear_gaussian:LinearGaussian"
+
+
+def test_an_entry_point_whose_name_is_taken_is_told(monkeypatch):
+    """By a built-in or by another one's; the same one twice, as of an editable install, is no conflict."""
+    added = [("galton", "own:Galton"), ("line", LINEAR), ("line", LINEAR), ("mine", "b:B"), ("mine", "a:A")]
+    points = [EntryPoint(name, value, "graybench.tasks") for name, value in added]
+    monkeypatch.setattr(plugin, "entry_points", lambda group: points)
+    registry = Registry("task", Task, {"galton": "tasks.galton:Galton"}, "graybench.tasks")
+    assert registry.names() == ["galton", "line", "mine"]
+    assert registry.load("line") is LinearGaussian
+    assert registry.hidden() == [
+        "task galton of own:Galton is hidden by tasks.galton:Galton: rename its entry point.",
+        "task mine of b:B is hidden by a:A: rename its entry point.",
+    ]
