@@ -4,8 +4,8 @@
                          for a calibrated posterior: the least over parameters, times d  [Talts et al. 2018]
     coverage             share of parameters within their central 90 % intervals
     expected_coverage    share of u within the 90 % region of highest density           [Hermans et al. 2022]
-    tarp                 area between the coverage of random regions and their credibility, where that is ½ and
-                         more: above 0 too wide, below 0 too narrow or beside the truth   [Lemos et al. 2023]
+    tarp                 area between the coverage of random regions and their credibility from ½ up: above 0
+                         too wide, below 0 too narrow or beside the truth                 [Lemos et al. 2023]
     predictive_distance  median distance from the observation of data simulated at posterior draws, each
                          component in median absolute deviations of the prior predictive
 
