@@ -42,6 +42,8 @@ from tasks.plugin import require_whole
 from tasks.seeding import derive_seed, generator
 from tasks.task import Simulations
 
+ROUNDING = 1e-7  # of a score in float32, where u, of which it is the difference from another, is about 1
+
 
 class LikelihoodModel(nn.Module):
     """log q(x | u) up to the constant of the standardisation, by a conditional flow.
@@ -183,6 +185,6 @@ def likelihood_score(method: str, simulations: Simulations) -> Tensor:
 
 
 def mean_square(score: Tensor) -> Tensor:
-    """Give E s_i² of each component, and 1 for one that is always 0: (n, d) to (d,)."""
+    """Give E s_i² of each component, and 1 for one that is 0 but for rounding: (n, d) to (d,)."""
     square = score.square().mean(0)
-    return torch.where(square > 0, square, torch.ones_like(square))
+    return torch.where(square > ROUNDING**2, square, torch.ones_like(square))

@@ -145,7 +145,9 @@ def test_tarp_grows_with_the_width_to_an_eighth():
 
 @pytest.mark.parametrize("width", [0.6, 2.0])
 def test_coverage_is_what_the_width_makes_it(width):
-    """u − m is N(0, s²), draws N(m, (width s)²): 90 % intervals cover P(|Z| < 1.645 width). |z| < 4.5."""
+    """u − m is N(0, s²), draws N(m, (width s)²): 90 % intervals cover P(|Z| < 1.645 width), up to |z| < 4.5,
+    which a correct metric fails in 1 of 150,000 seeds; that 600 ranks of such widths are found is far surer.
+    """
     cell = fitted(Exact(width))
     (row,) = diagnostics.coverage(cell)
     expected = 2 * norm.cdf(norm.ppf(0.5 + LEVEL / 2) * width) - 1
@@ -156,6 +158,9 @@ def test_coverage_is_what_the_width_makes_it(width):
 
 
 def test_a_shifted_posterior_is_found_by_every_diagnostic():
+    """1.5 standard deviations, with which 90 % intervals cover 0.56, with a standard error below 0.02, four of
+    which are allowed: 1 of 30,000 seeds fails.
+    """
     cell = fitted(Exact(shift=1.5))
     assert values(diagnostics.sbc, cell)[0] < 1e-6
     assert values(diagnostics.coverage, cell)[0] < 0.65
@@ -165,7 +170,9 @@ def test_a_shifted_posterior_is_found_by_every_diagnostic():
 
 @pytest.mark.parametrize("width", [0.7, 1.0, 1.4])
 def test_expected_coverage_is_that_of_the_region_of_highest_density(width):
-    """The posterior is the prior times a width; u² is chi-square with 3 degrees. |z| < 4.5."""
+    """The posterior is the prior times a width; u² is chi-square with 3 degrees. |z| < 4.5: of correct ones
+    1 of 150,000 seeds fails.
+    """
     (row,) = diagnostics.expected_coverage(fitted(Gaussian(width)))
     expected = chi2(3).cdf(chi2(3).ppf(LEVEL) * width**2)
     assert abs(row["value"] - expected) < 4.5 * row["stderr"] + 0.01
@@ -268,7 +275,7 @@ def test_draws_that_are_not_finite_are_said_so():
 
 
 def test_bounded_and_discrete_tasks_are_diagnosed_in_u():
-    """The exact posterior of the Galton board, whose data are counts."""
+    """The exact posterior of the Galton board, whose data are counts: 1 of 1,000 seeds fails."""
     cell = fitted(Exact(task=Galton()), task=Galton())
     assert values(diagnostics.sbc, cell)[0] > 1e-3
     assert all(np.isfinite(values(diagnostics.predictive_distance, cell)))

@@ -11,6 +11,7 @@ from torch import nn
 from methods import get_method
 from methods.scandal import LikelihoodModel, LikelihoodPosterior, likelihood_score, mean_square, scandal_loss
 from tasks.errors import UserError
+from tasks.galton import Galton
 from tasks.linear_gaussian import LinearGaussian
 from tasks.seeding import generator
 
@@ -69,11 +70,13 @@ def test_the_score_of_the_likelihood_leaves_out_the_prior():
     torch.testing.assert_close(score.double(), simulations.joint_score + simulations.u, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(mean_square(score), score.square().mean(0))
     assert mean_square(torch.zeros(4, 2)).tolist() == [1, 1]
+    assert mean_square(torch.full((4, 2), 1e-16)).tolist() == [1, 1]
 
 
 def test_slice_samples_of_an_exact_likelihood_have_the_moments_of_the_posterior():
     """No training is in the way. Chains of slice sampling are correlated: 400 samples count as 100 or more,
-    so a mean is off by 0.1 standard deviations, and a standard deviation by 7 %; allowed is 4 times that."""
+    so a mean is off by 0.1 standard deviations, and a standard deviation by 7 %; allowed is 4 times that:
+    eight such numbers of a correct sampler fail in 1 of 2,000 seeds."""
     simulations = TASK.simulate(3, 4)
 
     def log_likelihood(u, x):
@@ -109,6 +112,18 @@ def test_joint_scores_bring_the_gradient_closer_to_the_exact_score():
     with_scores = score_error(get_method("scandal", **QUICK), 100)
     without = score_error(get_method("scandal", score_weight=0.0, **QUICK), 100)
     assert with_scores < 0.8 * without, (with_scores, without)
+
+
+def test_a_flow_learns_the_probabilities_of_whole_numbers():
+    """A Galton board of five places: at their centres log q is on average log p(x | θ), to 0.15 nats, on
+    fresh simulations. Without noise it would rise without bound: by 0.6 nats after as many steps, measured.
+    """
+    task = Galton(rows=5, nails=4)
+    model = get_method("scandal", **QUICK).fit_likelihood(task.simulate(1000, 1), 3)
+    fresh = task.simulate(2000, 2)
+    found = model(fresh.u.float(), fresh.x.float()) - model.standardise.std.log().sum()
+    exact = task.log_likelihood(fresh.theta, fresh.x)
+    assert abs(float(found.mean() - exact.mean())) < 0.15
 
 
 def test_short_fit_recovers_the_posterior_and_leaves_the_global_generators_alone():
