@@ -158,7 +158,7 @@ def test_coverage_is_what_the_width_makes_it(width):
 
 
 def test_a_shifted_posterior_is_found_by_every_diagnostic():
-    """1.5 standard deviations, with which 90 % intervals cover 0.56, with a standard error below 0.02, four of
+    """By 1.5 standard deviations, with which 90 % intervals cover 0.56. The standard error is 0.02, four of
     which are allowed: 1 of 30,000 seeds fails.
     """
     cell = fitted(Exact(shift=1.5))
