@@ -9,14 +9,16 @@
     predictive_distance  median distance from the observation of data simulated at posterior draws, each
                          component in median absolute deviations of the prior predictive
 
-Ranks and tests are sbi's own. With f the share of draws nearer than u to a random point of the box that holds
-all u, of which the widths are the units,
+Ranks and tests are sbi's own. With f the share of draws that are nearer than u to a random point from the
+prior N(0, I),
 
-    tarp = ∫_½^1 P(f ≤ α) − α dα = ⅝ − E max(f, ½),
+    tarp = ∫_½^1 P(f ≤ α) − α dα = ⅝ − E max(f, ½).
 
-where sbi's own has a grid of α from the least f to the largest, on which a posterior ten times too wide has
-nearly the area 0. `floor` is what an exact posterior gives on average; for the last it
-is what the reference gives, where there is one, and the first has none, as every p-value is as likely.
+sbi's own has a grid of α from the least f to the largest, and so a wrong area for a posterior that is far too
+wide: 0.131 at twice the width of a normal law in three dimensions, and 0.025 at ten times.
+
+`floor` is what an exact posterior gives on average; for the last it is what the reference gives, where there
+is one, and the first has none, as every p-value is as likely.
 """
 
 from collections.abc import Iterator
@@ -78,11 +80,9 @@ def tarp(fitted: Fitted) -> Iterator[Row]:
     levels = torch.arange(DRAWS + 1) / DRAWS
     for r in range(len(fitted.posteriors)):
         u, _, drawn = _drawn(fitted, r)
-        low, width = u.amin(0), u.amax(0) - u.amin(0)
-        uniform = torch.rand(u.shape, generator=generator(_seed(fitted.truth, "tarp", r)), dtype=u.dtype)
-        point = (low + width * uniform).unsqueeze(1)
-        of_draws, of_u = (((at - point) / width).norm(dim=2) for at in (drawn, u.unsqueeze(1)))
-        area = _area((of_draws < of_u).double().mean(1))
+        points = torch.randn(u.shape, generator=generator(_seed(fitted.truth, "tarp", r)), dtype=u.dtype)
+        nearer = (drawn - points.unsqueeze(1)).norm(dim=2) < (u - points).norm(dim=1, keepdim=True)
+        area = _area(nearer.double().mean(1))
         yield row(area.mean(), area.std() / PAIRS**0.5, replicate=r, floor=float(_area(levels).mean()))
 
 
@@ -126,7 +126,7 @@ def _drawn(fitted: Fitted, r: int) -> tuple[Tensor, Tensor, Tensor]:
     if r not in fitted.pairs:
         truth = fitted.truth
         pairs = truth.task.simulate(PAIRS, _seed(truth, "pairs", r))
-        drawn = fitted.posteriors[r].sample(DRAWS, pairs.x, _seed(truth, "draws", r)).double()
+        drawn = fitted.posteriors[r].sample(DRAWS, pairs.x, _seed(truth, "draws", r)).detach().double()
         if not torch.isfinite(drawn).all():
             raise NotFiniteError(f"draws of replicate {r} are not finite")
         fitted.pairs[r] = pairs.u, pairs.x, drawn

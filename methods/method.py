@@ -149,11 +149,12 @@ class Method(Plugin):
                 learns `in_float32`, where a column of x becomes constant that is not.
             NotFiniteError: a number is NaN or infinite.
         """
-        simulations.only(self.requires).check_shapes()
+        seen = simulations.only(self.requires)
+        seen.check_shapes()
         if len(simulations) < self.least_simulations:
             least, n = self.least_simulations, len(simulations)
             raise UserError(f"method {self.name} needs {least} simulations or more, but has {n}.")
-        simulations.only(self.requires).check_finite()
+        seen.check_finite()
         if self.in_float32:
             kept = _range(simulations.x.float()).gt(0) | _range(simulations.x.double()).eq(0)
             if not kept.all():

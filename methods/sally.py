@@ -15,8 +15,8 @@ regressed on x and u together, over all of them, and read at the prior's centre:
     ŝ = argmin E Σ_i (ŝ_i(x, u) − s_i)²/E r_i²,    statistics T(x) = ŝ(x, 0).
 
 ŝ is a ridge regression on standardised x and u, whose left-out residuals are r, plus a network on them in
-units of √E r_i². Then sbi's neural posterior estimation learns p(u | T), with a neural spline flow and else
-sbi's defaults.
+units of √E r_i². Then sbi's neural posterior estimation learns p(u | T), with a neural spline flow and
+otherwise sbi's defaults.
 
 What it loses: away from u = 0 the d statistics are not sufficient, so that with many simulations the
 posterior is p(u | T(x)) and not p(u | x), but for families that are exponential in u throughout, as a linear

@@ -1,5 +1,5 @@
 """Methods of the package sbi [Boelts et al. 2025] with its own defaults, as rivals in the same tables.
-NPE alone has, as in `sally`, a neural spline flow where its default is a masked autoregressive one.
+NPE alone has, as in `sally`, a neural spline flow where sbi's default is a masked autoregressive one.
 
     sbi_npe           neural posterior estimation, a neural spline flow         [Greenberg et al. 2019]
     sbi_nle           neural likelihood estimation, sampled by slice MCMC       [Papamakarios et al. 2019]

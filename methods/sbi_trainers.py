@@ -70,7 +70,7 @@ class DensityPosterior(WrappedPosterior):
         require_observations(x_o, self.dim_x)
         theta = u.float().transpose(0, 1)
         density = self.posterior.log_prob_batched(
-            theta, x=self.data(x_o), norm_posterior=False, track_gradients=u.requires_grad
+            theta, x=self.data(x_o), norm_posterior=False, track_gradients=_differentiated(u)
         )
         return density.transpose(0, 1)
 
@@ -86,6 +86,11 @@ class FlowPosterior(WrappedPosterior):
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
         require_observations(x_o, self.dim_x)
         flow = self.posterior.potential_fn.neural_ode(self.data(x_o))
-        with torch.set_grad_enabled(u.requires_grad):
+        with torch.set_grad_enabled(_differentiated(u)):
             density: Tensor = flow.log_prob(u.float().transpose(0, 1))
         return density.transpose(0, 1)
+
+
+def _differentiated(u: Tensor) -> bool:
+    """Say whether a density of u is to be differentiated: sbi's own parameters always ask for it."""
+    return u.requires_grad and torch.is_grad_enabled()

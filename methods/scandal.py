@@ -42,7 +42,7 @@ from tasks.plugin import require_whole
 from tasks.seeding import derive_seed, generator
 from tasks.task import Simulations
 
-ROUNDING = 1e-7  # of a score in float32, where u, of which it is the difference from another, is about 1
+ROUNDING = 1e-7  # in float32, of s = g + u, where numbers of about 1 may cancel
 
 
 class LikelihoodModel(nn.Module):

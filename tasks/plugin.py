@@ -110,7 +110,7 @@ class Registry(Generic[P]):
     def hidden(self) -> list[str]:
         """Tell of each entry point that cannot be seen because its name is taken: one sentence each."""
         return [
-            f"{self.kind} {point.name} of {point.value} is hidden by {seen}: rename its entry point."
+            f"{self.kind} {point.name} of {point.value} is hidden by {seen}: rename the former's entry point."
             for point in entry_points(group=self.group)
             if (seen := self.table.get(point.name, self._entry_points[point.name].value)) != point.value
         ]

@@ -90,14 +90,14 @@ class Simulations:
 
     def check_shapes(self) -> None:
         """Raise `UserError` for the first field that has not a row for each simulation, or another shape."""
-        n, d = len(self.u), self.u.shape[-1]
+        n, d = self.u.shape if self.u.ndim == 2 else (len(self), "d")
         for name, tensor in self.tensors():
-            columns = tensor.shape[-1] if name in ("u", "x") else d
-            if len(tensor) != n or (name != "path" and tensor.shape != (n, columns)):
-                wanted = {"u": "d", "x": "dim_x", "path": "..."}.get(name, d)
+            columns = {"x": "dim_x", "path": "..."}.get(name, d)
+            right = tensor.shape[:1] == (n,) and (name == "path" or tensor.ndim == 2)
+            if not right or (isinstance(columns, int) and tensor.shape[1] != columns):
                 shape = tuple(tensor.shape)
                 raise UserError(
-                    f"{name} of the simulations must have shape ({n}, {wanted}), but has {shape}."
+                    f"{name} of the simulations must have shape ({n}, {columns}), but has {shape}."
                 )
 
     def check_finite(self) -> None:

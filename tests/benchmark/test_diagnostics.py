@@ -94,13 +94,10 @@ def test_exact_posteriors_are_calibrated():
 def by_hand(cell):
     """f of every pair, from numpy alone, to the random points that `tarp` takes."""
     u, _, drawn = (part.numpy() for part in diagnostics._drawn(cell, 0))
-    uniform = torch.rand(
-        u.shape, generator=generator(diagnostics._seed(cell.truth, "tarp", 0)), dtype=torch.float64
-    )
-    low, high = u.min(0), u.max(0)
-    points = low + (high - low) * uniform.numpy()
+    random = generator(diagnostics._seed(cell.truth, "tarp", 0))
+    points = torch.randn(u.shape, generator=random, dtype=torch.float64).numpy()
     shares = [
-        np.mean(np.linalg.norm((d - p) / (high - low), axis=1) < np.linalg.norm((v - p) / (high - low)))
+        np.mean(np.linalg.norm(d - p, axis=1) < np.linalg.norm(v - p))
         for v, d, p in zip(u, drawn, points, strict=True)
     ]
     return np.array(shares), points
@@ -108,8 +105,8 @@ def by_hand(cell):
 
 @pytest.mark.parametrize("width", [0.6, 1.0, 2.0])
 def test_tarp_is_the_area_between_the_curve_and_the_diagonal(width):
-    """Against the midpoint rule over α; and where no share is missing between 0 and 1, against sbi's sum
-    over 20 bins, which may be off by half a bin times what the curve rises over, ¼.
+    """Against the midpoint rule over α; and where no share is missing between 0 and 1, against sbi's sum,
+    which has one end point too many: half a bin of 0.05 times the gap at α = ½, a quarter at most.
     """
     cell = fitted(Gaussian(width))
     (row,) = diagnostics.tarp(cell)
@@ -121,8 +118,9 @@ def test_tarp_is_the_area_between_the_curve_and_the_diagonal(width):
         from sbi.diagnostics import check_tarp, run_tarp
 
         u, x, drawn = diagnostics._drawn(cell, 0)
-        curve = run_tarp(u, x, Listed(drawn), torch.from_numpy(points), DRAWS, show_progress_bar=False)
-        assert row["value"] == pytest.approx(check_tarp(*curve)[0], abs=0.0125)
+        at = torch.from_numpy(points)
+        curve = run_tarp(u, x, Listed(drawn), at, DRAWS, show_progress_bar=False, z_score_theta=False)
+        assert row["value"] == pytest.approx(check_tarp(*curve)[0], abs=0.0065)
 
 
 class Listed:
@@ -136,7 +134,9 @@ class Listed:
 
 
 def test_tarp_grows_with_the_width_to_an_eighth():
-    """A posterior that is hopelessly wide has no draw nearer than u, and the area ∫ 1 − α from ½ to 1."""
+    """A posterior that is hopelessly wide has hardly a draw nearer than u, and the area ∫ 1 − α from ½ to 1.
+    That is the most there can be; the first three steps are four standard errors and more: 1 of 10,000 fails.
+    """
     areas = [values(diagnostics.tarp, fitted(Gaussian(width)))[0] for width in (0.3, 0.6, 1, 2, 10)]
     assert areas == sorted(areas)
     assert areas[0] < -0.05
@@ -146,7 +146,7 @@ def test_tarp_grows_with_the_width_to_an_eighth():
 @pytest.mark.parametrize("width", [0.6, 2.0])
 def test_coverage_is_what_the_width_makes_it(width):
     """u − m is N(0, s²), draws N(m, (width s)²): 90 % intervals cover P(|Z| < 1.645 width), up to |z| < 4.5,
-    which a correct metric fails in 1 of 150,000 seeds; that 600 ranks of such widths are found is far surer.
+    which a correct metric fails in 1 of 150,000 seeds; SBC misses such widths far more rarely.
     """
     cell = fitted(Exact(width))
     (row,) = diagnostics.coverage(cell)
@@ -187,7 +187,7 @@ def test_expected_coverage_is_that_of_the_region_of_highest_density(width):
         (lambda u: u[..., 0].T, UserError, r"must give the shape \(200, 101\), but gave \(101, 200\)"),
     ],
 )
-def test_densities_that_are_no_densities_are_said_so(density, error, message):
+def test_what_is_no_density_is_refused(density, error, message):
     class Broken(Gaussian):
         def log_prob(self, u, x_o):
             return density(u)
@@ -197,6 +197,8 @@ def test_densities_that_are_no_densities_are_said_so(density, error, message):
 
 
 def test_a_density_may_be_zero():
+    """|z| < 4.5: of correct ones 1 of 150,000 seeds fails."""
+
     class Half(Gaussian):
         def log_prob(self, u, x_o):
             return torch.where(u[..., 0] > 3, -torch.inf, super().log_prob(u, x_o))
@@ -265,7 +267,7 @@ def test_the_standard_error_of_the_predictive_distance_is_its_spread_over_draws(
     assert 0.67 < value.std() / stderr.mean() < 1.5
 
 
-def test_draws_that_are_not_finite_are_said_so():
+def test_draws_that_are_not_finite_are_refused():
     class Broken(Exact):
         def sample(self, n, x_o, seed):
             return torch.full((len(x_o), n, 3), torch.nan, dtype=torch.float64)

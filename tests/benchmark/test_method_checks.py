@@ -40,7 +40,8 @@ def test_a_method_that_no_task_serves_is_skipped():
 
 def test_an_error_that_stays_the_same_does_not_grow():
     """Lognormal errors of 10 observations, a fifth of chance between replicates and a third between
-    observations: of 4,000 such trials none failed, here none of 500 may; four times the error always does.
+    observations: of 4,000 such trials none failed, and here none of 500 may. One that triples was found in 87
+    of 100, and has to be in 30 of 50.
     """
     random = np.random.default_rng(1)
 
@@ -50,7 +51,7 @@ def test_an_error_that_stays_the_same_does_not_grow():
 
     scale = np.exp(random.normal(0, 1, (1, 10)))
     assert not any(grows(errors(), errors()) for _ in range(500))
-    assert sum(grows(errors(), 4 * errors()) for _ in range(50)) == 50
+    assert sum(grows(errors(), 3 * errors()) for _ in range(50)) >= 30
     nothing = np.zeros((REPLICATES, 10))
     assert not grows(nothing, nothing)
     assert grows(nothing, nothing + np.nan)

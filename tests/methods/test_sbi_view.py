@@ -209,12 +209,15 @@ def test_the_mode_of_a_fitted_posterior_is_where_its_density_is_highest():
 def test_the_gradient_of_a_density_is_its_slope(name):
     """By autograd against central differences: those of an ODE that is solved to 1e-4 err by 0.01."""
     options = {"dsm": {"steps": 200}, "sally": {"steps": 200}}.get(name, {})
-    posterior = get_method(name, **options).fit(TASK.simulate(200, 1), 2).as_sbi()
+    fitted = get_method(name, **options).fit(TASK.simulate(200, 1), 2)
+    posterior = fitted.as_sbi()
     at, step = TASK.reference(X[0]).mean + 0.1, torch.tensor([0.01, 0.0])
     at = at.float().unsqueeze(0)
     theta = at.clone().requires_grad_(True)
     value = posterior.log_prob(theta, X[:1], track_gradients=True)
     (gradient,) = torch.autograd.grad(value.sum(), theta)
+    with torch.no_grad():
+        assert not fitted.log_prob(theta.unsqueeze(0), X[:1]).requires_grad
     around = [posterior.log_prob(at + sign * step, X[:1]) for sign in (1, -1)]
     assert not around[0].requires_grad
     slope = float(around[0] - around[1]) / 0.02

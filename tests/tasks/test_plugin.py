@@ -19,6 +19,6 @@ def test_an_entry_point_whose_name_is_taken_is_told(monkeypatch):
     assert registry.names() == ["galton", "line", "mine"]
     assert registry.load("line") is LinearGaussian
     assert registry.hidden() == [
-        "task galton of own:Galton is hidden by tasks.galton:Galton: rename its entry point.",
-        "task mine of b:B is hidden by a:A: rename its entry point.",
+        "task galton of own:Galton is hidden by tasks.galton:Galton: rename the former's entry point.",
+        "task mine of b:B is hidden by a:A: rename the former's entry point.",
     ]
