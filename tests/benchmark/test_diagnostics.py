@@ -119,18 +119,10 @@ def test_tarp_is_the_area_between_the_curve_and_the_diagonal(width):
 
         u, x, drawn = diagnostics._drawn(cell, 0)
         at = torch.from_numpy(points)
-        curve = run_tarp(u, x, Listed(drawn), at, DRAWS, show_progress_bar=False, z_score_theta=False)
+        curve = run_tarp(
+            u, x, diagnostics._Drawn(drawn), at, DRAWS, show_progress_bar=False, z_score_theta=False
+        )
         assert row["value"] == pytest.approx(check_tarp(*curve)[0], abs=0.0065)
-
-
-class Listed:
-    """Draws as sbi asks a posterior for them."""
-
-    def __init__(self, drawn):
-        self.drawn = drawn
-
-    def sample_batched(self, *_, **__):
-        return self.drawn.transpose(0, 1)
 
 
 def test_tarp_grows_with_the_width_to_an_eighth():
