@@ -194,15 +194,18 @@ def test_the_mode_of_a_gaussian_is_its_mean():
 
 
 def test_the_mode_of_a_fitted_posterior_is_where_its_density_is_highest():
-    """By sbi's gradient ascent against a grid of step 0.05, which may miss the top of a flow by as much."""
+    """By sbi's gradient ascent: nowhere on a wide grid, or a fine one around it, is it 0.02 nats higher."""
     fitted = get_method("sbi_npe").fit(TASK.simulate(200, 1), 2)
     posterior = fitted.as_sbi(TASK.prior).set_default_x(X[0])
     torch.manual_seed(9)
     mode = posterior.map(num_iter=100, num_to_optimize=2, num_init_samples=50, learning_rate=0.05)
     line = torch.arange(-3, 3, 0.05)
-    grid = fitted.log_prob(torch.cartesian_prod(line, line).unsqueeze(0), X[:1])
-    assert not grid.requires_grad
-    assert -0.02 < float(posterior.log_prob(mode) - grid.max()) < 0.2
+    near = torch.linspace(-0.1, 0.1, 41)
+    at = TASK.prior.to_u(mode).float()
+    for grid in (torch.cartesian_prod(line, line), at + torch.cartesian_prod(near, near)):
+        density = fitted.log_prob(torch.cat([at, grid]).unsqueeze(0), X[:1])[0]
+        assert not density.requires_grad
+        assert float(density[0] - density.max()) > -0.02
 
 
 @pytest.mark.parametrize("name", ["dsm", "sbi_npe", "sbi_fmpe", "sbi_npse", "sally"])
