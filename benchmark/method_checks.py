@@ -240,8 +240,9 @@ def budget(bench: Bench) -> Evidence:
         np.array([_score_errors(bench, bench.fit(f"replicate {r}", n)) for r in range(REPLICATES)])
         for n in (bench.n, FACTOR * bench.n)
     ]
-    ratio = errors[1].mean() / errors[0].mean()
-    rule = _rule(f"score error, {FACTOR} times the budget / the budget: {ratio:.2f}", not grows(*errors))
+    before, after = errors
+    name = f"score error {before.mean():.2g}, and {after.mean():.2g} with {FACTOR} times the budget"
+    rule = _rule(name, not grows(before, after))
     return Evidence([rule], "A method that gets worse with more data memorises, or stops too early.", bench.n)
 
 
