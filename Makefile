@@ -28,4 +28,7 @@ test: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	@# mypy finds the package by a link of its name to this folder
+	mkdir -p build/mypy && ln -sfn ../.. build/mypy/graybench
+	MYPYPATH=build/mypy $(BIN)/mypy

@@ -4,30 +4,30 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-from methods.method import PICKLED, Method, Posterior
-from tasks.errors import UserError
-from tasks.plugin import Registry
+from ..tasks.errors import UserError
+from ..tasks.plugin import Registry
+from .method import PICKLED, Method, Posterior
 
 REGISTRY: Registry[Method] = Registry(
     kind="method",
     base=Method,  # type: ignore[type-abstract]
     table={
-        "bridge_is": "methods.bridge.bridge_is:BridgeIS",
-        "dsm": "methods.score_matching:DSM",
-        "tsm": "methods.score_matching:TSM",
-        "ltsm": "methods.score_matching:LTSM",
-        "mix": "methods.mixtures:Mix",
-        "prior": "methods.baselines:Prior",
-        "rejection_abc": "methods.baselines:RejectionABC",
-        "sally": "methods.sally:Sally",
-        "scandal": "methods.scandal:Scandal",
-        "sbi_npe": "methods.sbi_methods:SbiNPE",
-        "sbi_nle": "methods.sbi_methods:SbiNLE",
-        "sbi_nre": "methods.sbi_methods:SbiNRE",
-        "sbi_fmpe": "methods.sbi_methods:SbiFMPE",
-        "sbi_npse": "methods.sbi_methods:SbiNPSE",
-        "sbi_npse_suite": "methods.sbi_methods:SbiNPSESuite",
-        "tsm_mix": "methods.mixtures:TSMMix",
+        "bridge_is": "graybench.methods.bridge.bridge_is:BridgeIS",
+        "dsm": "graybench.methods.score.score_matching:DSM",
+        "tsm": "graybench.methods.score.score_matching:TSM",
+        "ltsm": "graybench.methods.score.score_matching:LTSM",
+        "mix": "graybench.methods.score.mixtures:Mix",
+        "prior": "graybench.methods.rivals.baselines:Prior",
+        "rejection_abc": "graybench.methods.rivals.baselines:RejectionABC",
+        "sally": "graybench.methods.rivals.sally:Sally",
+        "scandal": "graybench.methods.rivals.scandal:Scandal",
+        "sbi_npe": "graybench.methods.rivals.sbi:SbiNPE",
+        "sbi_nle": "graybench.methods.rivals.sbi:SbiNLE",
+        "sbi_nre": "graybench.methods.rivals.sbi:SbiNRE",
+        "sbi_fmpe": "graybench.methods.rivals.sbi:SbiFMPE",
+        "sbi_npse": "graybench.methods.rivals.sbi:SbiNPSE",
+        "sbi_npse_suite": "graybench.methods.rivals.sbi:SbiNPSESuite",
+        "tsm_mix": "graybench.methods.score.mixtures:TSMMix",
     },
     group="graybench.methods",
 )
@@ -53,7 +53,7 @@ def load_posterior(folder: Path | str) -> Posterior:
     folder = Path(folder)
     if (folder / PICKLED).exists():
         return _unpickled(folder / PICKLED)
-    from methods.score_posterior import read_description
+    from .score.posterior import read_description
 
     description = read_description(folder)
     return get_method(description["method"], **description["options"]).load(folder)

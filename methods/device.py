@@ -13,7 +13,7 @@ from contextvars import ContextVar
 
 import torch
 
-from tasks.errors import UserError
+from ..tasks.errors import UserError
 
 CPU = "cpu"
 

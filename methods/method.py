@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from tasks.errors import UserError
-from tasks.plugin import Plugin
-from tasks.prior import Normal, Prior
-from tasks.task import Simulations
+from ..tasks.errors import UserError
+from ..tasks.plugin import Plugin
+from ..tasks.prior import Normal, Prior
+from ..tasks.task import Simulations
 
 if TYPE_CHECKING:
     from arviz import InferenceData
 
-    from methods.sbi_view import SbiPosterior
+    from .views.sbi import SbiPosterior
 
 
 PICKLED = "posterior.pickle"
@@ -80,7 +80,7 @@ class Posterior(ABC):
             UserError: sbi is not installed.
         """
         try:
-            from methods.sbi_view import SbiPosterior
+            from .views.sbi import SbiPosterior
         except ImportError as error:
             raise UserError(f"as_sbi needs sbi: run `pip install 'graybench[sbi]'` ({error}).") from error
         return SbiPosterior(self.sample, self.log_prob, Normal() if prior is None else prior)
@@ -95,7 +95,7 @@ class Posterior(ABC):
             UserError: ArviZ is not installed, or x_o is not one observation.
         """
         try:
-            from methods.arviz_view import inference_data
+            from .views.arviz import inference_data
         except ImportError as error:
             raise UserError(
                 f"as_arviz needs ArviZ: run `pip install 'graybench[arviz]'` ({error})."

@@ -2,39 +2,39 @@
 
 from typing import Any
 
-from tasks.plugin import Registry
-from tasks.task import Task
+from .plugin import Registry
+from .task import Task
 
 REGISTRY: Registry[Task] = Registry(
     kind="task",
     base=Task,  # type: ignore[type-abstract]
     table={
-        "ar1_noise": "tasks.ar1_noise:Ar1Noise",
-        "brownian": "tasks.sde.brownian:Brownian",
-        "galton": "tasks.galton:Galton",
-        "gaussian_mixture": "tasks.gaussian_mixture:GaussianMixture",
-        "geometric_brownian": "tasks.sde.geometric_brownian:GeometricBrownian",
-        "hierarchical_normal": "tasks.hierarchical_normal:HierarchicalNormal",
-        "iid_mixture": "tasks.iid_mixture:IidMixture",
-        "immigration_death": "tasks.immigration_death:ImmigrationDeath",
-        "landmarks": "tasks.sde.landmarks:Landmarks",
-        "linear_gaussian": "tasks.linear_gaussian:LinearGaussian",
-        "lotka_volterra": "tasks.lotka_volterra:LotkaVolterra",
-        "negative_binomial": "tasks.negative_binomial:NegativeBinomial",
-        "ornstein_uhlenbeck": "tasks.sde.ornstein_uhlenbeck:OrnsteinUhlenbeck",
-        "ornstein_uhlenbeck_path": "tasks.ornstein_uhlenbeck_path:OrnsteinUhlenbeckPath",
-        "robust_regression": "tasks.robust_regression:RobustRegression",
-        "sbibm_bernoulli_glm": "tasks.sbibm_static:BernoulliGlm",
-        "sbibm_bernoulli_glm_raw": "tasks.sbibm_static:BernoulliGlmRaw",
-        "sbibm_gaussian_linear": "tasks.sbibm_static:GaussianLinear",
-        "sbibm_gaussian_linear_uniform": "tasks.sbibm_static:GaussianLinearUniform",
-        "sbibm_gaussian_mixture": "tasks.sbibm_static:GaussianMixture",
-        "sbibm_lotka_volterra": "tasks.sbibm_ode:LotkaVolterra",
-        "sbibm_sir": "tasks.sbibm_ode:Sir",
-        "sbibm_slcp": "tasks.sbibm_slcp:Slcp",
-        "sbibm_slcp_distractors": "tasks.sbibm_slcp:SlcpDistractors",
-        "sbibm_two_moons": "tasks.sbibm_static:TwoMoons",
-        "schloegl": "tasks.schloegl:Schloegl",
+        "ar1_noise": "graybench.tasks.classic.ar1_noise:Ar1Noise",
+        "brownian": "graybench.tasks.sde.brownian:Brownian",
+        "galton": "graybench.tasks.classic.galton:Galton",
+        "gaussian_mixture": "graybench.tasks.classic.gaussian_mixture:GaussianMixture",
+        "geometric_brownian": "graybench.tasks.sde.geometric_brownian:GeometricBrownian",
+        "hierarchical_normal": "graybench.tasks.classic.hierarchical_normal:HierarchicalNormal",
+        "iid_mixture": "graybench.tasks.classic.iid_mixture:IidMixture",
+        "immigration_death": "graybench.tasks.jump.immigration_death:ImmigrationDeath",
+        "landmarks": "graybench.tasks.landmarks.task:Landmarks",
+        "linear_gaussian": "graybench.tasks.classic.linear_gaussian:LinearGaussian",
+        "lotka_volterra": "graybench.tasks.jump.lotka_volterra:LotkaVolterra",
+        "negative_binomial": "graybench.tasks.classic.negative_binomial:NegativeBinomial",
+        "ornstein_uhlenbeck": "graybench.tasks.sde.ornstein_uhlenbeck:OrnsteinUhlenbeck",
+        "ornstein_uhlenbeck_path": "graybench.tasks.classic.ornstein_uhlenbeck_path:OrnsteinUhlenbeckPath",
+        "robust_regression": "graybench.tasks.pyro.robust_regression:RobustRegression",
+        "sbibm_bernoulli_glm": "graybench.tasks.sbibm.static:BernoulliGlm",
+        "sbibm_bernoulli_glm_raw": "graybench.tasks.sbibm.static:BernoulliGlmRaw",
+        "sbibm_gaussian_linear": "graybench.tasks.sbibm.static:GaussianLinear",
+        "sbibm_gaussian_linear_uniform": "graybench.tasks.sbibm.static:GaussianLinearUniform",
+        "sbibm_gaussian_mixture": "graybench.tasks.sbibm.static:GaussianMixture",
+        "sbibm_lotka_volterra": "graybench.tasks.sbibm.ode_tasks:LotkaVolterra",
+        "sbibm_sir": "graybench.tasks.sbibm.ode_tasks:Sir",
+        "sbibm_slcp": "graybench.tasks.sbibm.slcp:Slcp",
+        "sbibm_slcp_distractors": "graybench.tasks.sbibm.slcp:SlcpDistractors",
+        "sbibm_two_moons": "graybench.tasks.sbibm.static:TwoMoons",
+        "schloegl": "graybench.tasks.jump.schloegl:Schloegl",
     },
     group="graybench.tasks",
 )

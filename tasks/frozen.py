@@ -25,9 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.errors import UserError
-from tasks.sampled_reference import SampledReference
-from tasks.task import Observations, Task
+from .errors import UserError
+from .sampled_reference import SampledReference
+from .task import Observations, Task
 
 
 class FrozenTask(Task):
@@ -99,7 +99,7 @@ def save(task: Task, rows: list[dict[str, Any]]) -> Path:
 
 
 def _stored(name: str) -> Traversable:
-    return files("tasks.data") / f"{name}.npz"
+    return files("graybench.tasks.data") / f"{name}.npz"
 
 
 def digest(path: Traversable) -> str:

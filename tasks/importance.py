@@ -14,8 +14,8 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from tasks.sampled_reference import SampledReference
-from tasks.seeding import derive_seed, generator
+from .sampled_reference import SampledReference
+from .seeding import derive_seed, generator
 
 LogDensity = Callable[[Tensor], Tensor]
 

@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tasks.importance import ImportanceReference, LogDensity, importance_reference
-from tasks.sampled_reference import SampledReference
-from tasks.seeding import derive_seed
-from tasks.task import Task
+from .importance import ImportanceReference, LogDensity, importance_reference
+from .sampled_reference import SampledReference
+from .seeding import derive_seed
+from .task import Task
 
 
 class LikelihoodTask(Task):

@@ -16,7 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from numbers import Integral
 from typing import Any, ClassVar, Generic, TypeVar
 
-from tasks.errors import UserError
+from .errors import UserError
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tasks.errors import UserError
+from .errors import UserError
 
 Numbers = float | Sequence[float]
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.seeding import derive_seed, generator
+from .seeding import derive_seed, generator
 
 ROWS_AT_ONCE = 64
 

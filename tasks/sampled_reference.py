@@ -20,8 +20,8 @@ u_i that it came from, which is twice as large in a half. Where few draws decide
 import torch
 from torch import Tensor
 
-from tasks.reference import ROWS_AT_ONCE, Reference
-from tasks.seeding import generator
+from .reference import ROWS_AT_ONCE, Reference
+from .seeding import generator
 
 
 class SampledReference(Reference):

@@ -12,12 +12,12 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from tasks.errors import NotFiniteError, UserError
-from tasks.plugin import Plugin, nearest, require_whole
-from tasks.prior import Prior
-from tasks.reference import Reference
-from tasks.sbibm_view import SbibmView
-from tasks.seeding import derive_seed, generator
+from .errors import NotFiniteError, UserError
+from .plugin import Plugin, nearest, require_whole
+from .prior import Prior
+from .reference import Reference
+from .sbibm.view import SbibmView
+from .seeding import derive_seed, generator
 
 CAPABILITIES = frozenset({"joint_score", "marginal_score", "reference", "sde_path"})
 REFERENCE_KINDS = ("exact", "sampled", "frozen")

@@ -17,7 +17,10 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES, FILES = ("benchmark", "methods", "tasks"), ("pyproject.toml", "README.md", "LICENSE")
+PACKAGES, FILES = (
+    ("benchmark", "methods", "tasks"),
+    ("pyproject.toml", "README.md", "LICENSE", "__init__.py", "__main__.py"),
+)
 SCRATCH = shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
 
 NO_TASK = (
@@ -70,7 +73,7 @@ def _run(folder: Path, *command: object) -> "subprocess.CompletedProcess[str]":
 
 
 def test_the_environment_has_a_graybench_of_its_own(folder: Path, environment: Path) -> None:
-    done = _run(folder, environment / "python", "-c", "import benchmark; print(benchmark.__file__)")
+    done = _run(folder, environment / "python", "-c", "import graybench; print(graybench.__file__)")
     assert Path(done.stdout).is_relative_to(folder / "env")
 
 

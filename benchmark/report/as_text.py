@@ -1,10 +1,10 @@
 """The leaderboard as Markdown for a README or a pull request, and as a LaTeX table for a paper."""
 
-from benchmark.report.definitions import definition
-from benchmark.report.leaderboard import PARTIAL, lines_of
-from benchmark.report.numbers import MINUS
-from benchmark.report.report import Report
-from benchmark.table_formats import booktabs, escape_latex, escape_markdown
+from ..analysis.formats import booktabs, escape_latex, escape_markdown
+from .definitions import definition
+from .leaderboard import PARTIAL, lines_of
+from .numbers import MINUS
+from .report import Report
 
 
 def markdown(report: Report) -> str:

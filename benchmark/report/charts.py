@@ -1,4 +1,4 @@
-"""The charts of a report, as Vega-Lite specifications made with Altair; looks are those of `benchmark.style`.
+"""The charts of a report, as Vega-Lite specifications made with Altair; looks are those of `figures.style`.
 
 A line shows means over the budget or diffusion time, its band their intervals. What gave no result is a cross
 at the upper edge, what lies beyond the axis a triangle there. Colours of text and grid are set by the page's
@@ -14,8 +14,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from benchmark.report.definitions import definition
-from benchmark.style import Look, log_limits
+from ..figures.style import Look, log_limits
+from .definitions import definition
 
 # Paths in Vega's units, a square from −1 to 1, where Vega has no symbol of that name.
 CROSS = "M-1,-0.7L-0.7,-1L0,-0.3L0.7,-1L1,-0.7L0.3,0L1,0.7L0.7,1L0,0.3L-0.7,1L-1,0.7L-0.3,0Z"

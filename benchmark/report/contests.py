@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.report.points import records
-from benchmark.report.sources import PLACE
-from benchmark.statistics import Array, difference_interval, ratio_interval, table_of
+from ..analysis.statistics import Array, difference_interval, ratio_interval, table_of
+from .points import records
+from .sources import PLACE
 
 METRICS = ("score_error", "mmd")  # 0 is perfect, so that a ratio means something
 

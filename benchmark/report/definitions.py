@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from benchmark.table import UNRANKED
+from ..analysis.table import UNRANKED
 
 
 class Definition(NamedTuple):

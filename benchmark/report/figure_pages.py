@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.ranking import Place, average_ranks
-from benchmark.report.charts import curves, over_time, rank_chart
-from benchmark.report.definitions import definition, is_ranked
-from benchmark.report.numbers import NOTHING, ends, number, span, variant, whole, words
-from benchmark.report.over_time import METRICS as OVER_TIME
-from benchmark.report.over_time import points_over_time, shown_at
-from benchmark.report.points import records
-from benchmark.report.report import Report
-from benchmark.report.sources import PLACE
-from benchmark.table import distance
+from ..analysis.ranking import Place, average_ranks
+from ..analysis.table import distance
+from .charts import curves, over_time, rank_chart
+from .definitions import definition, is_ranked
+from .numbers import NOTHING, ends, number, span, variant, whole, words
+from .over_time import METRICS as OVER_TIME
+from .over_time import points_over_time, shown_at
+from .points import records
+from .report import Report
+from .sources import PLACE
 
 DIGITS = "%.3g"
 ROWS = "every value behind it to three digits, a line a cell and replicate, a column an observation."

@@ -1,6 +1,6 @@
 """The leaderboard: one row for each method, for every selection of settings, task, capability and budget.
 
-rank      of `benchmark.ranking`, over the places (task, settings, budget) of the selection.
+rank      of `benchmark.analysis.ranking`, over the places (task, settings, budget) of the selection.
 means     of `benchmark.report.scores`, over the places where every method has a result, so that like is
           compared with like. A method with results at less than half of the places is left out of this, and
           its means are over what it has, with a mark.
@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.labels import task_of
-from benchmark.ranking import Place, average_ranks
-from benchmark.report.definitions import definition
-from benchmark.report.numbers import number, span
-from benchmark.report.parts import as_json
-from benchmark.report.points import records
-from benchmark.report.scores import Key, Mean, Scores, costs_as_scores, key_of, means, scores_of
-from benchmark.report.sources import PLACE
-from benchmark.rows import TO_RETRY
+from ..analysis.labels import task_of
+from ..analysis.ranking import Place, average_ranks
+from ..running.rows import TO_RETRY
+from .definitions import definition
+from .numbers import number, span
+from .parts import as_json
+from .points import records
+from .scores import Key, Mean, Scores, costs_as_scores, key_of, means, scores_of
+from .sources import PLACE
 
 MEANS = ("score_error", "mmd", "c2st_mlp", "coverage")
 PARTIAL = "\xa0†"

@@ -5,16 +5,16 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.report.contests import contests
-from benchmark.report.definitions import definition
-from benchmark.report.leaderboard import first_selection, text_of
-from benchmark.report.numbers import NOTHING, number, span, variant, whole, words
-from benchmark.report.report import Report
-from benchmark.report.scores import Scores, costs_as_scores, means
-from benchmark.rows import TO_RETRY
-from methods import get_method
-from tasks.errors import UserError
-from tasks.plugin import Plugin
+from ...methods import get_method
+from ...tasks.errors import UserError
+from ...tasks.plugin import Plugin
+from ..running.rows import TO_RETRY
+from .contests import contests
+from .definitions import definition
+from .leaderboard import first_selection, text_of
+from .numbers import NOTHING, number, span, variant, whole, words
+from .report import Report
+from .scores import Scores, costs_as_scores, means
 
 Context = dict[str, Any]
 

@@ -6,8 +6,8 @@ A method with a failure there has no line, but its status and reason.
 import numpy as np
 import pandas as pd
 
-from benchmark.rows import ending
-from benchmark.statistics import summarise
+from ..analysis.statistics import summarise
+from ..running.rows import ending
 
 METRICS = ("score_error", "target_variance")
 TIMES = (0.01, 0.1, 0.3, 0.6, 1.0)  # of the table beside a chart
@@ -22,7 +22,7 @@ def points_over_time(rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         `COLUMNS` with metric; a method that failed has one row without time and value. The intervals are
-        those of `benchmark.statistics.summarise`.
+        those of `benchmark.analysis.statistics.summarise`.
     """
     found = []
     for label, own in rows.groupby("label", sort=False):

@@ -4,16 +4,16 @@ from typing import Any
 
 import torch
 
-from benchmark.labels import task_of
-from benchmark.report.definitions import definition
-from benchmark.report.figure_pages import panels, rank_panels, time_panel
-from benchmark.report.leaderboard import MEANS, first_selection, lines_of
-from benchmark.report.method_pages import described, method_of, requires_of, summary_of
-from benchmark.report.numbers import words
-from benchmark.report.over_time import METRICS as OVER_TIME
-from benchmark.report.posteriors import picture, posterior_of
-from benchmark.report.report import Report
-from tasks.task import Task
+from ...tasks.task import Task
+from ..analysis.labels import task_of
+from .definitions import definition
+from .figure_pages import panels, rank_panels, time_panel
+from .leaderboard import MEANS, first_selection, lines_of
+from .method_pages import described, method_of, requires_of, summary_of
+from .numbers import words
+from .over_time import METRICS as OVER_TIME
+from .posteriors import picture, posterior_of
+from .report import Report
 
 Context = dict[str, Any]
 

@@ -1,6 +1,6 @@
 """The numbers of a report: a point for each metric, task, method and budget, with its interval and its cell.
 
-A point is a mean over replicates and observations with the interval of `benchmark.statistics`. A cell that
+A point is a mean over replicates and observations with the interval of `analysis.statistics`. A cell that
 ended badly is a point without a value, with its status and reason: the mean over what survived would flatter.
 """
 
@@ -9,11 +9,11 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from benchmark.ranking import Place
-from benchmark.report.definitions import in_order
-from benchmark.report.sources import PLACE
-from benchmark.rows import TO_RETRY, Ending, ending
-from benchmark.statistics import summarise
+from ..analysis.ranking import Place
+from ..analysis.statistics import summarise
+from ..running.rows import TO_RETRY, Ending, ending
+from .definitions import in_order
+from .sources import PLACE
 
 KEY = ["metric", *PLACE, "label"]
 OK = Ending("ok", "")

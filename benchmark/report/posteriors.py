@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from benchmark.report.charts import Spec, posterior_1d, posterior_2d
-from tasks.errors import UserError
-from tasks.task import Task
+from ...tasks.errors import UserError
+from ...tasks.task import Task
+from .charts import Spec, posterior_1d, posterior_2d
 
 DRAWS, SEED = 250, 1
 

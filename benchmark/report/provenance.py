@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.report.numbers import whole
-from benchmark.report.points import records
-from benchmark.report.report import Report
-from benchmark.rows import TO_RETRY, ending
+from ..running.rows import TO_RETRY, ending
+from .numbers import whole
+from .points import records
+from .report import Report
 
 Context = dict[str, Any]
 PACKAGES = (

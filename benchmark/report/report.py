@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.commits import source_commit
-from benchmark.ranking import places_of
-from benchmark.report.definitions import in_order, is_ranked
-from benchmark.report.leaderboard import board_of
-from benchmark.report.points import costs_of, points_of, with_ranks
-from benchmark.report.sources import in_common, read_sources
-from benchmark.style import looks_of
+from ..analysis.ranking import places_of
+from ..figures.style import looks_of
+from ..papers.commits import source_commit
+from .definitions import in_order, is_ranked
+from .leaderboard import board_of
+from .points import costs_of, points_of, with_ranks
+from .sources import in_common, read_sources
 
 
 class Report:

@@ -1,6 +1,6 @@
 """What methods score on average over places, with intervals.
 
-A place is a task, settings and a budget. Intervals are bootstraps as in `benchmark.ranking`: replicates, then
+A place is a task, settings and a budget. Intervals are bootstraps as in `analysis.ranking`: replicates, then
 observations, the same for all places of a task; then tasks with replacement, each with all its places. A cell
 has one cost, so that only tasks are drawn for it, and of a single task it has no interval.
 """
@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmark.ranking import over_tasks
-from benchmark.report.sources import PLACE
-from benchmark.rows import TO_RETRY
-from benchmark.statistics import DRAWS, Array, bootstrap_means, percentiles, table_of
-from tasks.seeding import derive_seed
+from ...tasks.seeding import derive_seed
+from ..analysis.ranking import over_tasks
+from ..analysis.statistics import DRAWS, Array, bootstrap_means, percentiles, table_of
+from ..running.rows import TO_RETRY
+from .sources import PLACE
 
 LEAST = 1e-300  # in place of 0 where a logarithm is taken
 Key = tuple[str, str, int]

@@ -20,15 +20,15 @@ import altair as alt
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from benchmark.report import method_pages, pages, provenance
-from benchmark.report.as_text import latex, markdown
-from benchmark.report.charts import Spec
-from benchmark.report.figure_pages import figure_contexts, rank_contexts, time_contexts
-from benchmark.report.numbers import FILTERS
-from benchmark.report.parts import as_json, shared
-from benchmark.report.report import Report
-from benchmark.writing import make_folder, write_text
-from tasks.errors import UserError
+from ...tasks.errors import UserError
+from ..running.writing import make_folder, write_text
+from . import method_pages, pages, provenance
+from .as_text import latex, markdown
+from .charts import Spec
+from .figure_pages import figure_contexts, rank_contexts, time_contexts
+from .numbers import FILTERS
+from .parts import as_json, shared
+from .report import Report
 
 LIST = "files.txt"
 OMISSIBLE = "</t[dhr]>"  # end tags that HTML lets one leave out: a twentieth of a site
@@ -89,7 +89,7 @@ def _contents(report: Report) -> Iterator[tuple[str, str]]:
     yield "failures.html", templates.render("failures", "failures.html", provenance.failures(report))
     yield "provenance.html", templates.render("provenance", "provenance.html", provenance.provenance(report))
     for name in ("report.css", "report.js"):
-        asset = files("benchmark.report").joinpath("assets", name)
+        asset = files("graybench.benchmark.report").joinpath("assets", name)
         yield f"assets/{name}", asset.read_text(encoding="utf-8")
     yield "assets/vega.js", _vega()
 
@@ -117,7 +117,7 @@ class _Templates:
     """The templates, with what all pages share."""
 
     def __init__(self, report: Report) -> None:
-        loader = PackageLoader("benchmark.report")
+        loader = PackageLoader("graybench.benchmark.report")
         self.environment = Environment(
             loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
         )

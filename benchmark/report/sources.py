@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmark.commits import last_commit
-from benchmark.report.definitions import in_order
-from benchmark.rows import TO_RETRY, with_variants
-from benchmark.store import read_table
-from tasks.errors import UserError
+from ...tasks.errors import UserError
+from ..papers.commits import last_commit
+from ..running.rows import TO_RETRY, with_variants
+from ..running.store import read_table
+from .definitions import in_order
 
 RESULT = ["task", "method", "method_settings", "budget", "metric"]
 PLACE = ["task", "variant", "budget"]
@@ -48,7 +48,7 @@ def read_sources(folders: Sequence[Path]) -> tuple[pd.DataFrame, list[Source]]:
     """Read the tables of result folders into one frame.
 
     Returns:
-        The rows with the columns of `benchmark.rows`, those of `with_variants` and `folder`; and the sources.
+        The rows with the columns of `running.rows`, those of `with_variants` and `folder`; and the sources.
 
     Raises:
         UserError: a folder has no table, or no finished cell; nothing in any of them ended well, or nothing

@@ -30,10 +30,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tasks.errors import UserError
-from tasks.plugin import nearest
-from tasks.sde.landmark_diffusion import LandmarkCoefficients, LandmarkDiffusion
-from tasks.sde.sde import SDE, Coefficients, TimeGrid
+from ...tasks.errors import UserError
+from ...tasks.landmarks.diffusion import LandmarkCoefficients, LandmarkDiffusion
+from ...tasks.plugin import nearest
+from ...tasks.sde.sde import SDE, Coefficients, TimeGrid
 
 
 class Base(ABC):

@@ -25,21 +25,15 @@ import torch
 from scipy.stats import multivariate_t
 from torch import Tensor
 
-from methods.bridge.likelihood import (
-    LEAST_ESS,
-    BridgeSampler,
-    Estimate,
-    LowEffectiveSizeWarning,
-    average,
-)
-from methods.method import Method, Posterior, require_observations
-from methods.progress import report
-from tasks.errors import NotFiniteError, UserError
-from tasks.importance import FREEDOM, draw_student_t, weighted_moments
-from tasks.plugin import require_whole
-from tasks.sde.diffusion_task import DiffusionModel
-from tasks.seeding import derive_seed, generator
-from tasks.task import Simulations
+from ...tasks.errors import NotFiniteError, UserError
+from ...tasks.importance import FREEDOM, draw_student_t, weighted_moments
+from ...tasks.plugin import require_whole
+from ...tasks.sde.diffusion_task import DiffusionModel
+from ...tasks.seeding import derive_seed, generator
+from ...tasks.task import Simulations
+from ..method import Method, Posterior, require_observations
+from ..progress import report
+from .likelihood import LEAST_ESS, BridgeSampler, Estimate, LowEffectiveSizeWarning, average
 
 FARTHEST = 7.0  # prior standard deviations
 SHRINKAGE = 0.05  # of the first round's covariance towards the prior's, which keeps it positive definite

@@ -18,10 +18,10 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from methods.bridge.likelihood import BridgeSampler, Estimate, average, warn_of_collapse
-from methods.progress import report
-from tasks.errors import UserError
-from tasks.sde.sde import SDE, TimeGrid
+from ...tasks.errors import UserError
+from ...tasks.sde.sde import SDE, TimeGrid
+from ..progress import report
+from .likelihood import BridgeSampler, Estimate, average, warn_of_collapse
 
 FREE = ("theta", "x_0")
 STEP = 1e-3  # of the differences, in units of θ or of x_0

@@ -23,14 +23,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from methods.bridge.bases import Base
-from methods.network import ReplicatedMLP, time_features
-from methods.optimizer import CosineAdam
-from methods.progress import report
-from tasks.errors import NotFiniteError, UserError
-from tasks.plugin import nearest, require_whole
-from tasks.sde.sde import Coefficients, euler_path
-from tasks.seeding import derive_seed, generator
+from ...tasks.errors import NotFiniteError, UserError
+from ...tasks.plugin import nearest, require_whole
+from ...tasks.sde.sde import Coefficients, euler_path
+from ...tasks.seeding import derive_seed, generator
+from ..nn.network import ReplicatedMLP, time_features
+from ..nn.optimizer import CosineAdam
+from ..progress import report
+from .bases import Base
 
 OBJECTIVES = ("corrected", "paper", "explicit")
 HELD_OUT_SHARE = 0.1

@@ -24,12 +24,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from methods.bridge.bases import BASES, Base, base_of
-from methods.bridge.proposals import KERNELS, Bridges, Resampling, guided_bridges, reverse_bridges
-from tasks.errors import UserError
-from tasks.plugin import nearest, require_whole
-from tasks.sde.sde import SDE, TimeGrid
-from tasks.seeding import derive_seed, generator
+from ...tasks.errors import UserError
+from ...tasks.plugin import nearest, require_whole
+from ...tasks.sde.sde import SDE, TimeGrid
+from ...tasks.seeding import derive_seed, generator
+from .bases import BASES, Base, base_of
+from .proposals import KERNELS, Bridges, Resampling, guided_bridges, reverse_bridges
 
 PROPOSALS = ("reverse", "guided")
 LEAST_ESS, LEAST_FRACTION, GOOD_FRACTION, ONE_WEIGHT = 3.0, 0.05, 0.3, 1.2

@@ -37,8 +37,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from methods.bridge.bases import Base
-from tasks.sde.sde import SDE, Coefficients, TimeGrid
+from ...tasks.sde.sde import SDE, Coefficients, TimeGrid
+from .bases import Base
 
 KERNELS = ("forward", "adjoint")
 

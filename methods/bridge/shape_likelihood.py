@@ -30,11 +30,11 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from methods.bridge.inference import Likelihood
-from methods.bridge.likelihood import Estimate, average
-from methods.bridge.proposals import Bridges
-from tasks.sde.sde import SDE
-from tasks.seeding import derive_seed, generator
+from ...tasks.sde.sde import SDE
+from ...tasks.seeding import derive_seed, generator
+from .inference import Likelihood
+from .likelihood import Estimate, average
+from .proposals import Bridges
 
 SMALL = 1e-8  # an angle below which sin(x)/x is 1
 

@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tasks.likelihood import LikelihoodTask
-from tasks.plugin import require_whole
-from tasks.prior import Prior
-from tasks.sde.sde import SDE, TimeGrid, euler_path, log_euler_path
-from tasks.task import Outcome, Task
+from ..likelihood import LikelihoodTask
+from ..plugin import require_whole
+from ..prior import Prior
+from ..task import Outcome, Task
+from .sde import SDE, TimeGrid, euler_path, log_euler_path
 
 ROWS_AT_ONCE = 512
 

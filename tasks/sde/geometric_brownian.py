@@ -16,10 +16,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tasks.prior import Normal
-from tasks.sde.brownian import BrownianMotion
-from tasks.sde.diffusion_task import TractableDiffusion
-from tasks.sde.sde import SDE, DiagonalCoefficients, euler_path, log_euler_path
+from ..prior import Normal
+from .brownian import BrownianMotion
+from .diffusion_task import TractableDiffusion
+from .sde import SDE, DiagonalCoefficients, euler_path, log_euler_path
 
 
 @dataclass(frozen=True)

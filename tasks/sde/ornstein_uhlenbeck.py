@@ -19,9 +19,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tasks.prior import Normal
-from tasks.sde.diffusion_task import TractableDiffusion
-from tasks.sde.sde import SDE, DiagonalCoefficients
+from ..prior import Normal
+from .diffusion_task import TractableDiffusion
+from .sde import SDE, DiagonalCoefficients
 
 
 @dataclass(frozen=True)

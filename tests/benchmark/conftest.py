@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.report.site import write_site
-from benchmark.rows import COLUMNS, DTYPES
+from graybench.benchmark.report.site import write_site
+from graybench.benchmark.running.rows import COLUMNS, DTYPES
 
 METHODS = {"dsm": 1.0, "mix": 0.5, "mix(gate=learned)": 0.8, "ltsm": 3.0}
 TIMES = (0.01, 0.5, 1.0)

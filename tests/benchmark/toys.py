@@ -16,14 +16,14 @@ import torch
 import yaml
 from torch import Tensor
 
-from methods.method import Method, Posterior
-from methods.progress import report
-from tasks.prior import Normal
-from tasks.reference import GaussianReference
-from tasks.seeding import generator
-from tasks.task import Outcome, Simulations, Task
+from graybench.methods.method import Method, Posterior
+from graybench.methods.progress import report
+from graybench.tasks.prior import Normal
+from graybench.tasks.reference import GaussianReference
+from graybench.tasks.seeding import generator
+from graybench.tasks.task import Outcome, Simulations, Task
 
-HERE = "tests.benchmark.toys"
+HERE = "graybench.tests.benchmark.toys"
 
 
 @dataclass(frozen=True)

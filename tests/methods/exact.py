@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import torch
 
-from tasks.galton import Galton
+from graybench.tasks.classic.galton import Galton
 
 GRID = torch.linspace(-6, 6, 1201, dtype=torch.float64)
 U_T = torch.linspace(-7, 7, 1401, dtype=torch.float64)

@@ -3,8 +3,8 @@
 import torch
 from torch.special import ndtr
 
-from methods.schedule import T_MIN, alpha_sigma_at
-from tasks.reference import GaussianReference
+from graybench.methods.score.schedule import T_MIN, alpha_sigma_at
+from graybench.tasks.reference import GaussianReference
 
 COVARIANCE = torch.tensor([[0.5, 0.3], [0.3, 0.4]], dtype=torch.float64)
 GAUSSIAN = GaussianReference(torch.tensor([1.0, -0.5], dtype=torch.float64), COVARIANCE)

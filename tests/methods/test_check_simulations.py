@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from methods import REGISTRY, get_method
-from tasks import get_task
-from tasks.errors import NotFiniteError, UserError
+from graybench.methods import REGISTRY, get_method
+from graybench.tasks import get_task
+from graybench.tasks.errors import NotFiniteError, UserError
 
 LINEAR, BROWNIAN = get_task("linear_gaussian"), get_task("brownian", steps=2)
 LEAST = dict.fromkeys(("sbi_npe", "sbi_nle", "sbi_fmpe", "sbi_npse", "sally"), 3)

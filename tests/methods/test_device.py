@@ -12,10 +12,13 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from methods import device, get_method, network, score_posterior, state_gates
-from tasks.errors import UserError
-from tasks.galton import Galton
-from tasks.linear_gaussian import LinearGaussian
+from graybench.methods import device, get_method
+from graybench.methods.nn import network
+from graybench.methods.score import posterior as score_posterior
+from graybench.methods.score import state_gates
+from graybench.tasks.classic.galton import Galton
+from graybench.tasks.classic.linear_gaussian import LinearGaussian
+from graybench.tasks.errors import UserError
 
 FAKE, FOUND = "meta", torch.cuda.device_count()
 METHODS = [

@@ -5,11 +5,11 @@ from contextlib import suppress
 import pytest
 import torch
 
-from methods import get_method
-from methods.sbi_trainers import DensityPosterior
-from methods.scandal import LikelihoodPosterior
-from tasks import get_task
-from tasks.errors import UserError
+from graybench.methods import get_method
+from graybench.methods.rivals.sbi_trainers import DensityPosterior
+from graybench.methods.rivals.scandal import LikelihoodPosterior
+from graybench.tasks import get_task
+from graybench.tasks.errors import UserError
 
 DIM = 10
 LINEAR, BROWNIAN = get_task("linear_gaussian", dim=DIM), get_task("brownian", dim=DIM, steps=2)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from methods import get_method, load_posterior
-from methods.method import PICKLED, Posterior
-from tasks import get_task
-from tasks.errors import UserError
+from graybench.methods import get_method, load_posterior
+from graybench.methods.method import PICKLED, Posterior
+from graybench.tasks import get_task
+from graybench.tasks.errors import UserError
 
 LAST = (("rejection_abc", {}), ("dsm", {"steps": 2, "width": 8}))
 

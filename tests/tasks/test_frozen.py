@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from tasks.errors import UserError
-from tasks.frozen import load
-from tasks.lotka_volterra import LotkaVolterra
-from tasks.schloegl import Schloegl
-from tasks.task import Task
+from graybench.tasks.errors import UserError
+from graybench.tasks.frozen import load
+from graybench.tasks.jump.lotka_volterra import LotkaVolterra
+from graybench.tasks.jump.schloegl import Schloegl
+from graybench.tasks.task import Task
 
 TASKS = pytest.mark.parametrize("task", [Schloegl(), LotkaVolterra()], ids=lambda task: task.name)
 

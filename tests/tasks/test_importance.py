@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy import stats
 
-from tasks.importance import DRAWS, draw_student_t, importance_reference, resample_halves
-from tasks.likelihood import LikelihoodTask
-from tasks.linear_gaussian import LinearGaussian
-from tasks.reference import GaussianReference, MixtureReference
+from graybench.tasks.classic.linear_gaussian import LinearGaussian
+from graybench.tasks.importance import DRAWS, draw_student_t, importance_reference, resample_halves
+from graybench.tasks.likelihood import LikelihoodTask
+from graybench.tasks.reference import GaussianReference, MixtureReference
 
 LOG_CONSTANT = 2.5
 
@@ -112,7 +112,7 @@ class ByLikelihood(LikelihoodTask, LinearGaussian):
     name = "by_likelihood"
 
     def log_likelihood(self, theta, x):
-        from tasks.linear_gaussian import NOISE, _model
+        from graybench.tasks.classic.linear_gaussian import NOISE, _model
 
         mean = theta @ _model(self).mean_of_x.T
         into_x = _model(self).into_x

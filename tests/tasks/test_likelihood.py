@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from tasks import get_task
-from tasks.importance import DRAWS, LEAST_ESS_FRACTION
-from tasks.seeding import generator
+from graybench.tasks import get_task
+from graybench.tasks.importance import DRAWS, LEAST_ESS_FRACTION
+from graybench.tasks.seeding import generator
 
 # how many points a side of the grid of the quadrature has: enough, by halving the step for each of them
 GRID = {

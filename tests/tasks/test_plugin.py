@@ -2,12 +2,12 @@
 
 from importlib.metadata import EntryPoint
 
-from tasks import plugin
-from tasks.linear_gaussian import LinearGaussian
-from tasks.plugin import Registry
-from tasks.task import Task
+from graybench.tasks import plugin
+from graybench.tasks.classic.linear_gaussian import LinearGaussian
+from graybench.tasks.plugin import Registry
+from graybench.tasks.task import Task
 
-LINEAR = "tasks.linear_gaussian:LinearGaussian"
+LINEAR = "graybench.tasks.classic.linear_gaussian:LinearGaussian"
 
 
 def test_an_entry_point_whose_name_is_taken_is_told(monkeypatch):
@@ -15,10 +15,11 @@ def test_an_entry_point_whose_name_is_taken_is_told(monkeypatch):
     added = [("galton", "own:Galton"), ("line", LINEAR), ("line", LINEAR), ("mine", "b:B"), ("mine", "a:A")]
     points = [EntryPoint(name, value, "graybench.tasks") for name, value in added]
     monkeypatch.setattr(plugin, "entry_points", lambda group: points)
-    registry = Registry("task", Task, {"galton": "tasks.galton:Galton"}, "graybench.tasks")
+    registry = Registry("task", Task, {"galton": "graybench.tasks.classic.galton:Galton"}, "graybench.tasks")
     assert registry.names() == ["galton", "line", "mine"]
     assert registry.load("line") is LinearGaussian
     assert registry.hidden() == [
-        "task galton of own:Galton is hidden by tasks.galton:Galton: rename the former's entry point.",
+        "task galton of own:Galton is hidden by graybench.tasks.classic.galton:Galton: "
+        "rename the former's entry point.",
         "task mine of b:B is hidden by a:A: rename the former's entry point.",
     ]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy import stats
 
-from tasks.errors import UserError
-from tasks.prior import CorrelatedNormal, LogNormal, Normal, Uniform
+from graybench.tasks.errors import UserError
+from graybench.tasks.prior import CorrelatedNormal, LogNormal, Normal, Uniform
 
 PRIORS = {
     "normal": Normal([1.0, -2.0], [0.5, 3.0]),

@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy import stats
 
-from methods.schedule import alpha_sigma_at
-from tasks.reference import GaussianReference, GridReference
+from graybench.methods.score.schedule import alpha_sigma_at
+from graybench.tasks.reference import GaussianReference, GridReference
 
 GRID = torch.linspace(-7, 7, 2801, dtype=torch.float64)
 TIMES = (1e-3, 0.01, 0.1, 0.5, 1.0)

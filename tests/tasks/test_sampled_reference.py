@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from methods.schedule import alpha_sigma_at
-from tasks.sampled_reference import SampledReference
-from tasks.seeding import generator
-from tests.tasks.test_importance import gaussian, mixture, sampled
+from graybench.methods.score.schedule import alpha_sigma_at
+from graybench.tasks.sampled_reference import SampledReference
+from graybench.tasks.seeding import generator
+from graybench.tests.tasks.test_importance import gaussian, mixture, sampled
 
 TIMES = (1e-3, 0.01, 0.1, 0.5, 1.0)
 

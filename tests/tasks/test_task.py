@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from tasks import REGISTRY, get_task
-from tasks.errors import NotFiniteError, UserError
-from tasks.galton import Galton
-from tasks.prior import Normal
-from tasks.seeding import derive_seed, generator
-from tasks.task import Outcome, Task
+from graybench.tasks import REGISTRY, get_task
+from graybench.tasks.classic.galton import Galton
+from graybench.tasks.errors import NotFiniteError, UserError
+from graybench.tasks.prior import Normal
+from graybench.tasks.seeding import derive_seed, generator
+from graybench.tasks.task import Outcome, Task
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def test_settings_are_short_and_canonical():
     assert get_task("galton", rows=20).label == "galton"
     assert get_task("galton", nails=11, balls=3).label == "galton(balls=3, nails=11)"
     assert get_task("galton", rows=20) == Galton()
-    assert get_task("tests.tasks.test_task:Broken", fault="nan").settings == "fault=nan"
+    assert get_task("graybench.tests.tasks.test_task:Broken", fault="nan").settings == "fault=nan"
 
 
 @dataclass(frozen=True)
@@ -174,16 +174,20 @@ class Unlicensed(Broken):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("tests.tasks.test_task:Unfinished", {}, "cannot be made: .* abstract methods .*simulator"),
-        ("tests.tasks.test_task:Unlicensed", {}, r"cannot be made: RuntimeError: no licence\.$"),
-        ("tests.tasks.test_task:Nameless", {}, "must set name, version, summary, capabilities: no name"),
+        ("graybench.tests.tasks.test_task:Unfinished", {}, "cannot be made: .* abstract methods .*simulator"),
+        ("graybench.tests.tasks.test_task:Unlicensed", {}, r"cannot be made: RuntimeError: no licence\.$"),
+        (
+            "graybench.tests.tasks.test_task:Nameless",
+            {},
+            "must set name, version, summary, capabilities: no name",
+        ),
         ("galtom", {}, r"no task 'galtom': did you mean galton\?"),
         ("zzz", {}, r"no task 'zzz': there are ar1_noise, brownian"),
         ("galton", {"row": 3}, r"no option 'row': did you mean rows\?"),
-        ("tests.tasks.test_task:Broken", {"fault": "two words"}, "fault must have no spaces"),
+        ("graybench.tests.tasks.test_task:Broken", {"fault": "two words"}, "fault must have no spaces"),
         ("nowhere:Task", {}, "cannot be imported"),
-        ("tasks.galton:Nothing", {}, "cannot be imported"),
-        ("tasks.prior:Normal", {}, "is not a task"),
+        ("graybench.tasks.classic.galton:Nothing", {}, "cannot be imported"),
+        ("graybench.tasks.prior:Normal", {}, "is not a task"),
     ],
 )
 def test_mistakes_in_names_are_answered_with_what_to_do(name, options, message):

@@ -1,1 +1,1 @@
-"""Measured landmark coordinates; see README.md beside this file and `tasks.sde.landmark_files`."""
+"""Measured landmark coordinates; see README.md beside this file and `tasks.landmarks.files`."""

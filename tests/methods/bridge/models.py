@@ -5,13 +5,13 @@ import math
 import torch
 from torch import Tensor
 
-from tasks.sde.brownian import BrownianMotion
-from tasks.sde.geometric_brownian import GeometricBrownianMotion
-from tasks.sde.landmark_diffusion import LandmarkDiffusion
-from tasks.sde.landmarks import ellipse
-from tasks.sde.ornstein_uhlenbeck import MeanReversion
-from tasks.sde.sde import SDE, TimeGrid, euler_path
-from tasks.seeding import generator
+from graybench.tasks.landmarks.diffusion import LandmarkDiffusion
+from graybench.tasks.landmarks.task import ellipse
+from graybench.tasks.sde.brownian import BrownianMotion
+from graybench.tasks.sde.geometric_brownian import GeometricBrownianMotion
+from graybench.tasks.sde.ornstein_uhlenbeck import MeanReversion
+from graybench.tasks.sde.sde import SDE, TimeGrid, euler_path
+from graybench.tasks.seeding import generator
 
 
 def number(value: float) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from methods.bridge.bases import (
+from graybench.methods.bridge.bases import (
     Base,
     ExactBase,
     HeatKernelBase,
@@ -13,9 +13,16 @@ from methods.bridge.bases import (
     NoBase,
     base_of,
 )
-from tasks.errors import UserError
-from tasks.sde.sde import SDE, TimeGrid
-from tests.methods.bridge.models import brownian, geometric, landmarks, moved_shapes, normals, reverting
+from graybench.tasks.errors import UserError
+from graybench.tasks.sde.sde import SDE, TimeGrid
+from graybench.tests.methods.bridge.models import (
+    brownian,
+    geometric,
+    landmarks,
+    moved_shapes,
+    normals,
+    reverting,
+)
 
 GRID = TimeGrid(1.5, 30)
 

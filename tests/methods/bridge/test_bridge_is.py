@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from methods import get_method
-from methods.bridge.bridge_is import BridgePosterior
-from tasks import get_task
-from tasks.errors import UserError
+from graybench.methods import get_method
+from graybench.methods.bridge.bridge_is import BridgePosterior
+from graybench.tasks import get_task
+from graybench.tasks.errors import UserError
 
 
 @pytest.mark.parametrize("task_name", ["brownian", "ornstein_uhlenbeck"])

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from methods.bridge.inference import Likelihood, maximise
-from methods.bridge.likelihood import BridgeSampler, Estimate
-from tasks.errors import UserError
-from tasks.sde.brownian import BrownianMotion
-from tasks.sde.landmark_diffusion import LandmarkDiffusion
-from tasks.sde.sde import SDE, TimeGrid
-from tests.methods.bridge.models import landmarks, moved_shapes, normals, number
+from graybench.methods.bridge.inference import Likelihood, maximise
+from graybench.methods.bridge.likelihood import BridgeSampler, Estimate
+from graybench.tasks.errors import UserError
+from graybench.tasks.landmarks.diffusion import LandmarkDiffusion
+from graybench.tasks.sde.brownian import BrownianMotion
+from graybench.tasks.sde.sde import SDE, TimeGrid
+from graybench.tests.methods.bridge.models import landmarks, moved_shapes, normals, number
 
 GRID, SHAPES, DIM = TimeGrid(1.0, 10), 30, 3
 X_0 = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)

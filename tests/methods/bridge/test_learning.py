@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from methods.bridge.bases import ExactBase, LinearisedBase, NoBase
-from methods.bridge.learning import ScoreTraining, learn
-from methods.bridge.likelihood import BridgeSampler
-from tasks.errors import UserError
-from tasks.sde.sde import TimeGrid
-from tests.methods.bridge.models import brownian, end_points, geometric, reverting
+from graybench.methods.bridge.bases import ExactBase, LinearisedBase, NoBase
+from graybench.methods.bridge.learning import ScoreTraining, learn
+from graybench.methods.bridge.likelihood import BridgeSampler
+from graybench.tasks.errors import UserError
+from graybench.tasks.sde.sde import TimeGrid
+from graybench.tests.methods.bridge.models import brownian, end_points, geometric, reverting
 
 GRID = TimeGrid(1.0, 20)
 SHORT = ScoreTraining(paths=5_000, steps=600, batch=512, width=32, depth=2)

@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 
-from methods.bridge.likelihood import (
+from graybench.methods.bridge.likelihood import (
     BridgeSampler,
     Estimate,
     LowEffectiveSizeWarning,
@@ -15,10 +15,17 @@ from methods.bridge.likelihood import (
     naive_log_mean,
     warn_of_collapse,
 )
-from methods.bridge.proposals import Bridges
-from tasks.errors import UserError
-from tasks.sde.sde import TimeGrid
-from tests.methods.bridge.models import brownian, end_points, geometric, landmarks, moved_shapes, normals
+from graybench.methods.bridge.proposals import Bridges
+from graybench.tasks.errors import UserError
+from graybench.tasks.sde.sde import TimeGrid
+from graybench.tests.methods.bridge.models import (
+    brownian,
+    end_points,
+    geometric,
+    landmarks,
+    moved_shapes,
+    normals,
+)
 
 
 def weighted(weights: list[float], origins: list[int]) -> Bridges:

@@ -7,10 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from methods.bridge.bases import Base, ExactBase, HeatKernelBase, LinearisedBase, MidpointBase, NoBase
-from methods.bridge.proposals import Bridges, Resampling, guided_bridges, reverse_bridges
-from tasks.sde.sde import SDE, TimeGrid
-from tests.methods.bridge.models import (
+from graybench.methods.bridge.bases import (
+    Base,
+    ExactBase,
+    HeatKernelBase,
+    LinearisedBase,
+    MidpointBase,
+    NoBase,
+)
+from graybench.methods.bridge.proposals import Bridges, Resampling, guided_bridges, reverse_bridges
+from graybench.tasks.sde.sde import SDE, TimeGrid
+from graybench.tests.methods.bridge.models import (
     brownian,
     end_points,
     geometric,

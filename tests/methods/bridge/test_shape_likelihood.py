@@ -9,15 +9,15 @@ import torch
 from scipy.integrate import quad
 from torch import Tensor
 
-from benchmark import shapes
-from benchmark.shape_specimens import aligned
-from methods.bridge.likelihood import BridgeSampler
-from methods.bridge.shape_likelihood import ShapeLikelihood
-from tasks.sde.brownian import BrownianMotion
-from tasks.sde.landmark_diffusion import LandmarkDiffusion
-from tasks.sde.landmarks import ellipse
-from tasks.sde.sde import TimeGrid, euler_path
-from tasks.seeding import generator
+from graybench.benchmark.shapes import fits as shapes
+from graybench.benchmark.shapes.specimens import aligned
+from graybench.methods.bridge.likelihood import BridgeSampler
+from graybench.methods.bridge.shape_likelihood import ShapeLikelihood
+from graybench.tasks.landmarks.diffusion import LandmarkDiffusion
+from graybench.tasks.landmarks.task import ellipse
+from graybench.tasks.sde.brownian import BrownianMotion
+from graybench.tasks.sde.sde import TimeGrid, euler_path
+from graybench.tasks.seeding import generator
 
 QUICK = shapes.Settings(particles=4, steps=12, folds=3)
 A, LENGTH = 0.1, 0.5

@@ -7,14 +7,14 @@ import pytest
 import torch
 from scipy import stats
 
-from tasks import get_task
-from tasks.errors import UserError
-from tasks.sde.brownian import Brownian
-from tasks.sde.geometric_brownian import GeometricBrownian
-from tasks.sde.landmarks import Landmarks
-from tasks.sde.ornstein_uhlenbeck import OrnsteinUhlenbeck
-from tasks.seeding import generator
-from tests.tasks.laws import largest_z_of_moments
+from graybench.tasks import get_task
+from graybench.tasks.errors import UserError
+from graybench.tasks.landmarks.task import Landmarks
+from graybench.tasks.sde.brownian import Brownian
+from graybench.tasks.sde.geometric_brownian import GeometricBrownian
+from graybench.tasks.sde.ornstein_uhlenbeck import OrnsteinUhlenbeck
+from graybench.tasks.seeding import generator
+from graybench.tests.tasks.laws import largest_z_of_moments
 
 EXACT = {
     "brownian": Brownian(dim=3, steps=20),

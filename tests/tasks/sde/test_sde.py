@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 from torch.func import hessian, jacrev
 
-from tasks.sde.brownian import BrownianMotion
-from tasks.sde.geometric_brownian import GeometricBrownianMotion
-from tasks.sde.landmark_diffusion import LandmarkDiffusion
-from tasks.sde.ornstein_uhlenbeck import MeanReversion
-from tasks.sde.sde import SDE, TimeGrid, euler_path, log_euler_path
-from tasks.seeding import generator
+from graybench.tasks.landmarks.diffusion import LandmarkDiffusion
+from graybench.tasks.sde.brownian import BrownianMotion
+from graybench.tasks.sde.geometric_brownian import GeometricBrownianMotion
+from graybench.tasks.sde.ornstein_uhlenbeck import MeanReversion
+from graybench.tasks.sde.sde import SDE, TimeGrid, euler_path, log_euler_path
+from graybench.tasks.seeding import generator
 
 NUGGET = 0.05
 GRID = TimeGrid(0.6, 3)

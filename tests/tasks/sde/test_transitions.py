@@ -10,10 +10,10 @@ import torch
 from scipy import stats
 from torch.func import jacrev
 
-from tasks.sde.brownian import BrownianMotion
-from tasks.sde.geometric_brownian import GeometricBrownianMotion
-from tasks.sde.ornstein_uhlenbeck import MeanReversion, OrnsteinUhlenbeck
-from tasks.seeding import generator
+from graybench.tasks.sde.brownian import BrownianMotion
+from graybench.tasks.sde.geometric_brownian import GeometricBrownianMotion
+from graybench.tasks.sde.ornstein_uhlenbeck import MeanReversion, OrnsteinUhlenbeck
+from graybench.tasks.seeding import generator
 
 PARAMETERS = {
     BrownianMotion: (0.7, 0.6),

@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tasks.errors import UserError
-from tasks.prior import LogNormal
-from tasks.reference import GridReference
-from tasks.task import Outcome, Task
+from graybench.tasks.errors import UserError
+from graybench.tasks.prior import LogNormal
+from graybench.tasks.reference import GridReference
+from graybench.tasks.task import Outcome, Task
 
 EXPOSURES = 5
 # Of the prior 3e-12 lies outside. The step is half of the smallest σ(t) of the diffusion, and a tenth of the

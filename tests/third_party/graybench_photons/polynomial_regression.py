@@ -17,12 +17,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from methods.method import Method, Posterior
-from methods.schedule import alpha_sigma_at
-from tasks.errors import UserError
-from tasks.plugin import require_whole
-from tasks.seeding import generator
-from tasks.task import Simulations
+from graybench.methods.method import Method, Posterior
+from graybench.methods.score.schedule import alpha_sigma_at
+from graybench.tasks.errors import UserError
+from graybench.tasks.plugin import require_whole
+from graybench.tasks.seeding import generator
+from graybench.tasks.task import Simulations
 
 
 @dataclass(frozen=True)

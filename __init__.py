@@ -1,0 +1,79 @@
+"""graybench: a benchmark suite for simulation-based inference with simulators that report joint scores.
+
+    from graybench import get_method, get_task
+
+    task = get_task("galton")
+    posterior = get_method("mix").fit(task.simulate(1000, seed=0), seed=0)
+    samples = posterior.sample(500, task.observations().x, seed=0)  # of u, (observations, 500, d)
+
+A name is imported when it is first asked for, so that `import graybench` takes milliseconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .methods import get_method, load_posterior
+    from .methods.method import Method, Posterior
+    from .tasks import get_task
+    from .tasks.errors import UserError
+    from .tasks.importance import importance_reference
+    from .tasks.likelihood import LikelihoodTask
+    from .tasks.prior import CorrelatedNormal, LogNormal, Normal, Prior, Uniform
+    from .tasks.reference import GaussianReference, GridReference, MixtureReference, Reference
+    from .tasks.sampled_reference import SampledReference
+    from .tasks.seeding import derive_seed, generator
+    from .tasks.task import Outcome, Simulations, Task
+
+__all__ = [
+    "CorrelatedNormal",
+    "GaussianReference",
+    "GridReference",
+    "LikelihoodTask",
+    "LogNormal",
+    "Method",
+    "MixtureReference",
+    "Normal",
+    "Outcome",
+    "Posterior",
+    "Prior",
+    "Reference",
+    "SampledReference",
+    "Simulations",
+    "Task",
+    "Uniform",
+    "UserError",
+    "derive_seed",
+    "generator",
+    "get_method",
+    "get_task",
+    "importance_reference",
+    "load_posterior",
+]
+
+_MODULES = {
+    "methods": ("get_method", "load_posterior"),
+    "methods.method": ("Method", "Posterior"),
+    "tasks": ("get_task",),
+    "tasks.errors": ("UserError",),
+    "tasks.importance": ("importance_reference",),
+    "tasks.likelihood": ("LikelihoodTask",),
+    "tasks.prior": ("CorrelatedNormal", "LogNormal", "Normal", "Prior", "Uniform"),
+    "tasks.reference": ("GaussianReference", "GridReference", "MixtureReference", "Reference"),
+    "tasks.sampled_reference": ("SampledReference",),
+    "tasks.seeding": ("derive_seed", "generator"),
+    "tasks.task": ("Outcome", "Simulations", "Task"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

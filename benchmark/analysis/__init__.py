@@ -1,0 +1,1 @@
+"""Statistics, tables, comparisons and ranks: from result rows to numbers."""

@@ -1,0 +1,127 @@
+"""The tables of `benchmark.analysis.table` for papers and pages: LaTeX with booktabs, and Markdown.
+
+The numbers, their intervals, what is best and the floor are those of the table on the terminal.
+"""
+
+import re
+
+import pandas as pd
+
+from .table import Entry, Sheet, sheets_of
+
+MARKDOWN_SPECIAL = re.compile(r"([\\`*_|<>\[\]#~])")
+LATEX_SPECIAL = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "±": r"$\pm$",
+        "·": r"$\cdot$",
+        **{sign: rf"\{sign}" for sign in "$&#_%"},
+    }
+)
+
+
+def as_markdown(frame: pd.DataFrame, metric: str) -> str:
+    """Give a table for each task, in GitHub's Markdown.
+
+    Raises:
+        UserError: the table has no such metric to average.
+    """
+    return "\n".join(_markdown(sheet) for sheet in sheets_of(frame, metric))
+
+
+def _markdown(sheet: Sheet) -> str:
+    lines = [["method", *(f"{budget:,}" for budget in sheet.budgets)]]
+    lines.append(["---", *["---:"] * len(sheet.budgets)])
+    for label, entries in sheet.lines.items():
+        lines.append([escape_markdown(label), *map(_markdown_entry, entries)])
+    if any(sheet.floors):
+        lines.append(["floor", *sheet.floors])
+    rows = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    title = f"{sheet.task} · {sheet.caption('best in bold')}"
+    return f"{escape_markdown(title)}\n\n{rows}"
+
+
+def _markdown_entry(entry: Entry) -> str:
+    if entry.status:
+        return f"*{escape_markdown(entry.status)}*"
+    text = escape_markdown(str(entry))
+    return f"**{text}**" if entry.best else text
+
+
+def escape_markdown(text: str) -> str:
+    """Put a backslash before every sign that means something in Markdown."""
+    return MARKDOWN_SPECIAL.sub(r"\\\1", text)
+
+
+def as_latex(frame: pd.DataFrame, metric: str) -> str:
+    r"""Give a table for each task, to be read into a document with `\usepackage{booktabs}`.
+
+    Raises:
+        UserError: the table has no such metric to average.
+    """
+    return "\n".join(_latex(sheet) for sheet in sheets_of(frame, metric))
+
+
+def _latex(sheet: Sheet) -> str:
+    title = f"{sheet.task}: {sheet.caption('best in bold')}"
+    head = ["method", *(f"{budget:,}" for budget in sheet.budgets)]
+    lines = [[escape_latex(label), *map(_latex_entry, entries)] for label, entries in sheet.lines.items()]
+    floor = ["floor", *map(_latex_number, sheet.floors)] if any(sheet.floors) else None
+    return booktabs(title, f"l{'r' * len(sheet.budgets)}", head, lines, floor)
+
+
+def booktabs(
+    caption: str, columns: str, head: list[str], lines: list[list[str]], foot: list[str] | None = None
+) -> str:
+    """Give a table with rules, of cells that are LaTeX already; the caption is text."""
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escape_latex(caption)}}}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            _latex_row(head),
+            r"\midrule",
+            *map(_latex_row, lines),
+            *([r"\midrule", _latex_row(foot)] if foot else []),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _latex_row(cells: list[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _latex_entry(entry: Entry) -> str:
+    if not entry.value:
+        return rf"\textit{{{escape_latex(entry.status)}}}" if entry.status else ""
+    value = _latex_number(entry.value)
+    text = rf"\textbf{{\boldmath{value}}}" if entry.best else value
+    if entry.low:
+        text += f" [{_latex_number(entry.low)}, {_latex_number(entry.high)}]"
+    return text
+
+
+def _latex_number(number: str) -> str:
+    r"""Set a number in mathematics, for its minus: "-1.2e-05" is "$-1.2 \times 10^{-5}$"."""
+    mantissa, _, exponent = number.partition("e")
+    if not exponent:
+        return f"${number}$" if number else ""
+    return rf"${mantissa} \times 10^{{{int(exponent)}}}$"
+
+
+def escape_latex(text: str) -> str:
+    """Write a text such that LaTeX prints it."""
+    return text.translate(LATEX_SPECIAL)

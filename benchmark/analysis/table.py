@@ -1,0 +1,137 @@
+"""The result table for people: budgets across, methods down, mean with 95 % interval, the best marked."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ...tasks.errors import UserError
+from ...tasks.plugin import nearest
+from .statistics import Array, summarise
+
+# What a perfect method scores; 0 for every other metric.
+PERFECT = {"c2st_mlp": 0.5, "ess_fraction": 1.0, "coverage": 0.9, "expected_coverage": 0.9}
+UNBOUNDED = ("excess_variance",)  # no value is perfect, and less is always better
+# No value makes a method better than another: a p-value of an exact posterior may be anything, the others are
+# not of the posterior, or not 0 for the true one.
+UNRANKED = ("sbc", "predictive_distance", "target_variance", "gate_gain")
+
+
+def distance(metric: str, value: Array) -> Array:
+    """Say how far values of a metric are from perfect, elementwise: the less, the better, if it is ranked."""
+    return value if metric in UNBOUNDED else np.abs(value - PERFECT.get(metric, 0.0))
+
+
+def method_labels(frame: pd.DataFrame) -> "pd.Series[str]":
+    """Give each row's method with its settings in brackets, `mix(gate=learned)`."""
+    settings = frame["method_settings"].str.replace(" ", ", ")
+    return frame["method"].where(settings == "", frame["method"] + "(" + settings + ")")
+
+
+def averaged(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Select the rows of a metric that are not resolved in diffusion time; raise `UserError` if none are."""
+    rows = frame[(frame["metric"] == metric) & frame["time"].isna()]
+    plain = frame.loc[frame["time"].isna() & (frame["status"] == "ok"), "metric"].unique()
+    resolved = (frame["metric"] == metric) & frame["time"].notna()
+    if metric not in plain and (rows.empty or resolved.any()):
+        hint = nearest(metric, plain) if len(plain) else "all its metrics are resolved in time."
+        raise UserError(f"the table has no metric {metric!r} to average: {hint}")
+    return rows.assign(label=method_labels(rows))
+
+
+class Entry(NamedTuple):
+    """What one method scored at one budget, as text; all empty where it was not run.
+
+    Attributes:
+        value, low, high: the mean and the ends of its interval, which are empty if there is none.
+        best: whether it is the best of its budget.
+        status: how it ended, if it did not end well; there is no value then.
+    """
+
+    value: str = ""
+    low: str = ""
+    high: str = ""
+    best: bool = False
+    status: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.value} [{self.low}, {self.high}]" if self.low else self.value or self.status
+
+
+class Sheet(NamedTuple):
+    """The table of one task: the entries of each method, and the floor, by budget."""
+
+    task: str
+    metric: str
+    budgets: list[int]
+    lines: dict[str, list[Entry]]
+    floors: list[str]
+
+    def caption(self, mark: str) -> str:
+        """Say what is shown; `mark` says how the best is marked, where there is one."""
+        return f"{self.metric}, mean [95 % interval]" + (f", {mark}" if self.metric not in UNRANKED else "")
+
+
+def sheets_of(frame: pd.DataFrame, metric: str) -> Iterator[Sheet]:
+    """Yield the table of each task; `UserError` if the metric cannot be averaged."""
+    rows = averaged(frame, metric)
+    for task, of_task in rows.groupby("task", sort=False):
+        yield _sheet(str(task), metric, of_task)
+
+
+def _sheet(task: str, metric: str, rows: pd.DataFrame) -> Sheet:
+    bad = rows[rows["status"] != "ok"]
+    # what is shown as a status must not take the mark of the best
+    spoiled = (rows["status"] != "ok").groupby([rows["label"], rows["budget"]]).transform("any")
+    summary = summarise(rows[~spoiled], ["label", "budget"])
+    distances = pd.Series(distance(metric, summary["value"].to_numpy(dtype=float)), summary.index)
+    best = set(distances.groupby(summary["budget"]).idxmin()) if metric not in UNRANKED else set()
+    numbers = summary[["value", "low", "high"]].to_numpy()
+    places = list(zip(summary["label"], summary["budget"], strict=True))
+    shown = {place: _entry(*numbers[i], best=i in best) for i, place in enumerate(places)}
+    for label, budget, status in zip(bad["label"], bad["budget"], bad["status"], strict=True):
+        shown[label, budget] = Entry(status=status)
+    floors = summary.groupby("budget")["floor"].mean().dropna()
+    budgets = sorted(rows["budget"].unique())
+    return Sheet(
+        task,
+        metric,
+        budgets,
+        {
+            label: [shown.get((label, budget), Entry()) for budget in budgets]
+            for label in rows["label"].unique()
+        },
+        [f"{floors[budget]:.2g}" if budget in floors else "" for budget in budgets],
+    )
+
+
+def _entry(value: float, low: float, high: float, *, best: bool) -> Entry:
+    ends = ("", "") if np.isnan(low) else (f"{low:.3g}", f"{high:.3g}")
+    return Entry(f"{value:.3g}", *ends, best=best)
+
+
+def print_table(frame: pd.DataFrame, metric: str, console: Console) -> None:
+    """Print one table for each task; cells that did not end well show their status."""
+    for sheet in sheets_of(frame, metric):
+        title = f"{sheet.task} · {sheet.caption('* best')}".replace("[", r"\[")
+        table = Table(title=title)
+        table.add_column("method", overflow="fold")
+        for budget in sheet.budgets:
+            table.add_column(f"{budget:,}", justify="right")
+        for label, entries in sheet.lines.items():
+            table.add_row(escape(label), *map(_styled, entries))
+        if any(sheet.floors):
+            table.add_section()
+            table.add_row("floor", *sheet.floors)
+        console.print(table)
+
+
+def _styled(entry: Entry) -> str:
+    text = str(entry).replace("[", r"\[")
+    if entry.status:
+        return f"[italic]{text}[/]"
+    return f"[bold]{text} *[/]" if entry.best else text

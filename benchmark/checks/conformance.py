@@ -1,0 +1,167 @@
+"""Conformance of tasks and methods: checks that find what is wrong with one before any result is trusted.
+
+Each check of a task gives statistics that are standard normal for a correct task. One above 4.5 fails the
+check: of correct tasks that happens to one statistic in 150,000, and the table says how often to a task with
+as many statistics as it had. A check whose largest statistic would be that large in one of twenty correct
+tasks at most, but that does not fail, is repeated on four times as many fresh simulations, and once more on
+sixteen times as many, so that a small error is either seen or put to rest. Checks of methods, which have to
+be trained, are made once.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from statistics import NormalDist
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ...methods.method import Method
+from ...tasks.seeding import derive_seed
+from ...tasks.task import Task
+from . import methods, references, scores, simulators
+from .evidence import Evidence, NotApplicableError, Statistic
+
+LIMIT = 4.5
+DOUBTFUL = 0.05
+STAGES, GROWTH = 3, 4
+
+FOUNDATIONS = ("prior", "random numbers", "finite", "rows", "company", "T0, fixed θ")
+
+Check = Callable[[Task, int, int], Evidence]
+
+CHECKS: dict[str, Check] = {
+    "prior": simulators.prior,
+    "random numbers": simulators.random_numbers,
+    "observations": simulators.observations,
+    "finite": simulators.finite,
+    "rows": simulators.rows,
+    "company": simulators.company,
+    "T0, fixed θ": scores.at_fixed_theta,
+    "T1, marginal score": scores.against_marginal,
+    "T2, prior predictive": scores.against_prior,
+    "differences": scores.differences,
+    "information equality": scores.information,
+    "reference, Stein": references.against_likelihood,
+    "reference, diffused": references.diffused,
+    "reference, density": references.density,
+    "reference, calibration": references.calibration,
+}
+
+
+class Finding(NamedTuple):
+    """What one check found.
+
+    Attributes:
+        check: a key of `CHECKS`.
+        verdict: "passed", "failed" or "skipped".
+        n: simulations or draws of the last stage.
+        statistics: how many there were.
+        worst: the largest of them in absolute value; None if there are none.
+        note: why it was skipped, or the diagnosis of a failure.
+    """
+
+    check: str
+    verdict: str
+    n: int
+    statistics: int
+    worst: Statistic | None
+    note: str
+
+
+def check_task(task: Task, n: int, seed: int) -> Iterator[Finding]:
+    """Run every check on a task; yield findings as they are made.
+
+    Args:
+        task: the task.
+        n: simulations of the first stage of each check, at least 1,000.
+        seed: names the random stream.
+    """
+    broken: list[str] = []
+    for name, check in CHECKS.items():
+        finding = _guarded(name, partial(_run, name, check, task, n, seed))
+        if finding.verdict == "failed":
+            if broken:
+                finding = finding._replace(note=f"{finding.note} First see to: {'; '.join(broken)}.")
+            if name in FOUNDATIONS:
+                broken.append(name)
+        yield finding
+
+
+def _guarded(name: str, run: Callable[[], Finding]) -> Finding:
+    try:
+        return run()
+    except NotApplicableError as reason:
+        return Finding(name, "skipped", 0, 0, None, f"{reason}.")
+    except Exception as error:  # whatever a plug-in raises is a finding about it
+        return Finding(name, "failed", 0, 0, None, f"It raised {type(error).__name__}: {error}")
+
+
+def _run(name: str, check: Check, task: Task, n: int, seed: int) -> Finding:
+    """Run one check in stages: until it fails, nothing is doubtful, or there is nothing fresh to look at."""
+    for stage in range(STAGES):
+        evidence = check(task, n * GROWTH**stage, derive_seed(seed, "conformance", task.label, name, stage))
+        count = len(evidence.statistics)
+        if not count:
+            raise NotApplicableError("nothing varies enough to be tested")
+        worst = _worst(evidence)
+        if math.isnan(worst.z):
+            note = f"{worst.name} is not a number: a score, data or a draw is not finite."
+            return Finding(name, "failed", evidence.n, count, worst, note)
+        if abs(worst.z) > LIMIT:
+            return Finding(name, "failed", evidence.n, count, worst, evidence.diagnosis)
+        if not evidence.fresh or abs(worst.z) <= NormalDist().inv_cdf(1 - DOUBTFUL / (2 * count)):
+            break
+    return Finding(name, "passed", evidence.n, count, worst, "")
+
+
+def _worst(evidence: Evidence) -> Statistic:
+    return max(evidence.statistics, key=lambda s: math.inf if math.isnan(s.z) else abs(s.z))
+
+
+def check_method(method: Method, n: int, seed: int) -> Iterator[Finding]:
+    """Run every check of `benchmark.checks.methods` on a method; yield findings as they are made.
+
+    Args:
+        method: the method, with its options.
+        n: the budget of most fits.
+        seed: names the random streams.
+    """
+    try:
+        bench = methods.Bench(method, n, derive_seed(seed, "conformance", method.label))
+    except NotApplicableError as reason:
+        yield from (Finding(name, "skipped", 0, 0, None, f"{reason}.") for name in methods.CHECKS)
+        return
+    for name, check in methods.CHECKS.items():
+        yield _guarded(name, partial(_judge, name, check, bench))
+
+
+def _judge(name: str, check: Callable[[methods.Bench], Evidence], bench: methods.Bench) -> Finding:
+    evidence = check(bench)
+    worst = _worst(evidence)
+    failed = not abs(worst.z) <= LIMIT
+    note = evidence.diagnosis if failed else ""
+    verdict = "failed" if failed else "passed"
+    return Finding(name, verdict, evidence.n, len(evidence.statistics), worst, note)
+
+
+def print_findings(label: str, findings: Sequence[Finding], console: Console) -> None:
+    """Print a table of the findings, and below it one sentence for each failure."""
+    table = Table("check", "verdict", "n", "statistics", "worst |z|", "where", title=escape(label))
+    colours = {"passed": "green", "failed": "red", "skipped": "dim"}
+    for finding in findings:
+        verdict = f"[{colours[finding.verdict]}]{finding.verdict}[/]"
+        worst = finding.worst
+        figures = ("", "", "", escape(finding.note if finding.verdict == "skipped" else ""))
+        if worst is not None:
+            figures = (f"{finding.n:,}", str(finding.statistics), f"{abs(worst.z):.1f}", escape(worst.name))
+        table.add_row(finding.check, verdict, *figures)
+    console.print(table)
+    total = sum(finding.statistics for finding in findings)
+    chance = total * 2 * NormalDist().cdf(-LIMIT)
+    console.print(f"{total} statistics: a correct one fails with a probability of about {chance:.2g}.")
+    for finding in findings:
+        if finding.verdict == "failed":
+            console.print(f"[red]{finding.check}:[/] {escape(finding.note)}", soft_wrap=True)

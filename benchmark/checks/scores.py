@@ -1,0 +1,199 @@
+"""Checks of joint and marginal scores.
+
+With g the joint score in u, m the marginal score, S = g + u the likelihood's share of g, h bounded:
+
+    T0           E[S | θ] = 0 at fixed θ
+    T1           E[(g − m) h(x)] = 0, and with h(x) tanh(u_i)
+    T2           E[g_i h(x)] = 0 and E[g_i u_i h(x)] = −E[h(x)]
+    differences  g against central differences of log p(x, z | θ) in u, at fixed x and z
+    information  E[g gᵀ] = E[−∇_u g]
+
+T0 is blind to S = 0, T2 is not. If the score is c S instead of S, E[g_i h] is (c − 1) E[u_i h]: the slope c
+says what is wrong, below 1 a latent that the score does not know of, above 1 one that it counts twice.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ...tasks.seeding import derive_seed, generator
+from ...tasks.task import Outcome, Simulations, Task
+from .evidence import Evidence, Features, NotApplicableError, Prediction, Statistic, of_means
+
+FIXED_THETAS = 4
+STEPS, LARGEST_DIFFERENCE, DIFFERENCE_ROWS = (1e-3, 1e-4, 1e-5), 1e-3, 200
+SURE = 3.0  # standard errors
+INFORMATION_SHARE = 4  # the information equality costs 2 d backward passes
+
+AT_FIXED_THETA = (
+    "At fixed θ the joint score does not average to 0: a latent's support moves with θ (as U(0, θ)'s does), "
+    "runs are repeated until they succeed, a factor of the density lacks its normaliser, or a draw is not "
+    "detached."
+)
+NOT_THE_MEAN = (
+    "The joint score does not average to the marginal score given (θ, x): one of the two is wrong; "
+    "if all else passes, it is the marginal score."
+)
+NOT_THE_DERIVATIVE = (
+    "The joint score is not the derivative of `log_joint` at fixed x and latents: one of the two is wrong, "
+    "or a draw is not detached."
+)
+NOT_THE_CURVATURE = (
+    "E[g gᵀ] is not the mean curvature of `log_joint`: the latents are not drawn from the density "
+    "whose score is reported."
+)
+
+
+def at_fixed_theta(task: Task, n: int, seed: int) -> Evidence:
+    """T0: E[S | θ] = 0, at a few θ from the prior."""
+    _require_joint_score(task)
+    fixed = task.simulate(FIXED_THETAS, derive_seed(seed, "theta"))
+    statistics, scores = [], []
+    for k, theta in enumerate(fixed.theta):
+        repeated = theta.expand(n // FIXED_THETAS, -1)
+        simulations = task.simulate_at(repeated, derive_seed(seed, k))
+        scores.append(_joint_score(simulations) + simulations.u)
+        names = [f"S_{i} at θ {k}" for i in range(task.dim_theta)]
+        statistics += of_means(names, scores[-1])
+    # what never varies tests nothing, unless it is the same wherever one looks
+    stuck = torch.stack([(score == score[0]).all(0) & (score[0].abs() > 0) for score in scores]).all(0)
+    statistics += [Statistic(f"S_{i} is constant", math.inf) for i in stuck.nonzero()[:, 0].tolist()]
+    return Evidence(statistics, AT_FIXED_THETA, n)
+
+
+def against_marginal(task: Task, n: int, seed: int) -> Evidence:
+    """T1: the joint score averages to the marginal score given (θ, x)."""
+    _require_joint_score(task)
+    if "marginal_score" not in task.capabilities:
+        raise NotApplicableError("the task has no marginal score")
+    simulations = task.simulate(n, seed, marginal_score=True)
+    g, m, u = _joint_score(simulations), simulations.marginal_score, simulations.u
+    assert m is not None
+    features = Features(simulations.x)
+    h = features(simulations.x)
+    statistics = []
+    for i in range(task.dim_theta):
+        difference, odd = (g - m)[:, i : i + 1], torch.tanh(u[:, i : i + 1])
+        scale = float(g[:, i].square().mean().sqrt())
+        for factor, label in ((torch.ones_like(odd), ""), (odd, f" tanh(u_{i})")):
+            names = [f"(g−m)_{i} h{label}, h = {name}" for name in features.names]
+            statistics += of_means(names, difference * factor * h, scale=scale)
+    return Evidence(statistics, NOT_THE_MEAN, n)
+
+
+def against_prior(task: Task, n: int, seed: int) -> Evidence:
+    """T2: Stein's identities of the joint score under the prior predictive."""
+    _require_joint_score(task)
+    pilot, simulations = (task.simulate(n, derive_seed(seed, part)) for part in ("pilot", "test"))
+    g, u, x = _joint_score(simulations), simulations.u, simulations.x
+    features, prediction = Features(pilot.x), Prediction(pilot.x, pilot.u)
+    statistics, worst = [], []
+    for i in range(task.dim_theta):
+        h = torch.cat([features(x), prediction(x)[:, i : i + 1]], 1)
+        g_i, u_i, names = g[:, i : i + 1], u[:, i : i + 1], (*features.names, f"prediction of u_{i}")
+        own = of_means([f"g_{i} h, h = {name}" for name in names], g_i * h)
+        own += of_means([f"g_{i} u_{i} h + h, h = {name}" for name in names], (g_i * u_i + 1) * h)
+        worst.append(max((abs(statistic.z) for statistic in own), default=0.0))
+        statistics += own
+    i = worst.index(max(worst))
+    return Evidence(statistics, _of_slope(g[:, i], u[:, i], prediction(x)[:, i]), n)
+
+
+def _of_slope(g: Tensor, u: Tensor, h: Tensor) -> str:
+    """Estimate c, where the score is c S instead of S, from the h(x) that tells most of u, (n,) each."""
+    agreement = float((u * h).mean())
+    slope = 1 + float((g * h).mean()) / agreement
+    stderr = float((g * h).std()) / len(h) ** 0.5 / abs(agreement)
+    carries = f"The joint score carries about {slope:.2f} of what x tells of θ"
+    if not abs(slope - 1) > SURE * stderr:
+        return (
+            "E[g | x] is not 0 under the prior predictive: the joint score, or the prior's share, is wrong."
+        )
+    if abs(slope) < max(0.05, SURE * stderr):
+        return f"{carries}: it is zero, or cut off from θ."
+    if slope < 1:
+        return f"{carries}: a latent or a term that depends on θ is hidden from it."
+    return f"{carries}: a latent or a term is counted more than once."
+
+
+def differences(task: Task, n: int, seed: int) -> Evidence:
+    """The joint score against central differences of the joint log-density, latents fixed.
+
+    Of several steps the best counts, row by row: large ones blur what is sharp, small ones drown in rounding.
+    """
+    simulations, outcome = _with_latents(task, DIFFERENCE_ROWS, seed)
+    score = _joint_score(simulations) + simulations.u
+    statistics = []
+    for i in range(task.dim_theta):
+        errors = []
+        for step in STEPS:
+            ends = [_log_joint(task, outcome, u) for u in _both_sides(simulations.u, i, step)]
+            wanted = (ends[0] - ends[1]) / (2 * step)
+            rounding = 4 * torch.finfo(wanted.dtype).eps * ends[0].abs() / step
+            errors.append(((score[:, i] - wanted).abs() - rounding).clamp_min(0) / (1 + wanted.abs()))
+        worst = float(torch.stack(errors).amin(0).max())
+        z = 0.0 if worst < LARGEST_DIFFERENCE else math.inf
+        statistics.append(Statistic(f"S_{i}: off by {worst:.1g}", z))
+    return Evidence(statistics, NOT_THE_DERIVATIVE, DIFFERENCE_ROWS)
+
+
+def information(task: Task, n: int, seed: int) -> Evidence:
+    """The information equality E[g gᵀ + ∇_u g] = 0, with ∇_u g from `log_joint`.
+
+    The first derivative is autograd's, the second a central difference, as some densities allow but one.
+    """
+    simulations, outcome = _with_latents(task, n // INFORMATION_SHARE, seed)
+    g = _joint_score(simulations)
+    statistics = []
+    for i in range(task.dim_theta):
+        ends = [_gradient(task, outcome, u) for u in _both_sides(simulations.u, i, STEPS[0])]
+        curvature = (ends[0] - ends[1]) / (2 * STEPS[0])
+        curvature[:, i] -= 1  # the prior's share
+        names = [f"g_{i} g_{j} + ∂_{i} g_{j}" for j in range(i, task.dim_theta)]
+        statistics += of_means(names, (g[:, i : i + 1] * g + curvature)[:, i:])
+    return Evidence(statistics, NOT_THE_CURVATURE, len(g))
+
+
+def _both_sides(u: Tensor, i: int, step: float) -> list[Tensor]:
+    """Give u with its component i one step up, and one down."""
+    offset = step * torch.eye(u.shape[1], dtype=u.dtype)[i]
+    return [u + offset, u - offset]
+
+
+def _log_joint(task: Task, outcome: Outcome, u: Tensor) -> Tensor:
+    return task.log_joint(task.prior.to_theta(u), outcome.x, outcome.latents)
+
+
+def _gradient(task: Task, outcome: Outcome, u: Tensor) -> Tensor:
+    with torch.enable_grad():
+        point = u.detach().requires_grad_()
+        density = _log_joint(task, outcome, point)
+        if not density.requires_grad:
+            raise NotApplicableError("`log_joint` is not differentiable by autograd")
+        return torch.autograd.grad(density.sum(), point)[0]
+
+
+def _with_latents(task: Task, n: int, seed: int) -> tuple[Simulations, Outcome]:
+    """Simulate, and keep the latents, which `Simulations` leave out."""
+    _require_joint_score(task)
+    if type(task).log_joint is Task.log_joint:
+        raise NotApplicableError("the task does not expose its joint density, `log_joint`")
+    u = torch.randn(n, task.dim_theta, generator=generator(derive_seed(seed, "u")), dtype=torch.float64)
+    theta = task.prior.to_theta(u)
+    outcome = task.simulator(theta, generator(derive_seed(seed, "run")))
+    assert outcome.joint_score is not None
+    if outcome.latents is None:
+        raise NotApplicableError("the simulator gives no latents in its `Outcome` for `log_joint` to use")
+    g = task.prior.score_in_u(u, outcome.joint_score.double())
+    return Simulations(u, theta, outcome.x, g), outcome
+
+
+def _joint_score(simulations: Simulations) -> Tensor:
+    assert simulations.joint_score is not None
+    return simulations.joint_score.double()
+
+
+def _require_joint_score(task: Task) -> None:
+    if "joint_score" not in task.capabilities:
+        raise NotApplicableError("the task has no joint score")

@@ -1,0 +1,281 @@
+"""The command line: `graybench run | table | compare | figures | claims`; the other `cli_*` modules add more.
+
+Exit status: 2 for a mistake of the user's, 1 for whatever else goes wrong, each with one line on stderr, and
+1 for a check that failed.
+What is heavy to import is imported inside the functions, so that `graybench --help` is quick.
+"""
+
+import os
+import signal
+import sys
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from . import bench, bridges, merge, plugins, report, reproduce, shapes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pandas import DataFrame
+
+    from ..running.cell import Cell
+    from ..running.store import Store
+
+app = typer.Typer(
+    help="Benchmark simulation-based inference with simulators that report joint scores.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+app.add_typer(plugins.app)
+app.add_typer(merge.app)
+app.add_typer(bridges.app)
+app.add_typer(shapes.app)
+app.add_typer(bench.app)
+app.add_typer(reproduce.app)
+app.add_typer(report.app)
+
+
+class Format(StrEnum):
+    """How a table is printed."""
+
+    TERMINAL = "terminal"
+    MARKDOWN = "markdown"
+    LATEX = "latex"
+
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A result folder of `graybench run`.")]
+
+
+def main() -> None:
+    """Run the command line; the entry point of `graybench`."""
+    sys.path.append(os.getcwd())  # so that a method in a file right here is named by `file:Class`
+    try:
+        app()
+    except Exception as error:
+        status = _exit_status(error)
+        if status is None:
+            raise
+        print(f"graybench: {error}", file=sys.stderr)
+        sys.exit(status)
+
+
+def _exit_status(error: Exception) -> int | None:
+    """Give the exit status of an error that needs no traceback; None for a bug."""
+    from ...tasks.errors import UserError
+    from ..running.runner import ClusterError
+    from ..running.store import StoreError
+
+    if isinstance(error, UserError):
+        return 2
+    return 1 if isinstance(error, StoreError | ClusterError | OSError) else None
+
+
+@app.command()
+def run(
+    sweep: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="The sweep file.")],
+    out: Annotated[Path | None, typer.Option(help="The result folder (default: runs/SWEEP-NAME).")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes (default: all cores).")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a running Dask scheduler.")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Run only this task; may be repeated.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Run only this method; may be repeated.")] = None,
+    budget: Annotated[list[int] | None, typer.Option(help="Run only this budget; may be repeated.")] = None,
+    shard: Annotated[str | None, typer.Option(metavar="I/N", help="Run only part I of N, from 1.")] = None,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda or cuda:N, for score-matching methods; all else is on the CPU.")
+    ] = "cpu",
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run again what failed, timed out or was not finite.")
+    ] = False,
+) -> None:
+    """Run what is missing of a sweep, and merge its table."""
+    from ...methods.device import require, require_name
+    from ...tasks.errors import UserError
+    from ..running.progress import summarize
+    from ..running.runner import ClusterError
+    from ..running.shard import Shard
+    from ..running.store import Store
+    from ..running.sweep import Sweep
+
+    if workers is not None and scheduler is not None:
+        raise UserError("--workers is for the local cluster, so it cannot go with --scheduler.")
+    (require if scheduler is None else require_name)(device)
+    loaded = Sweep.load(sweep)
+    asked = Shard.parse(shard or "1/1").of(loaded.select(task or (), method or (), budget or ()))
+    cells = loaded.cells()
+    store = Store(out or Path("runs") / loaded.name, loaded)
+    console = Console()
+    try:
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, _interrupt)
+        endings = _run_missing(asked, store, console, workers, scheduler, device, retry_failed)
+    except KeyboardInterrupt:
+        _end_interrupted(asked, cells, store, console)
+    except ClusterError:
+        _merge(cells, store, console)
+        raise
+    _merge(cells, store, console)
+    summarize(console, asked, endings, store.folder)
+
+
+def _run_missing(
+    asked: "Sequence[Cell]",
+    store: "Store",
+    console: Console,
+    workers: int | None,
+    scheduler: str | None,
+    device: str,
+    retry_failed: bool,
+) -> "dict[str, Any]":
+    from dask.system import CPU_COUNT
+
+    from ..running.progress import Display, say
+    from ..running.rows import TO_RETRY
+    from ..running.runner import local_cluster, remote_cluster, run_cells
+
+    endings = store.finished(asked, warn=partial(say, console))
+    kept = {i: e for i, e in endings.items() if not (retry_failed and e.status in TO_RETRY)}
+    missing = [cell for cell in asked if cell.id not in kept]
+    say(console, f"{len(asked)} cells, {len(kept)} of them finished before.")
+    if not missing:
+        return kept
+    processes = min(workers or CPU_COUNT, len(missing))
+    cluster = remote_cluster(scheduler) if scheduler else local_cluster(processes)
+    with cluster as client, Display(console, len(asked), len(kept)) as display:
+        return kept | run_cells(missing, client, store, display, device)
+
+
+def _interrupt(signum: int, frame: object) -> NoReturn:
+    for other in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(other, signal.SIG_IGN)  # a second Ctrl-C would break off the tidying up
+    raise KeyboardInterrupt
+
+
+def _end_interrupted(
+    asked: "Sequence[Cell]", cells: "Sequence[Cell]", store: "Store", console: Console
+) -> NoReturn:
+    from ..running.progress import say
+
+    _merge(cells, store, console)
+    finished = len(store.finished(asked, warn=partial(say, console)))
+    print(
+        f"graybench: interrupted with {finished} of {len(asked)} cells finished; "
+        "the same command goes on with the rest.",
+        file=sys.stderr,
+    )
+    sys.exit(1)
+
+
+def _merge(cells: "Sequence[Cell]", store: "Store", console: Console) -> None:
+    from ..running.progress import say
+
+    strangers = store.merge(cells, warn=partial(say, console))
+    if strangers:
+        say(
+            console, f"{strangers} cells in {store.cells} are not of the sweep as it is now and are left out."
+        )
+
+
+@app.command()
+def table(
+    folder: Folder,
+    metric: Annotated[str | None, typer.Option(help="Which metric (default: mmd, or the first).")] = None,
+    form: Annotated[Format, typer.Option("--format", help="LaTeX needs booktabs.")] = Format.TERMINAL,
+) -> None:
+    """Print a table of one metric: budgets across, methods down."""
+    from ..running.store import read_table
+
+    frame = read_table(folder)
+    if metric is None:
+        averaged = frame[frame["time"].isna() & (frame["status"] == "ok")]["metric"].unique()
+        metrics = [*averaged, *frame["metric"].unique()]
+        metric = "mmd" if "mmd" in metrics else metrics[0]
+    _require_metric(metric, frame, folder)
+    if form is Format.TERMINAL:
+        from ..analysis.table import print_table
+
+        print_table(frame, metric, plugins.table_console())
+        return
+    from ..analysis.formats import as_latex, as_markdown
+
+    print((as_latex if form is Format.LATEX else as_markdown)(frame, metric))
+
+
+@app.command()
+def compare(
+    folder: Folder,
+    other: Annotated[
+        Path | None, typer.Argument(metavar="DIR_B", help="A second one: say what changed to it.")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="Which metric.")] = "score_error",
+    method: Annotated[
+        str | None, typer.Option(help="Such as 'mix(gate=learned)' or 'dsm(steps=30000)' (default: mix).")
+    ] = None,
+    baseline: Annotated[str | None, typer.Option(help="What it is compared with (default: dsm).")] = None,
+) -> None:
+    """Print paired ratios of a method to a baseline; or, of two folders, what changed cell by cell."""
+    from ...tasks.errors import UserError
+    from ..running.store import read_table
+
+    console = plugins.table_console()
+    if other is None:
+        from ..analysis.comparison import print_comparison
+
+        print_comparison(read_table(folder), metric, method or "mix", baseline or "dsm", console)
+        return
+    if method or baseline:
+        raise UserError("--method and --baseline are for one folder, so they cannot go with a second.")
+    from ..analysis.changes import print_changes
+
+    tables = read_table(folder), read_table(other)
+    for path, frame in zip((folder, other), tables, strict=True):
+        _require_metric(metric, frame, path)
+    print_changes(*tables, metric, [str(folder), str(other)], console)
+
+
+def _require_metric(metric: str, frame: "DataFrame", folder: Path) -> None:
+    from ...tasks.errors import UserError
+    from ...tasks.plugin import nearest
+
+    metrics = list(frame["metric"].unique())
+    if metric not in metrics:
+        raise UserError(f"there is no metric {metric!r} in {folder}: {nearest(metric, metrics)}")
+
+
+@app.command()
+def figures(folder: Folder) -> None:
+    """Draw every figure that the table of a result folder allows, as PDF and PNG."""
+    from ..running.store import read_table
+
+    frame = read_table(folder)
+    from ..figures.draw import draw_all
+
+    drawn = draw_all(frame, folder / "figures")
+    for path in drawn:
+        print(path)
+    if not drawn:
+        ok = sorted(frame["metric"][frame["status"] == "ok"].unique())
+        why = f"there is none of {', '.join(ok)}" if ok else "no row of the table is ok"
+        print(f"no figure can be drawn: {why}.")
+
+
+@app.command()
+def claims(folder: Folder) -> None:
+    """Hold claims about the Galton board and about gates against a result folder, as a Markdown table."""
+    from ..papers.findings import as_markdown, findings
+    from ..papers.ltsm.gates import gate_findings
+    from ..running.store import read_table
+
+    frame = read_table(folder)
+    found = [*findings(frame), *gate_findings(frame)]
+    print(as_markdown(found) if found else "no claim is about what is in this folder.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""The command `graybench report`: result folders as a static site."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+PACKAGES = ("altair", "jinja2", "vl_convert")  # of the extra
+
+
+@app.command()
+def report(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Result folders of `graybench run`.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="SITE", help="Where the site goes: open its index.html.")],
+) -> None:
+    """Write a site that opens from disk: leaderboard, tasks, methods, figures, failures, provenance."""
+    from ...tasks.errors import UserError
+
+    try:
+        from ..report.site import write_site
+    except ModuleNotFoundError as error:
+        if error.name not in PACKAGES:
+            raise
+        raise UserError(
+            f"graybench report needs the package {error.name}: pip install 'graybench[report]'."
+        ) from error
+    written = write_site(folders, out)
+    size = sum(path.stat().st_size for path in written)
+    print(f"{out / 'index.html'}: {len(written)} files, {size / 1e6:.1f} MB.")

@@ -1,0 +1,230 @@
+"""The figures of Ko & Geffner, Latent Target Score Matching (arXiv 2602.07189), from the result table alone.
+
+    variance            target variance, and score error of each budget, over diffusion time    Figure 1
+    mmd                 MMD over budget, averaged over observations and for each                 Figure 2
+    score_error, c2st_mlp    in the same layout
+    board               the Galton board                                                         Figure 3
+    optimal_weight      w*(t) of the simulations of each budget                                  Figure 4
+    learned_weight      the learned w(t) on top of w*(t)                                         Figure 5
+    comparison          ratios of a method to DSM over all tasks, if there are several
+    critical_difference average ranks over 5 tasks or more, and which of 3 methods or more do not differ
+    gates_*             what gates do and which is chosen, see `benchmark.figures.gates`
+
+A method with its gate is a line with the same colour in all figures. Its other settings, such as the recipe,
+are a *variant*: there is a file for each task and variant, `mmd-galton.pdf` for the defaults and
+`mmd-galton-recipe=plain.pdf`. The board and w*(t) depend on no method's settings and are drawn once for a
+task. The band of a line is the 95 % interval of `benchmark.analysis.statistics`.
+
+Each function takes the rows of one task and variant, as `running.rows.with_variants` gives them, and gives
+None where nothing has a result.
+"""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MultipleLocator, NullLocator
+
+from ...tasks.classic.galton import Galton
+from ..analysis.comparison import comparisons
+from ..analysis.labels import task_of
+from ..running.rows import with_variants
+from ..running.writing import make_folder
+from .board import board
+from .gates import gates_choice, gates_eigenvalues, gates_ratio, gates_variance
+from .ranks import METRICS as RANKED
+from .ranks import critical_difference
+from .style import (
+    COLUMN,
+    FLOOR,
+    GREY,
+    MARK_EVERY,
+    PAGE,
+    TIME_LABEL,
+    Looks,
+    budget_axis,
+    budgets_of,
+    draw_methods,
+    legend,
+    log_limits,
+    looks_of,
+    mark_clipped,
+    panels_of,
+    save,
+    styled,
+    time_axis,
+)
+from .weights import learned_weight, optimal_weight
+
+AXIS_LABELS = {
+    "mmd": "MMD (asinh scale)",
+    "c2st_mlp": "C2ST accuracy",
+    "score_error": "score error\n" r"$\sigma^2\,\mathrm{E}\|\hat s - s\|^2/d$",
+    "target_variance": "target variance\n" r"$\mathrm{E}\|y - s\|^2/d$",
+}
+BUDGET_LABEL = "budget $N$ (simulator calls)"
+
+
+@styled
+def draw_all(frame: pd.DataFrame, folder: Path) -> list[Path]:
+    """Draw every figure that a result table allows; give the files written, PDF and PNG.
+
+    The files are the same, byte for byte, whenever the table and the version of Matplotlib are.
+
+    Args:
+        frame: the table, with the columns of `benchmark.running.rows`.
+        folder: where the files go; made if it is not there.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
+    make_folder(folder)
+    rows = with_variants(frame)
+    looks = looks_of(rows["label"].unique())
+    files = []
+    for task, of_task in rows.groupby("task", sort=False):
+        figures = {(name, ""): draw(of_task) for name, draw in OF_TASK.items()}
+        for variant, group in of_task.groupby("variant", sort=False):
+            figures |= {(name, str(variant)): draw(group, looks) for name, draw in OF_VARIANT.items()}
+            figures |= {(name, str(variant)): draw(group) for name, draw in OF_GATES.items()}
+        for (name, variant), figure in figures.items():
+            if figure is not None:
+                files += _save(figure, folder, [name, str(task), variant])
+    for label, variant, figure in comparisons(frame):
+        files += _save(figure, folder, ["comparison", label, variant])
+    for variant, group in rows.groupby("variant", sort=False):
+        for name, draw_across in OF_ALL_TASKS.items():
+            across = draw_across(group)
+            if across is not None:
+                files += _save(across, folder, [name, str(variant)])
+    return files
+
+
+@styled
+def variance(rows: pd.DataFrame, looks: Looks) -> Figure | None:
+    """Draw target variance over t at the largest budget, and score error over t in one panel per budget.
+
+    The variance hardly depends on the budget: it enters only the weights of mixtures.
+    """
+    rows = rows[rows["time"].notna() | rows["replicate"].isna()]  # no averages, but cells without a result
+    targets, scores = rows[rows["metric"] == "target_variance"], rows[rows["metric"] == "score_error"]
+    largest = budgets_of(targets[targets["status"] == "ok"])[-1:]
+    panels = [("target_variance", budget, targets[targets["budget"] == budget]) for budget in largest]
+    panels += [("score_error", budget, scores[scores["budget"] == budget]) for budget in budgets_of(scores)]
+    if not panels:
+        return None
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(PAGE, 0.35 + 1.75 * lines), layout="constrained")
+    axes = panels_of(figure, len(panels), columns)
+    drawn: dict[str, list[pd.DataFrame]] = {}
+    for axis, (metric, budget, own) in zip(axes, panels, strict=True):
+        drawn.setdefault(metric, []).extend(draw_methods(axis, own, "time", looks, MARK_EVERY))
+        time_axis(axis)
+        axis.set_yscale("log")
+        axis.set_title(f"{metric.replace('_', ' ')}, $N$ = {budget:,}")
+    for k, (axis, (metric, _, _)) in enumerate(zip(axes, panels, strict=True)):
+        axis.set_ylim(log_limits(drawn[metric], above=5 if metric == "target_variance" else 4))
+        mark_clipped(axis)
+        if k % columns == 0 or metric != panels[k - 1][0]:
+            axis.set_ylabel(AXIS_LABELS[metric])
+        else:
+            axis.tick_params(labelleft=False)
+    figure.supxlabel(TIME_LABEL)
+    legend(figure, pd.concat([own for _, _, own in panels]), looks)
+    return figure
+
+
+@styled
+def over_budget(rows: pd.DataFrame, looks: Looks, metric: str) -> Figure | None:
+    """Draw a metric over budget: averaged over observations, then each observation by itself."""
+    rows = rows[(rows["metric"] == metric) & rows["time"].isna()]
+    budgets = budgets_of(rows)
+    if not budgets:
+        return None
+    observations = sorted(rows["observation"].dropna().unique())
+    each = observations if len(observations) > 1 else []
+    columns = min(5, len(each))
+    lines = max(1, -(-len(each) // 5))
+    size = (PAGE, 0.55 + 1.4 * lines) if each else (COLUMN, 2.0)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.add_gridspec(lines, 1 + columns, width_ratios=[1.5] + [1] * columns)
+    panels = [(figure.add_subplot(grid[:, 0]), "mean over observations", rows)]
+    for k, o in enumerate(each):
+        of_cell = rows["observation"].isna() & (rows["status"] != "ok")
+        axis = figure.add_subplot(grid[k // 5, 1 + k % 5])
+        panels.append((axis, f"observation {int(o)}", rows[(rows["observation"] == o) | of_cell]))
+    drawn = []
+    for axis, title, own in panels:
+        floor = own["floor"].mean()
+        if floor > 0 or metric == "mmd":
+            axis.axhline(floor, color=GREY, linestyle="--", linewidth=0.9, gid=FLOOR)
+        drawn += draw_methods(axis, own, "budget", looks)
+        axis.set_title(title)
+        budget_axis(axis, budgets)
+    for k, (axis, _, _) in enumerate(panels):
+        _value_axis(axis, metric, drawn)
+        # panels of several rows are not as high as the first, so that its numbers do not serve them
+        axis.tick_params(labelleft=k == 0 or (lines > 1 and k % 5 == 1))
+    panels[0][0].set_ylabel(AXIS_LABELS[metric])
+    figure.supxlabel(BUDGET_LABEL)
+    floors = any(line.get_gid() == FLOOR for line in panels[0][0].get_lines())
+    floor_sign = Line2D([], [], color=GREY, linestyle="--", linewidth=0.9, label="floor")
+    legend(figure, rows, looks, [floor_sign] if floors else [])
+    return figure
+
+
+OF_GATES: dict[str, Callable[[pd.DataFrame], Figure | None]] = {
+    "gates_variance": gates_variance,
+    "gates_eigenvalues": gates_eigenvalues,
+}
+OF_ALL_TASKS: dict[str, Callable[[pd.DataFrame], Figure | None]] = {
+    **{f"critical_difference-{m}": partial(critical_difference, metric=m) for m in RANKED},
+    "gates_ratio": gates_ratio,
+    "gates_choice": gates_choice,
+}
+OF_VARIANT: dict[str, Callable[[pd.DataFrame, Looks], Figure | None]] = {
+    "variance": variance,
+    "mmd": partial(over_budget, metric="mmd"),
+    "score_error": partial(over_budget, metric="score_error"),
+    "c2st_mlp": partial(over_budget, metric="c2st_mlp"),
+    "learned_weight": learned_weight,
+}
+
+
+def _board_of(rows: pd.DataFrame) -> Figure | None:
+    task = task_of(str(rows["task"].iloc[0]))
+    return board(task) if isinstance(task, Galton) else None
+
+
+OF_TASK: dict[str, Callable[[pd.DataFrame], Figure | None]] = {
+    "board": _board_of,
+    "optimal_weight": optimal_weight,
+}
+
+
+def _value_axis(axis: Axes, metric: str, lines: list[pd.DataFrame]) -> None:
+    every = pd.concat(lines)
+    if metric == "score_error":
+        axis.set_yscale("log")
+        axis.set_ylim(log_limits(lines))
+        mark_clipped(axis)
+    elif metric == "mmd":
+        # linear around the floor, where the estimate may be 0, and logarithmic above
+        axis.set_yscale("asinh", linear_width=0.03)
+        axis.set_yticks([0, 0.03, 0.1, 0.3, 1], ["0", "0.03", "0.1", "0.3", "1"])
+        axis.yaxis.set_minor_locator(NullLocator())
+        axis.set_ylim(0, 1.05 * max(0.1, every["high"].max()))
+    else:
+        axis.yaxis.set_major_locator(MultipleLocator(0.1))
+        axis.set_ylim(min(0.48, every["low"].min()), max(0.6, every["high"].max()) + 0.02)
+
+
+def _save(figure: Figure, folder: Path, parts: list[str]) -> list[Path]:
+    stem = "-".join(re.sub(r"[^\w.=+-]+", "_", part).strip("_") for part in parts if part)
+    return save(figure, folder, stem)

@@ -1,0 +1,208 @@
+"""Figures about gates, from a result table: what each takes from the target's variance, and which to take.
+
+    gates_variance       σ² E‖y‖²/d over t of every target, above the score's own σ² E‖s‖²/d where it is known
+    gates_eigenvalues    the eigenvalues w_i(t) of the matrix gate, of the sweep's own training simulations
+    gates_ratio          score errors relative to the scalar mixture's: a panel for each gate, tasks down
+    gates_choice         which gate `auto` chose for each task and budget
+
+σ² E‖y‖²/d is 1 plus the `excess_variance` of the table: DSM's is 1. It cannot fall below the score's share,
+by which it differs from the target variance, σ² E‖y − s‖²/d.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import NullFormatter
+
+from ...methods.score.gates import OptimalWeight
+from ...methods.score.schedule import alpha_sigma_at
+from ...tasks.seeding import derive_seed, generator
+from ..analysis.comparison import draw_ratios, ratio_handles, ratios
+from ..analysis.labels import task_of
+from ..analysis.statistics import mean_interval
+from ..metrics.truth import TIMES
+from ..running.measure import train_seed
+from .style import (
+    FLOOR,
+    GREY,
+    MARK_EVERY,
+    PAGE,
+    TIME_LABEL,
+    budgets_of,
+    draw_methods,
+    legend,
+    looks_of,
+    mark_clipped,
+    panels_of,
+    styled,
+    time_axis,
+)
+
+SCALAR, AUTO = "mix", "mix(gate=auto)"
+RATIOS = (0.05, 20.0)
+SHARE_SIMULATIONS, SHARE_DRAWS = 200, 20
+HIGHEST = 1.3  # of σ² E‖y‖²/d on the axis: the variance of bad targets has no end
+
+
+@styled
+def gates_variance(rows: pd.DataFrame) -> Figure | None:
+    """Draw σ² E‖y‖²/d over t of one task's targets, one panel a budget, with the score's own where known."""
+    rows = rows[(rows["metric"] == "excess_variance") & (rows["status"] != "skipped")]
+    rows = rows[rows["time"].notna() | rows["replicate"].isna()]  # no averages, but cells without a result
+    looks, budgets = looks_of(rows["label"].unique()), budgets_of(rows)
+    if len(looks) < 2 or not budgets:
+        return None
+    floor = _score_share(str(rows["task"].iloc[0]))
+    figure = Figure(figsize=(PAGE, 2.6), layout="constrained")
+    axes = panels_of(figure, len(budgets), len(budgets))
+    for axis, budget in zip(axes, budgets, strict=True):
+        own = rows[rows["budget"] == budget]
+        draw_methods(axis, own.assign(value=1 + own["value"]), "time", looks, MARK_EVERY)
+        if floor is not None:
+            axis.plot(TIMES, floor, color=GREY, linestyle="--", linewidth=0.9, gid=FLOOR, label="score")
+        time_axis(axis)
+        axis.set_ylim(0, HIGHEST)
+        mark_clipped(axis)
+        axis.set_title(f"$N$ = {budget:,}")
+        axis.set_ylabel(r"$\sigma^2\,\mathrm{E}\|y\|^2/d$")
+        axis.label_outer()
+    figure.supxlabel(TIME_LABEL)
+    lines = [line for line in axes[0].get_lines() if line.get_gid() == FLOOR]
+    legend(figure, rows, looks, lines, columns=5)
+    return figure
+
+
+@cache
+def _score_share(label: str) -> tuple[float, ...] | None:
+    """Give σ² E‖s‖²/d at `TIMES` of a task with exact scores: 1 − σ² E‖y_DSM − s‖²/d; None if not known."""
+    task = task_of(label)
+    if task is None or "reference" not in task.capabilities or task.reference_kind != "exact":
+        return None
+    drawn = task.simulate(SHARE_SIMULATIONS, derive_seed("score share", label))
+    variance = torch.zeros(len(TIMES), dtype=torch.float64)
+    for row, x in enumerate(drawn.x):
+        reference = task.reference(x)
+        u_0 = reference.sample(SHARE_DRAWS, derive_seed("score share", label, row))
+        noise = generator(derive_seed("score share noise", label, row))
+        eps = torch.randn(u_0.shape, generator=noise, dtype=u_0.dtype)
+        for k, t in enumerate(TIMES):
+            alpha, sigma = alpha_sigma_at(t)
+            score = reference.diffused_score(alpha * u_0 + sigma * eps, alpha, sigma)
+            variance[k] += (sigma * score + eps).square().mean() / len(drawn)
+    return tuple((1 - variance).tolist())
+
+
+@styled
+def gates_eigenvalues(rows: pd.DataFrame) -> Figure | None:
+    """Draw the eigenvalues of the matrix gate over t, one panel a budget; None in one dimension."""
+    rows = rows[(rows["label"] == "mix(gate=matrix)") & (rows["status"] == "ok")]
+    task = task_of(str(rows["task"].iloc[0])) if len(rows) else None
+    if task is None or task.dim_theta == 1:
+        return None
+    budgets = sorted(rows["budget"].unique())
+    replicates = sorted(rows["replicate"].dropna().unique())
+    figure = Figure(figsize=(PAGE, 2.0), layout="constrained")
+    t = torch.linspace(TIMES[0], 1, 200).view(1, -1, 1)
+    for axis, budget in zip(panels_of(figure, len(budgets), len(budgets)), budgets, strict=True):
+        weights = []
+        for r in replicates:
+            seed = train_seed(int(rows["root_seed"].iloc[0]), task, int(r))
+            score = task.simulate(int(budget), seed).joint_score
+            assert score is not None
+            weights.append(OptimalWeight.matrix(score.float().unsqueeze(0))(t)[0])
+        _draw_eigenvalues(axis, t.flatten().numpy(), torch.stack(weights).numpy())
+        axis.set_title(f"$N$ = {budget:,}")
+        axis.label_outer()
+    figure.supxlabel(TIME_LABEL)
+    return figure
+
+
+def _draw_eigenvalues(axis: Axes, t: np.ndarray, weights: np.ndarray) -> None:
+    """Draw each eigenvalue's mean over replicates with its interval; weights are (R, n, d)."""
+    for i in range(weights.shape[2]):
+        intervals = [mean_interval(column.reshape(-1, 1)) for column in weights[:, :, i].T.astype(float)]
+        value, low, high = np.array(intervals).T
+        colour = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")[i % 5]
+        axis.fill_between(t, low, high, color=colour, alpha=0.25, linewidth=0)
+        axis.plot(t, value, color=colour, linestyle=("-", "--")[i // 5 % 2], label=f"$w_{{{i + 1}}}$")
+    time_axis(axis)
+    axis.set_ylim(-0.03, 1.03)
+    axis.set_ylabel("eigenvalues of $W^*(t)$")
+
+
+@styled
+def gates_ratio(rows: pd.DataFrame) -> Figure | None:
+    """Draw score errors relative to scalar MIX, a panel for each method; beyond `RATIOS` at the edge."""
+    labels = [label for label in looks_of(rows["label"].unique()) if label != SCALAR]
+    found = {label: ratios(rows, "score_error", label, SCALAR) for label in labels}
+    found = {label: own for label, own in found.items() if (own["status"] == "ok").any()}
+    if SCALAR not in rows["label"].unique() or AUTO not in found:
+        return None
+    budgets, tasks = sorted(rows["budget"].unique()), list(rows["task"].unique())
+    columns = min(4, len(found))
+    lines = -(-len(found) // columns)
+    figure = Figure(figsize=(PAGE, 0.6 + lines * (0.4 + 0.16 * len(tasks))), layout="constrained")
+    looks = looks_of(found)
+    axes = panels_of(figure, len(found), columns)
+    for k, (axis, (label, own)) in enumerate(zip(axes, found.items(), strict=True)):
+        ends = ["value", "low", "high"]
+        draw_ratios(axis, own.assign(**own[ends].clip(*RATIOS)), tasks, budgets)
+        axis.set_xlim(RATIOS[0] / 1.2, RATIOS[1] * 1.2)
+        axis.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.set_title(looks[label].name.removeprefix("MIX, "))
+        axis.set_xlabel("")
+        if k % columns:
+            axis.set_yticklabels([])
+    figure.supxlabel("score error / that of scalar MIX, ratio of means; below 1 is better")
+    handles = ratio_handles(figure, budgets)
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    return figure
+
+
+@styled
+def gates_choice(rows: pd.DataFrame) -> Figure | None:
+    """Draw how many replicates chose each gate: tasks down, one panel a budget."""
+    rows = rows[(rows["metric"] == "gate_gain") & (rows["label"] == AUTO) & (rows["status"] == "ok")]
+    if rows.empty:
+        return None
+    budgets, tasks = sorted(rows["budget"].unique()), list(rows["task"].unique())
+    looks = dict(_choice_looks(rows["reason"].unique()))
+    figure = Figure(figsize=(PAGE, 0.9 + 0.19 * len(tasks)), layout="constrained")
+    for axis, budget in zip(panels_of(figure, len(budgets), len(budgets)), budgets, strict=True):
+        for y, task in enumerate(tasks):
+            own = rows[(rows["budget"] == budget) & (rows["task"] == task)]
+            left = 0
+            for gate, (colour, hatch) in looks.items():
+                count = int((own["reason"] == gate).sum())
+                axis.barh(y, count, left=left, color=colour, hatch=hatch, edgecolor="white", linewidth=0.4)
+                left += count
+        axis.set_yticks(range(len(tasks)), tasks)
+        axis.set_ylim(len(tasks) - 0.4, -0.6)
+        axis.set_title(f"$N$ = {budget:,}")
+        axis.label_outer()
+    figure.supxlabel("replicates")
+    signs = [Patch(facecolor=c, hatch=h, edgecolor="white", label=gate) for gate, (c, h) in looks.items()]
+    figure.legend(handles=signs, loc="outside upper center", ncols=4)
+    return figure
+
+
+def _choice_looks(chosen: np.ndarray) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield the colour and hatch of each gate that was chosen, the simplest first."""
+    everything = {
+        "dsm": ("#0072B2", ""),
+        "scalar": ("#D55E00", ""),
+        "diagonal": ("#56B4E9", ""),
+        "matrix": ("#000000", ""),
+        "conditional_scalar": ("#D55E00", "////"),
+        "conditional_diagonal": ("#56B4E9", "////"),
+        "conditional_matrix": ("#000000", "////"),
+        "state": ("#009E73", ""),
+    }
+    yield from ((gate, look) for gate, look in everything.items() if gate in chosen)

@@ -1,0 +1,298 @@
+"""How every figure looks: sizes, fonts, one colour, marker and line style for each method, lines with bands.
+
+Colours are those of Okabe and Ito, which the colour-blind can tell apart; markers and dashes say the same
+again for print without colour. A line shows means, its band their intervals. What gave no result is a cross
+at the upper edge, of ratios at the right one, never a gap without a mark; what lies beyond the axis is a
+triangle at that edge.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib import style
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+from matplotlib.transforms import Transform
+
+from ..analysis.statistics import Array, summarise
+from ..running.rows import TO_RETRY
+
+COLUMN, PAGE = 3.35, 6.9  # widths of one and of two columns, in inches
+GREY = "#555555"
+TIME_LABEL = "diffusion time $t$ (square-root scale)"
+MARK_EVERY = 5  # of the points in diffusion time
+MISSING, CLIPPED, FLOOR = "missing", "clipped", "floor"  # what a mark is, as its `gid`
+MARKS = {MISSING: ("x", "no result"), CLIPPED: ("^", "beyond the axis")}
+
+# From Matplotlib's own defaults, so that a user's settings change nothing.
+styled = style.context(
+    [
+        "default",
+        {
+            "font.size": 7.5,
+            "figure.labelsize": 7.5,
+            "axes.labelsize": 7.5,
+            "axes.titlesize": 7.5,
+            "xtick.labelsize": 7,
+            "ytick.labelsize": 7,
+            "legend.fontsize": 7,
+            "legend.title_fontsize": 7,
+            "legend.frameon": False,
+            "legend.handlelength": 2.6,
+            "legend.columnspacing": 1.4,
+            "axes.linewidth": 0.6,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlepad": 5,
+            "xtick.major.width": 0.6,
+            "ytick.major.width": 0.6,
+            "xtick.minor.width": 0.4,
+            "ytick.minor.width": 0.4,
+            "xtick.major.size": 2.5,
+            "ytick.major.size": 2.5,
+            "xtick.minor.size": 1.5,
+            "ytick.minor.size": 1.5,
+            "lines.linewidth": 1.1,
+            "lines.markersize": 3,
+            "pdf.fonttype": 42,
+            "savefig.dpi": 300,
+        },
+    ]
+)
+
+
+class Look(NamedTuple):
+    """How one line is named and drawn."""
+
+    name: str
+    colour: Any
+    marker: str
+    dashes: Any
+
+
+KNOWN = {
+    "dsm": Look("DSM", "#0072B2", "o", "-"),
+    "tsm": Look("TSM", "#009E73", "s", (0, (1, 1))),
+    "ltsm": Look("LTSM", "#E69F00", "^", (0, (4, 1.5))),
+    "mix": Look("MIX", "#D55E00", "D", "-"),
+    "mix(gate=diagonal)": Look("MIX, diagonal", "#56B4E9", "s", "-"),
+    "mix(gate=matrix)": Look("MIX, matrix", "#000000", "P", "-"),
+    "mix(gate=conditional_scalar)": Look("MIX, scalar given $x$", "#D55E00", "o", (0, (4, 1.5))),
+    "mix(gate=conditional_diagonal)": Look("MIX, diagonal given $x$", "#56B4E9", "s", (0, (4, 1.5))),
+    "mix(gate=conditional_matrix)": Look("MIX, matrix given $x$", "#000000", "P", (0, (4, 1.5))),
+    "mix(gate=state)": Look("MIX, state", "#009E73", "*", "-"),
+    "mix(gate=auto)": Look("MIX, auto", "#E69F00", "X", "-"),
+    "mix(gate=learned)": Look("MIX, learned $w$", "#CC79A7", "v", (0, (5, 1, 1, 1))),
+    "mix(gate=learned_from_optimal)": Look("MIX, learned from $w^*$", "#CC79A7", "^", (0, (1, 1))),
+    "tsm_mix": Look("TSM-MIX", "#999999", "D", "-"),
+    "tsm_mix(gate=matrix)": Look("TSM-MIX, matrix", "#999999", "P", (0, (4, 1.5))),
+}
+Looks = Mapping[str, Look]
+OTHER_COLOURS = ("#56B4E9", "#000000", "#999999", "#B8A600")
+OTHER_MARKERS = ("P", "X", "p", "*", "h")
+OTHER_DASHES = ("-", (0, (3, 1, 1, 1, 1, 1)), (0, (6, 2)))
+
+
+def looks_of(labels: Iterable[str]) -> dict[str, Look]:
+    """Give the look of each method: the known ones always theirs, others by their place in the alphabet."""
+    given = set(labels)
+    looks = {label: look for label, look in KNOWN.items() if label in given}
+    for k, label in enumerate(sorted(given - KNOWN.keys())):
+        colour, marker = OTHER_COLOURS[k % len(OTHER_COLOURS)], OTHER_MARKERS[k % len(OTHER_MARKERS)]
+        looks[label] = Look(label, colour, marker, OTHER_DASHES[k % len(OTHER_DASHES)])
+    return looks
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write a figure as PDF and PNG, the same byte for byte whenever it is."""
+    pdf, png = folder / f"{name}.pdf", folder / f"{name}.png"
+    figure.savefig(pdf, metadata={"CreationDate": None})
+    figure.savefig(png, metadata={"Software": None})
+    return [pdf, png]
+
+
+def panels_of(figure: Figure, n: int, columns: int) -> list[Axes]:
+    """Add n panels to a figure, row by row."""
+    grid = figure.add_gridspec(-(-n // columns), columns)
+    return [figure.add_subplot(grid[k // columns, k % columns]) for k in range(n)]
+
+
+def line_of(rows: pd.DataFrame, x: str) -> pd.DataFrame:
+    """Give `x`, `value`, `low`, `high` of one method's rows of one metric, in the order of x.
+
+    An x of which any row ended badly has NaN for the three: the mean over what survived would flatter. A
+    cell that failed as a whole has no times; over time it is one row with x NaN.
+    """
+    bad = rows[rows["status"].isin(TO_RETRY)]
+    good = rows[(rows["status"] == "ok") & ~rows[x].isin(bad[x].dropna()) & rows[x].notna()]
+    line = summarise(good, [x]).rename(columns={x: "x"})[["x", "value", "low", "high"]]
+    missing = pd.DataFrame({"x": bad[x].unique()}).reindex(columns=line.columns)
+    return pd.concat([line.astype(float), missing.astype(float)]).sort_values("x", ignore_index=True)
+
+
+def draw_line(axis: Axes, line: pd.DataFrame, look: Look, *, place: int = 0, every: int = 1) -> None:
+    """Draw a line with its band.
+
+    Args:
+        axis: where to.
+        line: of `line_of`.
+        look: of the line and its band.
+        place: of the method among others, which keeps their crosses and markers apart.
+        every: one in so many points has a marker.
+    """
+    x, value, low, high = line.dropna(subset="x")[["x", "value", "low", "high"]].to_numpy().T
+    axis.fill_between(x, low, high, color=look.colour, alpha=0.2, linewidth=0)
+    axis.plot(
+        x,
+        value,
+        color=look.colour,
+        linestyle=look.dashes,
+        marker=look.marker,
+        markevery=(place % every, every),
+        markeredgewidth=0,
+        label=look.name,
+        zorder=3,
+    )
+    here = np.isfinite(value)
+    alone = here & ~np.append(here[1:], False) & ~np.insert(here[:-1], 0, False)
+    axis.vlines(x[alone], low[alone], high[alone], color=look.colour, linewidth=3, alpha=0.35)
+    crosses = line.loc[line["value"].isna(), "x"].to_numpy()
+    height = 1 - 0.06 * place
+    if not here.any():  # no line at all: one cross in the corner says so
+        mark(axis, 0.97, height, look.colour, MISSING, axis.transAxes)
+    elif len(crosses):
+        mark(axis, crosses, height, look.colour, MISSING, axis.get_xaxis_transform())
+
+
+def draw_methods(axis: Axes, rows: pd.DataFrame, x: str, looks: Looks, every: int = 1) -> list[pd.DataFrame]:
+    """Draw the line of each method that has rows, and give them."""
+    lines = []
+    for place, (label, look) in enumerate(looks.items()):
+        own = rows[(rows["label"] == label) & (rows["status"] != "skipped")]
+        if len(own):
+            lines.append(line_of(own, x))
+            draw_line(axis, lines[-1], look, place=place, every=every)
+    return lines
+
+
+def budgets_of(rows: pd.DataFrame) -> list[int]:
+    """Give the budgets of rows to be drawn, those without a result included; none if nothing has one."""
+    if not (rows["status"] == "ok").any():
+        return []
+    return sorted(int(budget) for budget in rows.loc[rows["status"] != "skipped", "budget"].unique())
+
+
+def mark_clipped(axis: Axes) -> None:
+    """Put triangles at the upper edge, in the line's colour, where a drawn line lies above it.
+
+    A line with all its points marked has one at each such point, another at the peak of each stretch.
+    """
+    top = axis.get_ylim()[1]
+    for drawn in [line for line in axis.get_lines() if line.get_gid() is None]:
+        x, value = np.asarray(drawn.get_xdata(), float), np.asarray(drawn.get_ydata(), float)
+        above = np.flatnonzero(value > top)
+        if drawn.get_markevery() != (0, 1):
+            stretches = np.split(above, np.flatnonzero(np.diff(above) > 1) + 1)
+            above = np.array([s[value[s].argmax()] for s in stretches if len(s)], dtype=int)
+        if len(above):
+            mark(axis, x[above], 0.985, drawn.get_color(), CLIPPED, axis.get_xaxis_transform())
+
+
+def mark(
+    axis: Axes, x: Array | float, y: Array | float, colour: Any, kind: str, transform: Transform
+) -> None:
+    """Put the marks of a kind, `MISSING` or `CLIPPED`, at places x and y of a transform."""
+    axis.plot(
+        *np.broadcast_arrays(np.atleast_1d(x), y),
+        transform=transform,
+        color=colour,
+        marker=MARKS[kind][0],
+        markersize=3.7,
+        markeredgewidth=1.2 if kind == MISSING else 0,
+        linestyle="none",
+        clip_on=False,
+        gid=kind,
+        zorder=4,
+    )
+
+
+def log_limits(lines: Iterable[pd.DataFrame], above: float = 4) -> tuple[float, float]:
+    """Give limits of a log axis that hold the lines, within 4 decades below the median and `above` over it.
+
+    So a method that diverges by orders of magnitude cannot press the others together.
+    """
+    every = pd.concat(lines)[["value", "low", "high"]].to_numpy(dtype=float)
+    seen = every[np.isfinite(every) & (every > 0)]
+    if not len(seen):
+        return 0.1, 1.0
+    low, middle, high = np.log10([seen.min(), np.median(seen), seen.max()])
+    return 10 ** max(low - 0.1, middle - 4), 10 ** min(high + 0.1, middle + above)
+
+
+def time_axis(axis: Axes) -> None:
+    """Let x be diffusion time on a square-root scale, which opens up small t and still holds 0."""
+    axis.set_xscale("function", functions=(lambda t: np.sqrt(np.clip(t, 0, None)), np.square))
+    axis.set_xlim(0, 1)
+    axis.xaxis.set_major_locator(FixedLocator([0.01, 0.1, 0.3, 0.6, 1]))
+    axis.set_xticklabels([".01", ".1", ".3", ".6", "1"])
+    axis.xaxis.set_minor_locator(NullLocator())
+
+
+def budget_axis(axis: Axes, budgets: Iterable[int]) -> None:
+    """Let x be the simulator budget on a log scale."""
+    numbers = [float(budget) for budget in budgets]
+    axis.set_xscale("log")
+    axis.set_xlim(min(numbers) / 1.4, max(numbers) * 1.4)
+    axis.xaxis.set_minor_formatter(NullFormatter())
+
+
+def legend(
+    figure: Figure,
+    rows: pd.DataFrame,
+    looks: Mapping[str, Look],
+    extra: Iterable[Artist] = (),
+    columns: int | None = None,
+) -> None:
+    """Put the legend above the panels: the methods in `rows`, what is skipped, what the marks mean."""
+    handles: list[Artist] = []
+    for label, look in looks.items():
+        statuses = set(rows.loc[rows["label"] == label, "status"])
+        if statuses == {"skipped"}:
+            handles.append(Patch(alpha=0, label=f"{look.name}: skipped"))
+        elif statuses:
+            handles.append(handle(look))
+    handles += extra
+    handles += mark_handles(figure)
+    columns = columns or (len(handles) if figure.get_figwidth() > COLUMN else 3)
+    title = rows["variant"].iloc[0].replace(" ", ", ") or None
+    figure.legend(handles=handles, title=title, loc="outside upper center", ncols=columns)
+
+
+def mark_handles(figure: Figure) -> list[Artist]:
+    """Give the legend's signs for those marks that a figure has."""
+    kinds = {line.get_gid() for axis in figure.axes for line in axis.get_lines()}
+    return [
+        Line2D([], [], color=GREY, marker=marker, linestyle="none", label=meaning)
+        for kind, (marker, meaning) in MARKS.items()
+        if kind in kinds
+    ]
+
+
+def handle(look: Look) -> Line2D:
+    """Give the legend's sign for a line."""
+    return Line2D(
+        [],
+        [],
+        color=look.colour,
+        linestyle=look.dashes,
+        marker=look.marker,
+        markeredgewidth=0,
+        label=look.name,
+    )

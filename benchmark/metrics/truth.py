@@ -1,0 +1,149 @@
+"""What a task knows and no method sees: reference samples, exact scores, and what a perfect method would get.
+
+Everything here depends on the task alone, with seeds of its own: all methods, budgets and replicates are
+measured against the same reference samples and at the same points (u_t, x_o, t).
+"""
+
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...methods.score.schedule import T_MIN, alpha_sigma_at
+from ...tasks.reference import Reference
+from ...tasks.seeding import derive_seed, generator
+from ...tasks.task import Observations, Simulations, Task
+from .samples import Estimate, median_distance
+
+TIMES = (
+    *(T_MIN, 0.003, 0.006, 0.01, 0.02, 0.035, 0.05, 0.075),
+    *(round(0.1 + 0.05 * k, 2) for k in range(19)),
+)
+SCORE_POINTS, ERROR_POINTS = 500, 100
+SCORE_TOLERANCE = 1e-3  # of σ² E‖s − s_true‖²/d, below the score errors that trained networks reach
+TARGET_SIMULATIONS = 1000
+MOMENT_SAMPLES = 50_000
+FLOOR_DRAWS = 5
+
+
+class ScorePoints(NamedTuple):
+    """Points of the diffused posterior of every observation at one t, and the exact score there.
+
+    Attributes:
+        u_t: α u_0 + σ ε with u_0 from the reference, (m, n, d), in float64.
+        score: ∇ log p_t(u_t | x_o), (m, n, d).
+        error: the estimated σ² E‖s − s_true‖²/d of that score, (m,); 0 where the reference is exact.
+    """
+
+    u_t: Tensor
+    score: Tensor
+    error: Tensor
+
+
+class TargetPoints(NamedTuple):
+    """Noise for test simulations at one t, and the exact diffused score at u_t = α u_0 + σ ε, both (n, d)."""
+
+    eps: Tensor
+    score: Tensor
+
+
+@dataclass(frozen=True)
+class ReferenceSample:
+    """A reference sample of θ for one observation, (n, d), and what is derived from the reference."""
+
+    theta: Tensor
+    bandwidth: float
+    mean: Tensor
+    std: Tensor
+    floor_draws: tuple[Tensor, ...]
+
+
+class Truth:
+    """The truth about the first m observations of a task, computed when it is first asked for, and kept.
+
+    Args:
+        task: any; one without the capability `reference` has observations and test simulations alone.
+        n_observations: m, or None for all.
+        n: size of the reference samples.
+    """
+
+    def __init__(self, task: Task, n_observations: int | None, n: int) -> None:
+        self.task, self.n = task, n
+        every = task.observations()
+        self.observations = Observations(*(field[:n_observations] for field in every))
+        self.reference_sample = cache(self._reference_sample)
+        self.score_points = cache(self._score_points)
+        self.score_times = cache(self._score_times)
+        self.test_simulations = cache(self._test_simulations)
+        self.test_groups = cache(self._test_groups)
+        self.target_points = cache(self._target_points)
+        # filled by the metrics, for each metric or distance and observation
+        self.floors: dict[Any, float] = {}
+        self.floor_estimates: dict[Any, list[Estimate]] = {}
+
+    def _reference_sample(self, o: int) -> ReferenceSample:
+        drawn = [
+            self.task.prior.to_theta(self._reference(o).sample(size, self._seed("reference", o, k)))
+            for k, size in enumerate([self.n, MOMENT_SAMPLES, *[self.n] * FLOOR_DRAWS])
+        ]
+        theta, large, *floor = drawn
+        return ReferenceSample(theta, median_distance(theta), large.mean(0), large.std(0), tuple(floor))
+
+    def _score_points(self, t: float) -> ScorePoints:
+        alpha, sigma = alpha_sigma_at(t)
+        points, scores, errors = [], [], []
+        for o in range(len(self.observations.x)):
+            reference = self._reference(o)
+            u_0 = reference.sample(SCORE_POINTS, self._seed("score", o, str(t)))
+            u_t = alpha * u_0 + sigma * self._noise(u_0, "score noise", o, str(t))
+            points.append(u_t)
+            scores.append(reference.diffused_score(u_t, alpha, sigma))
+            errors.append(reference.diffused_score_error(u_t[:ERROR_POINTS], alpha, sigma))
+        error = torch.tensor(errors, dtype=torch.float64)
+        return ScorePoints(torch.stack(points), torch.stack(scores), error)
+
+    def _score_times(self) -> tuple[float, ...]:
+        known = [float(self.score_points(t).error.max()) <= SCORE_TOLERANCE for t in TIMES]
+        first_known = max((k + 1 for k, good in enumerate(known) if not good), default=0)
+        return TIMES[first_known:]
+
+    def _test_simulations(self, replicate: int) -> Simulations:
+        exact = "marginal_score" in self.task.capabilities
+        seed = self._seed("test", replicate)
+        return self.task.simulate(TARGET_SIMULATIONS, seed, marginal_score=exact)
+
+    def _test_groups(self, replicate: int) -> list[tuple[Tensor, Reference]]:
+        """Give the rows of the test simulations that share an x, with the exact reference of that x."""
+        distinct, group = torch.unique(self.test_simulations(replicate).x, dim=0, return_inverse=True)
+        return [(group == g, self.task.reference(x)) for g, x in enumerate(distinct)]
+
+    def _target_points(self, replicate: int, t: float) -> TargetPoints:
+        alpha, sigma = alpha_sigma_at(t)
+        test = self.test_simulations(replicate)
+        eps = self.target_noise(replicate, t)
+        u_t = alpha * test.u + sigma * eps
+        score = torch.empty_like(u_t)
+        for rows, reference in self.test_groups(replicate):
+            score[rows] = reference.diffused_score(u_t[rows], alpha, sigma)
+        return TargetPoints(eps, score)
+
+    def target_noise(self, replicate: int, t: float) -> Tensor:
+        """Give the noise ε that is added to the test simulations at one t: (n, d)."""
+        return self._noise(self.test_simulations(replicate).u, "target noise", replicate, str(t))
+
+    def _reference(self, o: int) -> Reference:
+        return self.task.reference(self.observations.x[o])
+
+    def _noise(self, like: Tensor, *purpose: int | str) -> Tensor:
+        return torch.randn(like.shape, generator=generator(self._seed(*purpose)), dtype=like.dtype)
+
+    def _seed(self, *purpose: int | str) -> int:
+        return derive_seed("truth", self.task.label, *purpose)
+
+
+@lru_cache(maxsize=8)
+def truth_of(task: Task, n_observations: int | None, n: int) -> Truth:
+    """Give the truth about a task, shared by all cells that a process measures."""
+    return Truth(task, n_observations, n)

@@ -1,0 +1,1 @@
+"""The claims and figures of the two papers, held against result tables."""

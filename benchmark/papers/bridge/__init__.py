@@ -1,0 +1,1 @@
+"""Boserup et al., Parameter Inference via Differentiable Diffusion Bridge Importance Sampling."""

@@ -1,0 +1,31 @@
+"""The git commits that pages name: of the suite's source, and of results."""
+
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("benchmark", "methods", "tasks")
+
+
+def last_commit(inside: Path, *paths: Path) -> str:
+    """Give the last commit that touched the paths, and whether they have changed since; empty outside of git.
+
+    It is not that of the working tree: committing the report itself changes nothing in it.
+    """
+    named = [str(path.resolve()) for path in paths]
+    commit = _git(inside, "log", "-1", "--format=%h", "--abbrev=12", "--", *named)
+    changed = commit and _git(inside, "status", "--porcelain", "--untracked-files=no", "--", *named)
+    return f"{commit} and changes since" if changed else commit
+
+
+def source_commit() -> str:
+    """Give the last commit of the suite's packages, where it runs from a checkout."""
+    return last_commit(ROOT, *[ROOT / package for package in PACKAGES])
+
+
+def _git(inside: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(inside), *arguments], capture_output=True, text=True)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,1 @@
+"""Ko and Geffner, Latent Target Score Matching."""

@@ -1,0 +1,268 @@
+"""The claims of Ko & Geffner as numbers with intervals, from the tables of `galton.yaml` and `graybox.yaml`.
+
+Every function takes tables and gives findings in the form of `papers.findings`. On the Galton board they
+are looked at in two settings: the papers' network without early stopping, and the suite's default. Over all
+tasks a number is the geometric mean of ratios with Student's interval over tasks, or a count of tasks shown
+to be on one side by Student's tests, which Holm's rule holds to 5 % for all tasks together. A task without a
+result may be on either side, and is none of those shown better.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from ....tasks.classic.galton import Galton
+from ...analysis.comparison import ratios
+from ...analysis.statistics import (
+    LEVEL,
+    NO_RESULT,
+    Array,
+    Difference,
+    Interval,
+    bootstrap_means,
+    count,
+    difference_interval,
+    exact,
+    holm,
+    percentiles,
+    share_interval,
+    table_of,
+)
+from ...figures.board import TILTS
+from ...running.rows import with_variants
+from ..findings import Finding, at_times, averaged_over_time, compared, groups, largest_ratio, of
+
+PAPER = "early_stopping=false recipe=plain"
+SETTINGS = (PAPER, "")
+SMALL_T, LARGE_T, MIDDLE_T = 0.1, 0.5, 0.1
+LOW, EQUAL = 0.05, 1.01
+BEYOND = "beyond noise"
+GEOMETRIC = "geometric mean over {} tasks"
+
+Found = Iterator[Finding]
+
+
+def elsewhere(find: Callable[[pd.DataFrame], Found]) -> Callable[[pd.DataFrame], Found]:
+    """Make the same findings of all tasks but the Galton board."""
+    return lambda table: find(table[table["task"] != "galton"])
+
+
+def settings_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Give the rows of the two settings, with `label` and `variant`, without those skipped."""
+    rows = with_variants(table[table["status"] != "skipped"])
+    return rows[rows["variant"].isin(SETTINGS)]
+
+
+def scored_tasks(table: pd.DataFrame) -> list[str]:
+    """Give the tasks whose score is exact for every x, so that variances of targets were measured."""
+    measured = (table["metric"] == "target_variance") & (table["status"] == "ok")
+    return [str(task) for task in table.loc[measured, "task"].unique()]
+
+
+def dsm_variance_rises(table: pd.DataFrame) -> Found:
+    """Compare DSM's variance at t = 0.1 with that at the least t."""
+    yield from _change_of_variance(table, "dsm", MIDDLE_T, None)
+
+
+def ltsm_variance_rises(table: pd.DataFrame) -> Found:
+    """Compare LTSM's variance at t = 0.1 with that at the largest t."""
+    yield from _change_of_variance(table, "ltsm", MIDDLE_T, 1.0)
+
+
+def _change_of_variance(table: pd.DataFrame, label: str, of_time: float, to_time: float | None) -> Found:
+    for task, rows in _variances(table):
+        own, least = of(rows, label), rows["time"].min()
+        sides = [at_times(own, own["time"] == (least if t is None else t)) for t in (of_time, to_time)]
+        where = f"t = {of_time:g} / at t = {least if to_time is None else to_time:g}"
+        variant = str(rows["variant"].iloc[0])
+        yield from compared(f"{task}: target variance of {label} at {where}", variant, 1.0, *sides)
+
+
+def ltsm_variance_is_low(table: pd.DataFrame) -> Found:
+    """Give the ratio of LTSM's target variance to DSM's at the least t, and the largest over small t."""
+    for task, rows in _variances(table):
+        for end in (float(rows["time"].min()), SMALL_T):
+            early = at_times(rows, rows["time"] <= end)
+            ratio = largest_ratio(of(early, "ltsm"), [of(early, "dsm")])
+            where = f"largest over t ≤ {end:g} of target" if end == SMALL_T else f"at t = {end:g}, target"
+            yield _finding(f"{task}: {where} variance of LTSM / of DSM", early, ratio)
+
+
+def keeps_the_best(label: str) -> Callable[[pd.DataFrame], Found]:
+    """Make the findings of the largest ratio over t of a target variance to the lower of DSM's and LTSM's."""
+
+    def find(table: pd.DataFrame) -> Found:
+        for task, rows in _variances(table):
+            if all(len(of(rows, needed)) for needed in (label, "dsm", "ltsm")):
+                ratio = largest_ratio(of(rows, label), [of(rows, "dsm"), of(rows, "ltsm")])
+                claim = f"largest over t of target variance of {label} / of the better of DSM and LTSM"
+                yield _finding(f"{task}: {claim}", rows, ratio, EQUAL)
+
+    return find
+
+
+def _variances(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield each task with the rows of its target variances, at the largest budget; papers' setting first."""
+    rows = settings_of(table[table["metric"] == "target_variance"])
+    for task in scored_tasks(table):
+        own = rows[rows["task"] == task]
+        for variant in [v for v in SETTINGS if (own["variant"] == v).any()][:1]:
+            own = own[own["variant"] == variant]
+            yield task, own[own["budget"] == own["budget"].max()]
+
+
+def _finding(claim: str, rows: pd.DataFrame, found: Interval, target: float = 1.0) -> Finding:
+    first = rows.iloc[0]
+    return Finding(claim, str(first["variant"]), int(first["budget"]), target, found)
+
+
+def against(metric: str, method: str, baseline: str, target: float = 1.0) -> Callable[..., Found]:
+    """Make the finding of a ratio of means on the Galton board, at every budget in both settings.
+
+    It takes tables of Galton rows; where several hold a budget, the last one counts.
+    """
+
+    def find(*tables: pd.DataFrame) -> Found:
+        rows = _latest(tables, metric)
+        for variant in SETTINGS:
+            for _, _, group in groups(rows[rows["variant"] == variant]):
+                sides = of(group, method), of(group, baseline)
+                claim = f"galton: {metric} of {method} / of {baseline}"
+                replicates = int(group["replicate"].nunique())
+                yield from compared(f"{claim}, {replicates} replicates", variant, target, *sides)
+
+    return find
+
+
+def _latest(tables: Iterable[pd.DataFrame], metric: str) -> pd.DataFrame:
+    kept = pd.DataFrame(columns=["budget"])
+    for table in tables:
+        averaged = (table["metric"] == metric) & table["time"].isna() & (table["task"] == "galton")
+        rows = settings_of(table[averaged])
+        kept = pd.concat([kept[~kept["budget"].isin(rows["budget"])], rows]) if len(kept) else rows
+    return kept
+
+
+def between_times(low: float, high: float, method: str, baseline: str) -> Callable[..., Found]:
+    """Make the finding of a ratio of score errors over a range of t on the Galton board."""
+
+    def find(table: pd.DataFrame) -> Found:
+        rows = settings_of(table[(table["metric"] == "score_error") & (table["task"] == "galton")])
+        rows = at_times(rows, rows["time"].between(low, high))
+        for variant in SETTINGS:
+            for _, _, group in groups(rows[rows["variant"] == variant]):
+                sides = [averaged_over_time(of(group, label)) for label in (method, baseline)]
+                claim = f"galton: score_error at {low:g} ≤ t ≤ {high:g} of {method} / of {baseline}"
+                yield from compared(claim, variant, 1.0, *sides)
+
+    return find
+
+
+def fewer_simulations(table: pd.DataFrame) -> Found:
+    """Compare MIX at a budget with DSM at the next one, about three times as large, on the Galton board."""
+    rows = _latest([table], "score_error")
+    for variant in SETTINGS:
+        own = rows[rows["variant"] == variant]
+        budgets = sorted(int(b) for b in own["budget"].unique())
+        for few, many in pairwise(budgets):
+            mix, dsm = of(own[own["budget"] == few], "mix"), of(own[own["budget"] == many], "dsm")
+            claim = f"galton: score_error of mix / of dsm with {many:,}"
+            yield from compared(claim, variant, 1.0, mix, dsm)
+
+
+def gap_shrinks(table: pd.DataFrame) -> Found:
+    """Give the gap in MMD, DSM's less MIX's, at the largest budget less that at the smallest."""
+    rows = settings_of(table[(table["metric"] == "mmd") & table["time"].isna()])
+    for task in scored_tasks(table):
+        for variant in SETTINGS:
+            own = rows[(rows["task"] == task) & (rows["variant"] == variant)]
+            if own.empty:
+                continue
+            ends = [own["budget"].min(), own["budget"].max()]
+            sides = [of(own[own["budget"] == n], label) for n in ends for label in ("dsm", "mix")]
+            if ends[0] == ends[1] or any(side.empty for side in sides):
+                continue
+            found = NO_RESULT
+            if all((side["status"] == "ok").all() for side in sides):
+                tables = [table_of(side) for side in sides]
+                gap = [t[2] - t[3] - t[0] + t[1] for t in (tables, bootstrap_means(*tables))]
+                found = Interval(float(gap[0].mean()), *percentiles(gap[1], len(tables[0])))
+            claim = f"{task}: gap in mmd, DSM less MIX, at {ends[1]:,} less that at {ends[0]:,}"
+            yield Finding(claim, variant, int(ends[1]), 0.0, found)
+
+
+def over_tasks(metric: str, method: str, baseline: str) -> Callable[..., Found]:
+    """Make the findings of a ratio over all tasks: geometric mean, tasks shown worse, share shown better."""
+
+    def find(table: pd.DataFrame) -> Found:
+        every = ratios(table, metric, method, baseline)
+        for budget, rows in every.groupby("budget"):
+            name, n = f"{metric} of {method} / of {baseline}", len(rows)
+            values = rows["value"].dropna().to_numpy(dtype=float)
+            mean = _geometric(np.log(values))
+            yield Finding(f"{name}, {_over(len(values), n)}", "", int(str(budget)), 1.0, mean)
+            p, is_worse = rows["p"].to_numpy(dtype=float), rows["value"].to_numpy(dtype=float) > 1
+            yield from _shown(f"{name} is above 1", f"{name} is below 1", int(str(budget)), is_worse, p)
+
+    return find
+
+
+def few_simulations_gain_more(table: pd.DataFrame) -> Found:
+    """Compare MIX's ratio to DSM at the smallest budget with that at the largest, over tasks."""
+    for metric in ("score_error", "mmd"):
+        rows = ratios(table, metric, "mix", "dsm")
+        wide = rows.pivot(index="task", columns="budget", values="value")
+        tasks, wide = len(wide), wide.dropna()
+        if len(wide.columns) > 1:
+            few, many = int(min(wide.columns)), int(max(wide.columns))
+            change = np.log(wide[few].to_numpy(dtype=float) / wide[many].to_numpy(dtype=float))
+            claim = f"{metric} of mix / of dsm at {few:,}, over that at {many:,}"
+            yield Finding(f"{claim}, {_over(len(wide), tasks)}", "", few, 1.0, _geometric(change))
+
+
+def variance_improves(table: pd.DataFrame) -> Found:
+    """Count the tasks on which MIX's target has more variance than DSM's, averaged over t."""
+    rows = with_variants(table[(table["metric"] == "excess_variance") & (table["status"] != "skipped")])
+    rows = rows[rows["time"].isna() & (rows["label"] == "mix")]
+    for budget, own in rows.groupby("budget"):
+        tables = [table_of(g) if (g["status"] == "ok").all() else None for _, g in own.groupby("task")]
+        lost = Difference(np.nan, np.nan, np.nan, np.nan)
+        excess = [lost if t is None else difference_interval(0 * t, t, paired=True) for t in tables]
+        more, p = np.array([e.difference > 0 for e in excess]), np.array([e.p for e in excess])
+        claims = "MIX's target has more variance than DSM's", "it has less"
+        yield from _shown(*claims, int(str(budget)), more, p)
+
+
+def _shown(worse: str, better: str, budget: int, is_worse: NDArray[np.bool_], p: Array) -> Found:
+    """Count the tasks shown to be worse, and the share of those shown better, all together."""
+    n, shown = len(p), holm(p)
+    worst = count(int((shown & is_worse).sum()), int(np.isnan(p).sum()))
+    yield Finding(f"number of {n} tasks on which {worse} {BEYOND}", "", budget, 0, worst)
+    best = share_interval(int((shown & ~is_worse).sum()), n)
+    yield Finding(f"share of {n} tasks on which {better} {BEYOND}", "", budget, 0.5, best, at_least=True)
+
+
+def _over(known: int, tasks: int) -> str:
+    return GEOMETRIC.format(tasks if known == tasks else f"{known} of {tasks}")
+
+
+def _geometric(logs: Array) -> Interval:
+    n = len(logs)
+    if n < 2:
+        return NO_RESULT
+    reach = float(student.ppf((1 + LEVEL) / 2, n - 1)) * float(logs.std(ddof=1)) / n**0.5
+    mean = float(logs.mean())
+    return Interval(*(float(np.exp(value)) for value in (mean, mean - reach, mean + reach)))
+
+
+def board_differs(*_: pd.DataFrame) -> Found:
+    """Give the overlap of the distributions of x at the two outer θ of the drawing, which is exact."""
+    import torch
+
+    pmf = Galton().pmf(torch.tensor([TILTS[0].theta, TILTS[-1].theta], dtype=torch.float64))
+    claim = f"overlap of p(x | θ = {TILTS[0].theta:g}) and p(x | θ = {TILTS[-1].theta:g})"
+    yield Finding(claim, "exact", None, 0.5, exact(float(pmf.amin(0).sum())))

@@ -1,0 +1,126 @@
+"""Reproduces a paper: runs what is missing of its results, draws figures, holds claims, writes a page.
+
+    OUT/<folder>/      the results of each command of the paper, unless they are taken from elsewhere
+    OUT/figures/       every figure in the paper's arrangement, as PNG
+    OUT/README.md      the page
+    OUT/claims.md      its table of claims
+
+What is run are commands of `graybench`, those that the page names, so that each may be stopped and goes on.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..running.rows import ending
+from ..running.store import write_whole
+from ..running.writing import make_folder
+from .bridge.paper import BRIDGE
+from .commits import last_commit
+from .ltsm.paper import LTSM
+from .page import Drawn, Held, Origin, Section, page, summary
+from .paper import Claim, Paper, PaperFigure, Picture, Results, Source
+
+PAPERS = {paper.name: paper for paper in (LTSM, BRIDGE)}
+PNG_DPI = 150
+
+
+def run_missing(paper: Paper, base: Path, graybench: Callable[[list[str]], object]) -> None:
+    """Run every command of a paper whose results below `base` were not made elsewhere and are not complete.
+
+    Args:
+        paper: whose.
+        base: the folder of folders.
+        graybench: runs one command, given its arguments.
+    """
+    for source in paper.sources:
+        if not source.is_given(base):
+            graybench(source.command(base))
+
+
+def write_page(paper: Paper, base: Path, out: Path, command: str) -> list[Path]:
+    """Draw and judge what the results below `base` allow; give the files written.
+
+    Args:
+        paper: what to reproduce.
+        base: where the results are.
+        out: where page and figures go.
+        command: what the user said, for the page.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
+    make_folder(out / "figures")
+    results = Results(base)
+    sections = [_section(figure, paper, results, out) for figure in paper.figures]
+    origins = [_origin(source, base) for source in paper.sources]
+    text = {
+        "README.md": page(paper, command, origins, sections),
+        "claims.md": summary(sections, "README.md") + "\n",
+    }
+    for name, content in text.items():
+        write_whole(out / name, content.encode())
+    drawn = [out / d.file for section in sections for d in section.drawn if d.file is not None]
+    return [*drawn, *(out / name for name in text)]
+
+
+def _section(figure: PaperFigure, paper: Paper, results: Results, out: Path) -> Section:
+    drawn = tuple(_draw(picture, paper, results, out) for picture in figure.pictures)
+    return Section(figure, drawn, tuple(_hold(claim, paper, results) for claim in figure.claims))
+
+
+def _draw(picture: Picture, paper: Paper, results: Results, out: Path) -> Drawn:
+    absent = _absent(picture.needs, paper, results)
+    if absent:
+        return Drawn(picture, None, absent)
+    figure = picture.draw(*map(results.read, picture.needs))
+    if figure is None:
+        return Drawn(picture, None, "The tables have no result to draw.")
+    file = f"figures/{picture.name}.png"
+    figure.savefig(out / file, dpi=PNG_DPI, metadata={"Software": None})
+    return Drawn(picture, file)
+
+
+def _hold(claim: Claim, paper: Paper, results: Results) -> Held:
+    if claim.find is None:
+        return Held(claim, ())
+    absent = _absent(claim.needs, paper, results)
+    return Held(claim, () if absent else tuple(claim.find(*map(results.read, claim.needs))), absent)
+
+
+def _absent(needs: Sequence[str], paper: Paper, results: Results) -> str:
+    """Say which file is missing and what makes it; nothing if all are there."""
+    missing = results.missing(needs)
+    if not missing:
+        return ""
+    makers = [s for s in paper.sources if missing[0].is_relative_to(results.base / s.folder)]
+    made = f"; `{_said(makers[-1], results.base)}` makes it" if makers else ""
+    return f"`{missing[0]}` is not there{made}."
+
+
+def _said(source: Source, base: Path) -> str:
+    """Give a command as one types it in a clone."""
+    return " ".join(["graybench", *source.command(base, Path("benchmark/sweeps"))])
+
+
+def _origin(source: Source, base: Path) -> Origin:
+    folder = base / source.folder
+    last = folder / source.last
+    if not last.exists():
+        return Origin(folder, _said(source, base), f"`{source.last}` is not there")
+    commit = last_commit(folder, *folder.glob("*.csv"), *folder.glob("*.parquet"))
+    committed = f"committed in {commit}" if commit else "not committed"
+    state = "; ".join(filter(None, [_cells(source, base), committed]))
+    return Origin(folder, _said(source, base), state)
+
+
+def _cells(source: Source, base: Path) -> str:
+    """Say how many cells of a sweep there are, how they ended, and which software made them."""
+    if source.last != "table.parquet":
+        return ""
+    table = Results(base).read(source.folder)
+    ended = Counter(ending(rows).status for _, rows in table.groupby("cell"))
+    counts = ", ".join(f"{count} {status}" for status, count in ended.most_common())
+    made_by = table[["graybench", "torch"]].drop_duplicates().to_numpy().tolist()
+    versions = " and ".join(f"graybench {own}, torch {torch}" for own, torch in made_by)
+    return f"{ended.total()} cells ({counts}), {versions}"

@@ -1,0 +1,78 @@
+"""Gathers the cells of several result folders of one sweep in one."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ...tasks.errors import UserError
+from .rows import TIMINGS, TO_RETRY, ending
+from .store import Store, read_foreign
+from .sweep import Sweep
+
+
+def merge_folders(folders: Sequence[Path], out: Path, say: Callable[[str], None]) -> tuple[int, int]:
+    """Write every finished cell of `folders` to `out`, and merge its table; `folders` are left as they are.
+
+    Where two folders disagree about a cell in more than timings, `say` is told. What failed gives way to what
+    did not; else the cell of the folder named first stays, after what is in `out` already. `say` is also told
+    of cells that are not of the sweep as it is now, as those that other versions of its methods made.
+
+    Returns:
+        The number of cells in `out`, and of those that are in the sweep.
+
+    Raises:
+        UserError: a folder holds no results, or those of a sweep that is not the same in every key.
+        StoreError: `out` cannot be written.
+    """
+    sweep = _same_sweep([*folders, *([out] if (out / "sweep.yaml").exists() else [])])
+    cells = sweep.cells()
+    sources = [folder for folder in folders if folder.resolve() != out.resolve()]
+    store = Store(out, sweep)
+    for folder in (*sources, out):
+        _tell_strangers(folder, {cell.id for cell in cells}, say)
+    finished = 0
+    for cell in cells:
+        kept, origin = store.read(cell, say), out
+        for folder in sources:
+            rows = read_foreign(folder, cell, say)
+            if rows is None:
+                continue
+            better = kept is None or (ending(kept).status in TO_RETRY and ending(rows).status not in TO_RETRY)
+            if kept is not None and not _same(kept, rows):
+                stays = folder if better else origin
+                say(f"{cell.title} ({cell.id}): {origin} and {folder} disagree; it is taken from {stays}.")
+            if better:
+                store.write(cell, rows)
+                kept, origin = rows, folder
+        finished += kept is not None
+    store.merge(cells, say)
+    return finished, len(cells)
+
+
+def _tell_strangers(folder: Path, known: set[str], say: Callable[[str], None]) -> None:
+    strangers = sum(path.stem not in known for path in (folder / "cells").glob("*.parquet"))
+    if strangers:
+        say(f"{strangers} cells in {folder / 'cells'} are not of the sweep as it is now and are left out.")
+
+
+def _same_sweep(folders: Sequence[Path]) -> Sweep:
+    """Give the sweep of all folders."""
+    for folder in folders:
+        if not (folder / "sweep.yaml").is_file():
+            raise UserError(f"{folder}: this is no result folder: it has no sweep.yaml.")
+    first, *others = [Sweep.load(folder / "sweep.yaml") for folder in folders]
+    for folder, other in zip(folders[1:], others, strict=True):
+        mine, theirs = first.model_dump(), other.model_dump()
+        differing = [key for key in mine if mine[key] != theirs[key]]
+        if differing:
+            raise UserError(
+                f"{folders[0]} and {folder} hold results of different sweeps: "
+                f"{' and '.join(differing)} in their sweep.yaml differ."
+            )
+    return first
+
+
+def _same(rows: pd.DataFrame, others: pd.DataFrame) -> bool:
+    timings = list(TIMINGS)
+    return rows.drop(columns=timings).equals(others.drop(columns=timings))

@@ -1,0 +1,123 @@
+"""The long tidy frame of results: its columns, and how rows of one cell become such a frame.
+
+A cell has one row for each metric, replicate, observation and diffusion time; what does not apply is null.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from .cell import Cell
+
+DTYPES = {
+    "task": "string",
+    "task_version": "Int64",
+    "method": "string",
+    "method_settings": "string",
+    "method_version": "Int64",
+    "budget": "Int64",
+    "replicate": "Int64",
+    "observation": "Int64",
+    "time": "float64",
+    "metric": "string",
+    "value": "float64",
+    "stderr": "float64",
+    "floor": "float64",
+    "status": "string",
+    "reason": "string",
+    "n_simulations": "Int64",
+    "n_score_calls": "Int64",
+    "n_network_evaluations": "Int64",
+    "fit_seconds": "float64",
+    "sample_seconds": "float64",
+    "device": "string",
+    "cell": "string",
+    "graybench": "string",
+    "torch": "string",
+    "root_seed": "Int64",
+}
+COLUMNS = tuple(DTYPES)
+TIMINGS = ("fit_seconds", "sample_seconds")
+
+STATUSES = ("ok", "skipped", "failed", "timeout", "not_finite")
+IDENTITY = ("gate",)
+TO_RETRY = ("failed", "timeout", "not_finite")
+
+
+class Ending(NamedTuple):
+    """How a cell ended, in one of `STATUSES`, and why; the reason of an ok cell is empty."""
+
+    status: str
+    reason: str
+
+
+def frame(cell: "Cell", rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Make the frame of one cell from its rows, which may leave out what is null or the same in the cell.
+
+    The columns are `COLUMNS` with the types of `DTYPES`: missing whole numbers are NA, missing real numbers
+    NaN, missing texts empty; the status of a row that gives none is `ok`.
+
+    Raises:
+        ValueError: a row has a key which is no column.
+    """
+    same = {
+        **dict.fromkeys((column for column, dtype in DTYPES.items() if dtype == "string"), ""),
+        "task": cell.task.label,
+        "task_version": cell.task.version,
+        "method": cell.method.name,
+        "method_settings": cell.method.settings,
+        "method_version": cell.method.version,
+        "budget": cell.budget,
+        "status": "ok",
+        "cell": cell.id,
+        "graybench": _installed("graybench"),
+        "torch": _installed("torch"),
+        "root_seed": cell.root_seed,
+    }
+    records = [{**same, **row} for row in rows]
+    for record in records:
+        if unknown := record.keys() - DTYPES.keys():
+            raise ValueError(f"a result row has no column {sorted(unknown)[0]!r}")
+    return pd.DataFrame.from_records(records, columns=list(COLUMNS)).astype(DTYPES)
+
+
+@cache
+def _installed(package: str) -> str:
+    """Give the version of a package; a look-up reads its files."""
+    return version(package)
+
+
+def failure_rows(cell: "Cell", status: str, reason: str) -> pd.DataFrame:
+    """Make the frame of a cell that gave no result: one row for each of its metrics, all with one reason."""
+    return frame(cell, [{"metric": metric, "status": status, "reason": reason} for metric in cell.metrics])
+
+
+def ending(rows: pd.DataFrame) -> Ending:
+    """Say how the cell of these rows ended.
+
+    One row that timed out, failed or was not finite decides for its cell, in this order; a cell is skipped
+    only if all its rows are, since a metric that does not apply to a method is a skipped row of an ok cell.
+    """
+    statuses = list(rows["status"])
+    for status in ("timeout", "failed", "not_finite"):
+        if status in statuses:
+            return Ending(status, str(rows["reason"].iloc[statuses.index(status)]))
+    if set(statuses) == {"skipped"}:
+        return Ending("skipped", str(rows["reason"].iloc[0]))
+    return Ending("ok", "")
+
+
+def with_variants(frame: pd.DataFrame) -> pd.DataFrame:
+    """Split each row's settings into two more columns: `label`, the method, and `variant`, how it was run.
+
+    The gate makes another method, `mix(gate=learned)`; all other settings make a variant of it.
+    """
+    settings = frame["method_settings"].str.split()
+    identity = [" ".join(s for s in each if s.split("=")[0] in IDENTITY) for each in settings]
+    variant = [" ".join(s for s in each if s.split("=")[0] not in IDENTITY) for each in settings]
+    label = [f"{name}({own})" if own else name for name, own in zip(frame["method"], identity, strict=True)]
+    return frame.assign(label=label, variant=variant)

@@ -1,0 +1,299 @@
+"""Runs cells on Dask, and stores each as soon as it is finished.
+
+The client hands out no more cells than there are worker threads, so that cells hardly ever wait at a worker:
+one whose cell is out of time can be restarted without harm to others.
+
+Everything that changes state runs in the main thread: Dask's threads send it functions through an inbox.
+"""
+
+import logging
+import math
+import multiprocessing
+import queue
+import random
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import resource_tracker
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import dask
+import pandas as pd
+from distributed import Client, KilledWorker, LocalCluster
+
+from ...methods.device import CPU, require
+from ...tasks.errors import UserError
+from .cell import Cell
+from .progress import Display
+from .rows import TO_RETRY, Ending, ending, failure_rows
+from .store import Store
+from .worker import work
+
+if TYPE_CHECKING:
+    from distributed import Future
+
+TICK, CONNECT_TIMEOUT = 0.5, "10s"
+DEATHS = 3
+LOST = "the Dask scheduler went away; the same command goes on with what is missing."
+
+LOCAL_SETTINGS = {
+    # a task is given up at one death more than this
+    "distributed.scheduler.allowed-failures": DEATHS - 1,
+    # code in C may keep a worker from answering for as long as it likes: a dead one is seen by its connection
+    "distributed.scheduler.worker-ttl": None,
+    # else a worker that dies twice within this time is not started again, and a cluster can shrink to nothing
+    "distributed.deploy.lost-worker-timeout": "1000 days",
+    # Dask has workers give freed memory back at once, and a large tensor then costs as much to get as to fill
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**32,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**32,
+}
+
+
+class ClusterError(RuntimeError):
+    """The Dask cluster cannot be reached or went away; the message is one sentence."""
+
+
+@contextmanager
+def local_cluster(workers: int) -> Iterator[Client]:
+    """Start worker processes on this machine, and kill them at the end, whatever they are doing.
+
+    Raises:
+        ClusterError: the processes cannot be started.
+    """
+    _quieten()
+    cluster: LocalCluster | None = None
+    with dask.config.set(LOCAL_SETTINGS):
+        try:
+            with _interrupts_held_back():
+                cluster = _start(workers)
+            with Client(cluster) as client:
+                yield client
+        finally:
+            if cluster is not None:
+                _kill(cluster)
+
+
+def _quieten() -> None:
+    """Keep Dask's own words, tracebacks of closed connections mostly, from what the user reads."""
+    for name in ("distributed", "distributed.client"):  # the latter has a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # closed connections are critical to it
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Let a Ctrl-C wait until the block has ended.
+
+    Dask's threads, and through them all worker processes, inherit that it is blocked: on a terminal it goes
+    to every process, and workers would answer it with tracebacks.
+    """
+    resource_tracker.ensure_running()  # starting it later would unblock the signal in a thread of Dask's
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _start(workers: int) -> LocalCluster:
+    try:
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=":0",  # a free port: Dask warns when its usual one is taken
+            memory_limit=0,
+            silence_logs="CRITICAL",
+        )
+    except RuntimeError as error:
+        raise ClusterError(f"the worker processes cannot be started: {error}") from error
+
+
+def _kill(cluster: LocalCluster) -> None:
+    for nanny in cluster.workers.values():
+        nanny.close_gracefully()  # else it starts a new process in place of the one killed here
+    for process in multiprocessing.active_children():
+        process.kill()
+    cluster.close()
+
+
+@contextmanager
+def remote_cluster(address: str) -> Iterator[Client]:
+    """Connect to a running Dask scheduler.
+
+    Raises:
+        UserError: the address is no address.
+        ClusterError: no scheduler answers there.
+    """
+    _quieten()
+    try:
+        client = Client(address, timeout=CONNECT_TIMEOUT)
+    except ValueError as error:
+        raise UserError(f"--scheduler {address}: {error}.") from error
+    except OSError as error:
+        raise ClusterError(f"--scheduler {address}: no scheduler answers there.") from error
+    with client:
+        yield client
+
+
+def run_cells(
+    cells: Sequence[Cell], client: Client, store: Store, display: Display, device: str = CPU
+) -> dict[str, Ending]:
+    """Run `cells` on the workers of `client`, store each, and say how it ended, by the id of the cell.
+
+    Raises:
+        UserError: a worker has not the device that score matching is to run on.
+        StoreError: a cell cannot be written; those written before stay.
+        ClusterError: the scheduler went away.
+    """
+    if device != CPU:
+        client.run(require, device)
+    return _Run(cells, client, store, display, device).run()
+
+
+@dataclass
+class _Running:
+    """A cell that was handed out; `worker` and `since` are known once a worker has started it."""
+
+    cell: Cell
+    future: "Future[Any]"
+    worker: str = ""
+    since: float | None = None
+
+    @property
+    def overdue(self) -> bool:
+        timeout = self.cell.timeout
+        return timeout is not None and self.since is not None and time.monotonic() - self.since > timeout
+
+
+class _Run:
+    def __init__(
+        self, cells: Sequence[Cell], client: Client, store: Store, display: Display, device: str
+    ) -> None:
+        self.client, self.store, self.display, self.device = client, store, display, device
+        self.topic = f"graybench-{uuid4().hex}"
+        self.waiting, self.shuffled = deque(cells), False
+        self.threads, self.counted = 0, -math.inf
+        self.running: dict[str, _Running] = {}
+        self.starts, self.blamed = Counter[str](), Counter[str]()
+        self.endings: dict[str, Ending] = {}
+        self.inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+
+    def run(self) -> dict[str, Ending]:
+        self.client.subscribe_topic(self.topic, self._receive)
+        while self.waiting or self.running:
+            self._hand_out()
+            with suppress(queue.Empty):
+                self.inbox.get(timeout=TICK)()
+            for running in [r for r in self.running.values() if r.overdue]:
+                self._give_up(running)
+        return self.endings
+
+    def _hand_out(self) -> None:
+        try:
+            self._count_threads()
+            while self.waiting and len(self.running) < max(self.threads, 1):
+                cell = self.waiting.popleft()
+                if not self._take_over(cell):
+                    self._submit(cell)
+        except Exception as error:  # Dask raises several types once it has lost the scheduler
+            if isinstance(error, OSError) or self.client.status != "running":
+                raise ClusterError(LOST) from error
+            raise
+
+    def _count_threads(self) -> None:
+        """Ask the scheduler how many threads there are, but not for every cell: the answer takes its time."""
+        if self.waiting and time.monotonic() - self.counted >= TICK:
+            self.threads = sum(self.client.nthreads().values())
+            self.counted = time.monotonic()
+
+    def _take_over(self, cell: Cell, own: Ending | None = None) -> bool:
+        """Take a cell as finished if another run on the same folder has stored it meanwhile.
+
+        But not a failure in place of a good result of this run's `own`. Runs in step would do every cell
+        twice: from the first one found on, this run goes at random.
+        """
+        theirs = self.store.appeared(cell, self.display.say)
+        if theirs is None or (own and theirs.status in TO_RETRY and own.status not in TO_RETRY):
+            return False
+        self.endings[cell.id] = theirs
+        self.display.finished(cell, theirs)
+        if not self.shuffled:
+            random.Random().shuffle(self.waiting)
+            self.shuffled = True
+        return True
+
+    def _submit(self, cell: Cell) -> None:
+        key = f"{self.topic}-{cell.id}-{self.blamed[cell.id]}"
+        future = self.client.submit(work, cell, self.topic, self.device, key=key, pure=False)
+        self.running[cell.id] = _Running(cell, future)
+        future.add_done_callback(partial(self._deliver, cell))
+
+    def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
+        self.inbox.put(partial(self._show, event[1], time.monotonic()))
+
+    def _show(self, event: dict[str, Any], now: float) -> None:
+        running = self.running.get(event["cell"])
+        if running is None:
+            return
+        if event["stage"]:
+            self.display.stage(running.cell, event["stage"], event["done"], event["total"])
+        else:
+            running.worker, running.since = event["worker"], now
+            self.starts[running.cell.id] += 1
+            self.display.started(running.cell)
+
+    def _deliver(self, cell: Cell, future: "Future[Any]") -> None:
+        """Fetch a result; this runs in Dask's thread, since it waits when a worker dies at this moment."""
+        try:
+            act = partial(self._finish, cell, future.result())
+        except KilledWorker:
+            act = partial(self._blame, cell)
+        except CancelledError:
+            act = partial(self._check_lost, cell)
+        except Exception as error:
+            act = partial(self._fail, cell, f"{type(error).__name__}: {error}")
+        self.inbox.put(act)
+
+    def _fail(self, cell: Cell, reason: str) -> None:
+        self._finish(cell, failure_rows(cell, "failed", reason))
+
+    def _finish(self, cell: Cell, rows: pd.DataFrame) -> None:
+        own = ending(rows)
+        if self.running.pop(cell.id, None) is not None and not self._take_over(cell, own):
+            self.store.write(cell, rows)
+            self.endings[cell.id] = own
+            self.display.finished(cell, own)
+
+    def _blame(self, cell: Cell) -> None:
+        """Take a cell for deadly if workers died while it ran.
+
+        Dask also blames cells that were waiting at a worker when it died; these are handed out again, unless
+        that happens time and again, as it does when workers die before they have even read the cell.
+        """
+        if cell.id not in self.running:
+            return
+        self.blamed[cell.id] += 1
+        if max(self.starts[cell.id], self.blamed[cell.id]) < DEATHS:
+            self._submit(cell)
+        else:
+            self._fail(cell, f"{DEATHS} workers died under it (killed, or out of memory)")
+
+    def _check_lost(self, cell: Cell) -> None:
+        if cell.id in self.running:
+            raise ClusterError(LOST)
+
+    def _give_up(self, running: _Running) -> None:
+        """End a cell that is out of time, and its worker: code inside C can be stopped by no other means."""
+        late = failure_rows(running.cell, "timeout", f"it took longer than {running.cell.timeout:g} s")
+        self._finish(running.cell, late)
+        running.future.cancel()
+        try:
+            self.client.restart_workers([running.worker])
+        except Exception as error:  # Dask raises several types, and the sweep goes on with the other workers
+            self.display.say(f"worker {running.worker} cannot be restarted: {type(error).__name__}: {error}")

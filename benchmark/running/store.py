@@ -1,0 +1,300 @@
+"""The result folder: one file for each finished cell, written whole or not at all.
+
+    DIR/sweep.yaml           the sweep that the folder belongs to
+    DIR/cells/<id>.parquet   the rows of one finished cell
+    DIR/table.parquet        all of them in one frame, made at the end of each run
+
+A folder belongs to a sweep's name and root seed. A sweep may grow or change under its name: cells that are no
+longer of it stay in their files, and are left out of the table.
+
+Several runs may work on one folder at a time, without locks: each takes over what it finds finished by
+another, and a table is made anew if a cell came while it was made, so that the last one written lacks none.
+
+Every error is one sentence that names the path.
+"""
+
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+from pyarrow import parquet
+
+from ...tasks.errors import UserError
+from .cell import Cell
+from .rows import COLUMNS, DTYPES, Ending, ending
+from .sweep import Sweep
+
+TEMPORARY = ".tmp"
+SUFFIX = ".parquet"
+LOT = 100  # cell files in a table while the table of all is made
+
+Stamp = tuple[int, int]  # inode and time of change of a file, which differ once it is replaced
+
+
+class StoreError(RuntimeError):
+    """A result file cannot be written or read; the message is one sentence that names the path."""
+
+
+class Store:
+    """The result folder of one sweep.
+
+    Args:
+        folder: the result folder, made if there is none.
+        sweep: the sweep it belongs to.
+
+    Raises:
+        UserError: the folder holds something else, or the results of another sweep, or a table without the
+            cells it was made from, which a new one would lack.
+        StoreError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, sweep: Sweep) -> None:
+        self.folder = folder
+        self.cells = folder / "cells"
+        self.table = folder / "table.parquet"
+        self._known: dict[str, Stamp] = {}
+        _require_own(folder, sweep)
+        _require_cells(self.table, self.cells)
+        with _explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(sweep.model_dump(), sort_keys=False, allow_unicode=True)
+        write_whole(folder / "sweep.yaml", text.encode())
+        with _explained(self.cells):
+            self.cells.mkdir(exist_ok=True)
+
+    def write(self, cell: Cell, rows: pd.DataFrame) -> None:
+        """Store the rows of a finished cell; an earlier file of the same cell is replaced."""
+        write_whole(self._path(cell), _to_parquet(rows))
+
+    def read(self, cell: Cell, warn: Callable[[str], None]) -> pd.DataFrame | None:
+        """Give the rows of a finished cell; None if it is not finished, or damaged, which `warn` is told."""
+        rows = self._read(cell, warn)
+        return None if rows is None else _to_frame(rows)
+
+    def finished(self, cells: Sequence[Cell], warn: Callable[[str], None]) -> dict[str, Ending]:
+        """Say how each of `cells` that has a file ended, by the id of the cell.
+
+        The content of every file is read. A damaged one is put aside as `<id>.damaged` and reported to
+        `warn`, and its cell counts as unfinished.
+        """
+        self._known = self._stamps()
+        endings = {cell.id: self._ending(cell, warn) for cell in cells if cell.id in self._known}
+        return {cell: ending for cell, ending in endings.items() if ending is not None}
+
+    def appeared(self, cell: Cell, warn: Callable[[str], None]) -> Ending | None:
+        """Say how `cell` ended if its file came, or was replaced, after `finished` looked; else None."""
+        path = self._path(cell)
+        try:
+            stamp = _stamp(path.stat())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(f"{path}: it cannot be read: {error.strerror}.") from error
+        return None if stamp == self._known.get(cell.id) else self._ending(cell, warn)
+
+    def merge(self, cells: Sequence[Cell], warn: Callable[[str], None]) -> int:
+        """Write the finished ones of `cells`, in their order, into the table.
+
+        Returns:
+            The number of cell files in the folder that belong to none of `cells` and were left out.
+        """
+        merged: dict[str, Stamp] | None = None
+        table = pa.Table.from_pandas(pd.DataFrame(columns=list(COLUMNS)).astype(DTYPES))
+        ids = pa.array([cell.id for cell in cells], pa.string())
+        while merged != (present := self._stamps()):
+            before = merged or {}
+            came = [cell for cell in cells if present.get(cell.id) != before.get(cell.id)]
+            old = pa.array([cell.id for cell in came], pa.string())
+            kept = table.filter(pc.invert(pc.is_in(table["cell"], old)))
+            table = _concatenated([kept, *self._lots(came, warn)])
+            table = table.take(pc.sort_indices(pc.index_in(table["cell"], ids)))
+            write_whole(self.table, _to_parquet(_to_frame(table)))
+            merged = present
+        return len(present.keys() - {cell.id for cell in cells})
+
+    def _lots(self, cells: Sequence[Cell], warn: Callable[[str], None]) -> Iterator[pa.Table]:
+        """Read cells, many to a table: a table of its own takes 30 kB, whatever the number of its rows."""
+        for start in range(0, len(cells), LOT):
+            read = [self._read(cell, warn) for cell in cells[start : start + LOT]]
+            if tables := [rows for rows in read if rows is not None]:
+                yield _concatenated(tables).combine_chunks()
+
+    def _path(self, cell: Cell) -> Path:
+        return self.cells / f"{cell.id}{SUFFIX}"
+
+    def _stamps(self) -> dict[str, Stamp]:
+        """Give the stamp of every cell file, by the id of its cell."""
+        stamps = {}
+        with os.scandir(self.cells) as entries:
+            for entry in entries:
+                if entry.name.endswith(SUFFIX):
+                    with suppress(FileNotFoundError):  # another run has put it aside
+                        stamps[entry.name.removesuffix(SUFFIX)] = _stamp(entry.stat())
+        return stamps
+
+    def _ending(self, cell: Cell, warn: Callable[[str], None]) -> Ending | None:
+        rows = self._read(cell, warn)
+        return None if rows is None else ending(rows.select(["status", "reason"]).to_pandas())
+
+    def _read(self, cell: Cell, warn: Callable[[str], None]) -> pa.Table | None:
+        path = self._path(cell)
+        try:
+            return _read_cell(path, cell)
+        except _DamagedError as error:
+            aside = path.with_suffix(".damaged")
+            with _explained(path), suppress(FileNotFoundError):  # another run has put it aside
+                path.replace(aside)
+            warn(f"{path}: the file is damaged ({error}); it is now {aside.name}, and its cell is missing.")
+            return None
+
+
+def read_foreign(folder: Path, cell: Cell, warn: Callable[[str], None]) -> pd.DataFrame | None:
+    """Give the rows of a cell in a folder that is not to be changed; None as in `Store.read`."""
+    path = folder / "cells" / f"{cell.id}{SUFFIX}"
+    try:
+        rows = _read_cell(path, cell)
+    except _DamagedError as error:
+        warn(f"{path}: the file is damaged ({error}), and its cell is missing.")
+        return None
+    return None if rows is None else _to_frame(rows)
+
+
+def read_table(folder: Path) -> pd.DataFrame:
+    """Read the table of a result folder.
+
+    Raises:
+        UserError: there is no such folder, or no table in it, or no finished cell in the table.
+        StoreError: the table is damaged.
+    """
+    path = folder / "table.parquet"
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder.")
+    try:
+        table = _to_frame(_read_parquet(path))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: there is no such file; `graybench run` makes it.") from error
+    except _DamagedError as error:
+        raise StoreError(f"{path}: the file is damaged ({error}); `graybench run` makes it anew.") from error
+    if table.empty:
+        raise UserError(f"{path}: no cell is finished yet.")
+    return table
+
+
+class _DamagedError(Exception):
+    """The content of a file is not what was written into it; the message is half a sentence."""
+
+
+def _require_own(folder: Path, sweep: Sweep) -> None:
+    marker = folder / "sweep.yaml"
+    try:
+        content = yaml.safe_load(marker.read_text(encoding="utf-8"))
+        owner = {"name": str(content["name"]), "root_seed": int(content["root_seed"])}
+    except FileNotFoundError as error:
+        if folder.is_dir() and any(path.suffix != TEMPORARY for path in folder.iterdir()):
+            raise UserError(f"{folder}: the folder is not empty and holds no results of a sweep.") from error
+        return
+    except NotADirectoryError as error:
+        raise UserError(f"{folder}: this is not a folder.") from error
+    except OSError as error:
+        raise StoreError(f"{marker}: it cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, ValueError) as error:
+        raise UserError(f"{marker}: it does not say which sweep the folder belongs to.") from error
+    if owner != {"name": sweep.name, "root_seed": sweep.root_seed}:
+        theirs = f"sweep {owner['name']} with root_seed {owner['root_seed']}"
+        ours = f"sweep {sweep.name} with root_seed {sweep.root_seed}"
+        raise UserError(f"{folder}: it holds results of {theirs}, not of {ours}; give another --out.")
+
+
+def _require_cells(table: Path, cells: Path) -> None:
+    """Refuse a table none of whose cells has a file, as released results have them: it would be lost."""
+    with suppress(FileNotFoundError, _DamagedError):
+        ids = set(_read_parquet(table)["cell"].to_pylist())
+        if ids and ids.isdisjoint(path.stem for path in cells.glob("*")):
+            missing = f"the files of its {len(ids)} cells are not in {cells}, as in released results"
+            raise UserError(f"{table}: {missing}, so a new table would lack them; give another --out.")
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{path}: it cannot be written: {error.strerror or error}.") from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file such that, whenever the machine stops, the old content or the new is there."""
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}{TEMPORARY}")
+    with _explained(path):
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _to_parquet(rows: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    rows.to_parquet(buffer, engine="pyarrow", index=False, write_page_checksum=True)
+    return buffer.getvalue()
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_ino, status.st_mtime_ns
+
+
+def _read_cell(path: Path, cell: Cell) -> pa.Table | None:
+    """Read the file of a cell; None if there is none."""
+    try:
+        rows = _read_parquet(path)
+    except FileNotFoundError:
+        return None
+    if rows["cell"].unique().to_pylist() != [cell.id]:
+        raise _DamagedError("it holds the rows of another cell")
+    return rows
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    """Read a result table; by pyarrow itself, which takes a tenth of the time of pandas for a small one."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{path}: it cannot be read: {error.strerror}.") from error
+    try:
+        file = parquet.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
+        rows = file.read(use_threads=False)
+        columns = {column["name"]: column["numpy_type"] for column in rows.schema.pandas_metadata["columns"]}
+    except Exception as error:  # pyarrow tells damage by OSError, ValueError and others
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise _DamagedError(reason.rstrip(".")) from error
+    if columns != DTYPES or rows.column_names != list(COLUMNS):
+        raise _DamagedError("its columns are not those of a result table")
+    return rows
+
+
+def _to_frame(rows: pa.Table) -> pd.DataFrame:
+    return rows.to_pandas().astype(DTYPES)
+
+
+def _concatenated(tables: list[pa.Table]) -> pa.Table:
+    # versions of pandas differ in how they write texts: permissive
+    return pa.concat_tables(tables, promote_options="permissive")

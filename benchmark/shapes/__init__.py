@@ -1,0 +1,1 @@
+"""`graybench shapes`: landmark diffusions fitted to measured shapes."""

@@ -1,0 +1,261 @@
+"""Shapes of organisms as diffusions of landmarks: what `graybench shapes` computes, as pure functions.
+
+The specimens y of a group end a diffusion of landmarks that began in one shape x_0, at time 1:
+
+    y_m ~ p(X_1 = · | X_0 = x_0; a, ℓ),   θ = (log a, log ℓ),   all by bridges, see `methods.bridge`
+
+How specimens are aligned and scaled is in `shape_specimens`. Where they lie tells nothing, so position,
+orientation and size are integrated out, see `methods.bridge.shape_likelihood`. The density of the aligned
+coordinates in all D dimensions, `as_aligned`, is the ablation: the movement that alignment took away looks
+like a small a and ℓ. Neither depends much on the nugget, which is in units of a² and bounds the condition
+number of k: it matters where ℓ is so large that neighbours move as one.
+
+**Held out.** In each fold θ is fitted anew, with x_0 the mean of the training specimens of the group: the
+diffusion has no drift, so the state is a martingale and the mean of the end points is unbiased for x_0.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...methods.bridge.inference import Fit, Likelihood, maximise
+from ...methods.bridge.likelihood import BridgeSampler, Estimate
+from ...methods.bridge.shape_likelihood import ShapeLikelihood
+from ...methods.progress import report
+from ...tasks.errors import UserError
+from ...tasks.landmarks.diffusion import LandmarkDiffusion
+from ...tasks.landmarks.procrustes import align, procrustes_distance
+from ...tasks.plugin import require_whole
+from ...tasks.sde.sde import TimeGrid
+from ...tasks.seeding import derive_seed, generator
+from .specimens import Specimens, aligned
+from .work import Result
+
+PARAMETERS = ("a", "length")  # θ = their logarithms
+HALF_RADIUS = 0.5  # where the search for ℓ begins, in units of the rms radius
+PROFILE_POINTS, PROFILE_STDERRS, WIDEST_LOG = 17, 4.0, math.log(4)
+DIFFERENCE = 0.02  # of log a and of log ℓ, for the Hessian
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of an analysis.
+
+    Args:
+        particles: bridges for each specimen.
+        steps: of a bridge.
+        folds: how many parts are held out in turn.
+        seed: names the random streams.
+        nugget: of the kernel, in units of a².
+        keep_size: scale all specimens by one factor, instead of each to size 1.
+        as_aligned: take the density of the aligned coordinates, as they are: an ablation.
+    """
+
+    particles: int = 16
+    steps: int = 50
+    folds: int = 5
+    seed: int = 0
+    nugget: float = 1e-3
+    keep_size: bool = False
+    as_aligned: bool = False
+
+    def __post_init__(self) -> None:
+        for option, least in (("particles", 2), ("steps", 2), ("folds", 2)):
+            require_whole(f"shapes: {option.replace('folds', 'held-out')}", getattr(self, option), least)
+        if not 0 < self.nugget < math.inf:
+            raise UserError(f"shapes: nugget must be above 0, but is {self.nugget!r}.")
+
+    @property
+    def sampler(self) -> BridgeSampler:
+        return BridgeSampler(particles=self.particles)
+
+    def key(self) -> tuple[Any, ...]:
+        """Give what a fit depends on, for the names of stored units."""
+        return self.particles, self.steps, self.seed, self.nugget, self.keep_size, self.as_aligned
+
+
+def model(dimensions: int, nugget: float) -> Callable[[Tensor], LandmarkDiffusion]:
+    """Give the diffusion as a function of θ = (log a, log ℓ)."""
+    return lambda theta: LandmarkDiffusion(theta[..., 0], theta[..., 1], dimensions, nugget)
+
+
+def likelihood_of(
+    shapes: Tensor,
+    settings: Settings,
+    stream: str,
+    *,
+    duration: float = 1.0,
+    reference: Tensor | None = None,
+    slack: float = 1.0,
+) -> Likelihood:
+    """Give the likelihood of shapes (M, n, m) that end a diffusion, on the noise of a named stream.
+
+    `reference` and `slack` are those of `ShapeLikelihood`.
+    """
+    m, grid = shapes.shape[-1], TimeGrid(duration, settings.steps)
+    seed = derive_seed(settings.seed, "shapes", stream)
+    make, y = model(m, settings.nugget), shapes.flatten(-2)
+    if settings.as_aligned:
+        return Likelihood(make, y, grid, settings.sampler, seed)
+    return ShapeLikelihood(make, y, grid, settings.sampler, seed, m, settings.keep_size, reference, slack)
+
+
+def start_of(shapes: Tensor) -> tuple[Tensor, Tensor]:
+    """Give where a fit begins: θ from the rms spread and half the rms radius, and the mean shape, (D,)."""
+    mean = shapes.mean(0)
+    spread = (shapes - mean).square().mean().sqrt()
+    theta = torch.stack([spread.log(), torch.tensor(math.log(HALF_RADIUS), dtype=torch.float64)])
+    return theta, mean.flatten()
+
+
+def fit(shapes: Tensor, settings: Settings, stream: str, free: tuple[str, ...] = ("theta", "x_0")) -> Result:
+    """Fit (log a, log ℓ) to shapes (M, n, m), and the diffusion mean x_0 where it is free."""
+    theta, mean = start_of(shapes)
+    # What the shapes leave free of x_0 is held as loosely as they determine the rest.
+    slack = float(theta[0].exp()) / math.sqrt(len(shapes))
+    likelihood = likelihood_of(shapes, settings, stream, reference=mean, slack=slack)
+    return summary_of(maximise(likelihood, theta, mean, free=free))
+
+
+def summary_of(found: Fit) -> Result:
+    """Give a fit as plain numbers."""
+    ess = found.estimate.ess_fraction
+    return {
+        "theta": found.theta.tolist(),
+        "theta_stderr": found.theta_stderr.tolist(),
+        "x_0": found.x_0.flatten().tolist(),
+        "x_0_stderr": found.x_0_stderr.flatten().tolist(),
+        "log_likelihood": found.log_likelihood,
+        "log_likelihood_stderr": float(found.estimate.stderr.square().sum().sqrt()),
+        "ess_fraction": float(ess.mean()),
+        "ess_least": float(ess.min()),
+        "n": len(ess),
+        "converged": found.converged,
+        "evaluations": found.evaluations,
+    }
+
+
+def _as_lists(estimates: Sequence[Estimate]) -> Result:
+    """Give estimates under each group, each (S,), as rows of specimens and columns of groups."""
+    return {
+        "value": torch.stack([e.value for e in estimates], 1).tolist(),
+        "stderr": torch.stack([e.stderr for e in estimates], 1).tolist(),
+        "ess_fraction": torch.stack([e.ess_fraction for e in estimates], 1).tolist(),
+    }
+
+
+def matrix(shapes: Tensor, fits: Sequence[Result], settings: Settings, stream: str) -> Result:
+    """Give log-likelihoods of shapes (S, n, m) under each fit, on noise that no fit has seen.
+
+    A specimen has the same noise under all of them.
+    """
+    likelihood, found = likelihood_of(shapes, settings, stream), []
+    with torch.no_grad():
+        for done, one in enumerate(fits):
+            report("group", done, len(fits) + 1)
+            theta, x_0 = (torch.tensor(one[part], dtype=torch.float64) for part in ("theta", "x_0"))
+            found.append(likelihood(theta, x_0))
+    return _as_lists(found)
+
+
+def folds_of(groups: Sequence[str], folds: int, seed: int) -> list[int]:
+    """Give the fold of each specimen: every group is spread over all folds as evenly as can be."""
+    if folds > len(groups):
+        raise UserError(f"shapes: held-out must be at most the {len(groups)} specimens, but is {folds}.")
+    random = generator(derive_seed(seed, "shapes", "folds"))
+    fold, place = [0] * len(groups), 0
+    for group in dict.fromkeys(groups):
+        rows = [row for row, own in enumerate(groups) if own == group]
+        for k in torch.randperm(len(rows), generator=random).tolist():
+            fold[rows[k]] = place % folds
+            place += 1
+    return fold
+
+
+def held_out(specimens: Specimens, fold: Sequence[int], which: int, settings: Settings) -> Result:
+    """Fit every group without a fold, and score the fold: by likelihood, and by Procrustes distance.
+
+    Args:
+        specimens: not aligned.
+        fold: of each specimen.
+        which: the fold that is held out.
+        settings: of the fits.
+
+    Returns:
+        As `matrix`, rows being the fold's specimens in their order, and "distance", to each group's own
+        Procrustes mean, which has size 1 whether sizes are kept or not.
+    """
+    inside = torch.tensor([own == which for own in fold])
+    kept = [group for group, out in zip(specimens.groups, inside.tolist(), strict=True) if not out]
+    raw, out = specimens.shapes[~inside], specimens.shapes[inside]
+    shapes, rest = aligned(raw, settings.keep_size, out)
+    fits, distances = [], []
+    for group in specimens.group_names:
+        rows = [row for row, own in enumerate(kept) if own == group]
+        fits.append(fit(shapes[rows], settings, f"fold {which} {group}", ("theta",)))
+        distances.append(procrustes_distance(align(raw[rows]).mean, out))
+    scores = matrix(rest, fits, settings, f"fold {which}")
+    return {**scores, "distance": torch.stack(distances, 1).tolist(), "fits": fits}
+
+
+def profile(shapes: Tensor, found: Result, settings: Settings, stream: str) -> Result:
+    """Give the profile likelihoods of log a and of log ℓ: the other one is where the likelihood is highest.
+
+    To second order, that is on the line θ_j = θ̂_j − (H_jk/H_jj)(θ_k − θ̂_k), H the Hessian at the estimate by
+    differences; x_0 is held. It is taken on the fit's own noise, so that it is highest at the estimate. The
+    grid reaches four standard errors, at most a factor of four, to both sides.
+    """
+    likelihood = likelihood_of(shapes, settings, stream)
+    rows: list[Result] = []
+    top, x_0 = (torch.tensor(found[part], dtype=torch.float64) for part in ("theta", "x_0"))
+    with torch.no_grad():
+        highest = float(likelihood(top, x_0).value.sum())
+        slopes = _slopes(lambda theta: float(likelihood(theta, x_0).value.sum()), top)
+    for k, name in enumerate(PARAMETERS):
+        stderr = found["theta_stderr"][k]
+        reach = min(PROFILE_STDERRS * stderr, WIDEST_LOG) if math.isfinite(stderr) else WIDEST_LOG
+        for shift in torch.linspace(-reach, reach, PROFILE_POINTS, dtype=torch.float64).tolist():
+            report("point", len(rows), 2 * PROFILE_POINTS)
+            theta = top.clone()
+            theta[k] += shift
+            theta[1 - k] += slopes[k] * shift
+            with torch.no_grad():
+                here = likelihood(theta, x_0)
+            rows.append(
+                {
+                    "parameter": name,
+                    "value": float(theta[k].exp()),
+                    "log_likelihood": float(here.value.sum()) - highest,
+                    "stderr": float(here.stderr.square().sum().sqrt()),
+                    "ess_fraction": float(here.ess_fraction.mean()),
+                    "ess_least": float(here.ess_fraction.min()),
+                }
+            )
+    return {"rows": rows}
+
+
+def _slopes(value: Callable[[Tensor], float], top: Tensor) -> tuple[float, float]:
+    """Give how fast the best log ℓ moves with log a, and the best log a with log ℓ, by second differences."""
+    a, length = DIFFERENCE * torch.eye(2, dtype=torch.float64)
+    at = {(i, j): value(top + i * a + j * length) for i in (-1, 0, 1) for j in (-1, 0, 1)}
+    in_a, in_length = (at[1, 0] - 2 * at[0, 0] + at[-1, 0]), (at[0, 1] - 2 * at[0, 0] + at[0, -1])
+    mixed = (at[1, 1] - at[1, -1] - at[-1, 1] + at[-1, -1]) / 4
+    return -mixed / in_length, -mixed / in_a
+
+
+def bridge_paths(found: Result, end: Tensor, settings: Settings, count: int) -> Tensor:
+    """Draw bridges from a group's x_0 to a shape (n, m) with its parameters: (count, K + 1, n, m)."""
+    sampler, grid = BridgeSampler(particles=count), TimeGrid(1.0, settings.steps)
+    theta, x_0 = (torch.tensor(found[part], dtype=torch.float64) for part in ("theta", "x_0"))
+    y = end.flatten().unsqueeze(0)
+    noise = sampler.noise(grid, y.shape[:-1], y.shape[-1], derive_seed(settings.seed, "shapes", "drawn"))
+    with torch.no_grad():
+        drawn = sampler.bridges(
+            model(end.shape[-1], settings.nugget)(theta), x_0, y, grid, noise, keep_paths=True
+        )
+    assert drawn.paths is not None
+    return drawn.paths[0].unflatten(-1, end.shape)

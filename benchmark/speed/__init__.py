@@ -1,0 +1,1 @@
+"""`graybench bench`: what things cost, side by side with other programs."""

@@ -1,0 +1,92 @@
+"""What `graybench bench` measures, part by part, and how it is stored.
+
+A part is a module with `rows(quick)`; what is compared takes turns, see `timing`. All run on one thread.
+"""
+
+import csv
+import platform
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from ...tasks.errors import UserError
+from ...tasks.plugin import nearest
+from ..running.writing import make_folder
+from . import gates, growth, metrics, sampling, scale, simulators, solver_errors, training
+from .timing import Timing, as_markdown
+
+PARTS: dict[str, Callable[[bool], list[Timing]]] = {
+    "training": training.rows,
+    "sampling": sampling.rows,
+    "simulators": simulators.rows,
+    "gates": gates.rows,
+    "metrics": metrics.rows,
+    "growth": growth.rows,
+    "scale": scale.rows,
+}
+# What a part puts into the folder beside its table.
+FIGURES: dict[str, Callable[[list[Timing], bool, Path], object]] = {
+    "sampling": lambda rows, quick, folder: solver_errors.store(quick, folder),
+    "growth": lambda rows, quick, folder: growth.draw(rows, folder),
+}
+
+
+def measure(
+    only: Sequence[str], quick: bool, folder: Path, say: Callable[[str], None]
+) -> dict[str, list[Timing]]:
+    """Measure the parts in `only`, or all; after each, `folder` holds what there is, tables and figures.
+
+    Raises:
+        UserError: there is no such part, or the folder cannot be made.
+    """
+    for name in only:
+        if name not in PARTS:
+            raise UserError(f"there is no part {name!r} of the bench: {nearest(name, list(PARTS))}")
+    make_folder(folder)
+    measured: dict[str, list[Timing]] = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):  # numpy's and scikit-learn's
+            for name in [name for name in PARTS if not only or name in only]:
+                say(f"measuring {name} ...")
+                measured[name] = PARTS[name](quick)
+                _store(name, measured[name], quick, folder)
+                say(as_markdown(measured[name]) + "\n")
+                if name in FIGURES:
+                    FIGURES[name](measured[name], quick, folder)
+    finally:
+        torch.set_num_threads(threads)
+    return measured
+
+
+def _store(part: str, rows: list[Timing], quick: bool, folder: Path) -> None:
+    """Put the rows of a part into the table, and leave those of other parts, measured then or before."""
+    path = folder / "bench.csv"
+    made = {part: (_made_by(part, quick), rows)}
+    if path.exists():
+        with path.open(newline="") as file:
+            for name, group in groupby(csv.DictReader(file), key=itemgetter("part")):
+                lines = list(group)
+                kept = [Timing(x["what"], float(x["seconds"]), float(x["ratio"])) for x in lines]
+                made.setdefault(name, (lines[0]["made_by"], kept))
+    ordered = {name: made[name] for name in sorted(made, key=[*PARTS, *made].index)}
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["part", "what", "seconds", "ratio", "made_by"])
+        for name, (by, timings) in ordered.items():
+            writer.writerows((name, t.what, t.seconds, t.ratio, by) for t in timings)
+    sections = [f"## {name}\n\n{by}\n\n{as_markdown(own)}\n" for name, (by, own) in ordered.items()]
+    (folder / "bench.md").write_text("\n".join(sections))
+
+
+def _made_by(part: str, quick: bool) -> str:
+    """Say what was measured with, and on what."""
+    command = f"graybench bench --only {part}{' --quick' if quick else ''}"
+    programs = ", ".join(f"{name} {version(name)}" for name in ("graybench", "torch"))
+    return f"`{command}`: {programs}, Python {platform.python_version()}, one thread of {platform.machine()}."

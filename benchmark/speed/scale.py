@@ -1,0 +1,95 @@
+"""What a sweep of very many cells costs beside its cells: time for each, and the memory of the client.
+
+A sweep of no-op cells is run by the command that runs all sweeps, on one worker: a method that needs an SDE,
+on a task that has none, so that a worker skips a cell as soon as it has it. A small sweep is subtracted, for
+what starting takes: the numbers for a cell are slopes. The client's process holds the scheduler of a local
+cluster; its CPU time and memory are without the workers, and its CPU time hardly minds what else runs on the
+machine.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psutil
+import yaml
+
+from .timing import Timing
+
+CELLS, QUICK_CELLS, SMALL = 10_000, 300, 100
+BUDGETS = 20
+SECONDS_BETWEEN_LOOKS = 0.02
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run of the command took: wall and CPU seconds, and the highest memory seen, in MiB."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mib: float
+
+
+def rows(quick: bool) -> list[Timing]:
+    """Time no-op cells, and the same sweep once more with all of them finished."""
+    return measure(QUICK_CELLS if quick else CELLS, SMALL)
+
+
+def measure(cells: int, small: int) -> list[Timing]:
+    """Run sweeps of `cells` and of `small` no-op cells, both multiples of `BUDGETS`, twice each."""
+    with TemporaryDirectory() as folder:
+        base, load = (_costs(n, Path(folder) / str(n)) for n in (small, cells))
+    table = []
+    for what, before, after in zip(("run", "run again, all finished"), base, load, strict=True):
+        wall = (after.seconds - before.seconds) / (cells - small)
+        own = (after.cpu_seconds - before.cpu_seconds) / (cells - small)
+        sweep = f"a cell of {cells:,} that do nothing, {what}"
+        table += [
+            Timing(f"{sweep}: on the clock; client's peak memory {after.peak_mib:.0f} MiB", wall, 1),
+            Timing(f"{sweep}: the client's processor", own, own / wall),
+        ]
+    return table
+
+
+def _costs(cells: int, folder: Path) -> tuple[Cost, Cost]:
+    """Give the costs of a run and of a second one, which finds everything finished."""
+    folder.mkdir()
+    particles = [2 + i for i in range(cells // BUDGETS)]
+    sweep = {
+        "name": "noop",
+        "tasks": ["galton"],
+        "methods": [{"name": "bridge_is", "particles": particles}],
+        "budgets": list(range(1, BUDGETS + 1)),
+        "metrics": ["mmd"],
+    }
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(sweep))
+    arguments = ["run", "sweep.yaml", "--out", "out", "--workers", "1"]
+    command = [sys.executable, "-m", "graybench.benchmark.cli.main", *arguments]
+    first, second = _watched(command, folder), _watched(command, folder)
+    stored = len(list((folder / "out/cells").glob("*.parquet")))
+    if stored != cells:
+        raise RuntimeError(f"{stored} cells are stored, not {cells}")
+    return first, second
+
+
+def _watched(command: list[str], folder: Path) -> Cost:
+    """Run a command and look at its process, without its children, all the time."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    start = time.perf_counter()
+    with (folder / "log").open("ab") as log:
+        child = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+    process, cpu, peak = psutil.Process(child.pid), 0.0, 0
+    while child.poll() is None:
+        with process.oneshot():
+            times = process.cpu_times()
+            # an ended process has no memory, and keeps its times until `poll` has seen it
+            peak = max(peak, process.memory_info().rss)
+        cpu = times.user + times.system
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    if child.returncode:
+        raise RuntimeError((folder / "log").read_text())
+    return Cost(time.perf_counter() - start, cpu, peak / 2**20)

@@ -1,0 +1,165 @@
+"""What the samples of each solver of the flow are worth, over the number of network evaluations.
+
+    gap    root mean square distance of the flow's end points from those of a fine solve from the same noise,
+           over the standard deviation of the latter: it has no sampling noise
+    mmd    of the samples to the reference posterior, the root of the mean MMD² over observations
+
+Scores are exact (a mixture with close modes, a Galton posterior) or of a network that `mix` trained. The
+default sampler is Heun's method with 80 evaluations.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+from torch import Tensor
+
+from ...methods import get_method
+from ...methods.method import Posterior
+from ...methods.score import samplers, solvers
+from ...methods.score.samplers import Score
+from ...methods.score.schedule import alpha_sigma_at
+from ...tasks import get_task
+from ...tasks.classic.galton import Galton
+from ...tasks.reference import GaussianReference, MixtureReference, Reference
+from ...tasks.seeding import generator
+from ..figures.style import GREY, PAGE, Look, panels_of, save, styled
+from ..metrics.samples import median_distance, mmd_squared
+from ..running.writing import make_folder
+
+EVALUATIONS = (10, 14, 20, 30, 40, 50, 80)
+TOLERANCES = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
+DRAWS, FINE = 500, 400
+BUDGET, STEPS = 10_000, 3000
+SOLVERS: dict[str, Callable[[Score, Tensor, int], Tensor]] = {
+    "Heun, equal steps": lambda score, noise, n: samplers.sample_ode(score, noise, n // 2),
+    "exponential, order 1": lambda score, noise, n: solvers.sample_exponential(score, noise, n, 1),
+    "exponential, order 2": lambda score, noise, n: solvers.sample_exponential(score, noise, n, 2),
+    "exponential, order 3": lambda score, noise, n: solvers.sample_exponential(score, noise, n, 3),
+}
+ADAPTIVE = "exponential, adaptive"
+LOOKS = {
+    look.name: look
+    for look in (
+        Look("Heun, equal steps", "#0072B2", "o", "-"),
+        Look("exponential, order 1", "#999999", "s", (0, (1, 1))),
+        Look("exponential, order 2", "#E69F00", "^", (0, (4, 1.5))),
+        Look("exponential, order 3", "#D55E00", "D", "-"),
+        Look(ADAPTIVE, "#000000", "X", (0, (5, 1, 1, 1))),
+    )
+}
+
+Target = tuple[str, Score, Sequence[Reference]]
+
+
+def store(quick: bool, folder: Path) -> list[Path]:
+    """Write `errors` to solver_errors.csv, and draw them."""
+    make_folder(folder)
+    found = errors(quick)
+    found.to_csv(folder / "solver_errors.csv", index=False)
+    return draw(found, folder)
+
+
+def errors(quick: bool) -> pd.DataFrame:
+    """Give `target`, `solver`, `evaluations`, `gap` and `mmd` of every solve (none: the fine one)."""
+    found = []
+    for name, score, references in targets(STEPS // 10 if quick else STEPS):
+        found += [{"target": name, **row} for row in _of_target(score, references)]
+    return pd.DataFrame(found)
+
+
+def targets(steps: int) -> Iterator[Target]:
+    """Yield names, scores of u_t (m, n, d), and the references of the m observations."""
+    laws = [(m, v) for m, v in ((0.2, 0.01), (-0.3, 0.04))]
+    modes = [GaussianReference(torch.tensor([m]), torch.tensor([[v]])) for m, v in laws]
+    galton = Galton().reference(Galton().observations().x[4])
+    yield "close modes, exact", *_exact(MixtureReference(torch.ones(2), modes))
+    yield "Galton, exact", *_exact(galton)
+    for name, title in (("galton", "Galton"), ("gaussian_mixture", "mixture")):
+        task = get_task(name)
+        x_o = task.observations().x
+        posterior = get_method("mix", steps=steps).fit(task.simulate(BUDGET, seed=1), seed=1)
+        yield f"{title}, trained", _learned(posterior, x_o), [task.reference(x) for x in x_o]
+
+
+def _learned(posterior: Posterior, x_o: Tensor) -> Score:
+    def score(u_t: Tensor, t: float) -> Tensor:
+        return posterior.score(u_t.float(), x_o, t).double()
+
+    return score
+
+
+def _exact(law: Reference) -> tuple[Score, list[Reference]]:
+    def score(u_t: Tensor, t: float) -> Tensor:
+        return law.diffused_score(u_t[0], *alpha_sigma_at(t)).unsqueeze(0)
+
+    return score, [law]
+
+
+def _of_target(score: Score, references: Sequence[Reference]) -> Iterator[dict[str, object]]:
+    exact = torch.stack([law.sample(DRAWS, seed=o) for o, law in enumerate(references)])
+    noise = torch.randn(exact.shape, generator=generator(1), dtype=torch.float64)
+    calls = 0
+
+    def counted(u_t: Tensor, t: float) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return score(u_t, t)
+
+    fine = solvers.sample_exponential(score, noise, FINE)
+    spread = float(fine.std(1).mean())
+
+    def row(solver: str, made: Tensor) -> dict[str, object]:
+        gap = float((made - fine).square().mean().sqrt()) / spread
+        pairs = zip(made, exact, strict=True)
+        squared = [mmd_squared(a, b, median_distance(b)).value for a, b in pairs]
+        mmd = math.sqrt(max(0.0, sum(squared) / len(squared)))
+        return {"solver": solver, "evaluations": calls, "gap": gap, "mmd": mmd}
+
+    yield row("fine", fine)
+    for name, solve in SOLVERS.items():
+        for evaluations in EVALUATIONS:
+            calls = 0
+            yield row(name, solve(counted, noise, evaluations))
+    for tolerance in TOLERANCES:
+        calls = 0
+        yield row(ADAPTIVE, solvers.sample_adaptive(counted, noise, tolerance))
+
+
+@styled
+def draw(found: pd.DataFrame, folder: Path) -> list[Path]:
+    """Draw gap and MMD over evaluations, a column for each target: PDF and PNG of `solver_errors`."""
+    names = list(found["target"].unique())
+    figure = Figure(figsize=(PAGE, 3.6), layout="constrained")
+    axes = panels_of(figure, 2 * len(names), len(names))
+    for k, name in enumerate(names):
+        own = found[found["target"] == name]
+        for axis, metric in ((axes[k], "gap"), (axes[k + len(names)], "mmd")):
+            for solver, look in LOOKS.items():
+                line = own[own["solver"] == solver]
+                axis.plot(
+                    line["evaluations"],
+                    line[metric],
+                    color=look.colour,
+                    marker=look.marker,
+                    linestyle=look.dashes,
+                    label=look.name,
+                )
+            axis.set_xscale("log")
+            axis.set_xticks([10, 20, 40, 80], ["10", "20", "40", "80"])
+            axis.xaxis.set_minor_locator(NullLocator())
+            axis.axvline(50, color=GREY, linewidth=0.4, zorder=0)
+        axes[k].set_yscale("log")
+        axes[k].set_title(name)
+        fine = float(own.loc[own["solver"] == "fine", "mmd"].iloc[0])
+        axes[k + len(names)].axhline(fine, color=GREY, linestyle="--")
+    axes[0].set_ylabel("distance from a fine solve\n(posterior std)")
+    axes[len(names)].set_ylabel("MMD (dashed: fine solve)")
+    figure.supxlabel("network evaluations")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    make_folder(folder)
+    return save(figure, folder, "solver_errors")

@@ -1,0 +1,1 @@
+"""Methods that the suite's own are compared with."""

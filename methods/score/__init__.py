@@ -1,0 +1,1 @@
+"""Score matching on samples, marginal scores and joint scores."""

@@ -1,0 +1,151 @@
+"""Which gates there are, from the simplest to the richest, and which to take: `auto`.
+
+Gates are judged by their cost σ² E‖y_W‖²/d (`score.gate_cost`) on simulations that they were not fitted to,
+all at the same t and ε, and compared in pairs: the standard error is of the difference over simulations.
+
+* Those in closed form, DSM among them, are fitted on four fifths of the budget and judged on the rest, five
+  times over. Of those within one standard error of the least cost the simplest is taken.
+* The others are fitted once, on the first four fifths. Of those more than one standard error below that
+  closed form on the last fifth, if any, the simplest within one standard error of the best is taken.
+
+The gain is DSM's cost less that of the gate chosen: what it takes from the target variance, in units of
+E‖y_DSM‖². The least of several costs is somewhat too low, and a gain near its standard error somewhat too
+high. A learned w(t) is no candidate: it is trained with the score, and costs no less than w*.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ...tasks.seeding import derive_seed, generator
+from .draws import every_row
+from .gate_cost import cost
+from .gates import Choice, ConstantWeight, Gate, LearnedWeight, OptimalWeight
+from .moments import FOLDS
+from .state_gates import ConditionalWeight, StateWeight
+from .training_data import TrainingData
+
+AUTO = "auto"
+HELD_OUT_DRAWS = 32_000
+ROUNDING = 1e-5  # of DSM's cost, 1; fitted gates that kept their start differ from it by that of float32
+
+Streams = Sequence[torch.Generator]
+Builder = Callable[[TrainingData, Tensor, Streams], Gate]
+
+
+def _conditional(start: Callable[[Tensor], OptimalWeight]) -> Builder:
+    return lambda data, score, streams: ConditionalWeight(start(score), data.x, streams)
+
+
+def _learned(from_half: bool) -> Builder:
+    return lambda data, score, streams: LearnedWeight(
+        OptimalWeight.scalar(score), from_half=from_half, generators=streams
+    )
+
+
+CLOSED: dict[str, Builder] = {
+    "dsm": lambda data, score, streams: ConstantWeight(1.0, torch.zeros(len(score))),
+    "scalar": lambda data, score, streams: OptimalWeight.scalar(score),
+    "diagonal": lambda data, score, streams: OptimalWeight.diagonal(score),
+    "matrix": lambda data, score, streams: OptimalWeight.matrix(score),
+}
+FITTED: dict[str, Builder] = {
+    "conditional_scalar": _conditional(OptimalWeight.scalar),
+    "conditional_diagonal": _conditional(OptimalWeight.diagonal),
+    "conditional_matrix": _conditional(OptimalWeight.matrix),
+    "state": lambda data, score, streams: StateWeight(OptimalWeight.matrix(score), data.u, data.x, streams),
+}
+TRAINED: dict[str, Builder] = {
+    "learned": _learned(from_half=True),
+    "learned_from_optimal": _learned(from_half=False),
+}
+GATES = CLOSED | FITTED | TRAINED
+
+
+def make_gate(name: str, data: TrainingData, seeds: Sequence[int]) -> Gate:
+    """Make a gate for R replicates at its closed form; `Gate.fit` then fits what that leaves open."""
+    assert data.score is not None
+    return GATES[name](data, data.score, [generator(derive_seed(seed, "gate")) for seed in seeds])
+
+
+def choose(data: TrainingData, seeds: Sequence[int]) -> list[Choice]:
+    """Choose the gate of each replicate; see the module. With fewer than two simulations a fold, DSM."""
+    if data.u.shape[1] < 2 * FOLDS:
+        return [Choice("dsm", 0.0, float("nan"))] * len(seeds)
+    every, last = HeldOut(data, seeds, range(FOLDS)), HeldOut(data, seeds, [FOLDS - 1])
+    closed = {name: every.costs(name) for name in CLOSED}
+    fitted = {name: last.costs(name) for name in FITTED}
+    return [
+        _choose(
+            {name: own[r] for name, own in closed.items()}, {name: own[r] for name, own in fitted.items()}
+        )
+        for r in range(len(seeds))
+    ]
+
+
+class HeldOut:
+    """Some folds of the simulations, each held out from the fit of a gate, with the t and ε to judge it at.
+
+    The folds are fitted side by side, as replicates of one batch.
+
+    Args:
+        data: the simulations of R replicates.
+        seeds: one for each replicate.
+        folds: which of the `FOLDS` folds to hold out.
+    """
+
+    def __init__(self, data: TrainingData, seeds: Sequence[int], folds: Sequence[int]) -> None:
+        replicates, n, d = data.u.shape
+        held, k = n // FOLDS, len(folds)
+        order = torch.stack([torch.arange(n).roll(-held * (fold + 1)) for fold in folds])
+        assert data.score is not None
+        each = (tensor.repeat_interleave(k, 0) for tensor in (data.u, data.x, data.score))
+        self.data = TrainingData(*each).rows(order.repeat(replicates, 1))
+        assert self.data.score is not None
+        fields = self.data.u, self.data.x, self.data.score
+        self.seen = TrainingData(*(tensor[:, :-held] for tensor in fields))
+        self.seeds = [derive_seed(seed, "fold", fold) for seed in seeds for fold in folds]
+        repeats = max(1, HELD_OUT_DRAWS // n)
+        streams = [generator(derive_seed(seed, "fold held out")) for seed in self.seeds]
+        self.draws = every_row(n - held, n, repeats, d, streams)
+        self.shape = replicates, k, repeats, held
+
+    def costs(self, name: str) -> Tensor:
+        """Give the cost of each simulation under the gate fitted without its fold, (R, folds * (n // 5))."""
+        gate = make_gate(name, self.seen, self.seeds)
+        gate.fit(self.seen, self.seeds)
+        with torch.no_grad():
+            return cost(gate, self.data, self.draws).view(self.shape).mean(2).flatten(1)
+
+
+def _choose(closed: dict[str, Tensor], fitted: dict[str, Tensor]) -> Choice:
+    """Choose for one replicate from costs, (n,), of closed forms, and of the rest on the last simulations."""
+    chosen = _simplest(closed)
+    costs = closed[chosen]
+    better = {
+        name: own
+        for name, own in fitted.items()
+        if own.isfinite().all() and not _within(costs[-len(own) :], own)
+    }
+    if better:
+        chosen = _simplest(better)
+        costs = better[chosen]
+    return Choice(chosen, *_mean(closed["dsm"][-len(costs) :] - costs))
+
+
+def _simplest(costs: dict[str, Tensor]) -> str:
+    """Give the first of the candidates within one standard error of the one of least cost."""
+    best = min(costs, key=lambda name: float(costs[name].mean()))
+    return next(name for name, own in costs.items() if _within(own, costs[best]))
+
+
+def _within(costs: Tensor, best: Tensor) -> bool:
+    """Say whether costs exceed others by at most one standard error, or by what rounding may do."""
+    excess, stderr = _mean(costs - best)
+    return excess <= max(stderr, ROUNDING)
+
+
+def _mean(values: Tensor) -> tuple[float, float]:
+    values = values.double()
+    return float(values.mean()), float(values.std() / len(values) ** 0.5)

@@ -1,0 +1,74 @@
+"""Mixtures of DSM with a target score, by the gates of `score.gate_choice` [Ko & Geffner, section 3.2].
+
+    mix        y = W y_DSM + (I − W) y_LTSM
+    tsm_mix    y = W y_DSM + (I − W) y_TSM, the oracle: what is between the two is what the latents cost
+
+With `gate=auto` each replicate chooses its gate from its own simulations and is then fitted as `gate=...`
+would have fitted it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, cast
+
+from torch import Tensor
+
+from ...tasks.task import Simulations
+from ..method import Posterior
+from .gate_choice import AUTO, GATES, choose, make_gate
+from .gates import Gate
+from .posterior import ScorePosterior
+from .score_matching import ScoreMatching
+from .training_data import TrainingData
+
+
+@dataclass(frozen=True)
+class Mix(ScoreMatching):
+    """DSM and LTSM mixed by a gate; the other options are those of `ScoreMatching`.
+
+    Args:
+        gate: a name in `methods.score.gate_choice.GATES`, or "auto" to choose one from the simulations.
+    """
+
+    name: ClassVar[str] = "mix"
+    version: ClassVar[int] = 2
+    summary: ClassVar[str] = "DSM and LTSM mixed over diffusion time by the weight of least variance."
+    requires: ClassVar[frozenset[str]] = frozenset({"joint_score"})
+    score_field: ClassVar[str | None] = "joint_score"
+
+    gate: str = "scalar"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_choice("gate", [*GATES, AUTO])
+
+    def fit_replicates(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[Posterior]:
+        if self.gate != AUTO:
+            return super().fit_replicates(simulations, seeds)
+        choices = choose(self.training_data(simulations), seeds)
+        posteriors: dict[int, Posterior] = {}
+        for gate in {choice.gate: None for choice in choices}:
+            rows = [r for r, choice in enumerate(choices) if choice.gate == gate]
+            chosen = replace(self, gate=gate)
+            fitted = chosen.fit_replicates([simulations[r] for r in rows], [seeds[r] for r in rows])
+            for r, posterior in zip(rows, fitted, strict=True):
+                cast(ScorePosterior, posterior).choice = choices[r]
+                posteriors[r] = posterior
+        return [posteriors[r] for r in range(len(choices))]
+
+    def _gate(self, data: TrainingData, seeds: Sequence[int]) -> Gate:
+        return make_gate(self.gate, data, seeds)
+
+    def _plain_weight(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return sigma**2
+
+
+@dataclass(frozen=True)
+class TSMMix(Mix):
+    """DSM and TSM mixed by a gate, on the exact marginal score [De Bortoli et al. 2024, section 3.2]."""
+
+    name: ClassVar[str] = "tsm_mix"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "DSM and TSM mixed by the weight of least variance, an oracle."
+    requires: ClassVar[frozenset[str]] = frozenset({"marginal_score"})
+    score_field: ClassVar[str | None] = "marginal_score"

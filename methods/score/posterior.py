@@ -1,0 +1,198 @@
+"""The posterior of a score-matching method: a trained score, the gate it was trained with, and a sampler."""
+
+import copy
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ...tasks.errors import UserError
+from ...tasks.seeding import derive_seed, generator
+from ...tasks.task import Simulations
+from ..device import CPU
+from ..method import PICKLED, Posterior, require_observations
+from ..nn.network import stack_replicates
+from ..progress import report
+from . import samplers, solvers, targets
+from .conditioning import condition
+from .gates import Choice, Gate, TimeGate
+from .schedule import alpha_sigma
+from .trainer import ScoreModel
+
+DESCRIPTION, TENSORS = "posterior.json", "posterior.safetensors"
+LOG_PROB_STEPS = 60
+# For which a model is given its observations when it is evaluated step after step: with fewer draws it is as
+# large as their activations, and with fewer columns of x there is little to save (results/speed).
+MANY_DRAWS, WIDE_X = 64, 32
+
+
+class ScorePosterior(Posterior):
+    """One replicate of a trained score model; `choice` says how its gate was chosen, if it was.
+
+    Args:
+        model, gate: of one replicate.
+        score_field: the field of the simulations that the target used, or None for DSM.
+        sampler: "ode", "exponential" or "sde".
+        steps: steps of the sampler.
+        description: the method's name and options, written beside the tensors by `save`.
+        device: where the network is evaluated; the model and the gate themselves are kept on the CPU.
+    """
+
+    def __init__(
+        self,
+        model: ScoreModel,
+        gate: Gate,
+        score_field: str | None,
+        sampler: str,
+        steps: int,
+        description: Mapping[str, Any],
+        device: str = CPU,
+    ) -> None:
+        self.model, self.gate = model.requires_grad_(False), gate.requires_grad_(False)
+        self.score_field, self.sampler, self.steps = score_field, sampler, steps
+        self.description, self.device = dict(description), device
+        self.choice: Choice | None = None
+        self.network_evaluations: int = 2 * steps if sampler == "ode" else steps
+
+    def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
+        return sample_together([self], n, x_o, [seed])[0]
+
+    def score(self, u_t: Tensor, x_o: Tensor, t: float) -> Tensor:
+        require_observations(x_o, _dim_x(self.model))
+        score = _score(self.model, x_o.unsqueeze(0), u_t.shape[1], self.device, once=True)
+        return score(u_t.to(self.device).unsqueeze(0), t)[0].cpu()
+
+    def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
+        """Give log p(u | x_o) along the probability-flow ODE, in float64; costs d backward passes a step."""
+        require_observations(x_o, _dim_x(self.model))
+        model = stack_replicates([self.model]).double()
+        score = _score(model, x_o.unsqueeze(0), u.shape[1], self.device)
+        return samplers.log_prob_ode(score, u.double().to(self.device).unsqueeze(0), LOG_PROB_STEPS)[0].cpu()
+
+    def weight(self, t: Tensor) -> Tensor:
+        """Give the DSM weights w(t) of the target that was trained on, for t (n,): (n, 1) or (n, d).
+
+        Raises:
+            UserError: the gate's weight depends on more than t.
+        """
+        if not isinstance(self.gate, TimeGate):
+            raise UserError("this gate has no weight w(t): it depends on more than t.")
+        weights: Tensor = self.gate(t.to(torch.float32).view(1, -1, 1))[0]
+        return weights
+
+    def target(self, simulations: Simulations, eps: Tensor, t: float) -> Tensor:
+        """Give the regression target y at time t of simulations with noise ε, (n, d)."""
+        alpha, sigma = alpha_sigma(torch.tensor(t, dtype=eps.dtype))
+        y_dsm = targets.dsm(eps, sigma)
+        if self.score_field is None:
+            return y_dsm
+        y_score = targets.from_score(getattr(simulations, self.score_field), alpha)
+        place = (alpha * simulations.u + sigma * eps, simulations.x, torch.full_like(eps[:, :1], t))
+        gate = copy.deepcopy(self.gate).double()
+        return gate.mix(*(tensor.double().unsqueeze(0) for tensor in (y_dsm, y_score, *place)))[0]
+
+    def save(self, folder: Path | str) -> None:
+        """Write `posterior.json` and `posterior.safetensors` into `folder`, which is made if need be."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / PICKLED).unlink(missing_ok=True)  # of another posterior that was saved here before
+        dims = {"dim_theta": _dim_theta(self.model), "dim_x": _dim_x(self.model)}
+        description = self.description | dims
+        if self.choice is not None:
+            description["choice"] = [None if part != part else part for part in self.choice]  # no NaN in JSON
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+        tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
+        tensors |= {f"gate.{key}": value for key, value in self.gate.state_dict().items()}
+        save_file({key: value.contiguous() for key, value in tensors.items()}, folder / TENSORS)
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Read `posterior.json`: the method's name and options, `dim_theta`, `dim_x`, and `choice`, or None."""
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text())
+        read = {key: description[key] for key in ("method", "options", "dim_theta", "dim_x")}
+        choice = description.get("choice")
+        if choice is not None:
+            gate, *numbers = choice
+            choice = Choice(gate, *(math.nan if number is None else float(number) for number in numbers))
+        return {**read, "choice": choice}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{folder / DESCRIPTION} does not describe a saved posterior: {error!r}") from error
+
+
+def load_tensors(folder: Path, model: ScoreModel, gate: Gate) -> None:
+    """Fill a model and a gate of the same form with the tensors that `ScorePosterior.save` wrote."""
+    try:
+        tensors = load_file(folder / TENSORS)
+        for prefix, module in (("model.", model), ("gate.", gate)):
+            own = {key.removeprefix(prefix): v for key, v in tensors.items() if key.startswith(prefix)}
+            module.load_state_dict(own)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UserError(f"{folder / TENSORS} does not hold this posterior's tensors: {error}") from error
+
+
+def sample_together(
+    posteriors: Sequence[ScorePosterior], n: int, x_o: Tensor, seeds: Sequence[int]
+) -> Tensor:
+    """Sample all replicates and observations as one batch: (replicates, observations, n, d).
+
+    Each replicate's noise comes from its own seed, so the samples are those of one-by-one sampling up to
+    rounding.
+    """
+    first = posteriors[0]
+    require_observations(x_o, _dim_x(first.model))
+    model = stack_replicates([p.model for p in posteriors])
+    shape = (len(x_o), n, _dim_theta(model))
+    generators = [generator(derive_seed(seed, "sample")) for seed in seeds]
+    score = _score(model, x_o.expand(len(posteriors), *x_o.shape), n, first.device)
+    evaluations = 0
+
+    def draw() -> Tensor:
+        return torch.stack([torch.randn(shape, generator=g) for g in generators]).to(first.device)
+
+    def counted(u_t: Tensor, t: float) -> Tensor:
+        nonlocal evaluations
+        evaluations += 1
+        report("sample", evaluations, first.network_evaluations)
+        return score(u_t, t)
+
+    if first.sampler == "ode":
+        return samplers.sample_ode(counted, draw(), first.steps).cpu()
+    if first.sampler == "exponential":
+        return solvers.sample_exponential(counted, draw(), first.steps).cpu()
+    return samplers.sample_sde(counted, draw(), first.steps, draw).cpu()
+
+
+def _dim_theta(model: ScoreModel) -> int:
+    return model.mlp.biases[-1].shape[-1]
+
+
+def _dim_x(model: ScoreModel) -> int:
+    return model.recipe.standardise.mean.shape[2]
+
+
+def _score(model: ScoreModel, x_o: Tensor, n: int, device: str, *, once: bool = False) -> samplers.Score:
+    """Give score(u_t, t) of R replicates for u_t (R, m, n, d) on the device and x_o (R, m, dim_x).
+
+    `once` says that it will be evaluated a single time, for which preparing the model does not pay.
+    """
+    dtype = model.mlp.biases[-1].dtype
+    x = x_o.to(device, dtype)
+    if device != CPU:
+        model = copy.deepcopy(model).to(device)  # the posterior's own stays where it is
+    if n >= MANY_DRAWS and x.shape[2] >= WIDE_X and not once:
+        model, x = condition(model, x), x[..., :0].flatten(0, 1).unsqueeze(1).expand(-1, n, -1)
+    else:
+        x = x.repeat_interleave(n, 1)
+
+    def score(u_t: Tensor, t: float) -> Tensor:
+        rows = u_t.to(dtype).reshape(*x.shape[:2], u_t.shape[-1])
+        return model(rows, x, x.new_full((1, 1, 1), t)).reshape(u_t.shape)
+
+    return score

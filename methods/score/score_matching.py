@@ -1,0 +1,217 @@
+"""Diffusion models of posteriors by score matching: DSM, TSM and LTSM; `score.mixtures` has their mixtures.
+
+One trainer and one network; a method is the choice of the score that its target uses and of the gate:
+
+    DSM    y = −ε/σ                             no score          W = I
+    TSM    y = ∇_u log p(u_0 | x)/α             marginal score    W = 0    [De Bortoli et al. 2024]
+    LTSM   y = ∇_u log p(u_0, z, x)/α           joint score       W = 0    [Ko & Geffner 2026]
+    MIX    y = W y_DSM + (I − W) y_LTSM         joint score       W of least variance
+
+The loss weight λ(t) goes with the recipe. `plain`: σ², and α²σ² for TSM and LTSM alone, which otherwise
+diverge. `preconditioned`: the inverse of the target's own second moment, d/E‖y‖²: σ² for DSM, α²/j for TSM
+and LTSM, σ² + α²/j for MIX with the scalar gate. `weighting=sigma_squared` gives every target σ².
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from ...tasks.errors import UserError
+from ...tasks.plugin import nearest, require_whole
+from ...tasks.seeding import derive_seed, generator
+from ...tasks.task import Simulations
+from .. import device
+from ..method import Method, Posterior
+from ..nn.network import ReplicatedMLP, take_replicate
+from ..progress import report
+from .gates import ConstantWeight, Gate
+from .moments import second_moment
+from .posterior import ScorePosterior, load_tensors, read_description, sample_together
+from .recipes import RECIPES
+from .trainer import ScoreModel, Trainer, Training, Weighting
+from .training_data import TrainingData
+
+SAMPLING_STEPS = {"ode": 40, "exponential": 40, "sde": 400}
+
+
+@dataclass(frozen=True)
+class ScoreMatching(Method):
+    """What all score-matching methods share; see the module for the mathematics.
+
+    Args:
+        recipe: "preconditioned" or "plain", see `methods.score.recipes`.
+        weighting: "recipe", the recipe's own loss weight, or "sigma_squared".
+        early_stopping: keep the moving average of the best validation step, not the last.
+        steps: training steps.
+        batch: simulations in a minibatch, drawn with replacement.
+        rate: the first learning rate; it falls to 0 along a cosine.
+        average: decay of the moving average of the parameters.
+        width: units in a hidden layer.
+        depth: hidden layers.
+        sampler: "ode" (Heun, two evaluations a step), "exponential" (the same flow by `score.solvers`, one
+            evaluation a step) or "sde" (Euler-Maruyama, one).
+        sampling_steps: steps of the sampler; None for 40 along the flow or 400 of the SDE.
+    """
+
+    version: ClassVar[int] = 1
+    in_float32: ClassVar[bool] = True
+    score_field: ClassVar[str | None] = None
+
+    recipe: str = "preconditioned"
+    weighting: str = "recipe"
+    early_stopping: bool = True
+    steps: int = 3000
+    batch: int = 128
+    rate: float = 3e-3
+    average: float = 0.995
+    width: int = 64
+    depth: int = 3
+    sampler: str = "ode"
+    sampling_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        self._require_choice("recipe", RECIPES)
+        self._require_choice("weighting", ("recipe", "sigma_squared"))
+        self._require_choice("sampler", list(SAMPLING_STEPS))
+        if not isinstance(self.early_stopping, bool):
+            raise UserError(f"method {self.name}: early_stopping must be true or false.")
+        if self.sampling_steps is not None:
+            require_whole(f"method {self.name}: sampling_steps", self.sampling_steps, 1)
+        for option in ("steps", "batch", "width", "depth"):
+            require_whole(f"method {self.name}: {option}", getattr(self, option), 1)
+        if not self.rate > 0 or not 0 <= self.average < 1:
+            raise UserError(f"method {self.name}: rate must be above 0, and average from 0 up to below 1.")
+
+    def fit(self, simulations: Simulations, seed: int) -> Posterior:
+        """Train on one replicate; see `fit_replicates`."""
+        return self.fit_replicates([simulations], [seed])[0]
+
+    def fit_replicates(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[Posterior]:
+        """Train all replicates as one batched network; each has its own simulations, seed and result.
+
+        That runs on the device of `methods.device`, and so does what the posteriors are asked for afterwards.
+        """
+        data = self.training_data(simulations)
+        model, gate = self._build(data, seeds)
+        where = device.current()
+        data, model, gate = data.to(where), model.to(where), gate.to(where)
+        gate.fit(data, seeds)
+        training = Training(self.steps, self.batch, self.rate, self.average, self.early_stopping)
+        trainer = Trainer(model, gate, data, self._weighting(gate), training, seeds)
+        trainer.run(lambda done, total: report("fit", done, total))
+        model, gate = model.cpu(), gate.cpu()
+        return [
+            self._posterior(take_replicate(model, r), take_replicate(gate, r), where)
+            for r in range(len(simulations))
+        ]
+
+    def sample_replicates(
+        self, posteriors: Sequence[Posterior], n: int, x_o: Tensor, seeds: Sequence[int]
+    ) -> Tensor:
+        """Sample all replicates and observations as one batch: (replicates, m, n, d)."""
+        return sample_together(cast(Sequence[ScorePosterior], posteriors), n, x_o, seeds)
+
+    def load(self, folder: Path | str) -> ScorePosterior:
+        """Read a posterior of this method and these options that `ScorePosterior.save` wrote."""
+        folder = Path(folder)
+        description = read_description(folder)
+        own = self._description()
+        if {key: description[key] for key in own} != own:
+            raise UserError(f"{folder} holds a posterior of {description['method']} with other options.")
+        placeholder = TrainingData(
+            torch.zeros(1, 2, description["dim_theta"]),
+            torch.zeros(1, 2, description["dim_x"]),
+            None if self.score_field is None else torch.ones(1, 2, description["dim_theta"]),
+        )
+        model, gate = self._build(placeholder, [0])
+        load_tensors(folder, model, gate)
+        posterior = self._posterior(model, gate)
+        posterior.choice = description["choice"]
+        return posterior
+
+    def training_data(self, simulations: Sequence[Simulations]) -> TrainingData:
+        """Stack the simulations of R replicates in float32, with the scores that the target uses."""
+        for replicate in simulations:
+            self.check_simulations(replicate)
+        return TrainingData(
+            torch.stack([s.u for s in simulations]).float(),
+            torch.stack([s.x for s in simulations]).float(),
+            self._scores(simulations),
+        )
+
+    def _gate(self, data: TrainingData, seeds: Sequence[int]) -> Gate:
+        """Make the gate of the target from the training simulations: w = 1 for DSM, 0 for a lone score."""
+        if data.score is None:
+            return ConstantWeight(1.0, torch.zeros(len(data.u)))
+        return ConstantWeight(0.0, second_moment(data.score))
+
+    def _plain_weight(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return sigma**2 if self.score_field is None else alpha**2 * sigma**2
+
+    def _weighting(self, gate: Gate) -> Weighting:
+        if self.weighting == "sigma_squared":
+            return lambda alpha, sigma: sigma**2
+        if self.recipe == "plain":
+            return self._plain_weight
+        return lambda alpha, sigma: 1 / gate.second_moment(alpha, sigma)
+
+    def _build(self, data: TrainingData, seeds: Sequence[int]) -> tuple[ScoreModel, Gate]:
+        recipe = RECIPES[self.recipe](data.u, data.x)
+        generators = [generator(derive_seed(seed, "network")) for seed in seeds]
+        mlp = ReplicatedMLP(
+            recipe.n_inputs, data.u.shape[2], width=self.width, depth=self.depth, generators=generators
+        )
+        return ScoreModel(recipe, mlp), self._gate(data, seeds)
+
+    def _scores(self, simulations: Sequence[Simulations]) -> Tensor | None:
+        if self.score_field is None:
+            return None
+        scores = [getattr(s, self.score_field) for s in simulations]
+        if any(score is None for score in scores):
+            raise UserError(f"method {self.name} needs simulations with a {self.score_field}.")
+        return torch.stack(scores).float()
+
+    def _posterior(self, model: ScoreModel, gate: Gate, where: str = device.CPU) -> ScorePosterior:
+        steps = self.sampling_steps or SAMPLING_STEPS[self.sampler]
+        return ScorePosterior(model, gate, self.score_field, self.sampler, steps, self._description(), where)
+
+    def _description(self) -> dict[str, object]:
+        return {"method": self.name, "options": self.options()}
+
+    def _require_choice(self, option: str, choices: Sequence[str] | dict[str, type]) -> None:
+        value = getattr(self, option)
+        if value not in choices:
+            hint = nearest(str(value), list(choices))
+            raise UserError(f"method {self.name}: there is no {option} {value!r}: {hint}")
+
+
+@dataclass(frozen=True)
+class DSM(ScoreMatching):
+    """Denoising score matching: needs nothing but samples."""
+
+    name: ClassVar[str] = "dsm"
+    summary: ClassVar[str] = "Denoising score matching, the black-box baseline."
+
+
+@dataclass(frozen=True)
+class TSM(ScoreMatching):
+    """Target score matching on the marginal score: the oracle without latents [De Bortoli et al. 2024]."""
+
+    name: ClassVar[str] = "tsm"
+    summary: ClassVar[str] = "Target score matching on the exact marginal score, an oracle."
+    requires: ClassVar[frozenset[str]] = frozenset({"marginal_score"})
+    score_field: ClassVar[str | None] = "marginal_score"
+
+
+@dataclass(frozen=True)
+class LTSM(ScoreMatching):
+    """Latent target score matching on the joint score alone [Ko & Geffner, Prop 3.1]."""
+
+    name: ClassVar[str] = "ltsm"
+    summary: ClassVar[str] = "Latent target score matching on the joint score alone."
+    requires: ClassVar[frozenset[str]] = frozenset({"joint_score"})
+    score_field: ClassVar[str | None] = "joint_score"

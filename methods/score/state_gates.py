@@ -1,0 +1,192 @@
+"""Gates that depend on more than t, fitted before any score network is trained. With J = V diag(λ) Vᵀ:
+
+    given x     W(x, t) = σ² J(x) (σ² J(x) + α² I)⁻¹,  J(x) = E[g gᵀ | x] by regression
+    state       W(u_t, x, t) = V diag(w) Vᵀ,  w_i = sigmoid(log(σ² λ_i/α²) + F_i(u_t, x, t))
+
+Both start at the closed form for t alone. A regression has J(x)⁻¹ = V diag(λ)^(−½) L Lᵀ diag(λ)^(−½) Vᵀ with
+L(x) lower triangular, from a network of x, and minimises over L
+
+    E[ ‖Lᵀ h‖² − 2 Σ_i log L_ii ],  h = diag(λ)^(−½) Vᵀ g,
+
+a proper scoring rule: its minimum is at (L Lᵀ)⁻¹ = E[h hᵀ | x], whatever the distribution of h. With L
+diagonal or a multiple of I and V = I it gives the diagonal or the trace of J(x). The outputs of the network
+are bounded, so that from few simulations no J(x) comes out thousands of times too small. F is fitted on the
+gate's own cost, σ² E‖y_W‖², see `methods.score.gate_cost`.
+
+A fifth of the simulations is held out. Each replicate keeps the step at which the held-out cost, with one
+standard error added to its difference from the start's, is least, and the start if none is below it.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ...tasks.seeding import derive_seed, generator
+from ..nn.network import ReplicatedMLP
+from ..nn.optimizer import CosineAdam
+from .draws import Draws, every_row, minibatches
+from .gate_cost import cost
+from .gates import Gate, OptimalWeight, along, logit
+from .recipes import Preconditioned, Standardise
+from .schedule import alpha_sigma
+from .training_data import TrainingData
+
+WIDTH, DEPTH = 32, 2
+STEPS, BATCH, RATE = 500, 256, 5e-3
+HELD_OUT_SHARE, HELD_OUT_ROWS, LOOKS = 0.2, 4096, 10
+BOUND = 3.0
+
+
+class StateGate(Gate):
+    """What these gates share: a start in closed form, a network, and the fit; see the module."""
+
+    mlp: ReplicatedMLP
+
+    def __init__(self, start: OptimalWeight) -> None:
+        super().__init__()
+        self.start = start
+
+    @abstractmethod
+    def loss(self, data: TrainingData, draws: Draws) -> Tensor:
+        """Give the loss of every draw, (R, n)."""
+
+    def second_moment(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Give that of the start, which the fit lowers."""
+        return self.start.second_moment(alpha, sigma)
+
+    def fit(self, data: TrainingData, seeds: Sequence[int]) -> None:
+        n, d = data.u.shape[1:]
+        held_out = round(HELD_OUT_SHARE * n)
+        if held_out < 2:
+            return
+        streams = [generator(derive_seed(seed, "gate minibatches")) for seed in seeds]
+        optimizer = CosineAdam([(self.mlp.parameters(), RATE)], STEPS)
+        selection = _Selection(self, data, held_out, seeds)
+        for step in range(STEPS):
+            draws = minibatches(1, BATCH, 0, n - held_out, d, streams).to(data.u.device)
+            optimizer.step(self.loss(data, Draws(*(drawn[0] for drawn in draws))).mean(1).sum())
+            if (step + 1) % (STEPS // LOOKS) == 0:
+                selection.look()
+        selection.restore()
+
+
+class _Selection:
+    """Keeps the parameters of the best step of each replicate by held-out cost; see the module."""
+
+    @torch.no_grad()
+    def __init__(self, gate: StateGate, data: TrainingData, held_out: int, seeds: Sequence[int]) -> None:
+        self.gate, self.data = gate, data
+        n, d = data.u.shape[1:]
+        self.shape = (len(seeds), -(-HELD_OUT_ROWS // held_out), held_out)
+        streams = [generator(derive_seed(seed, "gate held out")) for seed in seeds]
+        self.draws = every_row(n - held_out, n, self.shape[1], d, streams).to(data.u.device)
+        self.parameters: list[Tensor] = list(gate.mlp.parameters())
+        self.best = [p.detach().clone() for p in self.parameters]
+        self.start = self._costs()
+        self.excess = torch.zeros(len(seeds), device=data.u.device)
+
+    def _costs(self) -> Tensor:
+        return cost(self.gate, self.data, self.draws).view(self.shape).mean(1)
+
+    @torch.no_grad()
+    def look(self) -> None:
+        """Keep the present parameters where they are better than all before them."""
+        difference = self._costs() - self.start
+        excess = difference.mean(1) + difference.std(1) / self.shape[2] ** 0.5
+        better = excess < self.excess
+        self.excess = torch.where(better, excess, self.excess)
+        for kept, now in zip(self.best, self.parameters, strict=True):
+            kept.copy_(torch.where(better.view(-1, 1, 1), now, kept))
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Give the gate the parameters that were kept."""
+        torch._foreach_copy_(self.parameters, self.best)
+
+
+class ConditionalWeight(StateGate):
+    """W(x, t), the closed form of a regressed J(x): scalar, diagonal or matrix as its start is.
+
+    Args:
+        start: the closed form for t alone.
+        x: the training simulations' data, (R, n, dim_x).
+        generators: one for each replicate.
+    """
+
+    def __init__(self, start: OptimalWeight, x: Tensor, generators: Sequence[torch.Generator]) -> None:
+        super().__init__(start)
+        self.standardise = Standardise(x)
+        self.k = start.values.shape[-1]
+        outputs = self.k if start.directions is None else self.k * (self.k + 1) // 2
+        self.mlp = ReplicatedMLP(x.shape[-1], outputs, width=WIDTH, depth=DEPTH, generators=generators)
+
+    def loss(self, data: TrainingData, draws: Draws) -> Tensor:
+        drawn = data.rows(draws.rows)
+        log_diagonal, factor = self._factor(drawn.x)
+        assert drawn.score is not None
+        h = self._into_basis(drawn.score) / self.start.values.sqrt()
+        transformed = factor * h if self.start.directions is None else _times(factor.mT, h)
+        return transformed.square().mean(-1) - 2 * log_diagonal.mean(-1)
+
+    def score_part(self, v: Tensor, u_t: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        alpha, sigma = alpha_sigma(t)
+        _, factor = self._factor(x)
+        values = self.start.values
+        if self.start.directions is None:
+            precision = alpha**2 * factor**2
+            return precision / (sigma**2 * values + precision) * v
+        # α² J⁻¹ (σ² I + α² J⁻¹)⁻¹ v, scaled by λ^½ on both sides so that it stays well conditioned
+        precision = (alpha**2).unsqueeze(-1) * (factor @ factor.mT)
+        whitened = _times(precision, self._into_basis(v) / values.sqrt())
+        solved = torch.linalg.solve(precision + torch.diag_embed(sigma**2 * values), whitened)
+        return (values.sqrt() * solved) @ self.start.directions.mT
+
+    def _factor(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Give log L_ii, (..., n, k), and L, (..., n, k, k), or its diagonal where it has no more."""
+        outputs = BOUND * torch.tanh(self.mlp(self.standardise(x)) / BOUND)
+        log_diagonal = outputs[..., : self.k]
+        if self.start.directions is None:
+            return log_diagonal, log_diagonal.exp()
+        factor = torch.diag_embed(log_diagonal.exp())
+        below = torch.tril_indices(self.k, self.k, -1, device=x.device)
+        factor[..., below[0], below[1]] = outputs[..., self.k :]
+        return log_diagonal, factor
+
+    def _into_basis(self, v: Tensor) -> Tensor:
+        return v if self.start.directions is None else v @ self.start.directions
+
+
+def _times(matrix: Tensor, v: Tensor) -> Tensor:
+    return (matrix @ v.unsqueeze(-1)).squeeze(-1)
+
+
+class StateWeight(StateGate):
+    """W(u_t, x, t), a network's correction to the closed form in the eigenbasis of J.
+
+    It sees what the preconditioned recipe shows a score network.
+
+    Args:
+        start: the closed form for t alone.
+        u, x: the training simulations, (R, n, d) and (R, n, dim_x).
+        generators: one for each replicate.
+    """
+
+    def __init__(
+        self, start: OptimalWeight, u: Tensor, x: Tensor, generators: Sequence[torch.Generator]
+    ) -> None:
+        super().__init__(start)
+        self.recipe = Preconditioned(u, x)
+        outputs = start.values.shape[-1]
+        self.mlp = ReplicatedMLP(
+            self.recipe.n_inputs, outputs, width=WIDTH, depth=DEPTH, generators=generators
+        )
+
+    def loss(self, data: TrainingData, draws: Draws) -> Tensor:
+        return cost(self, data, draws)
+
+    def score_part(self, v: Tensor, u_t: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        inputs, _, _ = self.recipe(u_t, x, t)
+        remainder = torch.sigmoid(-logit(self.start.values, t) - self.mlp(inputs))
+        return along(self.start.directions, remainder, v)

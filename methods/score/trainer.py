@@ -1,0 +1,213 @@
+"""One trainer for every score-matching method: they differ in their target and its loss weight alone.
+
+Writing the score as s = base + scale · F (see recipes), the loss λ(t) ‖s − y‖² is a weighted regression of
+the network's output F on the goal (y − base)/scale with the weight λ scale². All of that but F is known
+before a step is made, so minibatches are prepared many steps at a time.
+
+Adam with a cosine schedule, stratified t, and an exponential moving average of the parameters. With early
+stopping, the network does not see a share of the simulations, and each replicate keeps the moving average of
+the step at which its loss there was least; without it, all simulations train, to the last step. What is
+fitted before, the recipe's regression and the gate, uses all simulations in either case. A learned weight is
+judged on its own target: its loss falls also as the target's variance does.
+
+Replicates have generators of their own: a replicate's result depends on its own simulations and seed alone.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ...tasks.errors import NotFiniteError
+from ...tasks.seeding import derive_seed, generator
+from ..nn.network import BackwardPass, ReplicatedMLP, replicate_blocks
+from ..nn.optimizer import CosineAdam
+from . import targets
+from .draws import minibatches
+from .gates import Gate
+from .recipes import Plain, Preconditioned
+from .schedule import alpha_sigma
+from .training_data import TrainingData
+
+STEPS_AT_ONCE = 32
+VALIDATION_SHARE = 0.1
+VALIDATION_ROWS = 1024
+VALIDATIONS = 50
+# A learned weight has to settle before the score network can, so it learns that much faster: from ½ it then
+# comes within 0.03 of w* in 3,000 steps at every budget on the Galton board (results/galton).
+GATE_RATE = 3.0
+
+Weighting = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and how fast to train; see the module."""
+
+    steps: int
+    batch: int
+    rate: float
+    average: float
+    early_stopping: bool
+
+
+class ScoreModel(nn.Module):
+    """A recipe with its network: s = base + scale · F for R replicates."""
+
+    def __init__(self, recipe: Plain | Preconditioned, mlp: ReplicatedMLP) -> None:
+        super().__init__()
+        self.recipe, self.mlp = recipe, mlp
+
+    def forward(self, u_t: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """Give the score at u_t (R, n, d) for x (R, n, dim_x) and t (R, n, 1)."""
+        inputs, base, scale = self.recipe(u_t, x, t)
+        return base + scale * self.mlp(inputs)
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    """A weighted regression: inputs, one goal for the output or two to mix and where, and the loss weight."""
+
+    inputs: Tensor
+    goal_dsm: Tensor
+    goal_score: Tensor | None
+    u_t: Tensor
+    x: Tensor
+    t: Tensor
+    weight: Tensor
+
+    def step(self, k: int) -> "Minibatch":
+        """Take step k of minibatches that were prepared together."""
+        score = None if self.goal_score is None else self.goal_score[k]
+        place = self.u_t[k], self.x[k], self.t[k]
+        return Minibatch(self.inputs[k], self.goal_dsm[k], score, *place, self.weight[k])
+
+
+class Trainer:
+    """Trains a model, and its gate if that is learned, on R replicates at once; see the module.
+
+    Args:
+        model, gate: for R replicates; trained in place.
+        data: the simulations of the budget, on the device of the model and the gate.
+        weighting: the loss weight λ as a function of α(t) and σ(t), of shape (..., R, B, 1).
+        training: steps, batch, rate and stopping rule.
+        seeds: one for each replicate.
+    """
+
+    def __init__(
+        self,
+        model: ScoreModel,
+        gate: Gate,
+        data: TrainingData,
+        weighting: Weighting,
+        training: Training,
+        seeds: Sequence[int],
+    ) -> None:
+        self.model, self.gate, self.data = model, gate, data
+        self.weighting, self.training = weighting, training
+        self.generators = [generator(derive_seed(seed, "minibatches")) for seed in seeds]
+        self.gate_parameters = [*gate.parameters()] if gate.trained else []
+        self.parameters: list[Tensor] = [*model.mlp.parameters(), *self.gate_parameters]
+        self.average = [p.detach().clone() for p in self.parameters]
+        n = data.u.shape[1]
+        held_out = max(1, round(VALIDATION_SHARE * n)) if training.early_stopping and n > 1 else 0
+        self.n_train = n - held_out
+        self.validation = None
+        if held_out:
+            held = [generator(derive_seed(seed, "validation")) for seed in seeds]
+            self.validation = self._prepare(1, VALIDATION_ROWS, self.n_train, n, held).step(0)
+
+    def run(self, progress: Callable[[int, int], None]) -> None:
+        """Train, calling `progress(done, total)` now and then."""
+        steps, rate = self.training.steps, self.training.rate
+        groups = [([*self.model.mlp.parameters()], rate), (self.gate_parameters, GATE_RATE * rate)]
+        optimizer = CosineAdam([(own, first) for own, first in groups if own], steps)
+        replicates, width = self.model.mlp.weights[-1].shape[:2]
+        blocks = [slice(0, replicates)]
+        if self.data.u.is_cpu:
+            blocks = replicate_blocks(replicates, self.training.batch, width)
+        passes = [BackwardPass(self.model.mlp, own) for own in blocks]
+        best = [p.clone() for p in self.average]
+        best_loss = torch.full((replicates,), torch.inf, device=self.data.u.device)
+        every = max(1, steps // VALIDATIONS)
+        for step in range(steps):
+            if step % STEPS_AT_ONCE == 0:
+                prepared = self._prepare(STEPS_AT_ONCE, self.training.batch, 0, self.n_train, self.generators)
+            self._differentiate(prepared.step(step % STEPS_AT_ONCE), passes)
+            optimizer.move()
+            torch._foreach_lerp_(self.average, self.parameters, 1 - self.training.average)
+            if (step + 1) % every == 0 or step + 1 == steps:
+                progress(step + 1, steps)
+                self._keep_best(best, best_loss)
+        self._load(best if self.validation is not None else self.average)
+        self._check_finite(best_loss)
+
+    @torch.no_grad()
+    def _keep_best(self, best: list[Tensor], best_loss: Tensor) -> None:
+        """Copy the moving average of each replicate whose held-out loss is the least so far."""
+        if self.validation is None:
+            return
+        current = [p.detach().clone() for p in self.parameters]
+        self._load(self.average)
+        loss = self._loss(self.validation)
+        self._load(current)
+        better = loss < best_loss
+        best_loss.copy_(torch.where(better, loss, best_loss))
+        for kept, average in zip(best, self.average, strict=True):
+            kept.copy_(torch.where(better.view(-1, 1, 1), average, kept))
+
+    def _check_finite(self, best_loss: Tensor) -> None:
+        """Raise `NotFiniteError` for a replicate that never had a finite held-out loss, or ended with NaN."""
+        finite = torch.stack([torch.isfinite(p).flatten(1).all(1) for p in self.parameters]).all(0)
+        if self.validation is not None:
+            finite &= torch.isfinite(best_loss)
+        if not finite.all():
+            raise NotFiniteError(f"training of replicate {int((~finite).nonzero()[0])} diverged")
+
+    @torch.no_grad()
+    def _load(self, values: list[Tensor]) -> None:
+        torch._foreach_copy_(self.parameters, values)
+
+    def _loss(self, batch: Minibatch) -> Tensor:
+        """Give the mean loss of each replicate, (R,)."""
+        error = (self.model.mlp(batch.inputs) - self._goal(batch)).square()
+        return (batch.weight * error).mean((1, 2))
+
+    def _differentiate(self, batch: Minibatch, passes: Sequence[BackwardPass]) -> None:
+        """Write the gradient of the summed `_loss` into the parameters' `grad`."""
+        goal = self._goal(batch)
+        slope = batch.weight * (2 / goal[0].numel())
+        slopes = []
+        for part in passes:
+            output = part.forward(batch.inputs[part.own])
+            slopes.append(output.sub_(goal.detach()[part.own]).mul_(slope[part.own]))
+            part.backward(slopes[-1])
+        if goal.requires_grad:
+            goal.backward(-torch.cat(slopes))
+
+    def _goal(self, batch: Minibatch) -> Tensor:
+        """Give what the network's output is regressed on, (R, B, d)."""
+        if batch.goal_score is None:
+            return batch.goal_dsm
+        return self.gate.mix(batch.goal_dsm, batch.goal_score, batch.u_t, batch.x, batch.t)
+
+    @torch.no_grad()
+    def _prepare(
+        self, steps: int, rows: int, first: int, last: int, generators: Sequence[torch.Generator]
+    ) -> Minibatch:
+        """Draw rows first..last, t and ε for some steps: tensors (steps, R, rows, features)."""
+        d = self.data.u.shape[2]
+        index, t, eps = minibatches(steps, rows, first, last, d, generators).to(self.data.u.device)
+        drawn = self.data.rows(index)
+        alpha, sigma = alpha_sigma(t)
+        u_t = alpha * drawn.u + sigma * eps
+        inputs, base, scale = self.model.recipe(u_t, drawn.x, t)
+        goal_dsm = (targets.dsm(eps, sigma) - base) / scale
+        goal_score = None
+        if drawn.score is not None:
+            goal_score = (targets.from_score(drawn.score, alpha) - base) / scale
+            if not self.gate.trained:
+                goal_dsm, goal_score = self.gate.mix(goal_dsm, goal_score, u_t, drawn.x, t), None
+        weight = self.weighting(alpha, sigma) * scale**2
+        return Minibatch(inputs, goal_dsm, goal_score, u_t, drawn.x, t, weight)

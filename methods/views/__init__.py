@@ -1,0 +1,1 @@
+"""Posteriors in the form that other packages take."""

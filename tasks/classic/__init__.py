@@ -1,0 +1,1 @@
+"""Tasks with closed-form or numerical likelihoods."""

@@ -1,0 +1,183 @@
+"""The generalized Galton board of Brehmer et al., Mining gold from implicit models (PNAS 2020).
+
+A ball falls through `rows` rows of `nails` nails, from the middle. At row r and position p, with
+z_v = r/(rows − 1) and z_h = 2p/(nails − 1) − 1, it goes left with probability
+
+    P(θ) = (1 − sin πz_v)/2 + sin(πz_v) · sigmoid(10 θ z_h).
+
+On an even row left keeps p and right gives p + 1; on an odd row left gives p − 1 and right keeps p, and the
+walls force the ball inwards: P = 0 at p = 0 and P = 1 at p = nails. The latents are the decisions; x is the
+final position of one ball, or how many of several balls ended at each position. The prior is θ ~ N(0, 1).
+
+The joint score sums d log P/dθ or d log(1 − P)/dθ over the decisions taken. The probability of x follows
+exactly from a forward recursion over the rows, and so do the marginal score and the posterior on a grid.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from ..plugin import require_whole
+from ..prior import Normal
+from ..reference import GridReference, Reference
+from ..task import Outcome, Task
+
+STEEPNESS = 10.0
+# The prior has 3e-12 of its mass outside. The step is half of the smallest σ(t) of the diffusion, and a
+# quarter of the standard deviation of a posterior of MOST_BALLS balls, each with an information near 2.
+GRID_LIMIT, GRID_POINTS = 7.0, 2801
+MOST_BALLS = 1000
+
+
+@dataclass(frozen=True)
+class Galton(Task):
+    """The generalized Galton board; see the module.
+
+    Args:
+        rows: rows of nails, at least 2.
+        nails: nails in a row, at least 2.
+        balls: balls thrown with the same θ; with more than one, x holds the counts per final position.
+    """
+
+    name: ClassVar[str] = "galton"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "Balls fall through nails that θ tilts; discrete latents, everything exact."
+    capabilities: ClassVar[frozenset[str]] = frozenset({"joint_score", "marginal_score", "reference"})
+    n_observations: ClassVar[int] = 5
+    prior = Normal()
+    dim_theta = 1
+
+    rows: int = 20
+    nails: int = 31
+    balls: int = 1
+
+    def __post_init__(self) -> None:
+        for option, least in (("rows", 2), ("nails", 2), ("balls", 1)):
+            require_whole(f"task galton: {option}", getattr(self, option), least)
+        if self.balls > MOST_BALLS:
+            raise UserError(f"task galton: balls must be at most {MOST_BALLS}: the grid resolves no more.")
+
+    @property
+    def bins(self) -> int:
+        """The number of final positions: `nails` after an even number of rows, one more after an odd one."""
+        return self.nails + self.rows % 2
+
+    @property
+    def dim_x(self) -> int:
+        """One position, or a count for each of the `bins`."""
+        return 1 if self.balls == 1 else self.bins
+
+    def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
+        """Throw `balls` balls for each θ, (n, 1); vectorised over all of them, the derivative written out."""
+        flat = theta.to(torch.float32).expand(-1, self.balls).flatten()
+        position, score = self._throw(flat, generator)
+        x = position.reshape(-1, self.balls)
+        if self.balls > 1:
+            counts = torch.zeros(len(theta), self.bins)
+            x = counts.scatter_add(1, x.long(), torch.ones_like(x))
+        return Outcome(x, score.reshape(-1, self.balls).sum(1, keepdim=True))
+
+    def paths(self, theta: Tensor, generator: torch.Generator) -> Tensor:
+        """Give the positions of one ball per θ, (n,), before each row and at the end: (n, rows + 1)."""
+        history: list[Tensor] = []
+        final = self._throw(theta.to(torch.float32), generator, history)[0]
+        return torch.stack([*history, final], 1)
+
+    def pmf(self, theta: Tensor) -> Tensor:
+        """Give the exact probability of each final position of one ball for θ (n,): (n, bins)."""
+        places = torch.arange(self.nails + 1, dtype=theta.dtype)
+        mass = (places == self.nails // 2).to(theta.dtype).expand(len(theta), -1)
+        for row in range(self.rows):
+            left = mass * self._left(row, theta.unsqueeze(1), places)[0]
+            right = mass - left
+            if row % 2 == 0:
+                mass = left + torch.nn.functional.pad(right[:, :-1], (1, 0))
+            else:
+                mass = right + torch.nn.functional.pad(left[:, 1:], (0, 1))
+        return mass[:, : self.bins]
+
+    def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Give the exact log p(x | θ) for θ (n, 1) and x (n, dim_x) or (1, dim_x): (n,), in float64."""
+        counts = self._counts(x)
+        ways = math.lgamma(self.balls + 1) - torch.lgamma(counts + 1).sum(1)
+        return ways + torch.xlogy(counts, self.pmf(theta[:, 0].double())).sum(1)
+
+    def marginal_score(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Give the exact d log p(x | θ)/dθ, (n, 1), by forward differentiation of the recursion."""
+        flat = theta[:, 0].double().contiguous()
+        differentiated = torch.func.jvp(self.pmf, (flat,), (torch.ones_like(flat),))
+        pmf, slope = differentiated[0], differentiated[1]
+        counts = self._counts(x)
+        terms = torch.where(counts > 0, counts * slope / pmf, torch.zeros_like(pmf))
+        return terms.sum(1, keepdim=True)
+
+    def reference(self, x_o: Tensor) -> Reference:
+        """Give the exact posterior of one observation, (dim_x,), on a grid.
+
+        Raises:
+            UserError: x_o cannot be, as no ball ends there.
+        """
+        self.require_observation(x_o)
+        return _reference(self, tuple(x_o.tolist()))
+
+    def _possible(self, x: Tensor) -> bool:
+        """Tell whether x, (dim_x,), are whole numbers that the board has."""
+        most = x.max() < self.bins if self.balls == 1 else x.sum() == self.balls
+        return bool(most and x.min() >= 0 and x.equal(x.round()))
+
+    def _counts(self, x: Tensor) -> Tensor:
+        if self.balls > 1:
+            return x.double()
+        return torch.nn.functional.one_hot(x[:, 0].long(), self.bins).double()
+
+    def _left(self, row: int, theta: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Give P and dP/dθ at a row, for θ and positions that broadcast."""
+        swing = math.sin(math.pi * row / (self.rows - 1))
+        slope = STEEPNESS * (2 / (self.nails - 1) * position - 1)
+        tilt = torch.sigmoid(theta * slope)
+        left = (1 - swing) / 2 + swing * tilt
+        derivative = swing * slope * tilt * (1 - tilt)
+        if row % 2 == 1:
+            wall = (position == 0) | (position == self.nails)
+            left = torch.where(wall, (position > 0).to(left.dtype), left)
+            derivative = torch.where(wall, torch.zeros_like(derivative), derivative)
+        return left, derivative
+
+    def _throw(
+        self, theta: Tensor, generator: torch.Generator, history: list[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Drop one ball per θ, (n,): final positions and joint scores, (n,) each."""
+        position = torch.full_like(theta, self.nails // 2)
+        score = torch.zeros_like(theta)
+        for row in range(self.rows):
+            if history is not None:
+                history.append(position)
+            left, derivative = self._left(row, theta, position)
+            goes_left = torch.rand(len(theta), generator=generator) < left
+            score = score + torch.where(goes_left, derivative / left, -derivative / (1 - left))
+            position = position - goes_left.to(position.dtype) + (row % 2 == 0)
+        return position, score
+
+
+@lru_cache(maxsize=4)
+def _log_pmf_on_grid(task: Galton) -> tuple[Tensor, Tensor]:
+    grid = torch.linspace(-GRID_LIMIT, GRID_LIMIT, GRID_POINTS, dtype=torch.float64)
+    return grid, task.pmf(grid).log()
+
+
+@lru_cache(maxsize=256)
+def _reference(task: Galton, x_o: tuple[float, ...]) -> GridReference:
+    grid, log_pmf = _log_pmf_on_grid(task)
+    impossible = UserError(f"task {task.label}: the observation {x_o} is not possible on this board.")
+    if not task._possible(torch.tensor(x_o)):
+        raise impossible
+    counts = task._counts(torch.tensor([x_o]))[0]
+    likelihood = torch.where(counts > 0, counts * log_pmf, torch.zeros_like(log_pmf)).sum(1)
+    if not likelihood.isfinite().any():
+        raise impossible
+    return GridReference(grid, likelihood - grid**2 / 2)

@@ -1,0 +1,73 @@
+"""A random-effects model: 50 groups of 4 measurements, each group around a latent mean of its own.
+
+z_g ~ N(μ, τ²),  x_gk ~ N(z_g, s²),  g = 1 … 50,  k = 1 … 4;  θ = (μ, log τ, log s)
+
+joint score       Σ_g (z_g − μ)/τ²,  Σ_g [(z_g − μ)²/τ² − 1],  Σ_gk [(x_gk − z_g)²/s² − 1]
+likelihood        of the group means x̄_g ~ N(μ, τ² + s²/4), times that of the deviations from them,
+                  of which any three have a covariance of determinant s⁶/4 and the quadratic form
+                  Σ_k (x_gk − x̄_g)²/s²; x depends on x̄_g and three of them with a Jacobian of 1/4
+
+x holds the groups one after another. The prior is μ ~ N(0, 1), log τ ~ N(−0.3, 0.5²), log s ~ N(0, 0.5²).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..likelihood import LikelihoodTask
+from ..prior import Normal
+from ..task import Outcome
+
+GROUPS, SIZE = 50, 4
+
+
+@dataclass(frozen=True)
+class HierarchicalNormal(LikelihoodTask):
+    """The random-effects model; see the module."""
+
+    name: ClassVar[str] = "hierarchical_normal"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "50 groups of 4 measurements around latent group means: random effects."
+    prior = Normal((0.0, -0.3, 0.0), (1.0, 0.5, 0.5))
+    dim_theta = 3
+    dim_x = GROUPS * SIZE
+
+    def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
+        """Draw the group means and the measurements for each θ, (n, 3)."""
+        mu, log_tau, log_s = theta.unsqueeze(2).unbind(1)
+        n, tau, s = len(theta), log_tau.exp(), log_s.exp()
+        effects = torch.randn(n, GROUPS, generator=generator, dtype=theta.dtype)
+        noise = torch.randn(n, GROUPS * SIZE, generator=generator, dtype=theta.dtype)
+        z = mu + tau * effects
+        x = z.repeat_interleave(SIZE, 1).addcmul_(s, noise)
+        score = torch.cat(
+            [
+                effects.sum(1, keepdim=True) / tau,
+                effects.square().sum(1, keepdim=True) - GROUPS,
+                noise.square().sum(1, keepdim=True) - GROUPS * SIZE,
+            ],
+            1,
+        )
+        return Outcome(x, score, latents=z)
+
+    def log_joint(self, theta: Tensor, x: Tensor, latents: Any) -> Tensor:
+        """Give log p(x, z | θ), (n,), for z (n, 50)."""
+        mu, log_tau, log_s = theta.unsqueeze(2).unbind(1)
+        of_groups = -0.5 * ((latents - mu) / log_tau.exp()).square() - log_tau
+        of_noise = -0.5 * ((x - latents.repeat_interleave(SIZE, 1)) / log_s.exp()).square() - log_s
+        return of_groups.sum(1) + of_noise.sum(1)
+
+    def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Give the exact log p(x | θ) for θ (n, 3) and x (n or 1, 200): (n,)."""
+        mu, log_tau, log_s = theta.unsqueeze(2).unbind(1)
+        groups = x.reshape(-1, GROUPS, SIZE)
+        means = groups.mean(2)
+        within = (groups - means.unsqueeze(2)).square().sum((1, 2))
+        variance = (2 * log_tau).exp() + (2 * log_s).exp() / SIZE
+        between = -0.5 * ((means - mu).square() / variance + variance.log()).sum(1)
+        deviations = -0.5 * within * (-2 * log_s[:, 0]).exp() - GROUPS * (SIZE - 1) * log_s[:, 0]
+        constant = -0.5 * GROUPS * (SIZE * math.log(2 * math.pi) + math.log(SIZE))
+        return between + deviations + constant

@@ -1,0 +1,64 @@
+"""Tall data: many independent draws of a mixture of two Gaussians of unit variance, each with its own latent.
+
+z_k ~ Bernoulli(w),  x_k ~ N(m + z_k e^δ, 1),  k = 1 … 200;  θ = (logit w, m, δ)
+
+joint score       Σ (z_k − w),  Σ ε_k,  e^δ Σ z_k ε_k,  with ε_k = x_k − m − z_k e^δ
+likelihood        Π [(1 − w) N(x_k; m, 1) + w N(x_k; m + e^δ, 1)]
+
+The draws are exchangeable; x holds them in the order drawn. The second component lies above the first, so
+the two cannot be swapped. The prior is logit w ~ N(0, 0.7²), m ~ N(0, 1), δ ~ N(0.9, 0.3²).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from ..likelihood import LikelihoodTask
+from ..prior import Normal
+from ..task import Outcome
+
+DRAWS = 200
+
+
+@dataclass(frozen=True)
+class IidMixture(LikelihoodTask):
+    """The mixture of tall data; see the module."""
+
+    name: ClassVar[str] = "iid_mixture"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "200 independent draws of a mixture of two Gaussians: tall data, binary latents."
+    prior = Normal((0.0, 0.0, 0.9), (0.7, 1.0, 0.3))
+    dim_theta = 3
+    dim_x = DRAWS
+
+    def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
+        """Draw 200 components and values for each θ, (n, 3)."""
+        logit, m, delta = theta.unsqueeze(2).unbind(1)
+        weight, gap = torch.sigmoid(logit), delta.exp()
+        shape = (len(theta), DRAWS)
+        z = (torch.rand(shape, generator=generator, dtype=theta.dtype) < weight).to(theta.dtype)
+        noise = torch.randn(shape, generator=generator, dtype=theta.dtype)
+        second = z.sum(1, keepdim=True) - DRAWS * weight
+        score = torch.cat([second, noise.sum(1, keepdim=True), gap * (z * noise).sum(1, keepdim=True)], 1)
+        return Outcome(m + gap * z + noise, score, latents=z)
+
+    def log_joint(self, theta: Tensor, x: Tensor, latents: Any) -> Tensor:
+        """Give log p(x, z | θ), (n,), for z of zeros and ones, (n, 200)."""
+        first, second = self._log_terms(theta, x)
+        return torch.where(latents > 0, second, first).sum(1)
+
+    def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Give the exact log p(x | θ) for θ (n, 3) and x (n or 1, 200): (n,)."""
+        return torch.logaddexp(*self._log_terms(theta, x)).sum(1)
+
+    def _log_terms(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Give log p(x_k, z_k | θ) at z_k = 0 and at z_k = 1: (n, 200) each."""
+        logit, m, delta = theta.unsqueeze(2).unbind(1)
+        constant = 0.5 * math.log(2 * math.pi)
+        first = logsigmoid(-logit) - 0.5 * (x - m).square() - constant
+        second = logsigmoid(logit) - 0.5 * (x - m - delta.exp()).square() - constant
+        return first, second

@@ -1,0 +1,118 @@
+"""A linear Gaussian model in which everything is a closed form, in any dimension d.
+
+    θ ~ N(0, I),  z = A θ + τ ε₁,  x = B z + τ ε₂,  ε₁, ε₂ ~ N(0, I)
+
+    joint score       ∇_θ log p(x, z | θ) = Aᵀ (z − A θ)/τ²
+    marginal score    ∇_θ log p(x | θ) = (B A)ᵀ C⁻¹ (x − B A θ),  C = τ² (B Bᵀ + I)
+    posterior         N(m, S),  S = (I + (B A)ᵀ C⁻¹ B A)⁻¹,  m = S (B A)ᵀ C⁻¹ x
+
+A = diag(s) Qᵀ has singular values s from √`spread` down to 1/√`spread` in equal ratios, so that with a spread
+the data say much of some directions of θ and little of others; `rotated` turns these directions, the rows of
+Qᵀ, away from the axes. B = I + ½ N, with N_{i,i+1} = 1, couples neighbouring components of z.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from ..plugin import require_whole
+from ..prior import Normal
+from ..reference import GaussianReference, Reference
+from ..seeding import derive_seed, generator
+from ..task import Outcome, Task
+
+NOISE = 0.3
+
+
+@dataclass(frozen=True)
+class LinearGaussian(Task):
+    """The linear Gaussian model; see the module.
+
+    Args:
+        dim: the number d of parameters, of latents and of data, at least 1.
+        spread: the ratio of the largest to the smallest singular value of A, at least 1.
+        rotated: turn the directions of different scale away from the axes, by a fixed rotation.
+    """
+
+    name: ClassVar[str] = "linear_gaussian"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = (
+        "Linear Gaussian latents and data: everything is a closed form, at any dimension."
+    )
+    capabilities: ClassVar[frozenset[str]] = frozenset({"joint_score", "marginal_score", "reference"})
+    prior = Normal()
+
+    dim: int = 2
+    spread: float = 1.0
+    rotated: bool = False
+
+    def __post_init__(self) -> None:
+        require_whole("task linear_gaussian: dim", self.dim, 1)
+        if not self.spread >= 1:
+            raise UserError(f"task linear_gaussian: spread must be at least 1, but is {self.spread}.")
+        if not isinstance(self.rotated, bool):
+            raise UserError("task linear_gaussian: rotated must be true or false.")
+
+    @property
+    def dim_theta(self) -> int:
+        """The dimension d."""
+        return self.dim
+
+    @property
+    def dim_x(self) -> int:
+        """The dimension d."""
+        return self.dim
+
+    def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
+        """Draw z and x for each θ, (n, d)."""
+        model = _model(self)
+        first, second = (
+            NOISE * torch.randn(theta.shape, generator=generator, dtype=theta.dtype) for _ in range(2)
+        )
+        z = theta @ model.into_z.T + first
+        return Outcome(z @ model.into_x.T + second, first @ model.into_z / NOISE**2, latents=z)
+
+    def log_joint(self, theta: Tensor, x: Tensor, latents: Tensor) -> Tensor:
+        """Give log N(z; A θ, noise² I) up to a constant; x depends on θ through z alone."""
+        return -(latents - theta @ _model(self).into_z.T).square().sum(1) / (2 * NOISE**2)
+
+    def marginal_score(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Give (B A)ᵀ C⁻¹ (x − B A θ), (n, d)."""
+        model = _model(self)
+        return (x - theta @ model.mean_of_x.T) @ model.gain.T
+
+    def reference(self, x_o: Tensor) -> Reference:
+        """Give the exact posterior N(S (B A)ᵀ C⁻¹ x, S)."""
+        self.require_observation(x_o)
+        model = _model(self)
+        return GaussianReference(model.covariance @ model.gain @ x_o.double(), model.covariance)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The matrices of a task: A, B, B A, (B A)ᵀ C⁻¹ and S."""
+
+    into_z: Tensor
+    into_x: Tensor
+    mean_of_x: Tensor
+    gain: Tensor
+    covariance: Tensor
+
+
+@lru_cache(maxsize=8)
+def _model(task: LinearGaussian) -> _Model:
+    d, eye = task.dim, torch.eye(task.dim, dtype=torch.float64)
+    scales = task.spread ** torch.linspace(0.5, -0.5, d, dtype=torch.float64)
+    into_z = torch.diag(scales)
+    if task.rotated:
+        random = generator(derive_seed("linear_gaussian", "rotation", d))
+        into_z = into_z @ torch.linalg.qr(torch.randn(d, d, generator=random, dtype=torch.float64)).Q.T
+    into_x = eye + 0.5 * torch.diag(torch.ones(d - 1, dtype=torch.float64), 1)
+    mean_of_x = into_x @ into_z
+    noise = NOISE**2 * (into_x @ into_x.T + eye)
+    gain = torch.linalg.solve(noise, mean_of_x).T
+    return _Model(into_z, into_x, mean_of_x, gain, torch.linalg.inv(eye + gain @ mean_of_x))

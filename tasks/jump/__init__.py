@@ -1,0 +1,1 @@
+"""Markov jump processes."""

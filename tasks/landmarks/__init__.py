@@ -1,0 +1,1 @@
+"""Landmark shapes that move by a diffusion."""

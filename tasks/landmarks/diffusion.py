@@ -1,0 +1,109 @@
+"""Landmarks in 2-D or 3-D that move together by a Gaussian kernel: the diffusion of shapes.
+
+n landmarks in R^m, the state X in R^(n × m), flattened to D = n m; no drift, up to time 1;  θ = (log a, log
+ℓ)
+
+    dX = L(X) dW,   Σ(X) = k(X) ⊗ I_m,   k_ij = a² (exp(−|x_i − x_j|²/(2 ℓ²)) + nugget δ_ij),   k = L Lᵀ
+    (div Σ)_i = Σ_j k_ij (x_i − x_j)/ℓ²,    c = ½ Σ_{i≠j} k_ij (m/ℓ² − |x_i − x_j|²/ℓ⁴)
+
+Only the n × n matrix k is ever factorised. Landmarks that are close move together, and never pass through
+each other; a is how far a landmark moves until time 1, ℓ over what distance others go with it.
+
+[BRIDGE] Boserup et al., arXiv 2411.08993.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..sde.sde import SDE, Coefficients
+
+
+class LandmarkCoefficients(Coefficients):
+    """The coefficients at landmarks x.
+
+    Args:
+        x: positions, (..., n, m).
+        kernel: k with its nugget, (..., n, n).
+        length: ℓ, broadcasts to (..., 1, 1).
+
+    Attributes:
+        factor: the Cholesky factor of k, (..., n, n).
+    """
+
+    def __init__(self, x: Tensor, kernel: Tensor, length: Tensor) -> None:
+        self.positions, self.kernel, self.length = x, kernel, length
+        self.factor = torch.linalg.cholesky(kernel)
+
+    @property
+    def drift(self) -> Tensor:  # type: ignore[override]
+        return torch.zeros_like(self.positions).flatten(-2)
+
+    @cached_property
+    def divergence(self) -> Tensor:  # type: ignore[override]
+        return self.weighted_differences(self.kernel)
+
+    @cached_property
+    def second_order(self) -> Tensor:  # type: ignore[override]
+        m, squared_length = self.positions.shape[-1], self.length.square()
+        terms = self.kernel * (m - squared_distances(self.positions) / squared_length) / squared_length
+        return 0.5 * (terms.sum((-2, -1)) - terms.diagonal(dim1=-2, dim2=-1).sum(-1))
+
+    @cached_property
+    def half_log_det(self) -> Tensor:  # type: ignore[override]
+        return self.positions.shape[-1] * self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    def times(self, v: Tensor) -> Tensor:
+        return (self.kernel @ self.as_rows(v)).flatten(-2)
+
+    def colour(self, eps: Tensor) -> Tensor:
+        return (self.factor @ self.as_rows(eps)).flatten(-2)
+
+    def whiten(self, v: Tensor) -> Tensor:
+        return torch.linalg.solve_triangular(self.factor, self.as_rows(v), upper=False).flatten(-2)
+
+    def solve(self, v: Tensor) -> Tensor:
+        return torch.cholesky_solve(self.as_rows(v), self.factor).flatten(-2)
+
+    def weighted_differences(self, weights: Tensor) -> Tensor:
+        """Give Σ_j w_ij (x_i − x_j)/ℓ² for w (..., n, n), flattened: (..., D)."""
+        moved = weights.sum(-1, keepdim=True) * self.positions - weights @ self.positions
+        return (moved / self.length.square()).flatten(-2)
+
+    def as_rows(self, v: Tensor) -> Tensor:
+        return v.unflatten(-1, self.positions.shape[-2:])
+
+
+@dataclass(frozen=True)
+class LandmarkDiffusion(SDE):
+    """The diffusion of landmarks, for log a and log ℓ that broadcast with the batch dimensions of x.
+
+    Args:
+        log_a: log of the amplitude a.
+        log_length: log of the length-scale ℓ.
+        dimensions: m, 2 or 3.
+        nugget: added to the diagonal, in units of a².
+    """
+
+    log_a: Tensor
+    log_length: Tensor
+    dimensions: int
+    nugget: float
+
+    constant_covariance: ClassVar[bool] = False
+
+    def at(self, x: Tensor) -> LandmarkCoefficients:
+        positions = x.unflatten(-1, (-1, self.dimensions))
+        length = self.log_length.exp()[..., None, None]
+        amplitude = (2 * self.log_a).exp()[..., None, None]
+        diagonal = self.nugget * torch.eye(positions.shape[-2], dtype=x.dtype)
+        shape = torch.exp(-0.5 * squared_distances(positions) / length.square())
+        return LandmarkCoefficients(positions, amplitude * (shape + diagonal), length)
+
+
+def squared_distances(x: Tensor) -> Tensor:
+    """Give |x_i − x_j|² for positions (..., n, m): (..., n, n)."""
+    return (x.unsqueeze(-2) - x.unsqueeze(-3)).square().sum(-1)

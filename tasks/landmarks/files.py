@@ -1,0 +1,299 @@
+"""Landmark files: tidy CSV and TPS, read into one tensor of coordinates with the specimens' names and labels.
+
+CSV has a header and one row for each landmark of each specimen:
+
+    specimen,landmark,x,y[,z][,label…]
+
+Landmarks are told apart by their names and come in the order in which the file first names them; the rows of
+a specimen need not stand together. Every other column is a label, the same in all rows of a specimen.
+
+TPS (F. J. Rohlf's tps programs) has a block for each specimen, with keys in upper or lower case:
+
+    LM=8            or LM3=8 for three dimensions; then as many lines of 2 or 3 numbers
+    ID=sp1          the name; without ID it is IMAGE, and without that the position in the file, from 1
+    SCALE=0.01      the unit of the numbers; coordinates are multiplied by it. All specimens have it or none
+    GROUP=f         or IMAGE=, COMMENT= or any other key, but none twice: a label, its name in lower case
+
+A label that a specimen does not have is empty. Curves, outlines and radii (CURVES, OUTLINES, RADII, and the
+POINTS that follow) are read past. A landmark is missing where a coordinate is NA or empty. Negative numbers
+are coordinates: files of programs that mark a missing landmark with them must be changed to say NA.
+
+Nothing is filled in or left out: a specimen that lacks a landmark is an error. Text is UTF-8.
+"""
+
+import io
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from ..plugin import nearest
+
+SHIPPED: dict[str, Path] = {
+    name: Path(str(files("graybench.tasks.data.landmarks") / f"{name}.csv"))
+    for name in ("apes", "macaques", "rats", "mice_outlines")
+}
+REQUIRED = ("specimen", "landmark", "x", "y")
+READ_PAST = ("CURVES", "OUTLINES", "RADII", "POINTS")
+Lines = list[tuple[int, str]]  # with their numbers in the file, from 1
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkSample:
+    """The landmarks of S specimens, n on each, in m = 2 or 3 dimensions.
+
+    Args:
+        coordinates: (S, n, m), float64, in the unit of the file.
+        specimens: their S names, all different.
+        labels: what else the file says of them: S values, as text, under each label's name.
+    """
+
+    coordinates: Tensor
+    specimens: tuple[str, ...]
+    labels: dict[str, tuple[str, ...]]
+
+    def __len__(self) -> int:
+        return len(self.specimens)
+
+    def select(self, rows: Sequence[int] | Sequence[bool] | Tensor) -> "LandmarkSample":
+        """Give the specimens of `rows`: their positions, in that order, or S truth values.
+
+        Raises:
+            UserError: there are none, or a row is not in the sample.
+        """
+        try:
+            found = torch.arange(len(self))[torch.as_tensor(rows)] if len(rows) else ()
+            chosen = [int(row) for row in found]
+        except (IndexError, ValueError, TypeError, RuntimeError) as error:
+            raise UserError(f"rows are positions of the {len(self)} specimens, or bools: {error}.") from error
+        if not chosen:
+            raise UserError(f"none of the {len(self)} specimens is selected; choose at least one.")
+        return LandmarkSample(
+            self.coordinates[chosen],
+            tuple(self.specimens[row] for row in chosen),
+            {name: tuple(values[row] for row in chosen) for name, values in self.labels.items()},
+        )
+
+
+def read_landmarks(source: str | Path) -> LandmarkSample:
+    """Read a file ending in .csv or .tps, or one that is shipped, by its name in `SHIPPED`; see the module.
+
+    Raises:
+        UserError: there is no such file or name; or it is not as the module says, which the message places by
+            line, specimen and landmark.
+    """
+    path = SHIPPED.get(str(source), Path(source))
+    readers = {".csv": _read_csv, ".tps": _read_tps}
+    if path.suffix.lower() not in readers:
+        raise UserError(
+            f"landmarks {str(source)!r} are neither shipped nor in a file ending in .csv or .tps: "
+            f"{nearest(str(source), SHIPPED)}"
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets begin UTF-8 with a mark
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UserError(f"landmark file {path} cannot be read: {reason}.") from error
+    if not text.strip():
+        raise UserError(f"landmark file {path} is empty.")
+    sample = readers[path.suffix.lower()](path, text)
+    for specimen, points in zip(sample.specimens, sample.coordinates, strict=True):
+        if bool((points == points[0]).all()):
+            raise UserError(f"{path}: all landmarks of specimen {specimen!r} coincide; leave it out.")
+    return sample
+
+
+def _read_csv(path: Path, text: str) -> LandmarkSample:
+    frame = _csv_rows(path, text)
+    axes = ["x", "y", "z"] if "z" in frame else ["x", "y"]
+    numbers: dict[tuple[str, str], list[float]] = {}
+    labels: dict[str, dict[str, str]] = {str(name): {} for name in frame if name not in (*REQUIRED, *axes)}
+    for line, row in zip(frame.index, frame.to_dict("records"), strict=True):
+        specimen, landmark = row["specimen"], row["landmark"]
+        where = f"{path}, line {line}: specimen {specimen!r}"
+        if not specimen or not landmark:
+            raise UserError(f"{where}, landmark {landmark!r}: specimen and landmark must have a name.")
+        if (specimen, landmark) in numbers:
+            raise UserError(
+                f"{where} has landmark {landmark} a second time; give each specimen its own name."
+            )
+        numbers[specimen, landmark] = _numbers(where, landmark, [row[axis] for axis in axes], len(axes))
+        for name, values in labels.items():
+            if values.setdefault(specimen, row[name]) != row[name]:
+                raise UserError(
+                    f"{where} has {name} {row[name]!r}, but {values[specimen]!r} in a line before; a label "
+                    "must be the same in all rows of a specimen."
+                )
+    specimens, landmarks = ([*dict.fromkeys(key[i] for key in numbers)] for i in (0, 1))
+    _require_complete(path, set(numbers), specimens, landmarks)
+    coordinates = [[numbers[specimen, landmark] for landmark in landmarks] for specimen in specimens]
+    return LandmarkSample(
+        torch.tensor(coordinates, dtype=torch.float64),
+        tuple(specimens),
+        {name: tuple(values.values()) for name, values in labels.items()},
+    )
+
+
+def _csv_rows(path: Path, text: str) -> pd.DataFrame:
+    """Give the rows, as text, under the header's names and indexed by their lines."""
+    try:
+        # The header is read as a row: a longer row is then an error, not taken for one with an index.
+        table = pd.read_csv(
+            io.StringIO(text), header=None, dtype=str, keep_default_na=False, skip_blank_lines=False
+        )
+    except pd.errors.ParserError as error:
+        raise UserError(f"{path} is not a table with commas: {str(error).strip()}.") from error
+    table = table.apply(lambda column: column.str.strip())
+    table.index += 1
+    table = table[(table != "").any(axis=1)]
+    names = list(table.iloc[0]) if len(table) else []
+    if lacking := [name for name in REQUIRED if name not in names]:
+        raise UserError(
+            f"{path} has no column {', '.join(lacking)}: its header must name {', '.join(REQUIRED)}, "
+            f"and z in 3-D, separated by commas, but is {','.join(names)!r}."
+        )
+    if len(set(names)) < len(names) or "" in names:
+        raise UserError(f"{path}: each column needs a name of its own, but they are {','.join(names)!r}.")
+    if len(table) == 1:
+        raise UserError(f"{path} has a header and no rows; each row is a landmark of a specimen.")
+    return table.iloc[1:].set_axis(names, axis=1)
+
+
+def _require_complete(path: Path, on: set[tuple[str, str]], specimens: list[str], names: list[str]) -> None:
+    """Raise unless every specimen has every landmark; `on` holds the pairs that there are."""
+    counts = Counter(landmark for _, landmark in on)
+    # What most specimens lack is a mistake of the few that have it.
+    rare = {name for name in names if 2 * counts[name] < len(specimens)}
+    for specimen in specimens:
+        lacking = [name for name in names if name not in rare and (specimen, name) not in on]
+        extra = [name for name in names if name in rare and (specimen, name) in on]
+        if lacking or extra:
+            wrong = f"{'lacks' if lacking else 'has, unlike most,'} landmark {', '.join(lacking or extra)}"
+            raise UserError(
+                f"{path}: specimen {specimen!r} {wrong}; every specimen needs the same landmarks."
+            )
+
+
+def _read_tps(path: Path, text: str) -> LandmarkSample:
+    blocks = _tps_blocks(path, text)
+    keys = [_tps_keys(path, block) for block in blocks]
+    names = [key.pop("ID", "") or key.get("IMAGE", "") or str(i) for i, key in enumerate(keys, start=1)]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            where = f"{path}, line {blocks[i][0][0]}"
+            raise UserError(f"{where}: a second specimen is called {name!r}; give each its own ID=.")
+    points = [_tps_points(path, name, block) for name, block in zip(names, blocks, strict=True)]
+    sizes = [f"{len(these)} landmarks in {len(these[0])}-D" for these in points]
+    for name, size in zip(names, sizes, strict=True):
+        if size != sizes[0]:
+            raise UserError(
+                f"{path}: specimen {name!r} has {size}, but the first, {names[0]!r}, has {sizes[0]}; "
+                "every specimen needs the same landmarks."
+            )
+    scales = _tps_scales(path, names, [key.pop("SCALE", None) for key in keys])
+    return LandmarkSample(
+        torch.tensor(points, dtype=torch.float64) * scales[:, None, None],
+        tuple(names),
+        {
+            name.lower(): tuple(key.get(name, "") for key in keys)
+            for name in dict.fromkeys(name for key in keys for name in key)
+        },
+    )
+
+
+def _key(line: str) -> tuple[str, str]:
+    """Split KEY=VALUE; the key is in upper case, and empty if there is no sign of equality."""
+    key, equals, value = line.partition("=")
+    return (key.strip().upper(), value.strip()) if equals else ("", line)
+
+
+def _tps_blocks(path: Path, text: str) -> list[Lines]:
+    """Give the lines of each specimen, which begin with LM= or LM3=."""
+    blocks: list[Lines] = []
+    lines = enumerate(map(str.strip, text.splitlines()), start=1)
+    for number, line in ((number, line) for number, line in lines if line):
+        if _key(line)[0] in ("LM", "LM3"):
+            blocks.append([])
+        elif not blocks:
+            raise UserError(f"{path}, line {number}: a specimen begins with LM= or LM3=, not with {line!r}.")
+        blocks[-1].append((number, line))
+    return blocks
+
+
+def _tps_keys(path: Path, block: Lines) -> dict[str, str]:
+    """Give the keys and values of a specimen, without those of its landmarks, curves and radii."""
+    keys: dict[str, str] = {}
+    for number, line in block[1:]:
+        key, value = _key(line)
+        if key in keys:
+            raise UserError(f"{path}, line {number}: {key}= is there twice for one specimen; keep one.")
+        if key and key not in READ_PAST:
+            keys[key] = value
+    return keys
+
+
+def _tps_points(path: Path, specimen: str, block: Lines) -> list[list[float]]:
+    """Give the coordinates of a specimen, before they are scaled."""
+    (first, opening), *rest = block
+    section, value = _key(opening)
+    m, where = (3 if section == "LM3" else 2), f"specimen {specimen!r}"
+    if not value.isdecimal() or int(value) == 0:
+        raise UserError(f"{path}, line {first}: {where} needs landmarks, as in LM=8, but has {opening!r}.")
+    points: list[list[float]] = []
+    for number, line in rest:
+        key, section = _key(line)[0], _key(line)[0] or section
+        if section in ("LM", "LM3"):
+            at = f"{path}, line {number}: {where}"
+            points.append(_numbers(at, str(len(points) + 1), line.split(), m))
+        elif not key and section not in READ_PAST:
+            raise UserError(f"{path}, line {number}: {where} has {line!r}; begin a comment with COMMENT=.")
+    if len(points) != int(value):
+        found = f"{len(points)} lines of coordinates"
+        raise UserError(f"{path}, line {first}: {where} has {found}, which must agree with {opening!r}.")
+    return points
+
+
+def _tps_scales(path: Path, names: list[str], scales: list[str | None]) -> Tensor:
+    """Give the factor of each specimen, (S,); 1 if none has any."""
+    factors = [1.0 if scale is None else _number(scale) for scale in scales]
+    for name, scale, factor in zip(names, scales, factors, strict=True):
+        if scale is None and any(scales):
+            raise UserError(
+                f"{path}: specimen {name!r} has no SCALE=, but others have; give all one or none."
+            )
+        if not 0 < factor < math.inf:
+            raise UserError(f"{path}: SCALE of specimen {name!r} must be above 0, but is {scale!r}.")
+    return torch.tensor(factors, dtype=torch.float64)
+
+
+def _numbers(where: str, landmark: str, words: list[str], m: int) -> list[float]:
+    """Give the m coordinates of a landmark; `where` and `landmark` are for the messages."""
+    if any(word.upper() in ("", "NA") for word in words):
+        raise UserError(f"{where} lacks landmark {landmark}; measure it, or leave out the specimen.")
+    if len(words) != m:
+        raise UserError(
+            f"{where} has {len(words)} numbers in landmark {landmark}, not {m}; "
+            "LM= is for two dimensions, LM3= for three."
+        )
+    for word in words:
+        if not math.isfinite(_number(word)):
+            raise UserError(
+                f"{where} has {word!r} in landmark {landmark}; coordinates are finite numbers, "
+                "with a point before the decimals."
+            )
+    return [_number(word) for word in words]
+
+
+def _number(word: str) -> float:
+    """Read a number; NaN if it is none."""
+    try:
+        return float(word.replace("_", "?"))  # float takes 1_5 for 15
+    except ValueError:
+        return math.nan

@@ -1,0 +1,119 @@
+"""The task of landmarks: how far they move, and over what distance together, from one shape at time 1.
+
+The shape starts at a template x_0 and moves by the diffusion of `landmark_diffusion`; θ = (log a, log ℓ),
+with the prior log a ~ N(log amplitude, spread²), log ℓ ~ N(log length, spread²). The latent is the Euler
+path. It pins a and ℓ down, so that the joint score has a variance that grows like 1/dt.
+
+Templates: an ellipse with semi-axes 1 and ½, equally spaced in angle (in 3-D, tilted waves of the height ¼
+along it), or the Procrustes mean of a landmark file, at unit root mean square distance from its centre.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from ..frozen import digest
+from ..plugin import require_whole
+from ..prior import Normal
+from ..sde.diffusion_task import DiffusionTask
+from ..sde.sde import SDE, TimeGrid
+from .diffusion import LandmarkDiffusion
+from .files import SHIPPED, read_landmarks
+from .procrustes import align
+
+
+def ellipse(landmarks: int, dimensions: int) -> Tensor:
+    """Give landmarks on an ellipse with semi-axes 1 and ½, (n, m); in 3-D with z = ¼ cos 2φ."""
+    angle = 2 * math.pi * torch.arange(landmarks, dtype=torch.float64) / landmarks
+    axes = [angle.cos(), 0.5 * angle.sin(), 0.25 * (2 * angle).cos()]
+    return torch.stack(axes[:dimensions], 1)
+
+
+def mean_shape(template: str) -> Tensor:
+    """Give the Procrustes mean of a landmark file or a shipped sample, (n, m), at unit rms radius."""
+    return _mean_shape(template, _digest(template))
+
+
+def _digest(template: str) -> str:
+    return digest(SHIPPED.get(template, Path(template)))
+
+
+@lru_cache(maxsize=8)
+def _mean_shape(template: str, content: str) -> Tensor:
+    """Give the mean shape of a file of this digest, once: the file may change."""
+    mean = align(read_landmarks(Path(template)).coordinates).mean
+    return mean * math.sqrt(len(mean))
+
+
+@dataclass(frozen=True)
+class Landmarks(DiffusionTask):
+    """The diffusion of landmarks; see the module.
+
+    Args:
+        landmarks: n, of the ellipse.
+        dimensions: m, of the ellipse.
+        amplitude: the prior's median of a.
+        length: the prior's median of ℓ.
+        spread: the prior's standard deviation of log a and of log ℓ.
+        nugget: of the kernel, in units of a².
+        steps: of the latent path.
+        template: "ellipse", or a landmark file, or the name of a shipped one, which then decides n and m.
+    """
+
+    name: ClassVar[str] = "landmarks"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "Landmarks of a shape that move together: the diffusion of shapes."
+    capabilities: ClassVar[frozenset[str]] = frozenset({"joint_score", "sde_path"})
+
+    landmarks: int = 8
+    dimensions: int = 2
+    amplitude: float = 0.1
+    length: float = 0.5
+    spread: float = 0.3
+    nugget: float = 1e-3
+    steps: int = 50
+    template: str = "ellipse"
+
+    dim_theta = 2
+
+    def __post_init__(self) -> None:
+        require_whole("task landmarks: landmarks", self.landmarks, 2)
+        require_whole("task landmarks: steps", self.steps, 2)
+        require_whole("task landmarks: dimensions", self.dimensions, 2)
+        if self.dimensions > 3:
+            raise UserError(f"task landmarks: dimensions must be 2 or 3, but is {self.dimensions!r}.")
+        for option in ("amplitude", "length", "spread", "nugget"):
+            value = getattr(self, option)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+                raise UserError(f"task landmarks: {option} must be above 0, and finite, but is {value!r}.")
+        if not isinstance(self.template, str):
+            raise UserError(f"task landmarks: template must be a name or a file, but is {self.template!r}.")
+        if self.template != "ellipse" and (self.landmarks, self.dimensions) != (8, 2):
+            raise UserError("task landmarks: a template has landmarks and dimensions of its own.")
+
+    @property
+    def prior(self) -> Normal:
+        return Normal((math.log(self.amplitude), math.log(self.length)), self.spread)
+
+    @property
+    def start(self) -> Tensor:
+        if self.template == "ellipse":
+            return ellipse(self.landmarks, self.dimensions).flatten()
+        return mean_shape(self.template).flatten()
+
+    @property
+    def grid(self) -> TimeGrid:
+        return TimeGrid(1.0, self.steps)
+
+    def data_digest(self) -> str:
+        return "" if self.template == "ellipse" else _digest(self.template)
+
+    def sde(self, theta: Tensor) -> SDE:
+        dimensions = self.dimensions if self.template == "ellipse" else mean_shape(self.template).shape[1]
+        return LandmarkDiffusion(theta[..., 0], theta[..., 1], dimensions, self.nugget)

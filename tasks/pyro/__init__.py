@@ -1,0 +1,1 @@
+"""Tasks written as Pyro models."""

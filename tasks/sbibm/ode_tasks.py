@@ -1,0 +1,124 @@
+"""sbibm's epidemic (SIR) and predators and prey (Lotka-Volterra): differential equations observed with noise.
+
+SIR, with N = 10⁶ people of whom one is infected at first:
+
+    S' = −β S I/N,    I' = β S I/N − γ I,    x_k ~ Binomial(1000, I(t_k)/N) at t = 0, 17, …, 153,
+
+    log β ~ N(log 0.4, 0.5²),    log γ ~ N(log 0.125, 0.2²).
+
+Lotka-Volterra, with X = 30 prey and Y = 1 predator at first:
+
+    X' = α X − β X Y,    Y' = −γ Y + δ X Y,    log x_k ~ N(log X(t_k), 0.1²) at t = 0, 2.1, …, 18.9,
+
+and the same for Y, prey before predators; log θ ~ N(μ, 0.5²) with μ = −0.125 for α and γ, −3 for β and δ.
+
+The noise is all that is random: x given θ has a density, and the joint score is the marginal one, by the
+chain rule through the derivatives of the solution. sbibm solves both with Julia; here `solver` does.
+As in sbibm, X and Y are clamped between 10⁻¹⁰ and 10⁴; a clamped value does not depend on θ and has no score.
+"""
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..prior import LogNormal
+from ..task import Outcome
+from .base import SbibmTask
+from .solver import log_populations
+
+PEOPLE, TRIALS = 1e6, 1000
+DAYS = tuple(17.0 * k for k in range(10))
+TIMES = tuple(2.1 * k for k in range(10))
+NOISE = 0.1
+LEAST, MOST = math.log(1e-10), math.log(1e4)
+
+
+class _OdeTask(SbibmTask):
+    """A task whose data scatter around a solution; solves once for the data and the score."""
+
+    @abstractmethod
+    def solution(self, theta: Tensor) -> Tensor:
+        """Give what is observed, in logarithms and before noise, for θ (n, d): (n, dim_x), differentiable."""
+
+    @abstractmethod
+    def observe(self, solution: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw x around a solution, both (n, dim_x)."""
+
+    @abstractmethod
+    def log_noise(self, solution: Tensor, x: Tensor) -> Tensor:
+        """Give the log density of x at a solution, (n,)."""
+
+    def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
+        """Solve, observe, and differentiate the log density of the observation, for θ (n, d)."""
+        with torch.enable_grad():
+            point = theta.detach().requires_grad_()
+            solution = self.solution(point)
+            x = self.observe(solution.detach(), generator)
+            score = torch.autograd.grad(self.log_noise(solution, x).sum(), point)[0]
+        return Outcome(x, score, latents=())
+
+    def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Give log p(x | θ), (n,)."""
+        return self.log_noise(self.solution(theta), x.double())
+
+
+@dataclass(frozen=True)
+class Sir(_OdeTask):
+    """The epidemic; see the module."""
+
+    name: ClassVar[str] = "sbibm_sir"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "sbibm: ten counts of infected people along an epidemic, two rates."
+    folder: ClassVar[str] = "sir"
+    prior = LogNormal((math.log(0.4), math.log(0.125)), (0.5, 0.2))
+    dim_theta = 2
+    dim_x = 10
+
+    def solution(self, theta: Tensor) -> Tensor:
+        """Give log(I/N) at the ten times, (n, 10)."""
+        infection, recovery = theta.unbind(1)
+        rates = torch.stack([torch.zeros_like(infection), infection, recovery, infection], 1)
+        start = (math.log1p(-1 / PEOPLE), -math.log(PEOPLE))
+        return log_populations(rates, start, DAYS)[:, :, 1]
+
+    def observe(self, solution: Tensor, generator: torch.Generator) -> Tensor:
+        """Test 1000 people at random at each time, and count the infected."""
+        trials = torch.full_like(solution, TRIALS)
+        return torch.binomial(trials, solution.exp(), generator=generator)
+
+    def log_noise(self, solution: Tensor, x: Tensor) -> Tensor:
+        """Give the binomial log density, (n,), stable for shares near 0."""
+        ways = math.lgamma(TRIALS + 1) - torch.lgamma(x + 1) - torch.lgamma(TRIALS - x + 1)
+        return (ways + x * solution + (TRIALS - x) * torch.log1p(-solution.exp())).sum(1)
+
+
+@dataclass(frozen=True)
+class LotkaVolterra(_OdeTask):
+    """Predators and prey; see the module."""
+
+    name: ClassVar[str] = "sbibm_lotka_volterra"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "sbibm: numbers of prey and predators at ten times, four rates."
+    folder: ClassVar[str] = "lotka_volterra"
+    prior = LogNormal((-0.125, -3.0, -0.125, -3.0), 0.5)
+    dim_theta = 4
+    dim_x = 20
+
+    def solution(self, theta: Tensor) -> Tensor:
+        """Give log X at the ten times and then log Y, clamped, (n, 20)."""
+        populations = log_populations(theta, (math.log(30.0), 0.0), TIMES)
+        return populations.transpose(1, 2).flatten(1).clamp(LEAST, MOST)
+
+    def observe(self, solution: Tensor, generator: torch.Generator) -> Tensor:
+        """Multiply by log-normal noise."""
+        noise = torch.randn(solution.shape, generator=generator, dtype=solution.dtype)
+        return torch.exp(solution + NOISE * noise)
+
+    def log_noise(self, solution: Tensor, x: Tensor) -> Tensor:
+        """Give the log-normal log density, (n,)."""
+        terms = x.log() + ((x.log() - solution) / NOISE).square() / 2
+        return -terms.sum(1) - x.shape[1] * (math.log(NOISE) + math.log(2 * math.pi) / 2)

@@ -1,0 +1,149 @@
+"""Cells: what a method is given, what a row says, and what becomes of failures."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pandas as pd
+import pytest
+import torch
+
+from graybench.benchmark.running.cell import Cell
+from graybench.benchmark.running.measure import run_cell, training_simulations
+from graybench.methods import get_method
+from graybench.methods.method import Method, Posterior
+from graybench.tasks.classic.galton import Galton
+from graybench.tasks.errors import NotFiniteError
+from graybench.tests.tasks.test_task import Broken
+
+SEEN = []
+
+
+class PriorPosterior(Posterior):
+    def __init__(self, shape):
+        self.shape = shape
+
+    def sample(self, n, x_o, seed):
+        return torch.zeros(len(x_o), n, *self.shape)
+
+
+class FlatScore(PriorPosterior):
+    def score(self, u_t, x_o, t):
+        return u_t[..., 0]
+
+
+@dataclass(frozen=True)
+class Spy(Method):
+    name: ClassVar[str] = "spy"
+    version: ClassVar[int] = 3
+    summary: ClassVar[str] = "Keeps what it is given."
+    requires: ClassVar[frozenset[str]] = frozenset({"joint_score"})
+
+    fault: str = "none"
+
+    def fit(self, simulations, seed):
+        SEEN.append((simulations, seed))
+        if self.fault == "raises":
+            raise RuntimeError("the matrix is singular")
+        if self.fault == "not finite":
+            raise NotFiniteError("the loss is NaN")
+        if self.fault == "exits":
+            raise SystemExit("bye")
+        if self.fault == "score":
+            return FlatScore((1,))
+        return PriorPosterior((2,) if self.fault == "shape" else (1,))
+
+
+def cell(method, budget=50, task=None, metrics=("mmd", "score_error"), **changes):
+    parts = {"replicates": 2, "posterior_samples": 40, "observations": 2, "root_seed": 5, "timeout": None}
+    return Cell(task or Galton(), method, budget, metrics=metrics, **{**parts, **changes})
+
+
+def test_a_method_sees_its_training_simulations_and_nothing_else():
+    SEEN.clear()
+    run_cell(cell(Spy()))
+    for simulations, _ in SEEN:
+        assert {name for name, _ in simulations.tensors()} == {"u", "theta", "x", "joint_score"}
+        assert len(simulations) == 50
+    assert SEEN[0][1] != SEEN[1][1]
+    assert not torch.equal(SEEN[0][0].u, SEEN[1][0].u)
+
+
+def test_training_data_depend_on_root_seed_task_and_replicate_alone():
+    small = training_simulations(cell(get_method("dsm"), budget=20))
+    large = training_simulations(cell(get_method("mix", gate="learned"), budget=300, metrics=("mmd",)))
+    for a, b in zip(small, large, strict=True):
+        assert torch.equal(a.u, b.u[:20])
+        assert torch.equal(a.x, b.x[:20])
+    other = training_simulations(cell(get_method("dsm"), budget=20, root_seed=6))
+    assert not torch.equal(other[0].u, small[0].u)
+
+
+def test_rows_say_what_they_cost_and_where_they_come_from():
+    rows = run_cell(cell(Spy(), metrics=("mmd", "posterior_std_error")))
+    assert (rows["status"] == "ok").all()
+    assert len(rows) == 2 * 2 * 2
+    first = rows.iloc[0]
+    assert first["n_simulations"] == first["n_score_calls"] == 50
+    assert first["n_network_evaluations"] is pd.NA  # not counted is not none
+    assert (first["method"], first["method_version"], first["task_version"]) == ("spy", 3, 1)
+    assert first["device"] == "cpu"
+    assert (rows["fit_seconds"] > 0).all()
+    # all samples are 0 there, so their standard deviation is off by all of the reference's
+    assert rows.loc[rows["metric"] == "posterior_std_error", "value"].to_numpy() == pytest.approx(1.0)
+    free = run_cell(cell(get_method("dsm", steps=1, width=2), metrics=("mmd",)))
+    assert (free["n_score_calls"] == 0).all()
+    assert (free["n_network_evaluations"] == 80).all()
+    for name in ("prior", "rejection_abc"):
+        assert (run_cell(cell(get_method(name), metrics=("mmd",)))["n_network_evaluations"] == 0).all()
+
+
+def test_rows_say_where_the_posterior_was_fitted(monkeypatch):
+    monkeypatch.setattr(PriorPosterior, "device", "cuda:1")
+    assert (run_cell(cell(Spy(), metrics=("mmd",)))["device"] == "cuda:1").all()
+
+
+@pytest.mark.parametrize(
+    ("method", "task", "status", "reason"),
+    [
+        (Spy(fault="raises"), None, "failed", "RuntimeError: the matrix is singular"),
+        (Spy(fault="not finite"), None, "not_finite", "the loss is NaN"),
+        (Spy(fault="exits"), None, "failed", "SystemExit: bye"),
+        (Spy(fault="shape"), None, "failed", r"spy\(fault=shape\) gave samples of shape \(2, 2, 40, 2\)"),
+        (Spy(), Broken(), "failed", r"gave shape \(128, 3\) for x"),
+        (Spy(), Broken(fault="nan"), "not_finite", "x of simulation 7 is not finite"),
+        (get_method("tsm"), Broken(fault="none"), "skipped", "tsm requires marginal_score"),
+    ],
+)
+def test_what_goes_wrong_is_a_row_for_every_metric(method, task, status, reason):
+    rows = run_cell(cell(method, task=task))
+    assert rows["metric"].tolist() == ["mmd", "score_error"]
+    assert (rows["status"] == status).all()
+    assert rows["reason"].str.contains(reason).all()
+    assert rows["value"].isna().all()
+
+
+@pytest.mark.parametrize("recipe", ["plain", "preconditioned"])
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_training_that_diverges_is_not_finite(recipe, early_stopping):
+    method = get_method("dsm", recipe=recipe, early_stopping=early_stopping, rate=1e30, steps=20, width=8)
+    rows = run_cell(cell(method))
+    assert (rows["status"] == "not_finite").all()
+    assert rows["reason"].str.contains("training of replicate 0 diverged").all()
+
+
+def test_a_metric_that_does_not_apply_takes_no_other_with_it():
+    rows = run_cell(cell(Spy(), metrics=("score_error", "mmd")))
+    assert rows["status"].tolist() == ["skipped"] + ["ok"] * 4
+    assert rows["reason"].iloc[0] == "the method has no score"
+
+
+def test_a_score_of_a_wrong_shape_fails():
+    rows = run_cell(cell(Spy(fault="score"), metrics=("score_error",)))
+    assert rows["status"].tolist() == ["failed"]
+    assert r"score of FlatScore gave a tensor of shape (2, 500), not (2, 500, 1)" in rows["reason"].iloc[0]
+
+
+def test_a_task_without_reference_is_skipped_metric_by_metric():
+    rows = run_cell(cell(Spy(), task=Broken(fault="none")))
+    assert (rows["status"] == "skipped").all()
+    assert rows["reason"].str.contains("has no reference").all()

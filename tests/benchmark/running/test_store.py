@@ -1,0 +1,248 @@
+"""The result folder: whole files or none, damage seen, folders of others refused."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+from graybench.benchmark.running import store as store_module
+from graybench.benchmark.running.cell import Cell
+from graybench.benchmark.running.rows import failure_rows, frame
+from graybench.benchmark.running.store import Store, StoreError, read_table
+from graybench.benchmark.running.sweep import Sweep
+from graybench.tasks.errors import UserError
+from graybench.tests.benchmark.toys import write_sweep
+
+
+def load(folder: Path, **changes: Any) -> Sweep:
+    return Sweep.load(write_sweep(folder / "given.yaml", **{"budgets": [10, 20, 30], **changes}))
+
+
+def never(message: str) -> None:
+    raise AssertionError(message)
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    return load(tmp_path)
+
+
+@pytest.fixture
+def store(tmp_path: Path, sweep: Sweep) -> Store:
+    return Store(tmp_path / "out", sweep)
+
+
+def rows_of(cell: Cell, value: float = 0.1) -> pd.DataFrame:
+    return frame(cell, [{"metric": "mmd", "replicate": r, "value": value + r} for r in range(2)])
+
+
+def test_what_is_written_is_read_exactly(store: Store, sweep: Sweep) -> None:
+    first, second, _ = sweep.cells()
+    failure = failure_rows(second, "failed", "because")
+    store.write(second, failure)
+    store.write(first, rows_of(first))
+    assert store.merge(sweep.cells(), never) == 0
+    assert_frame_equal(
+        read_table(store.folder), pd.concat([rows_of(first), failure], ignore_index=True), check_exact=True
+    )
+    assert store.finished(sweep.cells(), never) == {first.id: ("ok", ""), second.id: ("failed", "because")}
+
+
+def test_writing_again_replaces(store: Store, sweep: Sweep) -> None:
+    cell = sweep.cells()[0]
+    store.write(cell, failure_rows(cell, "failed", "because"))
+    store.write(cell, rows_of(cell))
+    assert store.finished(sweep.cells(), never) == {cell.id: ("ok", "")}
+    assert [path.name for path in store.cells.iterdir()] == [f"{cell.id}.parquet"]
+
+
+def test_cells_of_an_earlier_form_of_the_sweep_are_left_out(
+    store: Store, sweep: Sweep, tmp_path: Path
+) -> None:
+    for cell in sweep.cells():
+        store.write(cell, rows_of(cell))
+    smaller = load(tmp_path, budgets=[30, 10])
+    again = Store(store.folder, smaller)
+    assert again.merge(smaller.cells(), never) == 1
+    assert read_table(store.folder)["budget"].tolist() == [30, 30, 10, 10]
+
+
+@pytest.mark.parametrize("lot", [1, 2, 100])
+def test_a_cell_that_comes_while_the_table_is_made_is_in_it(
+    store: Store, sweep: Sweep, monkeypatch: pytest.MonkeyPatch, lot: int
+) -> None:
+    monkeypatch.setattr(store_module, "LOT", lot)
+    first, second, third = sweep.cells()
+    for cell in (first, second):
+        store.write(cell, rows_of(cell))
+    write_whole, meanwhile = store_module.write_whole, [(third, 3.0), (first, 5.0)]
+
+    def write_late(path: Path, content: bytes) -> None:
+        if path == store.table and meanwhile:
+            cell, value = meanwhile.pop(0)  # of another run, which has merged its own table by now
+            write_whole(store.cells / f"{cell.id}.parquet", store_module._to_parquet(rows_of(cell, value)))
+        write_whole(path, content)
+
+    monkeypatch.setattr(store_module, "write_whole", write_late)
+    assert store.merge(sweep.cells(), never) == 0
+    assert not meanwhile
+    expected = [rows_of(first, 5.0), rows_of(second), rows_of(third, 3.0)]
+    assert_frame_equal(read_table(store.folder), pd.concat(expected, ignore_index=True), check_exact=True)
+
+
+def test_cells_of_another_run_appear_once_they_are_stored_or_replaced(store: Store, sweep: Sweep) -> None:
+    first, second, third = sweep.cells()
+    for cell in (first, second):
+        store.write(cell, failure_rows(cell, "failed", "because"))
+    store.finished([first, second, third], never)
+    assert [store.appeared(cell, never) for cell in sweep.cells()] == [None, None, None]
+    other = Store(store.folder, sweep)
+    other.write(second, rows_of(second))
+    other.write(third, failure_rows(third, "failed", "because"))
+    assert [store.appeared(cell, never) for cell in sweep.cells()] == [
+        None,
+        ("ok", ""),
+        ("failed", "because"),
+    ]
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "foreign"])
+def test_damaged_cells_are_put_aside_and_missing(store: Store, sweep: Sweep, damage: str) -> None:
+    first, second, _ = sweep.cells()
+    store.write(first, rows_of(first))
+    store.write(second, rows_of(second))
+    path = store.cells / f"{first.id}.parquet"
+    content = path.read_bytes()
+    replacement = {
+        "cut": content[: len(content) // 2],
+        "empty": b"",
+        "foreign": (store.cells / f"{second.id}.parquet").read_bytes(),
+    }
+    path.write_bytes(replacement[damage])
+    warnings: list[str] = []
+    assert store.finished(sweep.cells(), warnings.append).keys() == {second.id}
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"{path}: the file is damaged (")
+    assert (store.cells / f"{first.id}.damaged").read_bytes() == replacement[damage]
+    assert store.finished(sweep.cells(), never).keys() == {second.id}
+
+
+def test_a_damaged_cell_that_another_run_puts_aside_first_is_missing_all_the_same(
+    store: Store, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = sweep.cells()[0]
+    path = store.cells / f"{cell.id}.parquet"
+    path.write_bytes(b"damaged")
+    read = store_module._read_parquet
+
+    def read_after_the_other(own: Path) -> Any:
+        try:
+            return read(own)
+        finally:
+            own.replace(own.with_suffix(".damaged"))
+
+    monkeypatch.setattr(store_module, "_read_parquet", read_after_the_other)
+    warnings: list[str] = []
+    assert store.finished([cell], warnings.append) == {}
+    assert len(warnings) == 1
+    assert [path.name for path in store.cells.iterdir()] == [f"{cell.id}.damaged"]
+
+
+def test_a_byte_that_changed_is_noticed_or_changes_nothing(store: Store, sweep: Sweep) -> None:
+    cell = sweep.cells()[0]
+    store.write(cell, rows_of(cell))
+    path = store.cells / f"{cell.id}.parquet"
+    content = path.read_bytes()
+    seen = 0
+    for place in range(0, len(content), 101):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        warnings: list[str] = []
+        store.merge([cell], warnings.append)
+        if warnings:
+            seen += 1
+        else:
+            assert_frame_equal(read_table(store.folder), rows_of(cell), check_exact=True)
+    assert seen > 20
+
+
+@pytest.mark.parametrize(("changes", "theirs"), [({"name": "other"}, "other"), ({"root_seed": 3}, "toys")])
+def test_the_folder_of_another_sweep_is_refused(
+    store: Store, tmp_path: Path, changes: dict[str, Any], theirs: str
+) -> None:
+    other = load(tmp_path, **changes)
+    with pytest.raises(UserError) as caught:
+        Store(store.folder, other)
+    assert str(caught.value) == (
+        f"{store.folder}: it holds results of sweep toys with root_seed 0, "
+        f"not of sweep {theirs} with root_seed {other.root_seed}; give another --out."
+    )
+
+
+def test_a_table_without_its_cells_is_not_lost(store: Store, sweep: Sweep) -> None:
+    first, second, _ = sweep.cells()
+    for cell in (first, second):
+        store.write(cell, rows_of(cell))
+    store.merge(sweep.cells(), never)
+    (store.cells / f"{first.id}.parquet").unlink()  # to be done again
+    Store(store.folder, sweep)
+    content = store.table.read_bytes()
+    (store.cells / f"{second.id}.parquet").unlink()
+    with pytest.raises(UserError, match=r"table\.parquet: the files of its 2 cells .* give another --out\.$"):
+        Store(store.folder, sweep)
+    assert store.table.read_bytes() == content
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path, sweep: Sweep) -> None:
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    (folder / "chapter.tex").write_text("…")
+    with pytest.raises(UserError, match="the folder is not empty and holds no results of a sweep"):
+        Store(folder, sweep)
+    assert [path.name for path in folder.iterdir()] == ["chapter.tex"]
+    with pytest.raises(UserError, match="this is not a folder"):
+        Store(folder / "chapter.tex", sweep)
+
+
+def test_a_run_killed_before_its_first_file_can_be_repeated(tmp_path: Path, sweep: Sweep) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / ".sweep.yaml.0123.tmp").write_text("name: to")
+    Store(folder, sweep)
+    assert (folder / "sweep.yaml").is_file()
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    store: Store, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = sweep.cells()[0]
+    store.write(cell, rows_of(cell))
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store_module.os, "fsync", full)
+    with pytest.raises(StoreError) as caught:
+        store.write(cell, rows_of(cell, 7.0))
+    path = store.cells / f"{cell.id}.parquet"
+    assert str(caught.value) == f"{path}: it cannot be written: No space left on device."
+    assert list(store.cells.iterdir()) == [path]
+    assert_frame_equal(pd.read_parquet(path), rows_of(cell))
+
+
+def test_tables_that_cannot_be_read(store: Store, sweep: Sweep, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere: there is no such folder\.$"):
+        read_table(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"table\.parquet: there is no such file"):
+        read_table(store.folder)
+    store.merge(sweep.cells(), never)
+    with pytest.raises(UserError, match=r"table\.parquet: no cell is finished yet\.$"):
+        read_table(store.folder)
+    store.table.write_bytes(store.table.read_bytes()[:100])
+    with pytest.raises(
+        StoreError, match=r"table\.parquet: the file is damaged \(.*\); `graybench run` makes it anew\.$"
+    ):
+        read_table(store.folder)
