@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..tasks.errors import UserError
-from ..tasks.plugin import Registry
+from ..tasks.registry import Registry
 from .method import PICKLED, Method, Posterior
 
 REGISTRY: Registry[Method] = Registry(

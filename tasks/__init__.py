@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .plugin import Registry
+from .registry import Registry
 from .task import Task
 
 REGISTRY: Registry[Task] = Registry(

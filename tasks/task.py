@@ -7,7 +7,7 @@ this module turns that into `Simulations` in the unconstrained space u where met
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,8 +16,10 @@ from .errors import NotFiniteError, UserError
 from .plugin import Plugin, nearest, require_whole
 from .prior import Prior
 from .reference import Reference
-from .sbibm.view import SbibmView
 from .seeding import derive_seed, generator
+
+if TYPE_CHECKING:
+    from .sbibm_view import SbibmView
 
 CAPABILITIES = frozenset({"joint_score", "marginal_score", "reference", "sde_path"})
 REFERENCE_KINDS = ("exact", "sampled", "frozen")
@@ -241,8 +243,10 @@ class Task(Plugin):
         """Give the SHA-256 of the files that the task reads, by which results know them; empty if none."""
         return ""
 
-    def as_sbibm(self) -> SbibmView:
+    def as_sbibm(self) -> "SbibmView":
         """Give this task as sbibm's algorithms and metrics take it: in θ and float32."""
+        from .sbibm_view import SbibmView
+
         return SbibmView(self)
 
     def _run(self, u: Tensor, random: torch.Generator) -> Simulations:

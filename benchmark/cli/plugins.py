@@ -14,7 +14,7 @@ from rich.table import Column, Table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ...tasks.plugin import Registry
+    from ...tasks.registry import Registry
     from ..checks.conformance import Finding
 
 app = typer.Typer()

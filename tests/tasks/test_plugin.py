@@ -2,9 +2,9 @@
 
 from importlib.metadata import EntryPoint
 
-from graybench.tasks import plugin
+from graybench.tasks import registry
 from graybench.tasks.classic.linear_gaussian import LinearGaussian
-from graybench.tasks.plugin import Registry
+from graybench.tasks.registry import Registry
 from graybench.tasks.task import Task
 
 LINEAR = "graybench.tasks.classic.linear_gaussian:LinearGaussian"
@@ -14,11 +14,11 @@ def test_an_entry_point_whose_name_is_taken_is_told(monkeypatch):
     """By a built-in or by another one's; the same one twice, as of an editable install, is no conflict."""
     added = [("galton", "own:Galton"), ("line", LINEAR), ("line", LINEAR), ("mine", "b:B"), ("mine", "a:A")]
     points = [EntryPoint(name, value, "graybench.tasks") for name, value in added]
-    monkeypatch.setattr(plugin, "entry_points", lambda group: points)
-    registry = Registry("task", Task, {"galton": "graybench.tasks.classic.galton:Galton"}, "graybench.tasks")
-    assert registry.names() == ["galton", "line", "mine"]
-    assert registry.load("line") is LinearGaussian
-    assert registry.hidden() == [
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    known = Registry("task", Task, {"galton": "graybench.tasks.classic.galton:Galton"}, "graybench.tasks")
+    assert known.names() == ["galton", "line", "mine"]
+    assert known.load("line") is LinearGaussian
+    assert known.hidden() == [
         "task galton of own:Galton is hidden by graybench.tasks.classic.galton:Galton: "
         "rename the former's entry point.",
         "task mine of b:B is hidden by a:A: rename the former's entry point.",

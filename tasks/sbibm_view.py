@@ -15,11 +15,11 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from ..errors import UserError
-from ..prior import Prior
-from ..reference import Reference
-from ..sampled_reference import SampledReference
-from ..seeding import ambient_seed, derive_seed, generator
+from .errors import UserError
+from .prior import Prior
+from .reference import Reference
+from .sampled_reference import SampledReference
+from .seeding import ambient_seed, derive_seed, generator
 
 REFERENCE_SAMPLES = 10_000
 
