@@ -1,4 +1,4 @@
-"""The contract of a method: it turns simulations into posteriors, and sees nothing else.
+"""The contract of a method: it turns simulations into posteriors and sees nothing else.
 
     method.fit(simulations, seed) -> posterior
     posterior.sample(n, x_o, seed), posterior.score(u_t, x_o, t), posterior.log_prob(u, x_o)
@@ -8,15 +8,15 @@ All of it happens in the unconstrained space u. A method draws random numbers fr
 
 import pickle
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ..tasks.errors import UserError
-from ..tasks.plugin import Plugin
+from ..tasks.plugin import Guard, Plugin, guard_methods, require_whole
 from ..tasks.prior import Normal, Prior
 from ..tasks.task import Simulations
 
@@ -33,25 +33,65 @@ ROUNDING = 1e-12  # relative to the largest value
 class Posterior(ABC):
     """An amortised posterior: it answers for any observation.
 
-    Tensors are taken and given on the CPU, and observations are to pass `require_observations`.
-    `network_evaluations` is the number of network evaluations behind one sample, None where nobody counts
-    them, and `device` where it was fitted and computes.
+    Tensors are taken and returned on the CPU. The arguments of `sample`, `score` and `log_prob` are checked
+    before a subclass's own code runs: observations x_o must be finite, of shape (m, dim_x).
+
+    Attributes:
+        dims: (d, dim_x), set by `Method.fit`; None for a posterior that was made otherwise.
+        network_evaluations: number of network evaluations behind one sample; None where nobody counts them.
+        device: where it was fitted and computes.
     """
 
+    dims: tuple[int, int] | None = None
     network_evaluations: int | None = None
     device: str = "cpu"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        guard_methods(
+            cls, {"sample": cls._check_sample, "score": cls._check_score, "log_prob": cls._check_log_prob}
+        )
 
     @abstractmethod
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
         """Draw n samples of u for each observation: x_o (m, dim_x) gives (m, n, d)."""
 
     def score(self, u_t: Tensor, x_o: Tensor, t: float) -> Tensor:
-        """Give ∇ log p_t(u_t | x_o) at diffusion time t for u_t (m, n, d) and x_o (m, dim_x): (m, n, d)."""
+        """Return ∇ log p_t(u_t | x_o) at diffusion time t for u_t (m, n, d) and x_o (m, dim_x): (m, n, d)."""
         raise NotImplementedError(f"{type(self).__name__} has no score")
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
-        """Give log p(u | x_o) for u (m, n, d) and x_o (m, dim_x): (m, n)."""
+        """Return log p(u | x_o) for u (m, n, d) and x_o (m, dim_x): (m, n)."""
         raise NotImplementedError(f"{type(self).__name__} has no log_prob")
+
+    def _check_sample(self, n: int, x_o: Tensor, *rest: object, **named: object) -> None:
+        require_whole(f"{type(self).__name__}: the number of samples", n, 0)
+        self._check_observations(x_o)
+
+    def _check_score(self, u_t: Tensor, x_o: Tensor, t: float) -> None:
+        self._check_log_prob(u_t, x_o)
+        if not 0 <= t <= 1:
+            raise UserError(f"{type(self).__name__}: the diffusion time t must be from 0 to 1, but is {t}.")
+
+    def _check_log_prob(self, u: Tensor, x_o: Tensor) -> None:
+        self._check_observations(x_o)
+        d = "d" if self.dims is None else self.dims[0]
+        if not isinstance(u, Tensor) or u.ndim != 3 or len(u) != len(x_o) or d not in ("d", u.shape[2]):
+            got = f"shape {tuple(u.shape)}" if isinstance(u, Tensor) else type(u).__name__
+            raise UserError(f"u must be a tensor of shape ({len(x_o)}, n, {d}), but has {got}.")
+
+    def _check_observations(self, x_o: Tensor) -> None:
+        """Raise `UserError` unless x_o holds finite observations of the posterior's data, (m, dim_x)."""
+        dim_x = "dim_x" if self.dims is None else self.dims[1]
+        if not isinstance(x_o, Tensor):
+            raise UserError(f"x_o must be a tensor of shape (m, {dim_x}), but is a {type(x_o).__name__}.")
+        if x_o.ndim != 2 or dim_x not in ("dim_x", x_o.shape[1]):
+            one = x_o.ndim == 1 and dim_x in ("dim_x", len(x_o))
+            hint = f"; give one observation as x_o.unsqueeze(0), (1, {dim_x})" if one else ""
+            raise UserError(f"x_o must have shape (m, {dim_x}), but has shape {tuple(x_o.shape)}{hint}.")
+        finite = torch.isfinite(x_o).all(1)
+        if not finite.all():
+            raise UserError(f"x_o must be finite, but observation {int((~finite).nonzero()[0])} is not.")
 
     def save(self, folder: Path | str) -> None:
         """Write the posterior into `folder`, which is made if need be, for `methods.load_posterior`.
@@ -72,7 +112,7 @@ class Posterior(ABC):
         (folder / PICKLED).write_bytes(pickled)
 
     def as_sbi(self, prior: Prior | None = None) -> "SbiPosterior":
-        """Give this posterior as sbi's tools take it: run_sbc, run_tarp, LC2ST, pairplot.
+        """Return this posterior as sbi's tools take it: run_sbc, run_tarp, LC2ST, pairplot.
 
         Its samples are θ = T(u) under `prior`, as in `posterior.as_sbi(task.prior)`, or u without one.
 
@@ -108,29 +148,21 @@ class Posterior(ABC):
         return inference_data("theta", prior.to_theta(u.double()), x_o)
 
 
-def require_observations(x_o: Tensor, dim_x: int) -> None:
-    """Raise `UserError` unless x_o holds finite observations of a posterior's data, (m, dim_x)."""
-    if not isinstance(x_o, Tensor):
-        raise UserError(f"x_o must be a tensor of shape (m, {dim_x}), but is a {type(x_o).__name__}.")
-    if x_o.ndim != 2 or x_o.shape[1] != dim_x:
-        hint = f"; give one observation as x_o.unsqueeze(0), (1, {dim_x})" if x_o.shape == (dim_x,) else ""
-        raise UserError(f"x_o must have shape (m, {dim_x}), but has shape {tuple(x_o.shape)}{hint}.")
-    finite = torch.isfinite(x_o).all(1)
-    if not finite.all():
-        raise UserError(f"x_o must be finite, but observation {int((~finite).nonzero()[0])} is not.")
-
-
 def _range(x: Tensor) -> Tensor:
-    """Give by how much each column of x (n, dim_x) varies, 0 where that is rounding in float64: (dim_x,)."""
+    """Return the range of each column of x (n, dim_x), 0 where it is rounding in float64: (dim_x,)."""
     found = x.amax(0) - x.amin(0)
     return torch.where(found > ROUNDING * x.abs().amax(0), found, torch.zeros_like(found))
 
 
-class Method(Plugin):
-    """A way to fit posteriors. A subclass is a frozen dataclass whose fields are its options.
+class Method(Plugin, defines_contract=True):
+    """A way to fit posteriors. Its annotated fields are its options, see `Plugin`.
 
-    `requires` names the capabilities that a task must have; the runner hands over only those fields.
-    `least_simulations` is the least budget, and `in_float32` says that it learns x in float32.
+    The simulations given to `fit` and `fit_replicates` are checked before a subclass's own code runs.
+
+    Attributes:
+        requires: the capabilities that a task must have; the runner hands over only those fields.
+        least_simulations: the least budget.
+        in_float32: whether the method learns x in float32.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset()
@@ -139,38 +171,17 @@ class Method(Plugin):
 
     @abstractmethod
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
-        """Fit a posterior to training simulations, after `check_simulations`."""
-
-    def check_simulations(self, simulations: Simulations) -> None:
-        """Check that the method can be fitted to training simulations, by the fields that it sees.
+        """Fit a posterior to training simulations.
 
         Raises:
-            UserError: a field has a wrong shape; or they are fewer than `least_simulations`; or the method
-                learns `in_float32`, where a column of x becomes constant that is not.
+            UserError: a field has a wrong shape or kind; or they are fewer than `least_simulations`; or the
+                method learns `in_float32`, which cannot hold x.
             NotFiniteError: a number is NaN or infinite.
         """
-        seen = simulations.only(self.requires)
-        seen.check_shapes()
-        if len(simulations) < self.least_simulations:
-            least, n = self.least_simulations, len(simulations)
-            raise UserError(f"method {self.name} needs {least} simulations or more, but has {n}.")
-        seen.check_finite()
-        if self.in_float32:
-            kept = _range(simulations.x.float()).gt(0) | _range(simulations.x.double()).eq(0)
-            if not kept.all():
-                column = int((~kept).nonzero()[0])
-                raise UserError(
-                    f"method {self.name} learns in float32, where column {column} of x does not vary: "
-                    "subtract a constant from it."
-                )
 
     def fit_replicates(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[Posterior]:
         """Fit one posterior for each replicate, each from its own simulations and seed."""
         return [self.fit(s, seed) for s, seed in zip(simulations, seeds, strict=True)]
-
-    def load(self, folder: Path) -> Posterior:
-        """Read what a `save` of this method's own wrote to `folder`, beside a `posterior.json`."""
-        raise NotImplementedError(f"{self.name} has no `load`")
 
     def sample_replicates(
         self, posteriors: Sequence[Posterior], n: int, x_o: Tensor, seeds: Sequence[int]
@@ -178,3 +189,69 @@ class Method(Plugin):
         """Sample every replicate's posterior for all observations: (replicates, m, n, d)."""
         drawn = [p.sample(n, x_o, seed) for p, seed in zip(posteriors, seeds, strict=True)]
         return torch.stack(drawn)
+
+    def _check_fit(self, simulations: Simulations, *rest: object, **named: object) -> Callable[[Any], None]:
+        self._check_simulations(simulations)
+        return lambda posterior: self._set_dims(posterior, simulations)
+
+    def _check_fit_replicates(
+        self, simulations: Sequence[Simulations], *rest: object, **named: object
+    ) -> Callable[[Any], None]:
+        for replicate in simulations:
+            self._check_simulations(replicate)
+
+        def set_dims(posteriors: Sequence[Any]) -> None:
+            for posterior, replicate in zip(posteriors, simulations, strict=True):
+                self._set_dims(posterior, replicate)
+
+        return set_dims
+
+    def _check_sample_replicates(
+        self, posteriors: Sequence[Posterior], n: int, x_o: Tensor, *rest: object, **named: object
+    ) -> None:
+        for posterior in posteriors:
+            posterior._check_sample(n, x_o)
+
+    guards: ClassVar[Mapping[str, Guard]] = {
+        "fit": _check_fit,
+        "fit_replicates": _check_fit_replicates,
+        "sample_replicates": _check_sample_replicates,
+    }
+
+    def _set_dims(self, posterior: Any, simulations: Simulations) -> None:
+        if not isinstance(posterior, Posterior):
+            kind = type(posterior).__name__
+            raise TypeError(f"method {self.name}: fit must return a Posterior, but returns a {kind}")
+        # a posterior may be a frozen dataclass
+        object.__setattr__(posterior, "dims", (simulations.u.shape[1], simulations.x.shape[1]))
+
+    def _check_simulations(self, simulations: Simulations) -> None:
+        seen = simulations.only(self.requires)
+        seen.check_tensors()
+        if len(simulations) < self.least_simulations:
+            least, n = self.least_simulations, len(simulations)
+            raise UserError(f"method {self.name} needs {least} simulations or more, but has {n}.")
+        seen.check_finite()
+        if self.in_float32:
+            self._check_float32(simulations.x)
+
+    def _check_float32(self, x: Tensor) -> None:
+        single = x.float()
+        finite = torch.isfinite(single).all(0)
+        if not finite.all():
+            column = int((~finite).nonzero()[0])
+            raise UserError(
+                f"method {self.name} learns in float32, which ends at 3.4e38: divide column {column} of x by "
+                "a constant."
+            )
+        kept = _range(single).gt(0) | _range(x.double()).eq(0)
+        if not kept.all():
+            column = int((~kept).nonzero()[0])
+            raise UserError(
+                f"method {self.name} learns in float32, where column {column} of x does not vary: "
+                "subtract a constant from it."
+            )
+
+    def load(self, folder: Path) -> Posterior:
+        """Read what a `save` of this method's own wrote to `folder`, beside a `posterior.json`."""
+        raise NotImplementedError(f"{self.name} has no `load`")

@@ -52,7 +52,6 @@ class FrozenTask(Task):
         Raises:
             UserError: x_o is none of them.
         """
-        self.require_observation(x_o)
         same = (self.observations().x == x_o.double()).all(1)
         if not same.any():
             raise UserError(

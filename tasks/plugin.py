@@ -1,47 +1,85 @@
 """What tasks and methods share: a name, a version, and options with defaults.
 
-A task or a method is a frozen dataclass. Its fields are its options; an instance equals, hashes and pickles
-by them, and `settings` writes those that differ from the defaults in one canonical short form.
+A subclass becomes a frozen dataclass without a decorator. Its fields are its options; an instance equals,
+hashes and pickles by them, and `settings` writes those that differ from the defaults in one short form.
 """
 
-import dataclasses
 import difflib
+import functools
 import operator
 from abc import ABC
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import Field, FrozenInstanceError, dataclass, fields
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, dataclass_transform
 
 from .errors import UserError
 
+Guard = Callable[..., Callable[[Any], Any] | None]
 
-@dataclass(frozen=True)
+
+@dataclass_transform(frozen_default=True)
 class Plugin(ABC):
     """A named, versioned thing with options: the base of `Task` and `Method`.
 
-    `version` grows whenever results change for the same options, so that old results are not mistaken for
-    new ones. `summary` is the line that `graybench tasks` and `graybench methods` print.
+    A subclass writes its options as annotated fields with defaults, `rows: int = 20`, and annotates as
+    `ClassVar` what is no option. It becomes a frozen dataclass. The methods that `guards` names check their
+    arguments before the subclass's own code runs.
+
+    Attributes:
+        name: by which it is asked for.
+        version: grows whenever results change for the same options, so that old results are not mistaken for
+            new ones.
+        summary: the line that `graybench tasks` and `graybench methods` print.
+        required: the attributes that a subclass must set.
+        guards: the check of each guarded method, see `guard_methods`.
+        contract: the names that no option may have.
+
+    Raises:
+        UserError: while a subclass is defined, if an option has a name of the contract.
     """
 
     required: ClassVar[tuple[str, ...]] = ("name", "version", "summary")
+    guards: ClassVar[Mapping[str, Guard]] = {}
+    contract: ClassVar[frozenset[str]] = frozenset()
 
     name: ClassVar[str]
     version: ClassVar[int]
     summary: ClassVar[str]
 
+    def __init_subclass__(cls, *, defines_contract: bool = False) -> None:
+        guard_methods(cls, cls.guards)
+        dataclass(frozen=True)(cls)
+        # `Plugin` forbids setting; without these two, a class may be decorated as a dataclass once more
+        del cls.__setattr__, cls.__delattr__
+        if defines_contract:
+            cls.contract = frozenset(name for base in (cls, Plugin) for name in _public_names(base))
+            return
+        for field in option_fields(cls):
+            if field.name in cls.contract:
+                raise UserError(
+                    f"{cls.__module__}:{cls.__qualname__}: {field.name} is a name of the contract and cannot "
+                    "be an option: annotate it as ClassVar, or define it as a property."
+                )
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise FrozenInstanceError(f"{self.name}: cannot assign to {name!r} after it was made")
+
+    def __delattr__(self, name: str) -> None:
+        raise FrozenInstanceError(f"{self.name}: cannot delete {name!r}")
+
     def options(self) -> dict[str, Any]:
-        """Give every option with its value, in the order of the fields.
+        """Return every option with its value, in the order of the fields.
 
         Equal options are the same here: 10 for a float is 10.0, and a whole number of numpy is one of Python.
         """
-        fields = dataclasses.fields(self)
+        fields = option_fields(self)
         return {field.name: _canonical(getattr(self, field.name), field.default) for field in fields}
 
     @property
     def settings(self) -> str:
         """The options that differ from their defaults, as `gate=learned recipe=plain`; empty if none do."""
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        defaults = {field.name: field.default for field in option_fields(self)}
         changed = {name: value for name, value in self.options().items() if value != defaults[name]}
         return " ".join(f"{name}={_short(changed[name])}" for name in sorted(changed))
 
@@ -49,6 +87,41 @@ class Plugin(ABC):
     def label(self) -> str:
         """The name, with the settings in brackets if there are any: `galton`, `galton(balls=10)`."""
         return f"{self.name}({self.settings.replace(' ', ', ')})" if self.settings else self.name
+
+
+def option_fields(plugin: Any) -> tuple[Field[Any], ...]:
+    """Return the fields of a plug-in or of its class, which are its options."""
+    return fields(plugin)
+
+
+def guard_methods(cls: type, guards: Mapping[str, Guard]) -> None:
+    """Make the methods that `cls` defines check their arguments first.
+
+    Args:
+        cls: a class; what it inherits is left alone, having been guarded where it was defined.
+        guards: the check of each method, by name. It is called with the method's own arguments and raises
+            for what is wrong. What it returns, if anything, is called with the result of the method.
+    """
+    for name, guard in guards.items():
+        method = vars(cls).get(name)
+        if method is not None and not getattr(method, "__isabstractmethod__", False):
+            setattr(cls, name, _guarded(method, guard))
+
+
+def _guarded(method: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        after = guard(self, *args, **kwargs)
+        result = method(self, *args, **kwargs)
+        if after is not None:
+            after(result)
+        return result
+
+    return checked
+
+
+def _public_names(cls: type) -> set[str]:
+    return {name for name in (*vars(cls), *vars(cls).get("__annotations__", {})) if not name.startswith("_")}
 
 
 def _canonical(value: Any, default: Any) -> Any:
@@ -62,7 +135,11 @@ def _short(value: Any) -> str:
 
 
 def require_whole(what: str, value: Any, least: int) -> int:
-    """Give `value` as an int; raise `UserError` unless it is a whole number, of any type, from `least` up."""
+    """Return `value` as an int.
+
+    Raises:
+        UserError: it is not a whole number, of any type, from `least` up; `what` says what it is.
+    """
     try:
         whole = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
@@ -73,7 +150,7 @@ def require_whole(what: str, value: Any, least: int) -> int:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Say which of `names` are close to `name`, or list them all: the end of an error sentence."""
+    """Return which of `names` are close to `name`, or list them all: the end of an error sentence."""
     names = sorted(names)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names)}."

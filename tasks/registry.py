@@ -1,6 +1,5 @@
 """Finds tasks and methods by name: built-in ones, those of other packages, and a user's own files."""
 
-import dataclasses
 import importlib
 from collections.abc import Mapping
 from functools import cached_property
@@ -8,7 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
 from .errors import UserError
-from .plugin import Plugin, nearest
+from .plugin import Plugin, nearest, option_fields
 
 P = TypeVar("P", bound=Plugin)
 
@@ -69,7 +68,7 @@ class Registry(Generic[P]):
     def get(self, name: str, /, **options: Any) -> P:
         """Make the plug-in `name` with `options`; an unknown name or option is answered with the nearest."""
         loaded = self.load(name)
-        known = {field.name for field in dataclasses.fields(loaded)}
+        known = {field.name for field in option_fields(loaded)}
         for option in options:
             if option not in known:
                 hint = nearest(option, known) if known else "it has no options."

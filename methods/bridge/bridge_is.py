@@ -31,7 +31,7 @@ from ...tasks.plugin import require_whole
 from ...tasks.sde.diffusion_task import DiffusionModel
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
-from ..method import Method, Posterior, require_observations
+from ..method import Method, Posterior
 from ..progress import report
 from .likelihood import LEAST_ESS, BridgeSampler, Estimate, LowEffectiveSizeWarning, average
 
@@ -74,7 +74,6 @@ class BridgePosterior(Posterior):
         self._found: dict[tuple[float, ...], WeightedPoints] = {}
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
-        require_observations(x_o, len(self.model.x_0))
         drawn = []
         for done, x in enumerate(x_o):
             report("sample", done, len(x_o))
@@ -140,7 +139,6 @@ class BridgePosterior(Posterior):
         return average(self.sampler.bridges(sde, self.model.x_0, ends, grid, noise))
 
 
-@dataclass(frozen=True)
 class BridgeIS(Method):
     """Importance sampling with bridge likelihoods; see the module.
 
@@ -177,14 +175,13 @@ class BridgeIS(Method):
 
     def fit(self, simulations: Simulations, seed: int) -> BridgePosterior:
         """Take the model and the number of simulations, and nothing else of them."""
-        self.check_simulations(simulations)
         least = 4 * self.particles
         if len(simulations) < least:
             raise UserError(
                 f"method bridge_is: {self.particles} particles need a budget of {least} or more, "
                 f"not {len(simulations)}."
             )
-        if not isinstance(simulations.sde, DiffusionModel):
+        if not isinstance(simulations.model, DiffusionModel):
             raise UserError("method bridge_is needs simulations with the model of their diffusion.")
         dim = simulations.u.shape[1]
-        return BridgePosterior(simulations.sde, dim, self.sampler(), len(simulations), seed)
+        return BridgePosterior(simulations.model, dim, self.sampler(), len(simulations), seed)

@@ -8,7 +8,6 @@ simulations, or by its standard deviation where more than half of them are alike
 """
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -18,7 +17,7 @@ from ...tasks.errors import UserError
 from ...tasks.plugin import require_whole
 from ...tasks.seeding import generator
 from ...tasks.task import Simulations
-from ..method import Method, Posterior, require_observations
+from ..method import Method, Posterior
 
 
 class PriorPosterior(Posterior):
@@ -30,19 +29,15 @@ class PriorPosterior(Posterior):
         self.dim, self.dim_x = dim, dim_x
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
-        require_observations(x_o, self.dim_x)
         return torch.randn(len(x_o), n, self.dim, generator=generator(seed))
 
     def score(self, u_t: Tensor, x_o: Tensor, t: float) -> Tensor:
-        require_observations(x_o, self.dim_x)
         return -u_t
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
-        require_observations(x_o, self.dim_x)
         return -0.5 * (u.square().sum(-1) + self.dim * math.log(2 * math.pi))
 
 
-@dataclass(frozen=True)
 class Prior(Method):
     """The prior; it looks at no data."""
 
@@ -51,7 +46,6 @@ class Prior(Method):
     summary: ClassVar[str] = "The prior, whatever the data: what knowing nothing scores."
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
-        self.check_simulations(simulations)
         return PriorPosterior(simulations.u.shape[1], simulations.x.shape[1])
 
 
@@ -72,7 +66,6 @@ class NearestSimulations(Posterior):
 
     def nearest(self, x_o: Tensor) -> Tensor:
         """Give the accepted u of each observation: (m, accepted, d)."""
-        require_observations(x_o, self.x.shape[1])
         distance = torch.cdist(x_o.to(self.x) / self.scale, self.x)
         return self.u[distance.topk(self.accepted, largest=False).indices]
 
@@ -89,7 +82,6 @@ def robust_scale(x: Tensor) -> Tensor:
     return torch.where(scale > 0, scale, torch.ones_like(scale))
 
 
-@dataclass(frozen=True)
 class RejectionABC(Method):
     """Rejection ABC: accept a share of the simulations by the distance of their data.
 
@@ -111,7 +103,6 @@ class RejectionABC(Method):
             raise UserError(f"method {self.name}: share must be above 0 and up to 1, but is {self.share}.")
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
-        self.check_simulations(simulations)
         n = len(simulations)
         accepted = min(n, max(self.least, round(self.share * n)))
         return NearestSimulations(simulations.u.double(), simulations.x.double(), accepted)

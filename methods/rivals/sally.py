@@ -30,7 +30,6 @@ Source: Brehmer, Louppe, Pavez and Cranmer, Mining gold from implicit models to 
 inference, PNAS 117 (2020), https://arxiv.org/abs/1805.12244.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -116,7 +115,6 @@ class Statistics:
         return torch.asinh((self.raw(x) - self.median) / self.unit)
 
 
-@dataclass(frozen=True)
 class Sally(Method):
     """Posterior estimation on locally sufficient statistics; see the module for the mathematics.
 
@@ -155,7 +153,6 @@ class Sally(Method):
 
     def fit_statistics(self, simulations: Simulations, seed: int) -> Statistics:
         """Regress the likelihood score on x and u, and read it at u = 0."""
-        self.check_simulations(simulations)
         u, x, score = simulations.u.float(), simulations.x.float(), likelihood_score(self.name, simulations)
         random = generator(derive_seed(seed, "network"))
         regression = ScoreRegression(u, x, score, self.width, self.depth, random)

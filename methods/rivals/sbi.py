@@ -16,7 +16,6 @@ control variate to the loss, clips gradients and keeps no moving average. It is 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
 
@@ -36,7 +35,6 @@ from .private_randomness import private_randomness, quiet
 from .sbi_trainers import DensityPosterior, FlowPosterior, WrappedPosterior, make_trainer
 
 
-@dataclass(frozen=True)
 class SbiMethod(Method):
     """What sbi's methods share; see the module. A subclass says which trainer and with what options."""
 
@@ -48,7 +46,6 @@ class SbiMethod(Method):
     posterior: ClassVar[type[WrappedPosterior]] = WrappedPosterior
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
-        self.check_simulations(simulations)
         made = make_trainer(self.name, self.algorithm, simulations.u.shape[1], **self.settings_of_sbi)
         with private_randomness(derive_seed(seed, "sbi")), quiet():
             made.append_simulations(simulations.u.float(), self._data(simulations.x, seed).float())
@@ -59,7 +56,6 @@ class SbiMethod(Method):
         return x
 
 
-@dataclass(frozen=True)
 class SbiNPE(SbiMethod):
     """Neural posterior estimation with a neural spline flow."""
 
@@ -70,7 +66,6 @@ class SbiNPE(SbiMethod):
     posterior: ClassVar[type[WrappedPosterior]] = DensityPosterior
 
 
-@dataclass(frozen=True)
 class SbiNLE(SbiMethod):
     """Neural likelihood estimation on dequantised data."""
 
@@ -82,7 +77,6 @@ class SbiNLE(SbiMethod):
         return dequantise(x, spacings(x), generator(derive_seed(seed, "dequantise")))
 
 
-@dataclass(frozen=True)
 class SbiNRE(SbiMethod):
     """Neural ratio estimation."""
 
@@ -92,7 +86,6 @@ class SbiNRE(SbiMethod):
     algorithm: ClassVar[str] = "NRE"
 
 
-@dataclass(frozen=True)
 class SbiFMPE(SbiMethod):
     """Flow matching."""
 
@@ -102,7 +95,6 @@ class SbiFMPE(SbiMethod):
     posterior: ClassVar[type[WrappedPosterior]] = FlowPosterior
 
 
-@dataclass(frozen=True)
 class SbiNPSE(SbiMethod):
     """Posterior score estimation."""
 
@@ -112,7 +104,6 @@ class SbiNPSE(SbiMethod):
     posterior: ClassVar[type[WrappedPosterior]] = FlowPosterior
 
 
-@dataclass(frozen=True)
 class SbiNPSESuite(DSM):
     """Posterior score estimation by sbi's trainer on the network of `dsm`; see the module.
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..method import Posterior, require_observations
+from ..method import Posterior
 from ..progress import report
 from .optional_package import import_for
 from .private_randomness import private_randomness, quiet
@@ -57,7 +57,6 @@ class WrappedPosterior(Posterior):
         self.posterior, self.dim_x, self.data = posterior, dim_x, data
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
-        require_observations(x_o, self.dim_x)
         with private_randomness(seed), quiet():
             drawn = self.posterior.sample_batched((n,), x=self.data(x_o), show_progress_bars=False)
         return drawn.transpose(0, 1)
@@ -67,7 +66,6 @@ class DensityPosterior(WrappedPosterior):
     """One with a normalised density, which is differentiated if u is to be."""
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
-        require_observations(x_o, self.dim_x)
         theta = u.float().transpose(0, 1)
         density = self.posterior.log_prob_batched(
             theta, x=self.data(x_o), norm_posterior=False, track_gradients=_differentiated(u)
@@ -84,7 +82,6 @@ class FlowPosterior(WrappedPosterior):
     """
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
-        require_observations(x_o, self.dim_x)
         flow = self.posterior.potential_fn.neural_ode(self.data(x_o))
         with torch.set_grad_enabled(_differentiated(u)):
             density: Tensor = flow.log_prob(u.float().transpose(0, 1))

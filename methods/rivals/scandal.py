@@ -24,7 +24,6 @@ inference, PNAS 117 (2020), https://arxiv.org/abs/1805.12244.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -34,7 +33,7 @@ from ...tasks.errors import UserError
 from ...tasks.plugin import require_whole
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
-from ..method import Method, Posterior, require_observations
+from ..method import Method, Posterior
 from ..nn.single_training import train
 from ..score.recipes import Standardise
 from .dequantise import dequantise, spacings
@@ -94,7 +93,6 @@ class LikelihoodPosterior(Posterior):
         self.log_likelihood, self.dim, self.dim_x = log_likelihood, dim, dim_x
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
-        require_observations(x_o, self.dim_x)
         posteriors = import_for("method scandal", "sbi.inference.posteriors")
         with private_randomness(seed), quiet():
             sampler = posteriors.MCMCPosterior(self._potential, standard_normal(self.dim))
@@ -105,7 +103,6 @@ class LikelihoodPosterior(Posterior):
         return self.log_likelihood(u, x_o) - 0.5 * u.square().sum(1)
 
 
-@dataclass(frozen=True)
 class Scandal(Method):
     """A likelihood flow trained on data and on joint scores; see the module for the mathematics.
 
@@ -147,7 +144,6 @@ class Scandal(Method):
 
     def fit_likelihood(self, simulations: Simulations, seed: int) -> LikelihoodModel:
         """Fit q(x | u)."""
-        self.check_simulations(simulations)
         u, x, score = simulations.u.float(), simulations.x.float(), likelihood_score(self.name, simulations)
         d, spacing = u.shape[1], spacings(simulations.x).float()
         model = self._model(d, dequantise(x, spacing, generator(derive_seed(seed, "standardise"))), seed)

@@ -8,7 +8,7 @@ would have fitted it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar, cast
 
 from torch import Tensor
@@ -22,7 +22,6 @@ from .score_matching import ScoreMatching
 from .training_data import TrainingData
 
 
-@dataclass(frozen=True)
 class Mix(ScoreMatching):
     """DSM and LTSM mixed by a gate; the other options are those of `ScoreMatching`.
 
@@ -63,7 +62,6 @@ class Mix(ScoreMatching):
         return sigma**2
 
 
-@dataclass(frozen=True)
 class TSMMix(Mix):
     """DSM and TSM mixed by a gate, on the exact marginal score [De Bortoli et al. 2024, section 3.2]."""
 

@@ -16,7 +16,7 @@ from ...tasks.errors import UserError
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
 from ..device import CPU
-from ..method import PICKLED, Posterior, require_observations
+from ..method import PICKLED, Posterior
 from ..nn.network import stack_replicates
 from ..progress import report
 from . import samplers, solvers, targets
@@ -64,13 +64,11 @@ class ScorePosterior(Posterior):
         return sample_together([self], n, x_o, [seed])[0]
 
     def score(self, u_t: Tensor, x_o: Tensor, t: float) -> Tensor:
-        require_observations(x_o, _dim_x(self.model))
         score = _score(self.model, x_o.unsqueeze(0), u_t.shape[1], self.device, once=True)
         return score(u_t.to(self.device).unsqueeze(0), t)[0].cpu()
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
         """Give log p(u | x_o) along the probability-flow ODE, in float64; costs d backward passes a step."""
-        require_observations(x_o, _dim_x(self.model))
         model = stack_replicates([self.model]).double()
         score = _score(model, x_o.unsqueeze(0), u.shape[1], self.device)
         return samplers.log_prob_ode(score, u.double().to(self.device).unsqueeze(0), LOG_PROB_STEPS)[0].cpu()
@@ -146,7 +144,6 @@ def sample_together(
     rounding.
     """
     first = posteriors[0]
-    require_observations(x_o, _dim_x(first.model))
     model = stack_replicates([p.model for p in posteriors])
     shape = (len(x_o), n, _dim_theta(model))
     generators = [generator(derive_seed(seed, "sample")) for seed in seeds]

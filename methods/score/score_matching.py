@@ -13,7 +13,6 @@ and LTSM, σ² + α²/j for MIX with the scalar gate. `weighting=sigma_squared` 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, cast
 
@@ -38,7 +37,6 @@ from .training_data import TrainingData
 SAMPLING_STEPS = {"ode": 40, "exponential": 40, "sde": 400}
 
 
-@dataclass(frozen=True)
 class ScoreMatching(Method):
     """What all score-matching methods share; see the module for the mathematics.
 
@@ -135,8 +133,6 @@ class ScoreMatching(Method):
 
     def training_data(self, simulations: Sequence[Simulations]) -> TrainingData:
         """Stack the simulations of R replicates in float32, with the scores that the target uses."""
-        for replicate in simulations:
-            self.check_simulations(replicate)
         return TrainingData(
             torch.stack([s.u for s in simulations]).float(),
             torch.stack([s.x for s in simulations]).float(),
@@ -189,7 +185,6 @@ class ScoreMatching(Method):
             raise UserError(f"method {self.name}: there is no {option} {value!r}: {hint}")
 
 
-@dataclass(frozen=True)
 class DSM(ScoreMatching):
     """Denoising score matching: needs nothing but samples."""
 
@@ -197,7 +192,6 @@ class DSM(ScoreMatching):
     summary: ClassVar[str] = "Denoising score matching, the black-box baseline."
 
 
-@dataclass(frozen=True)
 class TSM(ScoreMatching):
     """Target score matching on the marginal score: the oracle without latents [De Bortoli et al. 2024]."""
 
@@ -207,7 +201,6 @@ class TSM(ScoreMatching):
     score_field: ClassVar[str | None] = "marginal_score"
 
 
-@dataclass(frozen=True)
 class LTSM(ScoreMatching):
     """Latent target score matching on the joint score alone [Ko & Geffner, Prop 3.1]."""
 

@@ -10,7 +10,6 @@ artanh a ~ N(1.3, 0.3²), 95% of it with a between 0.6 and 0.96; log q and log r
 memory, a small a, the data could hardly tell q from r.
 """
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -25,7 +24,6 @@ from .kalman import fill_path, kalman_log_likelihood
 LENGTH = 100
 
 
-@dataclass(frozen=True)
 class Ar1Noise(LikelihoodTask):
     """The autoregression observed with noise; see the module."""
 

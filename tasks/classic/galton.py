@@ -14,7 +14,6 @@ exactly from a forward recursion over the rows, and so do the marginal score and
 """
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
@@ -34,7 +33,6 @@ GRID_LIMIT, GRID_POINTS = 7.0, 2801
 MOST_BALLS = 1000
 
 
-@dataclass(frozen=True)
 class Galton(Task):
     """The generalized Galton board; see the module.
 
@@ -122,7 +120,6 @@ class Galton(Task):
         Raises:
             UserError: x_o cannot be, as no ball ends there.
         """
-        self.require_observation(x_o)
         return _reference(self, tuple(x_o.tolist()))
 
     def _possible(self, x: Tensor) -> bool:

@@ -11,7 +11,6 @@ x holds the groups one after another. The prior is μ ~ N(0, 1), log τ ~ N(−0
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -24,7 +23,6 @@ from ..task import Outcome
 GROUPS, SIZE = 50, 4
 
 
-@dataclass(frozen=True)
 class HierarchicalNormal(LikelihoodTask):
     """The random-effects model; see the module."""
 

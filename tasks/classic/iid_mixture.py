@@ -10,7 +10,6 @@ the two cannot be swapped. The prior is logit w ~ N(0, 0.7²), m ~ N(0, 1), δ ~
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -24,7 +23,6 @@ from ..task import Outcome
 DRAWS = 200
 
 
-@dataclass(frozen=True)
 class IidMixture(LikelihoodTask):
     """The mixture of tall data; see the module."""
 

@@ -17,7 +17,6 @@ torch draws G as a Gamma(r + 1, 1) times U^(1/r), with a U of 53 bits: at r = 0.
 so G does not underflow and log G is finite.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -32,7 +31,6 @@ from ..task import Outcome
 COUNTS, COVARIATES = 100, 3
 
 
-@dataclass(frozen=True)
 class NegativeBinomial(LikelihoodTask):
     """The regression of overdispersed counts; see the module."""
 

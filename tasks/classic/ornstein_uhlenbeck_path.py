@@ -16,7 +16,6 @@ variance 2 · 200, which grows like 1/dt, while the data know s only roughly. Th
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -33,7 +32,6 @@ STEPS = OBSERVED * STEPS_BETWEEN
 START, NOISE = 0.0, 0.1
 
 
-@dataclass(frozen=True)
 class OrnsteinUhlenbeckPath(LikelihoodTask):
     """The Ornstein-Uhlenbeck process with a latent Euler path; see the module."""
 

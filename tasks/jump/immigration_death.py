@@ -12,7 +12,6 @@ Paths are not capped: arrivals are Poisson, and none dies twice, so that the num
 """
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -28,7 +27,6 @@ from .jump_process import JumpTask, exponential, path_outcome, row_seeds, start,
 START, TIMES = 10, 10
 
 
-@dataclass(frozen=True)
 class ImmigrationDeath(JumpTask, LikelihoodTask):
     """The immigration-death process; see the module."""
 

@@ -21,7 +21,6 @@ reference         frozen: importance sampling squared with a particle filter, ma
 """
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -39,7 +38,6 @@ MOST_EVENTS = 30_000
 CENTRE = tuple(map(math.log, (0.01, 0.5, 1.0, 0.01)))
 
 
-@dataclass(frozen=True)
 class LotkaVolterra(JumpTask, StoredTask):
     """The Lotka-Volterra process; see the module."""
 

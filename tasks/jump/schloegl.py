@@ -22,7 +22,6 @@ reference         frozen: importance sampling from the likelihood, as for other 
 """
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -52,7 +51,6 @@ def _hazards() -> np.ndarray:
 HAZARDS = _hazards()
 
 
-@dataclass(frozen=True)
 class Schloegl(JumpTask, StoredTask, LikelihoodTask):
     """The Schlögl model; see the module."""
 

@@ -9,7 +9,6 @@ along it), or the Procrustes mean of a landmark file, at unit root mean square d
 """
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -51,7 +50,6 @@ def _mean_shape(template: str, content: str) -> Tensor:
     return mean * math.sqrt(len(mean))
 
 
-@dataclass(frozen=True)
 class Landmarks(DiffusionTask):
     """The diffusion of landmarks; see the module.
 

@@ -10,7 +10,6 @@ at equidistant t_i from −1 to 1. The prior is a, b ~ N(0, 1), log s ~ N(−1, 
 so that the marginal score has E[λ_i | x_i, θ] = (ν + 1)/(ν + r_i²/s²) in place of λ_i.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -24,7 +23,6 @@ from .model import PyroTask
 POINTS, FREEDOM = 40, 4.0
 
 
-@dataclass(frozen=True)
 class RobustRegression(LikelihoodTask, PyroTask):
     """Linear regression with Student-t noise as a scale mixture; see the module. It needs pyro."""
 

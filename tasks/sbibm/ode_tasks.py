@@ -19,7 +19,6 @@ As in sbibm, X and Y are clamped between 10⁻¹⁰ and 10⁴; a clamped value d
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -66,7 +65,6 @@ class _OdeTask(SbibmTask):
         return self.log_noise(self.solution(theta), x.double())
 
 
-@dataclass(frozen=True)
 class Sir(_OdeTask):
     """The epidemic; see the module."""
 
@@ -96,7 +94,6 @@ class Sir(_OdeTask):
         return (ways + x * solution + (TRIALS - x) * torch.log1p(-solution.exp())).sum(1)
 
 
-@dataclass(frozen=True)
 class LotkaVolterra(_OdeTask):
     """Predators and prey; see the module."""
 

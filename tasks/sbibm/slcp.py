@@ -11,7 +11,6 @@ sbibm made them.
 """
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
@@ -28,7 +27,6 @@ JITTER = 1e-6
 DISTRACTORS, COMPONENTS, DISTRACTORS_SEED = 92, 20, 42
 
 
-@dataclass(frozen=True)
 class Slcp(SbibmTask):
     """Simple likelihood, complex posterior; see the module."""
 
@@ -53,7 +51,6 @@ class Slcp(SbibmTask):
         return -(distance + determinant.log()).sum(1) / 2 - POINTS * math.log(2 * math.pi)
 
 
-@dataclass(frozen=True)
 class SlcpDistractors(Slcp):
     """SLCP among 92 numbers that say nothing; see the module."""
 

@@ -20,7 +20,6 @@ E[∇ log p(x | θ)] = 0 and Fisher's identity fail. Methods that need no score 
 """
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -40,7 +39,6 @@ STIMULUS_SEED = 42
 RADIUS, RADIUS_STD, CENTRE = 0.1, 0.01, 0.25
 
 
-@dataclass(frozen=True)
 class GaussianLinear(SbibmTask):
     """The mean of a Gaussian under a Gaussian prior; see the module."""
 
@@ -62,7 +60,6 @@ class GaussianLinear(SbibmTask):
         return _log_normal(x, theta, math.sqrt(VARIANCE))
 
 
-@dataclass(frozen=True)
 class GaussianLinearUniform(GaussianLinear):
     """The mean of a Gaussian under a uniform prior; see the module."""
 
@@ -72,7 +69,6 @@ class GaussianLinearUniform(GaussianLinear):
     prior = Uniform(-1.0, 1.0)  # type: ignore[assignment]
 
 
-@dataclass(frozen=True)
 class GaussianMixture(SbibmTask):
     """The mean of a wide or a narrow Gaussian under a uniform prior; the latent says which one."""
 
@@ -126,7 +122,6 @@ def design_matrix() -> Tensor:
     return torch.stack([torch.ones(DURATION, dtype=torch.float64), *delayed], 1)
 
 
-@dataclass(frozen=True)
 class BernoulliGlm(SbibmTask):
     """Bernoulli regression with the sufficient statistic as data; see the module."""
 
@@ -148,7 +143,6 @@ class BernoulliGlm(SbibmTask):
         return (theta * x.double()).sum(1) + failures.sum(1)
 
 
-@dataclass(frozen=True)
 class BernoulliGlmRaw(BernoulliGlm):
     """Bernoulli regression with the 100 outcomes as data; see the module."""
 
@@ -166,7 +160,6 @@ class BernoulliGlmRaw(BernoulliGlm):
         return super().log_likelihood(theta, x.double() @ design_matrix())
 
 
-@dataclass(frozen=True)
 class TwoMoons(SbibmFiles):
     """The two moons, for methods that need no score; see the module."""
 

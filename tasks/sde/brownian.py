@@ -41,7 +41,6 @@ class BrownianMotion(SDE):
         return torch.distributions.Normal(x_0 + self.mu.unsqueeze(-1) * t, scale).log_prob(x).sum(-1)
 
 
-@dataclass(frozen=True)
 class Brownian(TractableDiffusion):
     """Brownian motion with drift; see the module."""
 

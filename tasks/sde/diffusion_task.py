@@ -90,7 +90,7 @@ class DiffusionTask(Task):
                 for rows, part in zip(theta.split(ROWS_AT_ONCE), path.split(ROWS_AT_ONCE), strict=True)
             ]
         )
-        return Outcome(path[:, -1].clone(), score, path=path, sde=self.model(), latents=path)
+        return Outcome(path[:, -1].clone(), score, model=self.model(), latents=path)
 
     def log_joint(self, theta: Tensor, x: Tensor, latents: Any) -> Tensor:
         """Give log p(path | θ), (n,); x is the path's end."""
@@ -102,7 +102,6 @@ class DiffusionTask(Task):
             return torch.autograd.grad(self.log_path(point, path).sum(), point)[0]
 
 
-@dataclass(frozen=True)
 class TractableDiffusion(DiffusionTask, LikelihoodTask):
     """A diffusion of D components alike, from one value up to time 1, with a likelihood in closed form.
 

@@ -44,7 +44,6 @@ class GeometricBrownianMotion(SDE):
         return BrownianMotion(self.mu - self.sigma.square() / 2, self.sigma)
 
 
-@dataclass(frozen=True)
 class GeometricBrownian(TractableDiffusion):
     """Geometric Brownian motion; see the module."""
 

@@ -47,7 +47,6 @@ class MeanReversion(SDE):
         return torch.distributions.Normal(mean, scale).log_prob(x).sum(-1)
 
 
-@dataclass(frozen=True)
 class OrnsteinUhlenbeck(TractableDiffusion):
     """The Ornstein-Uhlenbeck process; see the module."""
 

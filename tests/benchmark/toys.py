@@ -8,7 +8,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,7 +25,6 @@ from graybench.tasks.task import Outcome, Simulations, Task
 HERE = "graybench.tests.benchmark.toys"
 
 
-@dataclass(frozen=True)
 class Line(Task):
     """x = θ + z with z and θ standard normal, so that the posterior is N(x/2, 1/2)."""
 
@@ -80,7 +78,6 @@ class Exact(Posterior):
         return (x_o.unsqueeze(1) - self.shift) / 2 + 0.5**0.5 * noise
 
 
-@dataclass(frozen=True)
 class Fast(Method):
     """The exact posterior, its mean shifted by the mean of the data it was given, so that they matter."""
 
@@ -94,7 +91,6 @@ class Fast(Method):
         return Exact(float(simulations.x.mean()))
 
 
-@dataclass(frozen=True)
 class Slow(Fast):
     seconds: float = 0.4
 
@@ -122,7 +118,6 @@ class Hangs(Fast):
         return super().fit(simulations, seed)
 
 
-@dataclass(frozen=True)
 class Deadly(Fast):
     """Kills its own process; with a `flag`, the path of a file, only as long as that file does not exist."""
 

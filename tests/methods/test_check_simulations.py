@@ -63,12 +63,45 @@ def test_a_score_with_too_few_columns_is_refused(name):
         get_method(name).fit(replace(drawn, joint_score=drawn.joint_score[:, :1]), 1)
 
 
-def test_a_path_needs_a_row_for_each_simulation():
-    drawn = simulations("bridge_is")
-    with pytest.raises(
-        UserError, match=r"^path of the simulations must have shape \(40, \.\.\.\), but has \(39"
+@pytest.mark.parametrize("name", ["prior", "mix", "sbi_npe"])
+def test_a_tensor_of_the_wrong_kind_is_refused(name):
+    """`mix` failed in a deepcopy of x that hung on a graph, and `sbi_npe` in an operation in place."""
+    drawn = simulations(name)
+    attached = replace(drawn, x=drawn.x * torch.ones(2, requires_grad=True))
+    for wrong, why in (
+        (attached, "is attached to an autograd graph: detach it"),
+        (replace(drawn, x=drawn.x > 0), "has dtype torch.bool: convert it to real numbers"),
+        (replace(drawn, x=drawn.x.to(torch.complex128)), "has dtype torch.complex128"),
+        (replace(drawn, x=drawn.x.to_sparse()), r"is a torch.sparse_coo tensor on cpu: it must be dense"),
     ):
-        get_method("bridge_is").fit(replace(drawn, path=drawn.path[:39]), 1)
+        with pytest.raises(UserError, match=f"^x of the simulations {why}"):
+            get_method(name).fit(wrong, 1)
+
+
+@pytest.mark.parametrize("name", ["dsm", "sally"])
+def test_data_beyond_float32_are_refused_by_what_learns_in_it(name):
+    drawn = simulations(name)
+    large = replace(drawn, x=drawn.x * torch.tensor([1.0, 1e39]))
+    sentence = (
+        rf"^method {name} learns in float32, which ends at 3.4e38: divide column 1 of x by a constant\.$"
+    )
+    with pytest.raises(UserError, match=sentence):
+        get_method(name).fit(large, 1)
+
+
+@pytest.mark.parametrize("rows", [2, (0, 1), torch.tensor(2), torch.zeros(2, 2, dtype=torch.long)])
+def test_rows_are_taken_right_or_refused(rows):
+    with pytest.raises(UserError, match=r"take rows by a slice, a list or a one-dimensional tensor"):
+        simulations("dsm")[rows]
+
+
+def test_a_list_and_a_mask_take_the_rows_that_they_name():
+    drawn = simulations("dsm")
+    mask = torch.zeros(40, dtype=torch.bool).index_fill(0, torch.tensor([2, 5]), True)
+    for rows in ([2, 5], torch.tensor([2, 5]), mask, slice(2, 6, 3)):
+        taken = drawn[rows]
+        assert torch.equal(taken.x, torch.stack([drawn.x[2], drawn.x[5]]))
+        assert torch.equal(taken.joint_score, torch.stack([drawn.joint_score[2], drawn.joint_score[5]]))
 
 
 @pytest.mark.parametrize("name", REGISTRY.names())

@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -17,7 +16,6 @@ from graybench.tasks.seeding import derive_seed, generator
 from graybench.tasks.task import Outcome, Task
 
 
-@dataclass(frozen=True)
 class Broken(Task):
     name: ClassVar[str] = "broken"
     version: ClassVar[int] = 1
@@ -154,7 +152,6 @@ def test_settings_are_short_and_canonical():
     assert get_task("graybench.tests.tasks.test_task:Broken", fault="nan").settings == "fault=nan"
 
 
-@dataclass(frozen=True)
 class Unfinished(Task):
     name: ClassVar[str] = "unfinished"
     version: ClassVar[int] = 1

@@ -1,7 +1,6 @@
 """A method that is right on linear Gaussian tasks, and methods made wrong, one mistake each."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -46,7 +45,6 @@ class Gaussian(Posterior):
         torch.save([self.coefficients, self.covariance], folder / "tensors")
 
 
-@dataclass(frozen=True)
 class Right(Method):
     """Least squares of u on x with a Gaussian residual."""
 

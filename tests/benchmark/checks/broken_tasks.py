@@ -4,7 +4,6 @@ z ~ N(θ, 1), w ~ N(θ, 1), x = z + w + noise with noise ~ N(0, 1): the joint sc
 marginal score 2 (x − 2θ)/3, the posterior of u = θ N(2x/7, 3/7).
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -15,7 +14,6 @@ from graybench.tasks.reference import GaussianReference
 from graybench.tasks.task import Observations, Outcome, Task
 
 
-@dataclass(frozen=True)
 class Right(Task):
     name: ClassVar[str] = "right"
     version: ClassVar[int] = 1
@@ -248,7 +246,6 @@ class MovingSupport(Right):
 class WrongPrior(Right):
     """A prior whose chain rule forgets the factor σ."""
 
-    @dataclass(frozen=True)
     class Forgetful(Normal):
         def pull_back(self, u, score):
             return score

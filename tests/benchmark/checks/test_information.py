@@ -1,7 +1,6 @@
 """Information and predicted variances on a task where both are exact."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -57,7 +56,6 @@ def test_a_matrix_gate_cannot_have_more_variance():
     assert even.matrix == pytest.approx(even.scalar, rel=0.01)  # where J is nearly a multiple of I
 
 
-@dataclass(frozen=True)
 class Blind(LinearGaussian):
     capabilities = frozenset({"joint_score"})
 

@@ -1,7 +1,7 @@
 """Metrics on posteriors whose errors are known, and target variances against exact ones."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -167,7 +167,6 @@ def test_excess_variance_is_averaged_over_t(trained):
     assert [row["value"] for row in rows if "time" not in row] == pytest.approx([expected])
 
 
-@dataclass(frozen=True)
 class Drawn(Line):
     """A task whose reference is 2,000 draws of the exact posterior, without their scores."""
 

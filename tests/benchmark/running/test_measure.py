@@ -1,6 +1,5 @@
 """Cells: what a method is given, what a row says, and what becomes of failures."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import pandas as pd
@@ -31,7 +30,6 @@ class FlatScore(PriorPosterior):
         return u_t[..., 0]
 
 
-@dataclass(frozen=True)
 class Spy(Method):
     name: ClassVar[str] = "spy"
     version: ClassVar[int] = 3

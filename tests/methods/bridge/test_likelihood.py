@@ -68,7 +68,7 @@ def test_the_standard_error_is_the_spread_of_repeated_runs(threshold: float) -> 
     assert ratio == pytest.approx(1, abs=0.15)
 
 
-@pytest.mark.filterwarnings("ignore::methods.bridge.likelihood.LowEffectiveSizeWarning")
+@pytest.mark.filterwarnings("ignore::graybench.methods.bridge.likelihood.LowEffectiveSizeWarning")
 def test_resampling_helps_where_plain_weights_collapse() -> None:
     """Many landmarks that move far: plain estimates are too low, by nats, and spread more."""
     sde, grid = landmarks(a=0.3), TimeGrid(1.0, 20)

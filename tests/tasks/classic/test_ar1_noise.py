@@ -29,7 +29,7 @@ def test_likelihood_is_the_multivariate_normal_of_the_data():
 
 def test_joint_density_is_that_of_scipy():
     theta = TASK.simulate(50, seed=1).theta
-    x, _, _, _, z = TASK.simulator(theta, generator(1))
+    x, _, _, z = TASK.simulator(theta, generator(1))
     a, q, r = theta[:, :1].tanh(), theta[:, 1:2].exp(), theta[:, 2:].exp()
     before = torch.cat([torch.zeros(50, 1), z[:, :-1]], 1)
     joint = stats.norm.logpdf(z, a * before, q).sum(1) + stats.norm.logpdf(x, z, r).sum(1)

@@ -29,7 +29,7 @@ def test_likelihood_is_the_multivariate_normal_of_the_data():
 
 def test_joint_density_is_that_of_scipy():
     theta = TASK.simulate(50, seed=1).theta
-    x, _, _, _, z = TASK.simulator(theta, generator(1))
+    x, _, _, z = TASK.simulator(theta, generator(1))
     mu, log_tau, log_s = theta.unsqueeze(2).unbind(1)
     joint = stats.norm.logpdf(z, mu, log_tau.exp()).sum(1)
     joint += stats.norm.logpdf(x, z.repeat_interleave(4, 1), log_s.exp()).sum(1)

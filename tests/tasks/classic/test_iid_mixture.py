@@ -14,7 +14,7 @@ TASK = IidMixture()
 
 def test_likelihood_and_joint_density_are_those_of_scipy():
     theta = TASK.simulate(50, seed=1).theta
-    x, _, _, _, z = TASK.simulator(theta, generator(1))
+    x, _, _, z = TASK.simulator(theta, generator(1))
     logit, m, delta = theta.unsqueeze(2).numpy().transpose(1, 0, 2)
     w, gap = special.expit(logit), np.exp(delta)
     mixed = (1 - w) * stats.norm.pdf(x, m) + w * stats.norm.pdf(x, m + gap)

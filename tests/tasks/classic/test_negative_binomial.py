@@ -15,7 +15,7 @@ TASK = NegativeBinomial()
 
 def test_likelihood_and_joint_density_are_those_of_scipy():
     theta = TASK.simulate(50, seed=1).theta
-    x, _, _, _, rates = TASK.simulator(theta, generator(1))
+    x, _, _, rates = TASK.simulator(theta, generator(1))
     mean, r = np.exp(theta[:, :3].numpy() @ _design().numpy().T), np.exp(theta[:, 3:].numpy())
     counts = stats.nbinom.logpmf(x, r, r / (r + mean)).sum(1)
     torch.testing.assert_close(TASK.log_likelihood(theta, x), torch.from_numpy(counts))
@@ -28,7 +28,7 @@ def test_rates_and_counts_have_their_laws(log_r):
     """Kolmogorov-Smirnov and chi-squared at three places, p > 1e-4: 1 of 1,600 seeds fails for each r."""
     n, r = 20_000, math.exp(log_r)
     theta = torch.tensor([[1.2, 0.3, -0.4, log_r]], dtype=torch.float64)
-    x, _, _, _, rates = TASK.simulator(theta.expand(n, -1), generator(4))
+    x, _, _, rates = TASK.simulator(theta.expand(n, -1), generator(4))
     mean = np.exp(theta[0, :3].numpy() @ _design().numpy().T)
     for place in (0, 42, 99):
         law = stats.gamma(r, scale=mean[place] / r)

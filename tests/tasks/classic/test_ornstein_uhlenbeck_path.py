@@ -35,7 +35,7 @@ def test_likelihood_is_the_multivariate_normal_of_the_data():
 
 def test_joint_density_is_that_of_scipy():
     theta = TASK.simulate(50, seed=1).theta
-    x, _, _, _, path = TASK.simulator(theta, generator(1))
+    x, _, _, path = TASK.simulator(theta, generator(1))
     k, mu, s = theta[:, :1].exp(), theta[:, 1:2], theta[:, 2:].exp()
     before = torch.cat([torch.zeros(50, 1), path[:, :-1]], 1)
     joint = stats.norm.logpdf(path, before + k * (mu - before) * 0.05, s * math.sqrt(0.05)).sum(1)

@@ -25,9 +25,10 @@ def double(value):
 )
 def test_joint_score_of_landmarks_is_the_difference_of_the_path_density(options):
     task = Landmarks(steps=4, **options)
-    simulations = task.simulate(20, seed=11)
+    theta = task.simulate(20, seed=11).theta
+    simulations, path = task.simulate_at(theta, seed=11), task.simulator(theta, generator(11)).latents
     for i, step in enumerate(1e-5 * torch.eye(2, dtype=torch.float64)):
-        ends = [task.log_path(simulations.theta + sign * step, simulations.path) for sign in (1, -1)]
+        ends = [task.log_path(theta + sign * step, path) for sign in (1, -1)]
         quotient = 0.3 * (ends[0] - ends[1]) / 2e-5 - simulations.u[:, i]
         torch.testing.assert_close(simulations.joint_score[:, i], quotient, rtol=1e-6, atol=1e-5)
 
@@ -38,9 +39,10 @@ def test_joint_score_of_landmarks_is_the_difference_of_the_path_density(options)
 def test_path_density_of_landmarks_is_that_of_scipy(options):
     task = Landmarks(steps=3, nugget=0.01, **options)
     n, m = ellipse(task.landmarks, task.dimensions).shape if "template" not in options else (7, 3)
-    simulations = task.simulate(5, seed=12)
+    drawn = task.simulate(5, seed=12).theta
+    latents = task.simulator(drawn, generator(12)).latents
     expected = []
-    for theta, path in zip(simulations.theta, simulations.path.numpy(), strict=True):
+    for theta, path in zip(drawn, latents.numpy(), strict=True):
         a, length = theta.exp().tolist()
         total = 0.0
         for before, after in pairwise(path):
@@ -50,7 +52,7 @@ def test_path_density_of_landmarks_is_that_of_scipy(options):
             law = stats.multivariate_normal(before, np.kron(kernel, np.eye(m)) / 3)
             total += law.logpdf(after)
         expected.append(total)
-    torch.testing.assert_close(task.log_path(simulations.theta, simulations.path), double(expected))
+    torch.testing.assert_close(task.log_path(drawn, latents), double(expected))
 
 
 @pytest.mark.parametrize("steps", [5, 20])
@@ -73,7 +75,7 @@ def test_landmarks_are_a_martingale_with_the_covariance_of_its_steps(dimensions)
     """
     n, m, rows, task = 4, dimensions, 10_000, Landmarks(landmarks=4, dimensions=dimensions, steps=8)
     theta = double([math.log(0.5), math.log(0.6)]).expand(rows, 2)
-    path = task.simulator(theta, generator(14)).path
+    path = task.simulator(theta, generator(14)).latents
     moved = path[:, -1] - task.start
     shapes = path[:, :-1].unflatten(-1, (n, m))
     squared = torch.cdist(shapes, shapes).square()

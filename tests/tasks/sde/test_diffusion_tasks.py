@@ -113,7 +113,7 @@ def test_joint_score_is_its_closed_form(name):
     task = EXACT[name]
     theta = task.prior.to_theta(torch.randn(1100, task.dim_theta, generator=generator(1)).double())
     outcome = task.simulator(theta, generator(2))
-    expected = SCORES[name](task, theta, outcome.path)
+    expected = SCORES[name](task, theta, outcome.latents)
     torch.testing.assert_close(outcome.joint_score, expected, rtol=1e-9, atol=1e-9)
 
 
@@ -124,8 +124,10 @@ def test_prior_and_the_score_in_its_coordinates(name):
     simulations = task.simulate(30, seed=3)
     torch.testing.assert_close(simulations.theta, mean + std * simulations.u)
     if name in SCORES:
-        score = SCORES[name](task, simulations.theta, simulations.path)
-        torch.testing.assert_close(simulations.joint_score, std * score - simulations.u)
+        theta = simulations.theta
+        score = task.simulator(theta, generator(4)).joint_score
+        mapped = task.simulate_at(theta, seed=4)
+        torch.testing.assert_close(mapped.joint_score, std * score - simulations.u)
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -161,18 +163,20 @@ def test_simulated_ends_have_the_mean_and_covariance_of_the_law(name):
 def test_drift_of_brownian_motion_is_learned_from_the_end_alone():
     """Its score is Σ (x − μ)/σ² with no regard to the path, so that it is the data's own score."""
     task = EXACT["brownian"]
-    simulations = task.simulate(50, seed=7, marginal_score=True)
+    theta = task.simulate(50, seed=7).theta
+    simulations, latents = task.simulate_at(theta, seed=7), task.simulator(theta, generator(7)).latents
     mu, variance = simulations.theta[:, 0], (2 * simulations.theta[:, 1]).exp()
     expected = (simulations.x.sum(1) - 3 * mu) / variance - simulations.u[:, 0]
     torch.testing.assert_close(simulations.joint_score[:, 0], expected)
-    torch.testing.assert_close(simulations.marginal_score[:, 0], expected)
+    marginal = task.prior.score_in_u(simulations.u, task.marginal_score(theta, simulations.x))
+    torch.testing.assert_close(marginal[:, 0], expected)
     # Another path to the same end has another score of log σ, and the same one of μ.
-    other = simulations.path.clone()
+    other = latents.clone()
     other[:, 1:-1] += torch.randn(other[:, 1:-1].shape, generator=generator(8), dtype=torch.float64)
-    theta = simulations.theta.requires_grad_()
+    theta.requires_grad_()
     scores = [
         torch.autograd.grad(task.log_joint(theta, simulations.x, path).sum(), theta)[0]
-        for path in (simulations.path, other)
+        for path in (latents, other)
     ]
     torch.testing.assert_close(scores[1][:, 0], scores[0][:, 0])
     assert ((scores[1] - scores[0])[:, 1].abs() > 1).all()
@@ -224,29 +228,28 @@ def test_variance_of_the_score_of_brownian_data_is_two_for_each_dimension():
 
 
 def test_path_runs_from_the_start_to_x(task):
-    simulations = task.simulate(140, seed=16)  # in two blocks
-    assert simulations.path.shape == (140, task.steps + 1, task.dim_x)
-    assert torch.equal(simulations.path[:, -1], simulations.x)
-    torch.testing.assert_close(simulations.path[:, 0], task.start.expand(140, -1))
-    assert (simulations.path.diff(dim=1) != 0).all()
+    theta = task.simulate(140, seed=16).theta
+    x, path = (outcome := task.simulator(theta, generator(16))).x, outcome.latents
+    assert path.shape == (140, task.steps + 1, task.dim_x)
+    assert torch.equal(path[:, -1], x)
+    torch.testing.assert_close(path[:, 0], task.start.expand(140, -1))
+    assert (path.diff(dim=1) != 0).all()
 
 
-def test_only_a_method_that_requires_the_path_sees_it_and_the_model(task):
+def test_only_a_method_that_requires_the_path_sees_the_model(task):
     simulations = task.simulate(5, seed=17)
     without = simulations.only(frozenset({"joint_score"}))
-    assert without.path is None
-    assert without.sde is None
+    assert without.model is None
     assert torch.equal(without.joint_score, simulations.joint_score)
     assert torch.equal(without.x, simulations.x)
     granted = simulations.only(frozenset({"sde_path"}))
-    assert torch.equal(granted.path, simulations.path)
-    assert granted.sde is simulations.sde is not None
+    assert granted.model is simulations.model is not None
     assert granted.joint_score is None
 
 
 def test_model_in_u_is_that_of_the_task_in_theta(task):
     simulations = task.simulate(5, seed=18)
-    model = simulations.sde
+    model = simulations.model
     assert model.grid == task.grid == (1.0, task.steps)
     torch.testing.assert_close(model.x_0, task.start)
     x, v = simulations.x, torch.randn(5, task.dim_x, generator=generator(19), dtype=torch.float64)

@@ -10,7 +10,6 @@ posterior         log p(u | x) = −u²/2 + Σ x_i log θ − 5 p θ + constant,
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -27,7 +26,6 @@ EXPOSURES = 5
 GRID = torch.linspace(-7, 7, 2801, dtype=torch.float64)
 
 
-@dataclass(frozen=True)
 class PhotonCounts(Task):
     """The lamp and its detector; see the module.
 

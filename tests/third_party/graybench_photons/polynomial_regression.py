@@ -9,7 +9,6 @@ left. With u_t = α u_0 + σ ε the diffused posterior is N(α m, α² C + σ² 
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,7 +24,6 @@ from graybench.tasks.seeding import generator
 from graybench.tasks.task import Simulations
 
 
-@dataclass(frozen=True)
 class PolynomialRegression(Method):
     """Polynomial regression with a Gaussian residual; see the module.
 
