@@ -81,7 +81,7 @@ def test_a_tensor_of_the_wrong_kind_is_refused(name):
 @pytest.mark.parametrize("name", ["dsm", "sally"])
 def test_data_beyond_float32_are_refused_by_what_learns_in_it(name):
     drawn = simulations(name)
-    large = replace(drawn, x=drawn.x * torch.tensor([1.0, 1e39]))
+    large = replace(drawn, x=drawn.x.double() * torch.tensor([1.0, 1e39], dtype=torch.float64))
     sentence = (
         rf"^method {name} learns in float32, which ends at 3.4e38: divide column 1 of x by a constant\.$"
     )

@@ -27,12 +27,18 @@ def fitted(name, task=LINEAR, **options):
     return get_method(name, **options).fit(task.simulate(40, 1), 1)
 
 
+def unfitted(posterior):
+    """A posterior of a method whose fit takes long, with the dimensions that `fit` sets."""
+    posterior.dims = (2, DIM)
+    return posterior
+
+
 POSTERIORS = {
     "prior": lambda: fitted("prior"),
     "rejection_abc": lambda: fitted("rejection_abc"),
     "dsm": lambda: fitted("dsm", steps=1),
-    "sbi": lambda: DensityPosterior(None, DIM),
-    "scandal": lambda: LikelihoodPosterior(None, 2, DIM),
+    "sbi": lambda: unfitted(DensityPosterior(None, DIM)),
+    "scandal": lambda: unfitted(LikelihoodPosterior(None, 2, DIM)),
     "bridge_is": lambda: fitted("bridge_is", BROWNIAN),
 }
 
