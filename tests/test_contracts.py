@@ -119,7 +119,7 @@ def test_a_decorator_changes_nothing() -> None:
 def test_an_option_cannot_shadow_the_contract(base: type, field: str, as_text: bool) -> None:
     """Such a field silently became an option. With `from __future__ import annotations` they are texts."""
     body = {"__annotations__": {field: "int" if as_text else int}, field: 1, "__module__": __name__}
-    sentence = f"{__name__}:Wrong: {field} is a name of the contract and cannot be an option: annotate it as ClassVar"
+    sentence = f"{__name__}:Wrong: {field} is a name of the contract and cannot be an option: annotate it as"
     with pytest.raises(UserError, match=re.escape(sentence)):
         type("Wrong", (base,), body)
     free = "ClassVar[int]" if as_text else ClassVar[int]
