@@ -1,26 +1,7 @@
-"""Closed-form approximations of the transition density p(X_t = x | X_0 = x_0), and their scores.
+"""Approximations in closed form of the transition density p(X_t = x | X_0 = x_0) of an SDE.
 
-What a bridge needs of a score s ≈ ∇_x log p is the *pull* w = Σ s + div Σ: the reverse-time drift is −f + w.
-A base gives the pull, and the log-density for resampling, at step k, t = k dt:
-
-    none          w = div Σ, the score 0
-    exact         the transition density of the SDE, where it is known
-    linearised    N(m_k, C_k) of the SDE linearised at x_0, with the scheme's own steps:
-                  m_{k+1} = m_k + (f(x_0) + A (m_k − x_0)) dt,  C_{k+1} = B C_k Bᵀ + Σ(x_0) dt,  B = I + A dt,
-                  A = ∂f/∂x at x_0; exact for Ornstein-Uhlenbeck processes. Where Σ depends on x, C_k has Σ(x)
-                  in its last step, C_k + (Σ(x) − Σ(x_0)) dt, lest a step towards x_0 should overshoot
-    heat_kernel   of landmarks, to second order: with K̄ = ½ (k(x_0) + k(x)), p = C⁻¹ (x_0 − x),
-                  C = k(x) dt + K̄ (t − dt), G_ij = k_ij (−(t/2) p_i·p_j + (m/2) (k⁻¹)_ij):
-                  w = k (p + Σ_j G_ij (x_i − x_j)/ℓ²) + ½ div Σ,  log p ≈ log N(x_0 − x; 0, C ⊗ I_m)
-    midpoint      of any SDE, closer: with x̄ = ½ (x_0 + x) and K̄ = (k(x_0) + 4 k(x̄) + k(x))/6, C as above,
-                  log p ≈ log N(x − x_0; 0, C ⊗ I_m) + (x − x_0 − ½ f t)·Σ⁻¹ f − ½ (x − x_0)·Σ⁻¹ div Σ,
-                  f, Σ and div Σ at x̄; its score by autograd
-
-The heat kernel of ½ Σ ∂∂ in the metric Σ⁻¹ is exp(−d²/2t) times factors of its volume and of its drift; the
-last term is that drift's, and d² is taken along the straight line. Autograd makes `midpoint` cost twice as
-much or more; its score is the gradient of its density, which is what resampling along the bridge wants.
-
-[BRIDGE] Boserup et al., arXiv 2411.08993.
+Each `Base` provides the drift of reverse bridges and the density for resampling. `tasks.sde.sde` defines the
+notation. Boserup et al. (arXiv 2411.08993) learn this score by a network, as `learning.py` does.
 """
 
 import math
@@ -37,12 +18,14 @@ from ...tasks.sde.sde import SDE, Coefficients, TimeGrid
 
 
 class Base(ABC):
-    """A closed-form stand-in for the transition density from x_0.
+    """An approximation p(x) ≈ p(X_t = x | X_0 = x_0) at the grid's times t = k dt.
+
+    Reverse bridges need its *pull* w = Σ ∇log p + div Σ: the drift of the reversed SDE is −f + w.
 
     Args:
         sde: the model.
-        x_0: the start, broadcasts to (..., D).
-        grid: the steps.
+        x_0: the start; broadcasts to (..., D).
+        grid: duration and number of steps.
     """
 
     name: ClassVar[str]
@@ -52,15 +35,15 @@ class Base(ABC):
 
     @abstractmethod
     def pull(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
-        """Give w = Σ s + div Σ at step k and states x, (..., D), with their coefficients: (..., D)."""
+        """Return w (..., D) at step k for states x (..., D) with the coefficients `here`."""
 
     @abstractmethod
     def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
-        """Give log p(X_{k dt} = x | x_0), (...)."""
+        """Return log p (...) at step k for states x (..., D) with the coefficients `here`."""
 
 
 class NoBase(Base):
-    """Knows nothing: a score of 0."""
+    """No approximation: score 0, w = div Σ, log p = 0."""
 
     name: ClassVar[str] = "none"
 
@@ -72,7 +55,7 @@ class NoBase(Base):
 
 
 class DensityBase(Base):
-    """A base that is given by its log-density; the score is its gradient."""
+    """A base defined by its log-density; autograd computes the score."""
 
     def pull(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
         differentiate = torch.is_grad_enabled()
@@ -84,21 +67,33 @@ class DensityBase(Base):
 
 
 class ExactBase(DensityBase):
-    """The transition density of the SDE itself."""
+    """The exact transition density, `SDE.log_transition`.
+
+    Raises:
+        UserError: the SDE has no transition density in closed form.
+    """
 
     name: ClassVar[str] = "exact"
 
     def __init__(self, sde: SDE, x_0: Tensor, grid: TimeGrid) -> None:
         super().__init__(sde, x_0, grid)
         if type(sde).log_transition is SDE.log_transition:
-            raise UserError("the base exact is for a known transition density, and there is none: take auto.")
+            raise UserError("the base exact needs an SDE with a transition density in closed form: use auto.")
 
     def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
         return self.sde.log_transition(self.x_0, x, k * self.grid.dt)
 
 
 class LinearisedBase(Base):
-    """The Gaussian law of the SDE linearised at x_0."""
+    """The Gaussian law N(m_k, C_k) of the Euler scheme for the SDE linearised at x_0.
+
+        m_{k+1} = m_k + (f(x_0) + A (m_k − x_0)) dt,    A = ∂f/∂x at x_0,    m_0 = x_0
+        C_{k+1} = B C_k Bᵀ + Σ(x_0) dt,                 B = I + A dt,        C_0 = 0
+        w = div Σ − Σ C_k⁻¹ (x − m_k)
+
+    It is the exact law of the scheme for Ornstein-Uhlenbeck processes. If Σ depends on x, C_k is replaced by
+    C_k + (Σ(x) − Σ(x_0)) dt; otherwise a step towards x_0 could overshoot.
+    """
 
     name: ClassVar[str] = "linearised"
 
@@ -114,7 +109,7 @@ class LinearisedBase(Base):
             spread = step @ spread @ step.mT + self.covariance * grid.dt
             self.means.append(mean)
             self.spreads.append(spread)
-            if sde.constant_covariance:  # then C_k is the same for all x
+            if sde.constant_covariance:  # C_k does not depend on x
                 self.factors.append(torch.linalg.cholesky(spread))
                 self.precisions.append(torch.cholesky_inverse(self.factors[-1]))
 
@@ -130,7 +125,7 @@ class LinearisedBase(Base):
         return _log_normal(self._factor(k, x, here), (x - self.means[k]).unsqueeze(-1))
 
     def _factor(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
-        """Give the Cholesky factor of C_k, (..., D, D)."""
+        """Return the Cholesky factor of C_k (..., D, D)."""
         if self.sde.constant_covariance:
             return self.factors[k]
         return torch.linalg.cholesky(
@@ -139,7 +134,20 @@ class LinearisedBase(Base):
 
 
 class HeatKernelBase(Base):
-    """The second-order heat kernel of the diffusion of landmarks."""
+    """The second-order heat kernel of the diffusion of landmarks.
+
+    For n landmarks x_i in R^m with Σ = k ⊗ I_m and kernel width ℓ:
+
+        K̄ = ½ (k(x_0) + k(x)),    C = k(x) dt + K̄ (t − dt),    p = C⁻¹ (x_0 − x)
+        G_ij = k_ij (−(t/2) p_i·p_j + (m/2) (k⁻¹)_ij)
+        w = k (p + Σ_j G_ij (x_i − x_j)/ℓ²) + ½ div Σ
+        log p(x) ≈ log N(x_0 − x; 0, C ⊗ I_m)
+
+    The pull w is of second order. The log-density is of first order.
+
+    Raises:
+        UserError: the SDE is not a diffusion of landmarks.
+    """
 
     name: ClassVar[str] = "heat_kernel"
 
@@ -161,7 +169,7 @@ class HeatKernelBase(Base):
         return _log_normal(self._factor(k, here), self._to_start(here))
 
     def _factor(self, k: int, here: LandmarkCoefficients) -> Tensor:
-        """Give the Cholesky factor of C, (..., n, n)."""
+        """Return the Cholesky factor of C (..., n, n)."""
         dt, average = self.grid.dt, 0.5 * (self.start.kernel + here.kernel)
         return torch.linalg.cholesky(here.kernel * dt + average * ((k - 1) * dt))
 
@@ -170,7 +178,16 @@ class HeatKernelBase(Base):
 
 
 class MidpointBase(DensityBase):
-    """The heat kernel with Simpson's average of the covariance, and the drift's factor at the midpoint."""
+    """The second-order heat kernel of any SDE, with coefficients averaged by Simpson's rule.
+
+        x̄ = ½ (x_0 + x),    K̄ = (k(x_0) + 4 k(x̄) + k(x))/6,    C = k(x) dt + K̄ (t − dt),    Σ = k ⊗ I_m
+        log p(x) ≈ log N(x − x_0; 0, C ⊗ I_m) + (x − x_0 − ½ f t)·Σ⁻¹ f − ½ (x − x_0)·Σ⁻¹ div Σ
+
+    with f, Σ and div Σ at x̄. The heat kernel of ½ Σ_ij Σ_ij ∂_i ∂_j is exp(−d²/2t) times factors for the
+    volume and the drift in the metric Σ⁻¹. Here the distance d is measured along the straight line, and the
+    last term is the drift factor. Autograd makes this base at least twice as slow as `heat_kernel`, but its
+    pull and its log-density agree, which resampling needs.
+    """
 
     name: ClassVar[str] = "midpoint"
 
@@ -194,11 +211,12 @@ BASES: dict[str, type[Base]] = {b.name: b for b in BUILT_IN}
 
 
 def base_of(name: str, sde: SDE) -> type[Base]:
-    """Give the base `name`; "auto": the heat kernel for landmarks, for others the linearised SDE where Σ is
-    constant, the midpoint where it is not.
+    """Return the base class called `name`.
+
+    "auto" selects heat_kernel for landmarks, linearised for other SDEs with constant Σ, else midpoint.
 
     Raises:
-        UserError: there is no such base.
+        UserError: no base has this name.
     """
     if name == "auto":
         if isinstance(sde, LandmarkDiffusion):
@@ -211,17 +229,17 @@ def base_of(name: str, sde: SDE) -> type[Base]:
 
 def _landmarks(here: Coefficients) -> LandmarkCoefficients:
     if not isinstance(here, LandmarkCoefficients):
-        raise UserError("the base heat_kernel is for landmarks alone: take midpoint.")
+        raise UserError("the base heat_kernel is for landmarks only: use midpoint.")
     return here
 
 
 def _linearise(sde: SDE, x_0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Give f, ∂f/∂x and Σ at x_0, with the batch dimensions of the model's parameters."""
+    """Return f, ∂f/∂x and Σ at x_0, with the batch dimensions of the SDE's parameters."""
     differentiate = torch.is_grad_enabled()
     with torch.enable_grad():
         shape = sde.at(x_0).drift.shape
         point = x_0.expand(shape) if x_0.requires_grad else x_0.detach().expand(shape).requires_grad_()
-        drift = sde.at(point).drift + 0 * point  # a drift that is constant has a slope, too
+        drift = sde.at(point).drift + 0 * point  # keeps a constant drift in the graph
         rows = [
             torch.autograd.grad(drift[..., i].sum(), point, create_graph=differentiate, retain_graph=True)[0]
             for i in range(shape[-1])
@@ -232,13 +250,13 @@ def _linearise(sde: SDE, x_0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _dense(here: Coefficients, shape: torch.Size) -> Tensor:
-    """Give Σ as a matrix, (..., D, D), at states of shape (..., D)."""
+    """Return Σ as a matrix (..., D, D) at states of shape (..., D)."""
     units = torch.eye(shape[-1], dtype=torch.float64)
     return torch.stack([here.times(unit.expand(shape)) for unit in units], -1)
 
 
 def _log_normal(factor: Tensor, deviation: Tensor) -> Tensor:
-    """Give log N(deviation; 0, C ⊗ I_m) for deviations (..., n, m) and the Cholesky factor of C."""
+    """Return log N(deviation; 0, C ⊗ I_m) for deviations (..., n, m) and the Cholesky factor of C."""
     squared = torch.linalg.solve_triangular(factor, deviation, upper=False).square().sum((-2, -1))
     n, m = deviation.shape[-2:]
     half_log_det = m * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)

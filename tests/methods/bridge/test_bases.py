@@ -143,7 +143,7 @@ def test_bases_by_name() -> None:
     assert base_of("midpoint", landmarks()) is MidpointBase
     with pytest.raises(UserError, match="did you mean midpoint"):
         base_of("midpont", landmarks())
-    with pytest.raises(UserError, match="landmarks alone"):
+    with pytest.raises(UserError, match="for landmarks only"):
         HeatKernelBase(brownian(), normals(1, 2), GRID)
-    with pytest.raises(UserError, match="exact is for a known transition density"):
+    with pytest.raises(UserError, match="exact needs an SDE with a transition density in closed form"):
         ExactBase(landmarks(), normals(1, 4), GRID)
