@@ -1,33 +1,7 @@
-"""Bridges from x_0 to y, drawn from proposals, and their importance weights.
+"""Bridges from x_0 to y, drawn from a proposal, with their importance weights.
 
-    p(y | x_0) ≈ mean of w over bridges;    each w = density of the bridge / density of the proposal
-
-`reverse_bridges` run from y back to x_0 with the pull w_k of a base at step k + 1, r = k/(k + 1):
-
-    x_k = x_{k+1} + (−f + w_k) dt + √(dt r) L ε,   all at x_{k+1},   k = K − 1 … 1
-
-The factor r of the covariance is that of the bridge; without it even an exact score gives ESS/N ≈ 2^(−D/2).
-The density is that of the scheme, or that of the adjoint process, whose covariance is the proposal's own:
-
-    forward kernel   log w = Σ_{k=0}^{K−1} log N(x_{k+1}; x_k + f dt, Σ(x_k) dt)
-                             − Σ_{k=1}^{K−1} log q(x_k | x_{k+1})
-    adjoint kernel   log w = c(x_1) dt + log N(x_0; x_1 + (div Σ − f) dt, Σ(x_1) dt)
-                             + Σ_{k=1}^{K−1} [c dt − |z|²/2 + |ε|²/2 + (D/2) log r],
-                             z = √dt L⁻¹(w_k − div Σ) + √r ε
-
-The forward kernel is exact for the scheme, but where Σ depends on x the mismatch of Σ(x_k) and Σ(x_{k+1})
-keeps the ESS low at any number of steps; the adjoint kernel has no such ceiling, and a bias of O(dt) where f
-≠ 0.
-
-`guided_bridges` run forward from x_0 [Durham & Gallant 2002], r = (K − k − 1)/(K − k), with the scheme's
-density:
-
-    x_{k+1} = x_k + (y − x_k)/(K − k) + √(dt r) L(x_k) ε,   k = 0 … K − 2
-
-Both may resample on the way where the ESS of w · h falls below a share of N, h(x_k) ≈ p(x_k | x_0) or p(y |
-x_k) being what is still to come; the weights stay unbiased [Whiteley & Lee 2014].
-
-[BRIDGE] Boserup et al., arXiv 2411.08993.
+The mean of the weights w = (density of the bridge)/(density of the proposal) is an estimate of p(y | x_0).
+`reverse_bridges` and `guided_bridges` are the two proposals.
 """
 
 import math
@@ -44,13 +18,13 @@ KERNELS = ("forward", "adjoint")
 
 
 class Bridges(NamedTuple):
-    """N weighted bridges for each of some pairs (x_0, y).
+    """N weighted bridges for each pair (x_0, y).
 
     Attributes:
-        log_weights: log w, (..., N), whose log-mean-exp estimates log p(y | x_0).
-        origins: which of the N first particles each one descends from, (..., N).
-        paths: x_0 … x_K, (..., N, K + 1, D), or None.
-        resamplings: how often each of the pairs resampled, (...).
+        log_weights: log w (..., N); its log-mean-exp estimates log p(y | x_0).
+        origins: for each bridge, the index of its ancestor among the N first particles (..., N).
+        paths: x_0 … x_K (..., N, K + 1, D), or None.
+        resamplings: number of resampling steps of each pair (...).
     """
 
     log_weights: Tensor
@@ -60,11 +34,11 @@ class Bridges(NamedTuple):
 
 
 class Resampling(NamedTuple):
-    """When and with what to resample on the way.
+    """The settings of resampling along the bridges.
 
     Attributes:
-        threshold: where ESS/N falls below this.
-        uniforms: one random number for each step and pair, (K − 1, ...).
+        threshold: a pair resamples when its ESS/N is below this.
+        uniforms: uniform random numbers in [0, 1), one for each step and pair (K − 1, ...).
     """
 
     threshold: float
@@ -73,7 +47,10 @@ class Resampling(NamedTuple):
 
 @dataclass
 class Particles:
-    """The state of a run, with what resampling has to carry along."""
+    """The current states x (..., N, D) of the bridges, with the fields of `Bridges` so far.
+
+    `path` lists the states after each step; None discards them.
+    """
 
     x: Tensor
     log_weights: Tensor
@@ -82,15 +59,20 @@ class Particles:
     path: list[Tensor] | None
 
     def add(self, log_step: Tensor) -> None:
-        """Multiply the weights by those of a step."""
+        """Add the log-weights (..., N) of one step, and append the states to the path."""
         self.log_weights = self.log_weights + log_step
         if self.path is not None:
             self.path.append(self.x)
 
     def resample(self, log_ahead: Tensor, resampling: Resampling, k: int) -> bool:
-        """Choose particles in proportion to w · h where the ESS of that is below the threshold.
+        """Resample the pairs in which the ESS of w h is below the threshold; return whether there were any.
 
-        Systematic, from one uniform for each pair; what was chosen too often weighs less, w / (N share).
+        Systematic resampling draws particles with probabilities p ∝ w h and divides w by N p.
+
+        Args:
+            log_ahead: log h (..., N); h predicts the weight of the remaining steps.
+            resampling: the threshold and the uniforms.
+            k: the row of the uniforms to use.
         """
         n = self.log_weights.shape[-1]
         share = torch.softmax(self.log_weights + log_ahead, -1)
@@ -109,7 +91,7 @@ class Particles:
         return True
 
     def done(self, log_last: Tensor, ends: tuple[Tensor, Tensor], reverse: bool) -> Bridges:
-        """Close the bridges with the weight of their last step."""
+        """Return the bridges after adding the log-weights (..., N) of the last step and both ends."""
         paths = None
         if self.path is not None:
             inner = self.path[::-1] if reverse else self.path
@@ -128,16 +110,37 @@ def reverse_bridges(
     resampling: Resampling | None = None,
     keep_paths: bool = False,
 ) -> Bridges:
-    """Run bridges from y back to the base's x_0; see the module.
+    """Draw bridges backwards from y to the base's x_0.
+
+    With w_k the base's pull at step k + 1, and all coefficients at x_{k+1}:
+
+        x_k = x_{k+1} + (−f + w_k) dt + √(dt r) L ε,    r = k/(k + 1),    k = K − 1 … 1
+
+    r is the variance factor of a bridge; without it even the exact score gives ESS/N ≈ 2^(−D/2). The density
+    of the bridge comes from one of two kernels; q is the density of the proposal's step:
+
+        forward    log w = Σ_{k=0}^{K−1} log N(x_{k+1}; x_k + f dt, Σ(x_k) dt)
+                           − Σ_{k=1}^{K−1} log q(x_k | x_{k+1})
+        adjoint    log w = Σ_{k=1}^{K−1} [c dt − |z|²/2 + |ε|²/2 + (D/2) log r] + c(x_1) dt
+                           + log N(x_0; x_1 + (div Σ − f) dt, Σ(x_1) dt)
+                   z = √dt L⁻¹ (w_k − div Σ) + √r ε
+
+    The forward kernel is exact for the Euler scheme. If Σ depends on x, however, Σ(x_k) and Σ(x_{k+1}) differ
+    and keep the ESS low for any K. The adjoint kernel has no such limit, but a bias of O(dt) if f ≠ 0.
+
+    With resampling, h(x_k) = p̂(x_k | x_0) of the base predicts the remaining weight. The mean of w stays
+    unbiased [Whiteley and Lee, Twisted particle filters, 2014].
 
     Args:
-        base: stands in for the transition density from x_0.
-        y: where the bridges end, (..., D).
-        noise: standard normal ε, (K − 1, ..., N, D).
+        base: the approximation of the transition density from x_0.
+        y: end points (..., D).
+        noise: standard normal ε (K − 1, ..., N, D).
         kernel: "forward" or "adjoint".
-        bridge_covariance: with the factor k/(k + 1); False is the ablation.
-        resampling: None for never.
-        keep_paths: also give the paths.
+        bridge_covariance: False sets r = 1, as an ablation.
+        resampling: None never resamples.
+        keep_paths: True also returns the paths.
+
+    Source: Boserup et al., arXiv 2411.08993; the factor r and the adjoint kernel are additions.
     """
     sde, grid, x_0 = base.sde, base.grid, base.x_0
     dt = grid.dt
@@ -178,7 +181,25 @@ def guided_bridges(
     resampling: Resampling | None = None,
     keep_paths: bool = False,
 ) -> Bridges:
-    """Run the classical bridges from x_0 forward to y; see `reverse_bridges` for the arguments."""
+    """Draw bridges forwards from x_0 to y with the modified diffusion bridge.
+
+        x_{k+1} = x_k + (y − x_k)/(K − k) + √(dt r) L(x_k) ε,    r = (K − k − 1)/(K − k),    k = 0 … K − 2
+
+    The weights are those of the forward kernel: log w = log p(x_1 … x_K | x_0) of the Euler scheme minus the
+    log-density of the proposal. With resampling, h(x_k) = N(y; x_k + f s, Σ s), s = (K − k) dt, at x_k.
+
+    Args:
+        sde: the model.
+        x_0: the start; broadcasts to (..., D).
+        y: end points (..., D).
+        grid: duration and number of steps.
+        noise: standard normal ε (K − 1, ..., N, D).
+        resampling: None never resamples.
+        keep_paths: True also returns the paths.
+
+    Source: Durham and Gallant, Numerical techniques for maximum likelihood estimation of continuous-time
+    diffusion processes, 2002.
+    """
     dt, end = grid.dt, y.unsqueeze(-2)
     particles = _start(x_0, noise, keep_paths)
     here = sde.at(particles.x)
