@@ -1,19 +1,7 @@
-"""Likelihoods p(y | x_0) of a diffusion, by importance sampling over bridges.
+"""Estimates of a diffusion's likelihood p(y | x_0) by importance sampling over bridges.
 
-    log p(y | x_0) ≈ log-mean-exp of log w over N bridges
-
-with an effective sample size that counts *origins*, and a standard error:
-
-    ESS = 1/Σ_o (Σ_{i from o} W_i)²,   stderr² = 1/ESS − 1/N,   W the normalised weights
-
-Without resampling each bridge is its own origin, and this is the usual ESS, the delta method's error. With
-it, bridges that descend from the same particle share their luck, and count as one [Chan & Lai 2013; Lee &
-Whiteley 2018]; `final_ess` counts them as different. Where the weights have collapsed the estimate is too low
-by an amount that neither the error nor repeated runs show: a final ESS below 3 or 0.05 N, or one of origins
-below 3, is warned of. Below N = 10 it is 0.3 N in place of 3, but no less than 1.2: there one weight has nine
-tenths of all.
-
-[BRIDGE] Boserup et al., arXiv 2411.08993.
+`BridgeSampler` draws the bridges, `average` turns their weights into an `Estimate`, and `warn_of_collapse`
+reports estimates that are too low.
 """
 
 import math
@@ -36,17 +24,17 @@ LEAST_ESS, LEAST_FRACTION, GOOD_FRACTION, ONE_WEIGHT = 3.0, 0.05, 0.3, 1.2
 
 
 class LowEffectiveSizeWarning(UserWarning):
-    """Importance weights have collapsed: the likelihood is estimated too low."""
+    """The importance weights have collapsed, and the estimated likelihood is too low."""
 
 
 class Estimate(NamedTuple):
-    """Estimates of log p(y | x_0) with what they are worth; all of shape (...).
+    """Estimates of log p(y | x_0) with their accuracy; all fields have shape (...).
 
     Attributes:
-        value: log p(y | x_0).
-        stderr: of the value, in nats.
-        ess_fraction: the effective number of independent bridges, over N.
-        final_ess_fraction: the same where bridges of one origin count as different.
+        value: the estimate of log p(y | x_0), in nats.
+        stderr: standard error of the value, in nats.
+        ess_fraction: ESS/N, where bridges of the same origin count as one.
+        final_ess_fraction: ESS/N, where all bridges count as independent.
     """
 
     value: Tensor
@@ -56,7 +44,18 @@ class Estimate(NamedTuple):
 
 
 def average(bridges: Bridges) -> Estimate:
-    """Average the weights of bridges, (..., N), with log-sum-exp."""
+    """Estimate log p(y | x_0) from the weights of N bridges.
+
+        log p(y | x_0) ≈ log-mean-exp of log w
+        ESS = 1/Σ_o (Σ_{i from o} W_i)²,    stderr² = 1/ESS − 1/N
+
+    W are the normalised weights, and o runs over the origins: after resampling, bridges that descend from the
+    same first particle are dependent and count as one. Without resampling, this is the usual ESS, and the
+    error follows from the delta method.
+
+    Sources: Chan and Lai, A general theory of particle filters in hidden Markov models and some applications,
+    2013; Lee and Whiteley, Variance estimation in the particle filter, 2018.
+    """
     n = bridges.log_weights.shape[-1]
     value = torch.logsumexp(bridges.log_weights, -1) - math.log(n)
     weights = torch.softmax(bridges.log_weights.detach(), -1)
@@ -67,21 +66,26 @@ def average(bridges: Bridges) -> Estimate:
 
 
 def naive_log_mean(log_weights: Tensor) -> Tensor:
-    """Give log of the mean of exp(log w), as it is: an ablation, which under- or overflows."""
+    """Compute log of the mean of exp(log w) without log-sum-exp: an ablation that under- or overflows."""
     return log_weights.exp().mean(-1).log()
 
 
 @dataclass(frozen=True)
 class BridgeSampler:
-    """How likelihoods are estimated.
+    """A way to draw bridges and to estimate likelihoods from them.
 
     Args:
-        base: "auto", or a name in `bases.BASES`: what the reverse bridges are drawn with.
-        particles: N bridges for each pair (x_0, y).
-        kernel: "auto", "forward" or "adjoint"; auto takes the adjoint kernel where Σ depends on x.
-        proposal: "reverse", or "guided", the classical baseline, which has no base and no kernel.
-        bridge_covariance: False leaves out the factor t_k/t_{k+1}: an ablation.
-        threshold: resample along the bridge where ESS/N falls below this; 0 for never.
+        base: base of the reverse bridges: "auto" or a name in `bases.BASES`.
+        particles: number N of bridges for each pair (x_0, y), 2 or more.
+        kernel: "forward", "adjoint", or "auto": adjoint if Σ depends on x, forward otherwise.
+        proposal: "reverse", or "guided", the classical baseline without base and kernel.
+        bridge_covariance: False omits the factor t_k/t_{k+1} of the proposal's covariance, as an ablation.
+        threshold: pairs resample along the bridges when their ESS/N is below this; 0 never resamples.
+
+    Raises:
+        UserError: an option has an unknown value, or is set for guided bridges, which do not use it.
+
+    Source: Boserup et al., arXiv 2411.08993; `reverse_bridges` and `guided_bridges` have the formulas.
     """
 
     base: str = "auto"
@@ -104,12 +108,14 @@ class BridgeSampler:
             )
         reverse_only = (self.base, self.kernel, self.bridge_covariance)
         if self.proposal == "guided" and reverse_only != ("auto", "auto", True):
-            raise UserError("bridges: base, kernel and bridge_covariance are for reverse bridges alone.")
+            raise UserError(
+                "bridges: base, kernel and bridge_covariance apply to reverse bridges only: leave them out."
+            )
         if not 0 <= self.threshold <= 1:
             raise UserError(f"bridges: threshold must be from 0 to 1, but is {self.threshold!r}.")
 
     def noise(self, grid: TimeGrid, pairs: torch.Size, dim: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Draw what `bridges` needs for pairs (...): normals (K − 1, ..., N, D) and uniforms (K − 1, ...)."""
+        """Draw noise for `bridges`, for pairs (...): normals (K − 1, ..., N, D), uniforms (K − 1, ...)."""
         random = generator(derive_seed(seed, "bridges"))
         size = (grid.steps - 1, *pairs, self.particles, dim)
         normals = torch.randn(size, generator=random, dtype=torch.float64)
@@ -129,13 +135,13 @@ class BridgeSampler:
         """Draw bridges from x_0 to y, differentiable in x_0 and in the parameters of the SDE.
 
         Args:
-            sde: the model; its parameters broadcast with (..., N), those of a batch of models end in 1.
-            x_0: the start, (D,), or (..., 1, D) where pairs differ in it.
-            y: the end, (..., D).
-            grid: duration and steps of the bridges.
+            sde: the model; its parameters broadcast to (..., N), so a batch of models has a last axis of 1.
+            x_0: the start (D,), or one start for each pair (..., 1, D).
+            y: the end points (..., D).
+            grid: duration and number of steps.
             noise: from `noise`; the same noise gives the same bridges.
-            base: in place of the sampler's own, such as a learned score.
-            keep_paths: also give the paths.
+            base: replaces the sampler's own base, for example by a `LearnedBase`.
+            keep_paths: True also returns the paths.
         """
         normals, uniforms = noise
         resampling = Resampling(self.threshold, uniforms) if self.threshold > 0 else None
@@ -157,10 +163,12 @@ class BridgeSampler:
     def estimate(
         self, sde: SDE, x_0: Tensor, y: Tensor, grid: TimeGrid, seed: int, base: Base | None = None
     ) -> Estimate:
-        """Estimate log p(y | x_0) for each pair, (...); see `bridges` for the arguments.
+        """Estimate log p(y | x_0) for each pair (...) from bridges drawn with `seed`.
+
+        `bridges` explains the other arguments.
 
         Warns:
-            LowEffectiveSizeWarning: the ESS of a pair is below `least_ess_fraction` of N.
+            LowEffectiveSizeWarning: the weights of a pair have collapsed, see `warn_of_collapse`.
         """
         noise = self.noise(grid, y.shape[:-1], y.shape[-1], seed)
         found = average(self.bridges(sde, x_0, y, grid, noise, base=base))
@@ -169,7 +177,7 @@ class BridgeSampler:
 
 
 def least_ess_fraction(particles: int) -> float:
-    """Give the ESS/N below which N weights have collapsed: 3/N within 0.05 and 0.3, and 1.2/N below N = 4."""
+    """Return the ESS/N below which N weights have collapsed: 3/N within [0.05, 0.3], or 1.2/N for N < 4."""
     return max(_least_origins_fraction(particles), LEAST_FRACTION)
 
 
@@ -178,15 +186,23 @@ def _least_origins_fraction(particles: int) -> float:
 
 
 def warn_of_collapse(found: Estimate, particles: int) -> None:
-    """Warn with `LowEffectiveSizeWarning` if the weights of an estimate from N particles have collapsed."""
+    """Warn about estimates from N particles whose weights have collapsed.
+
+    Weights have collapsed if the final ESS is below 3 or 0.05 N, or the ESS of origins is below 3. For N < 10
+    the limit is max(0.3 N, 1.2) in place of 3; at an ESS of 1.2 one weight has about nine tenths of the total.
+    The estimate is then too low by an unknown amount. Neither its standard error nor repeated runs show this.
+
+    Warns:
+        LowEffectiveSizeWarning: at least one estimate is affected.
+    """
     floor, few = least_ess_fraction(particles), _least_origins_fraction(particles)
     good = (found.final_ess_fraction >= floor) & (found.ess_fraction >= few)
     low = int((~good).sum())
     if low:
         warnings.warn(
-            f"{low} of {found.value.numel()} likelihoods have an ESS/N below {floor:.2g}, or of origins "
-            f"below {few:.2g}, and are too low by an unknown amount: take more particles, a better base such "
-            "as midpoint, or a threshold of 0.5.",
+            f"{low} of {found.value.numel()} likelihoods have an ESS/N below {floor:.2g}, or an ESS/N of "
+            f"origins below {few:.2g}, and are too low by an unknown amount: use more particles, a better base "
+            "such as midpoint, or a threshold of 0.5.",
             LowEffectiveSizeWarning,
             stacklevel=3,
         )

@@ -161,7 +161,7 @@ def test_noise_of_a_seed_has_unit_variance_for_every_pair() -> None:
         ({"kernel": "forwards"}, "did you mean forward"),
         ({"proposal": "guidet"}, "did you mean guided"),
         ({"proposal": "auto"}, "there is no proposal 'auto'"),
-        ({"proposal": "guided", "base": "exact"}, "for reverse bridges alone"),
+        ({"proposal": "guided", "base": "exact"}, "apply to reverse bridges only"),
         ({"particles": 1}, "particles must be a whole number from 2"),
         ({"bridge_covariance": "no"}, "bridge_covariance must be true or false, but is 'no'"),
         ({"threshold": 1.5}, "threshold must be from 0 to 1"),
