@@ -1,19 +1,6 @@
-"""Posteriors of diffusion parameters from estimated likelihoods, by importance sampling.
+"""The method `bridge_is`: posteriors of a known diffusion's parameters by importance sampling.
 
-For each observation, J = budget/N points u are drawn, the first half of them from the prior N(0, I), the
-others from a Student-t at the weighted moments of the first, and N bridges at each:
-
-    weights  W_j ∝ N(u_j; 0, I) p̂(x_o | u_j) / (½ N(u_j; 0, I) + ½ t(u_j)),  ½ as near as J allows
-
-p̂ is unbiased for the density it estimates, so that the weighted points are right for any N [Tran et al.
-2013]; few bridges at many points are best while log p̂ has a standard deviation of about 1 or less. Samples
-of the posterior are drawn from the points in proportion to W.
-
-Points farther than 7 prior standard deviations from 0 weigh nothing. The Student-t draws some, and there the
-steps may be far too long for the parameters, and p̂ wrong by thousands of nats.
-
-The method knows the SDE and trains on nothing: the simulations that its budget buys are bridges, and it buys
-them anew for each observation, where an amortised method has the same simulations for all.
+Bridges estimate the likelihood p(x_o | u) of each observation at a number of points u.
 """
 
 import math
@@ -36,13 +23,19 @@ from ..progress import report
 from .likelihood import LEAST_ESS, BridgeSampler, Estimate, LowEffectiveSizeWarning, average
 
 FARTHEST = 7.0  # prior standard deviations
-SHRINKAGE = 0.05  # of the first round's covariance towards the prior's, which keeps it positive definite
+SHRINKAGE = 0.05  # of the covariance towards the prior's, which keeps it positive definite
 BRIDGES_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
 class WeightedPoints:
-    """Points of one observation's posterior: u (J, d), log weights (J,), and the estimates at the points."""
+    """Weighted points of the posterior for one observation.
+
+    Attributes:
+        u: the points (J, d).
+        log_weights: log W, not normalised (J,).
+        estimate: the likelihood at each point, fields (J,).
+    """
 
     u: Tensor
     log_weights: Tensor
@@ -50,16 +43,17 @@ class WeightedPoints:
 
     @property
     def effective_size(self) -> float:
+        """The effective sample size 1/Σ_j W_j² of the normalised weights."""
         return 1 / float(torch.softmax(self.log_weights, 0).square().sum())
 
 
 class BridgePosterior(Posterior):
-    """The posterior by bridges; see the module.
+    """The posterior of `BridgeIS`: points weighted anew for each observation.
 
     Args:
-        model: of the diffusion.
-        dim: d, the number of parameters.
-        sampler: how bridges are drawn.
+        model: the diffusion with its parameters, start and grid.
+        dim: number d of parameters.
+        sampler: draws the bridges.
         budget: number of bridges for each observation.
         seed: names the random streams.
     """
@@ -84,7 +78,19 @@ class BridgePosterior(Posterior):
         return torch.stack(drawn)
 
     def log_likelihood(self, u: Tensor, x_o: Tensor, seed: int) -> Estimate:
-        """Estimate log p(x_o | u) at points u (J, d) for one observation (D,): (J,); NaN raises."""
+        """Estimate log p(x_o | u).
+
+        Args:
+            u: points (J, d).
+            x_o: one observation (D,).
+            seed: names the noise of the bridges.
+
+        Returns:
+            The estimates, fields (J,).
+
+        Raises:
+            NotFiniteError: an estimate is NaN.
+        """
         rows = max(1, BRIDGES_AT_ONCE // self.sampler.particles)
         parts = [
             self._estimate(part, x_o, derive_seed(seed, "rows", k)) for k, part in enumerate(u.split(rows))
@@ -92,11 +98,17 @@ class BridgePosterior(Posterior):
         found = Estimate(*(torch.cat(field) for field in zip(*parts, strict=True)))
         lost = int(found.value.isnan().sum())
         if lost:
-            raise NotFiniteError(f"the likelihood is NaN at {lost} of {len(u)} points: take another base")
+            raise NotFiniteError(
+                f"method bridge_is: the likelihood is NaN at {lost} of {len(u)} points: use another base"
+            )
         return found
 
     def weighted_points(self, x_o: Tensor) -> WeightedPoints:
-        """Give the weighted points for one observation, (D,), which are found once."""
+        """Return the weighted points for one observation x_o (D,); later calls return the same points.
+
+        Warns:
+            LowEffectiveSizeWarning: the points have an effective sample size below 3.
+        """
         key = tuple(x_o.tolist())
         if key not in self._found:
             self._found[key] = self._find(x_o, derive_seed(self.seed, *map(str, key)))
@@ -122,8 +134,8 @@ class BridgePosterior(Posterior):
         points = WeightedPoints(u, log_weights, estimates)
         if points.effective_size < LEAST_ESS:
             warnings.warn(
-                f"the posterior rests on {points.effective_size:.1f} effective points of {len(u)}: the "
-                "budget is too small for it.",
+                f"method bridge_is: the posterior has {points.effective_size:.1f} effective points of "
+                f"{len(u)}: use a larger budget.",
                 LowEffectiveSizeWarning,
                 stacklevel=3,
             )
@@ -135,20 +147,42 @@ class BridgePosterior(Posterior):
         sde = self.model.at(u.unsqueeze(1))
         grid = self.model.grid
         noise = self.sampler.noise(grid, ends.shape[:-1], ends.shape[-1], seed)
-        # far from the posterior weights collapse, and there it makes no difference: no warning
+        # No warning: bridges collapse at points far from the posterior, where W is negligible.
         return average(self.sampler.bridges(sde, self.model.x_0, ends, grid, noise))
 
 
 class BridgeIS(Method):
-    """Importance sampling with bridge likelihoods; see the module.
+    """Importance sampling of the posterior with likelihoods p̂ from bridges.
+
+    For each observation x_o, J = budget/N points u_j are drawn: the first half from the prior N(0, I), the
+    second half from a Student-t density t with the weighted mean and covariance of the first half. With N
+    bridges at each point:
+
+        W_j ∝ N(u_j; 0, I) p̂(x_o | u_j) / (½ N(u_j; 0, I) + ½ t(u_j))
+
+    Samples are points drawn in proportion to W. If J is odd, the shares of the two halves replace ½. Points
+    with a component beyond ±7 have weight 0: the time steps can be too long for such parameters, and p̂ wrong
+    by thousands of nats.
+
+    p̂ is unbiased for the density of the discretised SDE, so the weights are valid for any N. Few bridges at
+    many points are best while the standard deviation of log p̂ is about 1 or less.
+
+    The method knows the SDE and learns nothing from the simulations. It spends the whole budget of bridges on
+    each observation; amortised methods use the same simulations for all observations.
 
     Args:
-        particles: N bridges at each point.
-        base: "auto", or a name in `bases.BASES`.
-        kernel: "auto", "forward" or "adjoint".
-        proposal: "reverse" or "guided".
-        bridge_covariance: False leaves out the bridge's factor: an ablation.
-        threshold: resample along the bridge where ESS/N falls below this; 0 for never.
+        particles: number N of bridges at each point, 2 or more.
+        base: "auto", "none", "exact", "linearised", "heat_kernel" or "midpoint", see `bases.py`.
+        kernel: "auto", "forward" or "adjoint", see `proposals.py`.
+        proposal: "reverse" or "guided", see `proposals.py`.
+        bridge_covariance: False omits the variance factor of the reverse bridges, as an ablation.
+        threshold: bridges resample when their ESS/N is below this; 0 never resamples.
+
+    Raises:
+        UserError: an option has an unknown value.
+
+    Sources: Boserup et al., arXiv 2411.08993, for the likelihoods; Tran et al., Importance sampling squared,
+    arXiv 1309.3339, for unbiased likelihoods in importance sampling.
     """
 
     name: ClassVar[str] = "bridge_is"
@@ -169,19 +203,26 @@ class BridgeIS(Method):
         self.sampler()
 
     def sampler(self) -> BridgeSampler:
-        """Give how bridges are drawn."""
+        """Return the sampler of bridges with these options."""
         require_whole("method bridge_is: particles", self.particles, 2)
         return BridgeSampler(**self.options())
 
     def fit(self, simulations: Simulations, seed: int) -> BridgePosterior:
-        """Take the model and the number of simulations, and nothing else of them."""
+        """Return the posterior, which uses only the model and the number of the simulations.
+
+        Raises:
+            UserError: the budget is below 4 N, or the simulations come without their diffusion.
+        """
         least = 4 * self.particles
         if len(simulations) < least:
             raise UserError(
                 f"method bridge_is: {self.particles} particles need a budget of {least} or more, "
-                f"not {len(simulations)}."
+                f"but it is {len(simulations)}."
             )
         if not isinstance(simulations.model, DiffusionModel):
-            raise UserError("method bridge_is needs simulations with the model of their diffusion.")
+            raise UserError(
+                "method bridge_is needs simulations with their diffusion: use a task with the capability "
+                "sde_path."
+            )
         dim = simulations.u.shape[1]
         return BridgePosterior(simulations.model, dim, self.sampler(), len(simulations), seed)

@@ -75,11 +75,11 @@ class BridgeSampler:
     """A way to draw bridges and to estimate likelihoods from them.
 
     Args:
-        base: base of the reverse bridges: "auto" or a name in `bases.BASES`.
+        base: "auto" or a name in `bases.BASES`; used by reverse bridges.
         particles: number N of bridges for each pair (x_0, y), 2 or more.
         kernel: "forward", "adjoint", or "auto": adjoint if Σ depends on x, forward otherwise.
         proposal: "reverse", or "guided", the classical baseline without base and kernel.
-        bridge_covariance: False omits the factor t_k/t_{k+1} of the proposal's covariance, as an ablation.
+        bridge_covariance: False omits the variance factor k/(k + 1) of reverse bridges, as an ablation.
         threshold: pairs resample along the bridges when their ESS/N is below this; 0 never resamples.
 
     Raises:
@@ -189,8 +189,8 @@ def warn_of_collapse(found: Estimate, particles: int) -> None:
     """Warn about estimates from N particles whose weights have collapsed.
 
     Weights have collapsed if the final ESS is below 3 or 0.05 N, or the ESS of origins is below 3. For N < 10
-    the limit is max(0.3 N, 1.2) in place of 3; at an ESS of 1.2 one weight has about nine tenths of the total.
-    The estimate is then too low by an unknown amount. Neither its standard error nor repeated runs show this.
+    the limit 3 becomes max(0.3 N, 1.2); at an ESS of 1.2 one weight has about nine tenths of the total. The
+    estimate is then too low by an unknown amount. Neither its standard error nor repeated runs show this.
 
     Warns:
         LowEffectiveSizeWarning: at least one estimate is affected.
@@ -201,8 +201,8 @@ def warn_of_collapse(found: Estimate, particles: int) -> None:
     if low:
         warnings.warn(
             f"{low} of {found.value.numel()} likelihoods have an ESS/N below {floor:.2g}, or an ESS/N of "
-            f"origins below {few:.2g}, and are too low by an unknown amount: use more particles, a better base "
-            "such as midpoint, or a threshold of 0.5.",
+            f"origins below {few:.2g}, and are too low by an unknown amount: use more particles, a better "
+            "base such as midpoint, or a threshold of 0.5.",
             LowEffectiveSizeWarning,
             stacklevel=3,
         )

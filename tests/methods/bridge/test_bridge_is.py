@@ -74,10 +74,10 @@ def test_points_beyond_the_prior_weigh_nothing() -> None:
 
 def test_mistakes_are_told() -> None:
     task = get_task("brownian", dim=2, steps=20)
-    with pytest.raises(UserError, match="need a budget of 8 or more, not 7"):
+    with pytest.raises(UserError, match="need a budget of 8 or more, but it is 7"):
         get_method("bridge_is").fit(task.simulate(7, 1), 2)
     black_box = task.simulate(20, 1).only(frozenset())
-    with pytest.raises(UserError, match="needs simulations with the model"):
+    with pytest.raises(UserError, match="needs simulations with their diffusion"):
         get_method("bridge_is").fit(black_box, 2)
     with pytest.raises(UserError, match="there is no kernel"):
         get_method("bridge_is", kernel="both")
