@@ -23,7 +23,7 @@ from ..progress import report
 from .likelihood import LEAST_ESS, BridgeSampler, Estimate, LowEffectiveSizeWarning, average
 
 FARTHEST = 7.0  # prior standard deviations
-SHRINKAGE = 0.05  # of the covariance towards the prior's, which keeps it positive definite
+SHRINKAGE = 0.05  # towards the prior's covariance, which keeps the estimate positive definite
 BRIDGES_AT_ONCE = 4096
 
 

@@ -1,12 +1,6 @@
-"""Maximum likelihood for the parameters of a diffusion, its start, or both, with standard errors.
+"""Maximum likelihood for the parameters θ or the start x_0 of a diffusion, with standard errors.
 
-    maximise  Σ_m log p̂(y_m | x_0, θ)   over θ, over x_0 (the diffusion mean), or over both, by L-BFGS
-
-The noise of the bridges is drawn once and held fixed, so the objective is a smooth function; its gradient
-goes through the simulated bridges. Standard errors are those of the observed information, the negative
-Hessian at the maximum, from central differences of the gradient.
-
-[BRIDGE] Boserup et al., arXiv 2411.08993, section 5.
+`Likelihood` is the objective, `maximise` climbs it, and `Fit` is the result.
 """
 
 import math
@@ -24,7 +18,7 @@ from ..progress import report
 from .likelihood import BridgeSampler, Estimate, average, warn_of_collapse
 
 FREE = ("theta", "x_0")
-STEP = 1e-3  # of the differences, in units of θ or of x_0
+STEP = 1e-3  # of the finite differences, in units of θ or x_0
 MOST_ITERATIONS = 100
 
 
@@ -33,13 +27,15 @@ class Fit:
     """A maximum of the estimated likelihood.
 
     Attributes:
-        theta: (d,).
-        x_0: (D,), or (M, 1, D) where each end point has its own start.
-        theta_stderr, x_0_stderr: standard errors, NaN for what was held fixed or where the information is
-            not positive definite.
-        estimate: of each end point at the maximum, (M,).
-        converged: whether L-BFGS says so, and met no likelihood that is not finite, where it stops, too.
-        evaluations: of the objective and its gradient.
+        theta: the parameters (d,).
+        x_0: the start (D,), or one start for each end point (M, 1, D).
+        theta_stderr: standard errors of θ (d,); NaN if θ was fixed or the observed information is not
+            positive definite.
+        x_0_stderr: the same for x_0, in its shape.
+        estimate: log-likelihood of each end point at the maximum, fields (M,).
+        converged: whether L-BFGS reports convergence and every likelihood was finite; L-BFGS also reports it
+            after an infinite likelihood.
+        evaluations: number of evaluations of the objective and its gradient.
     """
 
     theta: Tensor
@@ -52,20 +48,25 @@ class Fit:
 
     @property
     def log_likelihood(self) -> float:
-        """The summed log-likelihood at the maximum."""
+        """The log-likelihood at the maximum, summed over end points."""
         return float(self.estimate.value.sum())
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """The summed log-likelihood of end points, as a function of θ and x_0, on fixed noise.
+    """The log-likelihood Σ_m log p̂(y_m | x_0, θ) of end points, as a function of θ and x_0.
+
+    The noise of the bridges is the same in every call, so the function is smooth. Its gradient is computed
+    through the simulated bridges.
 
     Args:
-        make: the SDE at θ, (d,).
-        y: end points, (M, D).
-        grid: duration and steps.
-        sampler: how bridges are drawn.
+        make: returns the SDE at θ (d,).
+        y: end points (M, D).
+        grid: duration and number of steps.
+        sampler: draws the bridges.
         seed: names the noise.
+
+    Source: Boserup et al., arXiv 2411.08993, section 5.
     """
 
     make: Callable[[Tensor], SDE]
@@ -75,11 +76,12 @@ class Likelihood:
     seed: int
 
     def __call__(self, theta: Tensor, x_0: Tensor) -> Estimate:
+        """Estimate log p(y_m | x_0, θ) for each end point (M,)."""
         noise = self.sampler.noise(self.grid, self.y.shape[:-1], self.y.shape[-1], self.seed)
         return average(self.sampler.bridges(self.make(theta), x_0, self.y, self.grid, noise))
 
     def gradient(self, theta: Tensor, x_0: Tensor) -> tuple[float, Tensor, Tensor]:
-        """Give the sum over end points, and its gradients in θ and x_0."""
+        """Return the sum over end points and its gradients with respect to θ and x_0."""
         with torch.enable_grad():
             parts = theta.detach().requires_grad_(), x_0.detach().requires_grad_()
             total = self(*parts).value.sum()
@@ -88,20 +90,29 @@ class Likelihood:
 
 
 def maximise(likelihood: Likelihood, theta: Tensor, x_0: Tensor, free: tuple[str, ...] = ("theta",)) -> Fit:
-    """Climb from θ and x_0 over what is free.
+    """Maximise a likelihood over θ, over x_0 (the diffusion mean), or over both, by L-BFGS.
+
+    Standard errors are the roots of the diagonal of the inverse observed information: the negative Hessian at
+    the maximum, from central differences of the gradient.
 
     Args:
-        likelihood: what to maximise; its sampler must not resample, which has no gradient.
-        theta, x_0: where to start, (d,) and (D,), or x_0 (M, 1, D) where each end point has its own start.
-        free: "theta", "x_0", or both.
+        likelihood: the objective; its sampler must not resample.
+        theta: initial θ (d,).
+        x_0: initial x_0 (D,), or one start for each end point (M, 1, D).
+        free: names of the free arguments: "theta", "x_0", or both.
 
     Raises:
-        UserError: nothing is free, or the sampler resamples.
+        UserError: `free` is empty or has another name, or the sampler resamples.
+
+    Warns:
+        LowEffectiveSizeWarning: the weights have collapsed at the maximum.
+
+    Source: Boserup et al., arXiv 2411.08993, section 5, with gradient ascent in place of L-BFGS.
     """
     if not free or not set(free) <= set(FREE):
-        raise UserError(f"what is free must be theta, x_0, or both, but is {free!r}.")
+        raise UserError(f"maximise: free must be theta, x_0 or both, but is {free!r}.")
     if likelihood.sampler.threshold > 0:
-        raise UserError("bridges that resample have no gradient: maximise with threshold 0.")
+        raise UserError("maximise: bridges that resample have no gradient: set the sampler's threshold to 0.")
     d, evaluations, finite = len(theta), 0, True
     start = torch.cat([theta, x_0.flatten()])
     varied = torch.cat([torch.full((d,), "theta" in free), torch.full((x_0.numel(),), "x_0" in free)])
@@ -132,7 +143,7 @@ def maximise(likelihood: Likelihood, theta: Tensor, x_0: Tensor, free: tuple[str
 
 
 def _stderr(gradient: Callable[[np.ndarray], np.ndarray], point: np.ndarray) -> Tensor:
-    """Give the roots of the diagonal of the inverse Hessian, by central differences of its gradient."""
+    """Return the roots of the diagonal of the inverse Hessian, NaN unless it is positive definite."""
     steps = STEP * np.eye(len(point))
     rows = [(gradient(point + step) - gradient(point - step)) / (2 * STEP) for step in steps]
     hessian = torch.from_numpy(np.array(rows))

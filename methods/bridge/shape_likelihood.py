@@ -1,27 +1,4 @@
-"""The likelihood of a shape: of landmarks whose position, orientation and size tell nothing.
-
-The diffusion moves a shape as a whole, too, the more the larger ℓ is; alignment has taken that movement out
-of the data. The density of aligned landmarks in all their D = nm dimensions therefore finds a and ℓ too
-small. Here their place is integrated out: with g y = e^s y R + τ, over all g = (τ, R, s),
-
-    p(shape of y | x_0) = ∫ p(X_T = g y | X_0 = x_0) e^{(D − m) s} dτ dR ds
-                        ≈ mean over n of w_n e^{(D − m) s_n} / q(g_n),   one bridge from x_0 to each g_n y
-
-up to a factor that depends on y alone, so that likelihoods of one y compare. dR is Haar's measure; R = exp Ω.
-With sizes kept, s = 0. The places are drawn from the normal approximation at g = 1, with g y ≈ y + B c,
-c = (τ, Ω, s), Σ = Σ(x_0):
-
-    q(c) = N(−P⁻¹ Bᵀ(TΣ)⁻¹(y − x_0), P⁻¹),   P = Bᵀ(TΣ)⁻¹B
-
-Ω with |Ω| ≤ π gives every rotation once, and so those that are drawn beyond weigh nothing.
-
-How y was aligned makes no difference to this, but for the size it was given. Nor do position and
-orientation of x_0, nor its size where s is free, as a, ℓ and x_0 in another unit give the same shapes: to
-find a diffusion mean they are held where a reference has them, by a penalty that is 0 there.
-
-Source: integrating the similarity transformations out is I. L. Dryden and K. V. Mardia's marginal approach to
-shape densities, Statistical Shape Analysis, 2nd edition, Wiley 2016.
-"""
+"""The likelihood of a shape: of landmarks up to translation, rotation and, if wanted, scale."""
 
 import math
 from dataclasses import dataclass
@@ -41,13 +18,36 @@ SMALL = 1e-8  # an angle below which sin(x)/x is 1
 
 @dataclass(frozen=True)
 class ShapeLikelihood(Likelihood):
-    """The summed log-likelihood of shapes; see the module.
+    """The log-likelihood of shapes: translation, rotation and scale are integrated out.
+
+    The diffusion of landmarks also moves shapes as a whole, and more so for larger ℓ. Alignment removes this
+    movement from the data, so the density of aligned landmarks in all D = n m dimensions underestimates a and
+    ℓ. Here the transformations g y = e^s y R + τ are integrated out, with Haar's measure dR:
+
+        p(shape of y | x_0) = ∫ p(X_T = g y | X_0 = x_0) e^{(D − m) s} dτ dR ds
+                            ≈ mean over n of w_n e^{(D − m) s_n} / q(g_n)
+
+    with w_n the weight of one bridge from x_0 to g_n y. The result omits a factor that depends only on y, so
+    likelihoods of different y are not comparable. If `keep_size`, s = 0. The proposal q is the normal
+    approximation at g = 1, where g y ≈ y + B c with c = (τ, Ω, s), R = exp Ω and Σ = Σ(x_0):
+
+        q(c) = N(−P⁻¹ Bᵀ (TΣ)⁻¹ (y − x_0), P⁻¹),    P = Bᵀ (TΣ)⁻¹ B
+
+    Each rotation has one Ω with |Ω| ≤ π; other draws have weight 0.
+
+    The result does not depend on how y was aligned, except for its size. It does not depend on the position
+    and orientation of x_0 either, nor on its size if s is free: a, ℓ and x_0 in another unit give the same
+    shapes. To find a diffusion mean, `reference` holds them by a penalty that is 0 at the reference.
 
     Args:
-        dimensions: m.
-        keep_size: size is not integrated out.
-        reference: where the position, orientation and size of x_0 are held, (D,), or None where x_0 is given.
-        slack: how far x_0 may be from there: the standard deviation of the penalty.
+        make, y, grid, sampler, seed: see `Likelihood`.
+        dimensions: number m of coordinates of a landmark, 2 or 3.
+        keep_size: True does not integrate the size out.
+        reference: landmarks (D,) that hold the position, orientation and size of x_0; None for a fixed x_0.
+        slack: standard deviation of the penalty, in units of x_0.
+
+    Source: the marginal approach to shape densities of Dryden and Mardia, Statistical Shape Analysis, 2nd
+    edition, Wiley 2016.
     """
 
     dimensions: int
@@ -56,10 +56,11 @@ class ShapeLikelihood(Likelihood):
     slack: float = 1.0
 
     def __call__(self, theta: Tensor, x_0: Tensor) -> Estimate:
+        """Estimate log p(shape of y_m | x_0, θ) for each end point (M,), less its share of the penalty."""
         sde, shape = self.make(theta), self.y.shape[:-1]
         normals, uniforms = self.sampler.noise(self.grid, shape, self.y.shape[-1], self.seed)
         placed, log_density = self._placed(sde, x_0)
-        # Each bridge has an end of its own: a pair with one particle.
+        # Each bridge has its own end: a pair with one particle.
         start = x_0 if x_0.dim() == 1 else x_0.unsqueeze(-2)
         drawn = self.sampler.bridges(sde, start, placed, self.grid, (normals.unsqueeze(-2), uniforms))
         log_weights = drawn.log_weights.squeeze(-1) - log_density
@@ -68,7 +69,11 @@ class ShapeLikelihood(Likelihood):
         return found._replace(value=found.value - self._penalty(x_0) / len(self.y))
 
     def _placed(self, sde: SDE, x_0: Tensor) -> tuple[Tensor, Tensor]:
-        """Give each end point in N places, (M, N, D), and log q less log e^{(D − m)s} and Haar's, (M, N)."""
+        """Draw N transformations g for each y.
+
+        Returns:
+            g y (M, N, D), and log q − (D − m) s − the log-density of Haar's measure (M, N).
+        """
         m = self.dimensions
         directions = self._directions(self.y)
         solved = sde.at(x_0).solve(directions) / self.grid.duration
@@ -91,7 +96,7 @@ class ShapeLikelihood(Likelihood):
         return moved.flatten(-2), log_q - (self.y.shape[-1] - m) * grown - _log_haar(turn, m)
 
     def _directions(self, y: Tensor) -> Tensor:
-        """Give B: how landmarks y (..., D) move with their place, (..., q, D)."""
+        """Return Bᵀ (..., q, D), the derivatives of g y with respect to c at g = 1, for y (..., D)."""
         points = y.unflatten(-1, (-1, self.dimensions))
         units = torch.eye(self.dimensions, dtype=torch.float64)
         moves = [unit.expand_as(points) for unit in units]
@@ -110,7 +115,7 @@ class ShapeLikelihood(Likelihood):
 
 
 def _generator(turn: Tensor, m: int) -> Tensor:
-    """Give the skew-symmetric Ω (..., m, m) with y Ω = Σ ω_ij (y_i e_j − y_j e_i)."""
+    """Return the skew-symmetric Ω (..., m, m) with y Ω = Σ ω_ij (y_i e_j − y_j e_i)."""
     omega = torch.zeros((*turn.shape[:-1], m, m), dtype=torch.float64)
     for k, (i, j) in enumerate(combinations(range(m), 2)):
         unit = torch.zeros((m, m), dtype=torch.float64)
@@ -120,9 +125,9 @@ def _generator(turn: Tensor, m: int) -> Tensor:
 
 
 def _log_haar(turn: Tensor, m: int) -> Tensor:
-    """Give log of the density of Haar's measure in Ω: 1 in the plane, (2 sin(|ω|/2)/|ω|)² in space.
+    """Return the log-density of Haar's measure in Ω: of 1 for m = 2, of (2 sin(|ω|/2)/|ω|)² for m = 3.
 
-    It is −∞ where |ω| > π, since these rotations have been counted within.
+    For |ω| > π it is −∞, because the same rotations occur at |ω| ≤ π.
     """
     squared = turn.square().sum(-1)
     once = squared <= math.pi**2

@@ -113,7 +113,7 @@ def test_the_gradient_is_that_of_the_sum() -> None:
 
 def test_mistakes_are_told() -> None:
     likelihood = Likelihood(drifting, Y, GRID, BridgeSampler(particles=2), 1)
-    with pytest.raises(UserError, match="what is free must be theta, x_0, or both"):
+    with pytest.raises(UserError, match="free must be theta, x_0 or both"):
         maximise(likelihood, torch.zeros(2, dtype=torch.float64), X_0, free=("x0",))
     resampling = Likelihood(drifting, Y, GRID, BridgeSampler(particles=2, threshold=0.5), 1)
     with pytest.raises(UserError, match="no gradient"):
