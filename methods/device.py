@@ -1,9 +1,8 @@
-"""Where score-matching methods fit and sample: whoever runs a method says so, the method asks.
+"""The device on which score-matching methods fit and sample: the caller sets it with `on`.
 
-All random numbers are drawn on the CPU and moved, and closed forms (the recipe's regression, moments of
-scores, the choice of a gate) are computed there too, so a device changes results by rounding alone. The name
-is held in a context variable, like the listener of `methods.progress`: it is no option of a method, and fits
-in different threads do not share it.
+Random numbers are drawn on the CPU and then moved. Closed forms (the recipe's regression, moments of scores,
+the choice of a gate) are computed on the CPU. A device therefore changes results only by rounding. The device
+is a context variable and not an option of a method, so each thread has its own.
 """
 
 import re
@@ -21,13 +20,17 @@ _device: ContextVar[str] = ContextVar("graybench_device", default=CPU)
 
 
 def current() -> str:
-    """Give the name of the device that fits are to run on."""
+    """Return the name of the current device."""
     return _device.get()
 
 
 @contextmanager
 def on(device: str) -> Iterator[None]:
-    """Run every score-matching fit made inside the `with` block on `device`, see `require`."""
+    """Run every score-matching fit inside the `with` block on `device`.
+
+    Raises:
+        UserError: the device does not exist, see `require`.
+    """
     require(device)
     token = _device.set(device)
     try:
@@ -37,7 +40,7 @@ def on(device: str) -> Iterator[None]:
 
 
 def require(device: str) -> None:
-    """Raise `UserError` unless `device` is "cpu", or a "cuda" or "cuda:N" that torch finds here."""
+    """Raise `UserError` unless `device` is "cpu", or is "cuda" or "cuda:N" and torch finds it here."""
     require_name(device)
     if device == CPU:
         return
@@ -47,6 +50,6 @@ def require(device: str) -> None:
 
 
 def require_name(device: str) -> None:
-    """Raise `UserError` unless `device` is "cpu", "cuda" or "cuda:N", here or elsewhere."""
+    """Raise `UserError` unless `device` is "cpu", "cuda" or "cuda:N"; it need not exist here."""
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise UserError(f"there is no device {device!r}: it can be cpu, cuda, or cuda:0 and so on.")

@@ -1,9 +1,9 @@
-"""The contract of a method: it turns simulations into posteriors and sees nothing else.
+"""The contract of a method: it fits posteriors to simulations and has no other access to the task.
 
     method.fit(simulations, seed) -> posterior
     posterior.sample(n, x_o, seed), posterior.score(u_t, x_o, t), posterior.log_prob(u, x_o)
 
-All of it happens in the unconstrained space u. A method draws random numbers from `seed` alone.
+Methods and posteriors work in the unconstrained space u. All random numbers derive from `seed`.
 """
 
 import pickle
@@ -31,15 +31,15 @@ ROUNDING = 1e-12  # relative to the largest value
 
 
 class Posterior(ABC):
-    """An amortised posterior: it answers for any observation.
+    """An amortised posterior p(u | x_o) for any observation x_o.
 
-    Tensors are taken and returned on the CPU. The arguments of `sample`, `score` and `log_prob` are checked
-    before a subclass's own code runs: observations x_o must be finite, of shape (m, dim_x).
+    Arguments and results are tensors on the CPU. Before a subclass's own code runs, `sample`, `score` and
+    `log_prob` raise `UserError` for wrong arguments: x_o must be finite and have shape (m, dim_x).
 
     Attributes:
-        dims: (d, dim_x), set by `Method.fit`; None for a posterior that was made otherwise.
-        network_evaluations: number of network evaluations behind one sample; None where nobody counts them.
-        device: where it was fitted and computes.
+        dims: (d, dim_x), set by `Method.fit`; None if no method fitted the posterior.
+        network_evaluations: number of network evaluations per sample; None if they are not counted.
+        device: the device on which the posterior was fitted and computes.
     """
 
     dims: tuple[int, int] | None = None
@@ -54,14 +54,46 @@ class Posterior(ABC):
 
     @abstractmethod
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
-        """Draw n samples of u for each observation: x_o (m, dim_x) gives (m, n, d)."""
+        """Draw n samples of u for each observation.
+
+        Args:
+            n: number of samples for each observation.
+            x_o: observations (m, dim_x).
+            seed: the only source of randomness.
+
+        Returns:
+            The samples (m, n, d).
+        """
 
     def score(self, u_t: Tensor, x_o: Tensor, t: float) -> Tensor:
-        """Return ∇ log p_t(u_t | x_o) at diffusion time t for u_t (m, n, d) and x_o (m, dim_x): (m, n, d)."""
+        """Return the score ∇ log p_t(u_t | x_o) of the diffused posterior.
+
+        Args:
+            u_t: points (m, n, d).
+            x_o: observations (m, dim_x).
+            t: diffusion time in [0, 1].
+
+        Returns:
+            The scores (m, n, d).
+
+        Raises:
+            NotImplementedError: the posterior has no score.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no score")
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
-        """Return log p(u | x_o) for u (m, n, d) and x_o (m, dim_x): (m, n)."""
+        """Return the log-density log p(u | x_o).
+
+        Args:
+            u: points (m, n, d).
+            x_o: observations (m, dim_x).
+
+        Returns:
+            The log-densities (m, n).
+
+        Raises:
+            NotImplementedError: the posterior has no density.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no log_prob")
 
     def _check_sample(self, n: int, x_o: Tensor, *rest: object, **named: object) -> None:
@@ -81,7 +113,7 @@ class Posterior(ABC):
             raise UserError(f"u must be a tensor of shape ({len(x_o)}, n, {d}), but has {got}.")
 
     def _check_observations(self, x_o: Tensor) -> None:
-        """Raise `UserError` unless x_o holds finite observations of the posterior's data, (m, dim_x)."""
+        """Raise `UserError` unless x_o is a tensor of finite observations (m, dim_x)."""
         dim_x = "dim_x" if self.dims is None else self.dims[1]
         if not isinstance(x_o, Tensor):
             raise UserError(f"x_o must be a tensor of shape (m, {dim_x}), but is a {type(x_o).__name__}.")
@@ -112,9 +144,10 @@ class Posterior(ABC):
         (folder / PICKLED).write_bytes(pickled)
 
     def as_sbi(self, prior: Prior | None = None) -> "SbiPosterior":
-        """Return this posterior as sbi's tools take it: run_sbc, run_tarp, LC2ST, pairplot.
+        """Return the posterior in the form that sbi's run_sbc, run_tarp, LC2ST and pairplot take.
 
-        Its samples are θ = T(u) under `prior`, as in `posterior.as_sbi(task.prior)`, or u without one.
+        Its samples are θ = T(u) with the T of `prior`, as in `posterior.as_sbi(task.prior)`. Without a prior
+        its samples are u.
 
         Raises:
             UserError: sbi is not installed.
@@ -126,10 +159,12 @@ class Posterior(ABC):
         return SbiPosterior(self.sample, self.log_prob, Normal() if prior is None else prior)
 
     def as_arviz(self, n: int, x_o: Tensor, seed: int, prior: Prior | None = None) -> "InferenceData":
-        """Draw n samples for one observation x_o, (dim_x,), as one chain of ArviZ.
+        """Draw n samples for one observation x_o (dim_x,), as one chain of ArviZ.
 
-        The group `posterior` holds "theta", which is T(u) under `prior`, or "u" without one, of shape
-        (1, n, d) in the dimensions chain, draw and parameter; `observed_data` holds "x" along `component`.
+        Returns:
+            The group `posterior` holds the samples (1, n, d) with the dimensions chain, draw and parameter:
+            "theta" = T(u) with the T of `prior`, or "u" without a prior. The group `observed_data` holds "x"
+            with the dimension component.
 
         Raises:
             UserError: ArviZ is not installed, or x_o is not one observation.
@@ -149,19 +184,19 @@ class Posterior(ABC):
 
 
 def _range(x: Tensor) -> Tensor:
-    """Return the range of each column of x (n, dim_x), 0 where it is rounding in float64: (dim_x,)."""
+    """Return the range of each column of x (n, dim_x), or 0 if it is within float64 rounding: (dim_x,)."""
     found = x.amax(0) - x.amin(0)
     return torch.where(found > ROUNDING * x.abs().amax(0), found, torch.zeros_like(found))
 
 
 class Method(Plugin, defines_contract=True):
-    """A way to fit posteriors. Its annotated fields are its options, see `Plugin`.
+    """A way to fit posteriors. Annotated fields are its options, see `Plugin`.
 
-    The simulations given to `fit` and `fit_replicates` are checked before a subclass's own code runs.
+    The simulations passed to `fit` and `fit_replicates` are checked before a subclass's own code runs.
 
     Attributes:
-        requires: the capabilities that a task must have; the runner hands over only those fields.
-        least_simulations: the least budget.
+        requires: capabilities that a task must have; the runner passes on the corresponding fields only.
+        least_simulations: the smallest budget.
         in_float32: whether the method learns x in float32.
     """
 
@@ -173,20 +208,24 @@ class Method(Plugin, defines_contract=True):
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
         """Fit a posterior to training simulations.
 
+        Args:
+            simulations: n simulations; the budget is n.
+            seed: the only source of randomness.
+
         Raises:
-            UserError: a field has a wrong shape or kind; or they are fewer than `least_simulations`; or the
-                method learns `in_float32`, which cannot hold x.
+            UserError: a field has a wrong shape or dtype, n is below `least_simulations`, or x does not fit
+                into the float32 in which the method learns.
             NotFiniteError: a number is NaN or infinite.
         """
 
     def fit_replicates(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[Posterior]:
-        """Fit one posterior for each replicate, each from its own simulations and seed."""
+        """Fit one posterior for each replicate, from its own simulations and seed."""
         return [self.fit(s, seed) for s, seed in zip(simulations, seeds, strict=True)]
 
     def sample_replicates(
         self, posteriors: Sequence[Posterior], n: int, x_o: Tensor, seeds: Sequence[int]
     ) -> Tensor:
-        """Sample every replicate's posterior for all observations: (replicates, m, n, d)."""
+        """Draw n samples from each replicate's posterior for each observation: (replicates, m, n, d)."""
         drawn = [p.sample(n, x_o, seed) for p, seed in zip(posteriors, seeds, strict=True)]
         return torch.stack(drawn)
 
@@ -222,7 +261,7 @@ class Method(Plugin, defines_contract=True):
         if not isinstance(posterior, Posterior):
             kind = type(posterior).__name__
             raise TypeError(f"method {self.name}: fit must return a Posterior, but returns a {kind}")
-        # a posterior may be a frozen dataclass
+        # The posterior may be a frozen dataclass.
         object.__setattr__(posterior, "dims", (simulations.u.shape[1], simulations.x.shape[1]))
 
     def _check_simulations(self, simulations: Simulations) -> None:

@@ -1,7 +1,6 @@
-"""Progress of long work: a method calls `report`, whoever runs it listens.
+"""Progress of long computations: a method calls `report`, and its caller listens.
 
-The listener is held in a context variable, so a method needs no extra argument, and fits that run in
-different threads do not hear each other.
+The listener is a context variable, so methods need no extra argument, and each thread has its own listener.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ _listener: ContextVar[Listener | None] = ContextVar("graybench_progress", defaul
 
 
 def report(stage: str, done: int, total: int) -> None:
-    """Say that `done` of `total` steps of `stage` ("fit", "sample", ...) are finished."""
+    """Report that `done` of `total` steps of `stage` ("fit", "sample", ...) are finished."""
     listener = _listener.get()
     if listener is not None:
         listener(stage, done, total)

@@ -66,7 +66,7 @@ def average(bridges: Bridges) -> Estimate:
 
 
 def naive_log_mean(log_weights: Tensor) -> Tensor:
-    """Compute log of the mean of exp(log w) without log-sum-exp: an ablation that under- or overflows."""
+    """Give log of the mean of exp(log w), as it is: an ablation, which under- or overflows."""
     return log_weights.exp().mean(-1).log()
 
 

@@ -13,7 +13,7 @@ from .inference import Likelihood
 from .likelihood import Estimate, average
 from .proposals import Bridges
 
-SMALL = 1e-8  # an angle below which sin(x)/x is 1
+SMALL = 1e-8  # added to squared angles, to avoid 0/0 in sin(x)/x
 
 
 @dataclass(frozen=True)
