@@ -1,19 +1,6 @@
-"""Scores of a diffusion learned from its own paths, from scratch or as a residual on a closed-form base.
+"""Scores of a diffusion learned by a network from simulated paths, as a residual on a base in closed form.
 
-A network g(t, x) is added to a base's score. With v = (X_{k+1} − X_k − f dt)/dt and w the base's pull, all of
-the second two at (t_{k+1}, X_{k+1}), it minimises, over Euler paths from x_0,
-
-    corrected    E[gᵀ Σ g + 2 gᵀ(v + w)]             minimiser: the score's departure from the base
-    paper        E[gᵀ Σ g + 2 gᵀ(v + w − div Σ)]     [BRIDGE, Theorem 3.4]: that, plus Σ⁻¹ div Σ
-    explicit     E|g + Σ⁻¹(v + w)|²                  as corrected, but unstable where Σ is ill-conditioned
-
-since E[v | X_{k+1}] = −(Σ ∇log p + div Σ). `plain` networks stand on the base `none`, whose pull is div Σ.
-Either is used as a pull: base + Σ g, less the div Σ that the paper's objective has counted already.
-
-A network is for one x_0 and one θ, those of its base: likelihoods over θ, as `bridge_is` needs them, take a
-base alone. It is kept only if it lowers the corrected objective on held-out paths, where 0 is the base's own.
-
-[BRIDGE] Boserup et al., arXiv 2411.08993.
+`learn` trains the network by one of three objectives; `LearnedBase` adds it to the base.
 """
 
 import math
@@ -40,15 +27,19 @@ AVERAGE = 0.995
 
 @dataclass(frozen=True)
 class ScoreTraining:
-    """How a score is learned.
+    """The settings of `learn`.
 
     Args:
         objective: "corrected", "paper" or "explicit".
-        paths: Euler paths, 15 or more, a tenth of them held out.
-        steps: of Adam, along a cosine from `rate`.
-        batch: states in a minibatch.
-        rate: the first learning rate.
-        width, depth: units in a hidden layer, and hidden layers.
+        paths: number of Euler paths, 15 or more; a tenth is held out.
+        steps: number of Adam steps.
+        batch: number of states in a minibatch.
+        rate: initial learning rate of the cosine schedule.
+        width: units in each hidden layer.
+        depth: number of hidden layers.
+
+    Raises:
+        UserError: an option is unknown or out of range.
     """
 
     objective: str = "corrected"
@@ -72,7 +63,13 @@ class ScoreTraining:
 
 @dataclass(frozen=True)
 class States:
-    """Training states: step numbers k + 1 (n,), x (n, D), and v + w (n, D) with what the objective counts."""
+    """Training states.
+
+    Attributes:
+        k: step numbers k + 1 (n,).
+        x: states X_{k+1} (n, D).
+        target: v + w (n, D), less div Σ for the objective "paper".
+    """
 
     k: Tensor
     x: Tensor
@@ -83,11 +80,20 @@ class States:
 
 
 class LearnedBase(Base):
-    """A base with a network's share.
+    """A base with the pull w + Σ g, where w is the pull of another base and g a network.
+
+    A network trained by the objective "paper" has learned Σ⁻¹ div Σ too, so its pull is w + Σ g − div Σ. The
+    network belongs to the x_0 and θ of its base; `bridge_is`, which varies θ, cannot use it.
+
+    Args:
+        base: the base in closed form; its density is also the density of this base.
+        scale: root mean squares of X_T − x_0 (D,).
+        network: F, with g(t, x) = F/(scale √(t/T)).
+        objective: the objective of the training.
 
     Attributes:
-        used: the network lowered the held-out objective; if not, this is the base alone.
-        held_out: the mean of the held-out objective, and its standard error; 0 is that of the base.
+        used: whether the network lowered the held-out objective; otherwise the pull is w.
+        held_out: mean of the held-out objective and its standard error; the base alone has mean 0.
     """
 
     name: ClassVar[str] = "learned"
@@ -109,7 +115,7 @@ class LearnedBase(Base):
         return self.base.log_density(k, x, here)
 
     def residual(self, k: Tensor, x: Tensor) -> Tensor:
-        """Give g at steps k (...) and states x (..., D): F(inputs)/(scale √t), in the dtype of x."""
+        """Return g (..., D) at steps k (...) and states x (..., D), in the dtype of x."""
         t = (k.to(x.dtype) / self.grid.steps).unsqueeze(-1)
         moved = (x - self.x_0) / self.scale
         inputs = torch.cat([moved, moved / t.sqrt(), time_features(t), t.log()], -1)
@@ -120,12 +126,24 @@ class LearnedBase(Base):
 
 @torch.enable_grad()
 def learn(base: Base, training: ScoreTraining, seed: int) -> LearnedBase:
-    """Train a network on paths from the base's x_0 at the parameters of its SDE.
+    """Train a network g(t, x) on Euler paths from the base's x_0, to be added to the score of the base.
+
+    With v = (X_{k+1} − X_k − f(X_k) dt)/dt, w the base's pull, and w, Σ and g at (t_{k+1}, X_{k+1}), training
+    minimises the mean over paths and steps of t_{k+1} times
+
+        corrected    gᵀ Σ g + 2 gᵀ(v + w)            minimiser: the score minus the base's score
+        paper        gᵀ Σ g + 2 gᵀ(v + w − div Σ)    minimiser: the same plus Σ⁻¹ div Σ
+        explicit     |g + Σ⁻¹(v + w)|²               as corrected, but unstable if Σ is ill-conditioned
+
+    The minimisers follow from E[v | X_{k+1}] = −(Σ ∇log p + div Σ). The factor t_{k+1} balances early and late steps and does
+    not change the minimiser. The network is used only if it lowers the corrected objective on held-out paths.
+
+    Source: Boserup et al., arXiv 2411.08993, Theorem 3.4, for the objective "paper".
 
     Args:
-        base: what the network is added to; `NoBase` for a plain one.
-        training: see there.
-        seed: names the paths, the minibatches and the first weights.
+        base: the base in closed form; `NoBase` learns the whole score.
+        training: the settings.
+        seed: names the paths, the minibatches and the initial weights.
 
     Raises:
         NotFiniteError: the training diverged.
@@ -155,7 +173,7 @@ def learn(base: Base, training: ScoreTraining, seed: int) -> LearnedBase:
 
 
 def _network(base: Base, train: States, training: ScoreTraining, seed: int) -> LearnedBase:
-    """Make an untrained network; its output starts at 0, so that it starts as the base."""
+    """Return the base with an untrained network, whose output is 0."""
     last = train.x[train.k == base.grid.steps]
     scale = (last - base.x_0).square().mean(0).sqrt()
     dim = train.x.shape[1]
@@ -168,7 +186,7 @@ def _network(base: Base, train: States, training: ScoreTraining, seed: int) -> L
 
 @torch.no_grad()
 def _states(base: Base, paths: int, objective: str, seed: int) -> States:
-    """Draw Euler paths and give their states 1 … K, path by path."""
+    """Draw Euler paths and return their states 1 … K, path by path."""
     sde, grid, dim = base.sde, base.grid, base.x_0.shape[-1]
     noise = torch.randn(grid.steps, paths, dim, generator=generator(seed), dtype=torch.float64)
     path = euler_path(sde, base.x_0, grid, noise)
@@ -184,7 +202,7 @@ def _states(base: Base, paths: int, objective: str, seed: int) -> States:
 
 
 def _loss(learned: LearnedBase, states: States, objective: str) -> Tensor:
-    """Give the objective of each state times t, (n,): t evens out small times, and moves no minimiser."""
+    """Compute t times the objective of each state (n,)."""
     here, t = learned.sde.at(states.x), states.k * learned.grid.dt
     g = learned.residual(states.k, states.x)
     if learned.objective == "paper" and objective == "corrected":
