@@ -45,7 +45,7 @@ def landmarks(
 
 
 def moved_shapes(sde: LandmarkDiffusion, n: int, shapes: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Give an ellipse, (D,), and shapes that come from it at time 1, (shapes, D)."""
+    """Return an ellipse (D,) and shapes (shapes, D) at the end of diffusions from it, at time 1."""
     x_0 = ellipse(n, sde.dimensions).flatten()
     return x_0, end_points(sde, x_0, TimeGrid(1.0, 100), shapes, seed)
 

@@ -24,7 +24,7 @@ A, LENGTH = 0.1, 0.5
 
 
 def diffuse(start: Tensor, count: int, seed: int, *, a: float = A, time: float = 1.0) -> Tensor:
-    """Give shapes at the end of a finely resolved diffusion from start, (n, m) or (count, n, m)."""
+    """Draw shapes at the end of finely resolved diffusions from start, (n, m) or (count, n, m)."""
     n, m = start.shape[-2:]
     theta = torch.tensor([a, LENGTH], dtype=torch.float64).log()
     sde = LandmarkDiffusion(theta[0], theta[1], m, QUICK.nugget)
