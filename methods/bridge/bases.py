@@ -143,7 +143,7 @@ class HeatKernelBase(Base):
         w = k (p + Σ_j G_ij (x_i − x_j)/ℓ²) + ½ div Σ
         log p(x) ≈ log N(x_0 − x; 0, C ⊗ I_m)
 
-    The pull w is of second order. The log-density is of first order.
+    The pull w is of second order, the log-density of first order.
 
     Raises:
         UserError: the SDE is not a diffusion of landmarks.
@@ -183,10 +183,10 @@ class MidpointBase(DensityBase):
         x̄ = ½ (x_0 + x),    K̄ = (k(x_0) + 4 k(x̄) + k(x))/6,    C = k(x) dt + K̄ (t − dt),    Σ = k ⊗ I_m
         log p(x) ≈ log N(x − x_0; 0, C ⊗ I_m) + (x − x_0 − ½ f t)·Σ⁻¹ f − ½ (x − x_0)·Σ⁻¹ div Σ
 
-    with f, Σ and div Σ at x̄. The heat kernel of ½ Σ_ij Σ_ij ∂_i ∂_j is exp(−d²/2t) times factors for the
-    volume and the drift in the metric Σ⁻¹. Here the distance d is measured along the straight line, and the
-    last term is the drift factor. Autograd makes this base at least twice as slow as `heat_kernel`, but its
-    pull and its log-density agree, which resampling needs.
+    with f, Σ and div Σ at x̄. The heat kernel of ½ tr(Σ ∇∇ᵀ) is exp(−d²/2t) times factors for the volume and
+    the drift in the metric Σ⁻¹. Here the distance d is measured along the straight line, and the last term is
+    the drift factor. Autograd makes this base at least twice as slow as `heat_kernel`, but its score is the
+    gradient of its log-density, as resampling requires.
     """
 
     name: ClassVar[str] = "midpoint"

@@ -135,9 +135,9 @@ def learn(base: Base, training: ScoreTraining, seed: int) -> LearnedBase:
         paper        gᵀ Σ g + 2 gᵀ(v + w − div Σ)    minimiser: the same plus Σ⁻¹ div Σ
         explicit     |g + Σ⁻¹(v + w)|²               as corrected, but unstable if Σ is ill-conditioned
 
-    The minimisers follow from E[v | X_{k+1}] = −(Σ ∇log p + div Σ). The factor t_{k+1} balances early and late
-    steps and does not change them. The network is used only if it lowers the corrected objective on held-out
-    paths.
+    The minimisers follow from E[v | X_{k+1}] = −(Σ ∇log p + div Σ). The factor t_{k+1} balances early and
+    late steps and does not change them. The network is used only if it lowers the corrected objective on
+    held-out paths.
 
     Source: Boserup et al., arXiv 2411.08993, Theorem 3.4, for the objective "paper".
 

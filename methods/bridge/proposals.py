@@ -185,8 +185,8 @@ def guided_bridges(
 
         x_{k+1} = x_k + (y − x_k)/(K − k) + √(dt r) L(x_k) ε,    r = (K − k − 1)/(K − k),    k = 0 … K − 2
 
-    The weights are those of the forward kernel: log w = log p(x_1 … x_K | x_0) of the Euler scheme minus the
-    log-density of the proposal. With resampling, h(x_k) = N(y; x_k + f s, Σ s), s = (K − k) dt, at x_k.
+    log w is the log-density of the path x_1 … x_K under the Euler scheme minus its log-density under the
+    proposal. With resampling, h(x_k) = N(y; x_k + f s, Σ s), s = (K − k) dt, at x_k.
 
     Args:
         sde: the model.
