@@ -129,7 +129,7 @@ def test_max_calls_counts_rows_and_leaves_the_rest_to_be_used():
 def test_mistakes_are_answered():
     view = TASK.as_sbibm()
     for number in (0, 11):
-        with pytest.raises(UserError, match=f"numbered 1 to 10, and {number} is none"):
+        with pytest.raises(UserError, match=f"numbered 1 to 10, but {number} was"):
             view.get_observation(number)
     with pytest.raises(UserError, match=r"must have shape \(n, 2\), not \(5, 3\)"):
         view.get_simulator()(torch.zeros(5, 3))

@@ -249,7 +249,7 @@ def test_the_global_generator_is_left_alone_and_without_influence(task):
 
 def test_the_joint_density_needs_every_latent():
     theta, outcome = draw(GROUPED, 5)
-    with pytest.raises(UserError, match="site 'effect' has no value among the latents"):
+    with pytest.raises(UserError, match="site 'effect' has no value among the given latents"):
         GROUPED.log_joint(theta, outcome.x, {})
 
 

@@ -143,7 +143,7 @@ def test_joint_score_is_the_gradient_of_the_log_joint(kind):
 
 def test_unknown_observations_are_answered():
     task = Slcp()
-    with pytest.raises(UserError, match="references for its own 10 observations alone"):
+    with pytest.raises(UserError, match="references for its own 10 observations only"):
         task.reference(task.observations().x[0] + 1)
 
 
