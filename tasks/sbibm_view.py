@@ -144,8 +144,7 @@ class SbibmView:
         return self._observations.theta[self._row(num_observation)].float()
 
     def get_reference_posterior_samples(self, num_observation: int) -> Tensor:
-        """Return draws of θ from the reference posterior of an observation, (10,000, d), or fewer if fewer
-        are stored.
+        """Return draws of θ from the reference posterior of an observation, (10,000, d), or all stored draws.
 
         Stored draws are returned as they are: drawing from them again would repeat some.
 

@@ -155,8 +155,9 @@ class Prediction:
 
 
 def _location_scale(columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the median of each column, and its scale: half its interquartile range, its standard deviation,
-    or 1.
+    """Return the median and the scale of each column.
+
+    The scale is half the interquartile range; the standard deviation if that is 0; 1 if both are 0.
     """
     share = columns[:: max(1, len(columns) // QUANTILE_ROWS)]
     low, middle, high = torch.quantile(share, columns.new_tensor([0.25, 0.5, 0.75]), dim=0)

@@ -81,11 +81,11 @@ def against_marginal(task: Task, n: int, seed: int) -> Evidence:
 
 
 def against_prior(task: Task, n: int, seed: int) -> Evidence:
-    """T2: check Stein's identities under the prior predictive, E[g_i h(x)] = 0 and E[g_i u_i h(x)] =
-    −E[h(x)].
+    """T2: check Stein's identities under the prior predictive.
 
-    If the score is c S instead of S, then E[g_i h] = (c − 1) E[u_i h]. The diagnosis estimates the slope c:
-    below 1 the score misses a latent, above 1 it counts a latent twice.
+    They are E[g_i h(x)] = 0 and E[g_i u_i h(x)] = −E[h(x)]. If the score is c S instead of S, then E[g_i h] =
+    (c − 1) E[u_i h]. The diagnosis estimates the slope c: below 1 the score misses a latent, above 1 it
+    counts a latent twice.
     """
     _require_joint_score(task)
     pilot, simulations = (task.simulate(n, derive_seed(seed, part)) for part in ("pilot", "test"))

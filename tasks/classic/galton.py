@@ -66,9 +66,7 @@ class Galton(Task):
 
     @property
     def bins(self) -> int:
-        """The number of final positions: `nails` after an even number of rows, `nails` + 1 after an odd
-        number.
-        """
+        """The number of final positions: `nails`, plus 1 after an odd number of rows."""
         return self.nails + self.rows % 2
 
     @property

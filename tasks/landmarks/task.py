@@ -20,8 +20,9 @@ from .procrustes import align
 
 
 def ellipse(landmarks: int, dimensions: int) -> Tensor:
-    """Return landmarks on an ellipse with semi-axes 1 and ½, (n, m), equally spaced in angle φ; in 3-D z = ¼
-    cos 2φ.
+    """Return landmarks on an ellipse with semi-axes 1 and ½, (n, m).
+
+    They are equally spaced in the angle φ; in 3-D, z = ¼ cos 2φ.
     """
     angle = 2 * math.pi * torch.arange(landmarks, dtype=torch.float64) / landmarks
     axes = [angle.cos(), 0.5 * angle.sin(), 0.25 * (2 * angle).cos()]
@@ -100,9 +101,7 @@ class Landmarks(DiffusionTask):
         if not isinstance(self.template, str):
             raise UserError(f"task landmarks: template must be a name or a file, but is {self.template!r}.")
         if self.template != "ellipse" and (self.landmarks, self.dimensions) != (8, 2):
-            raise UserError(
-                "task landmarks: with a template, the options landmarks and dimensions must be left out."
-            )
+            raise UserError("task landmarks: a template decides landmarks and dimensions; leave both out.")
 
     @property
     def prior(self) -> Normal:

@@ -47,8 +47,9 @@ class JointDensity(Messenger):
         self.log_prob = torch.zeros(rows, dtype=torch.float64)
 
     def run(self, model: Callable[[Tensor], Any], theta: Tensor) -> None:
-        """Run the model within the plate of simulations, for θ (n, d). The model receives θ as (d, n, 1, 1,
-        1, 1).
+        """Run the model within the plate of simulations, for θ (n, d).
+
+        The model receives θ as (d, n, 1, 1, 1, 1).
 
         Raises:
             UserError: a site has no density from which a joint score follows, or the site with the data is

@@ -1,9 +1,10 @@
-"""Common parts of the tasks of sbibm 1.1.0 (Lueckmann et al., Benchmarking simulation-based inference,
-AISTATS 2021).
+"""Common parts of the tasks of sbibm 1.1.0.
 
 sbibm ships ten observations per task, their true parameters, and 10,000 draws of each posterior. These files
 are read without importing sbibm, which needs old versions of other packages. The simulators are written anew
 and report scores.
+
+Source: Lueckmann et al., Benchmarking simulation-based inference, AISTATS 2021.
 """
 
 from functools import lru_cache

@@ -29,9 +29,7 @@ class _OdeTask(SbibmTask):
 
     @abstractmethod
     def solution(self, theta: Tensor) -> Tensor:
-        """Return the logarithm of the observed quantities before noise, (n, dim_x), differentiable, for θ (n,
-        d).
-        """
+        """Return the logarithm of the noiseless data, (n, dim_x), differentiable, for θ (n, d)."""
 
     @abstractmethod
     def observe(self, solution: Tensor, generator: torch.Generator) -> Tensor:
