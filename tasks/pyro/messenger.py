@@ -96,7 +96,7 @@ class JointDensity(Messenger):
         if self.given is None:
             with torch.no_grad():
                 drawn = fn()
-            # A new tensor: for the drawn one, transforms with a cache would skip the gradient in log_prob.
+            # A new tensor: transforms cache the drawn one, and log_prob would then skip the gradient.
             fixed = drawn.detach()
             # A distribution of plain numbers draws in float32, which would limit all that follows.
             return fixed.double() if fixed.is_floating_point() else fixed

@@ -84,7 +84,7 @@ def test_a_mistake_is_rejected_and_named(broken, by, sentence):
 
 
 def test_each_check_rejects_something():
-    """Of the checks above, none could be left out."""
+    """Each check above is needed for some mistake."""
     (parameters,) = [m for m in test_a_mistake_is_rejected_and_named.pytestmark if m.name == "parametrize"]
     assert set().union(*(by for _, by, _ in parameters.args[1])) == set(CHECKS)
 

@@ -1,4 +1,4 @@
-"""The task of landmarks: its path, its templates, and what it refuses."""
+"""The task of landmarks: path, templates, and refused options."""
 
 import math
 from itertools import pairwise

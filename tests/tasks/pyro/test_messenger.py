@@ -1,4 +1,4 @@
-"""What the pyro adapter takes and what it refuses: supports, sites without a density, masks, plates."""
+"""Models that the pyro adapter accepts and refuses: supports, sites without a density, masks, plates."""
 
 import pyro
 import pytest
@@ -12,7 +12,7 @@ from graybench.tests.tasks.pyro.test_model import difference_quotient, draw, mak
 
 
 def site(fn):
-    """A model with nothing but x, from a distribution made of θ."""
+    """A model with x only, from a distribution made of θ."""
     return lambda self, theta: pyro.sample("x", fn(theta[0], torch.exp(theta[1])))
 
 
@@ -78,7 +78,7 @@ def test_supports_that_depend_on_theta_are_refused(fn):
 
 
 class Nowhere(dist.TorchDistribution):
-    """A distribution that does not say where it has its values."""
+    """A distribution without a support."""
 
     def __init__(self, shape):
         super().__init__(shape, validate_args=False)
