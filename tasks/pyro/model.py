@@ -28,9 +28,7 @@ class PyroTask(Task):
     by autograd, in the same run that draws the v_i. A mean with an effect per group is
 
         class Groups(PyroTask):
-            name: ClassVar[str] = "groups"
-            version: ClassVar[int] = 1
-            summary: ClassVar[str] = "Readings in groups around a common mean."
+            name, version, summary = "groups", 1, "Readings in groups around a common mean."
             prior, dim_theta, dim_x = Normal(), 2, 5 * 8
 
             def model(self, theta):
