@@ -41,9 +41,13 @@ REGISTRY: Registry[Task] = Registry(
 
 
 def get_task(name: str, /, **options: Any) -> Task:
-    """Make the task `name`, a registered name or `module:Class`, with its options.
+    """Return the task `name` with the given options.
+
+    Args:
+        name: a registered name, such as "galton", or `module:Class`.
+        options: the task's options, such as `balls=10`.
 
     Raises:
-        UserError: there is no such task or option; the message gives the nearest names.
+        UserError: there is no such task or option; the message lists the nearest names.
     """
     return REGISTRY.get(name, **options)

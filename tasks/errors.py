@@ -1,13 +1,13 @@
-"""The two kinds of error that graybench raises on purpose."""
+"""The exceptions that graybench raises on purpose."""
 
 
 class UserError(ValueError):
-    """A mistake in what was asked for.
+    """A mistake in a request.
 
-    The message is one sentence: what is wrong, where, and what to do. The command line prints it and
-    ends with exit status 2.
+    The message is one sentence: what is wrong, where, and what to do. The command line prints it and exits
+    with status 2.
     """
 
 
 class NotFiniteError(ArithmeticError):
-    """A simulator or a posterior gave NaN or an infinite number; the cell gets the status `not_finite`."""
+    """A simulator or a posterior returned NaN or infinity; the cell gets the status `not_finite`."""

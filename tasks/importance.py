@@ -1,10 +1,4 @@
-"""Importance sampling of posteriors whose density is known up to a constant.
-
-The recipe of `importance_reference`: the mode by BFGS, a Student-t at the mode with the inverse Hessian as
-its scale, one adaptation of it to the weighted moments, then 20,000 draws, each half of them resampled in
-proportion to its weights. It is for posteriors of one mode: BFGS sets out from several places, and modes far
-from each other are refused, as weights say nothing of a mode that no draw has visited.
-"""
+"""Importance sampling of unimodal posteriors whose density is known up to a constant."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +14,7 @@ from .seeding import derive_seed, generator
 LogDensity = Callable[[Tensor], Tensor]
 
 STARTS, CLIMBS = 256, 4
-FAR, COMPARABLE, FLAT = 4.0, 7.0, 0.1  # standard deviations, nats, and the largest gradient at a mode
+FAR, COMPARABLE, FLAT = 4.0, 7.0, 0.1  # standard deviations, nats, and the largest gradient of a mode
 FREEDOM = 5
 TRIAL_DRAWS, DRAWS, KEPT = 4_000, 20_000, 5_000
 DRAWS_AT_ONCE = 1_000
@@ -31,10 +25,11 @@ class ImportanceReference(SampledReference):
     """A posterior sampled by importance sampling.
 
     Args:
-        draws, scores: see `SampledReference`; resampled from more importance draws.
-        log_density: log p(u, x_o), the density up to its constant.
-        log_evidence: the estimate of log ∫ exp(log_density).
-        ess_fraction: the effective sample size of the 20,000 importance draws, over their number.
+        draws: resampled importance draws of u, (n, d), see `SampledReference`.
+        scores: ∇_u log p(u | x_o) at the draws, (n, d).
+        log_density: log p(u, x_o), the unnormalised log-density.
+        log_evidence: the estimate of log ∫ p(u, x_o) du.
+        ess_fraction: effective sample size of the 20,000 importance draws, divided by their number.
     """
 
     def __init__(
@@ -45,7 +40,7 @@ class ImportanceReference(SampledReference):
         log_evidence: float,
         ess_fraction: float,
     ) -> None:
-        # resampling adds to the error of the weighted draws
+        # Resampling adds to the error of the weighted draws.
         super().__init__(draws, scores, 1 / (1 / len(draws) + 1 / (ess_fraction * DRAWS)))
         self.log_evidence, self.ess_fraction = log_evidence, ess_fraction
         self._log_density = log_density
@@ -56,16 +51,20 @@ class ImportanceReference(SampledReference):
 
 
 def importance_reference(log_density: LogDensity, dim: int, seed: int) -> ImportanceReference:
-    """Sample a posterior; the recipe is at the head of the module.
+    """Sample a posterior by importance sampling.
+
+    The steps: find the mode by BFGS; draw from a Student-t at the mode, with the inverse Hessian as its
+    scale; adapt it once to the weighted moments; take 20,000 draws, and resample each half of them in
+    proportion to the weights. BFGS starts from several places, and a posterior with distant modes is refused:
+    the weights cannot show a mode that no draw has visited.
 
     Args:
-        log_density: log p(u, x_o) for u (n, d) in float64: (n,), differentiable.
+        log_density: log p(u, x_o), (n,), for u (n, d) in float64; differentiable.
         dim: d.
         seed: names the random stream.
 
     Raises:
-        ArithmeticError: there are several modes, or the effective sample size is below 0.15 of the draws, so
-            that they say too little.
+        ArithmeticError: there are several modes, or the effective sample size is below 0.15 of the draws.
     """
     seeds = {step: derive_seed(seed, step) for step in ("start", "trial", "draw", "resample")}
     starts = torch.randn(STARTS, dim, generator=generator(seeds["start"]), dtype=torch.float64)
@@ -82,20 +81,20 @@ def importance_reference(log_density: LogDensity, dim: int, seed: int) -> Import
 
 
 def draw_student_t(centre: Tensor, scale: Tensor, n: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw from the multivariate Student-t of 5 degrees of freedom.
+    """Draw from the multivariate Student-t with 5 degrees of freedom.
 
     Args:
-        centre: (d,).
-        scale: (d, d).
+        centre: the location, (d,).
+        scale: the scale matrix, (d, d).
         n: number of draws.
         seed: names the random stream.
 
     Returns:
-        The draws, (n, d), and their log density, (n,).
+        The draws, (n, d), and their log-densities, (n,).
     """
     d, random = len(centre), generator(seed)
     noise = torch.randn(n, d, generator=random, dtype=torch.float64)
-    # a chi-squared, as the sum of as many squares as it has degrees of freedom
+    # A chi-squared variable with k degrees of freedom is a sum of k squares.
     chi = torch.randn(n, FREEDOM, generator=random, dtype=torch.float64).square().sum(1)
     factor = torch.linalg.cholesky(scale)
     draws = centre + noise @ factor.T * torch.sqrt(FREEDOM / chi).unsqueeze(1)
@@ -105,7 +104,7 @@ def draw_student_t(centre: Tensor, scale: Tensor, n: int, seed: int) -> tuple[Te
 
 
 def require_ess_fraction(log_weights: Tensor) -> float:
-    """Give the effective sample size (Σ w)²/Σ w² over the number of weights.
+    """Return the effective sample size (Σ w)²/Σ w², divided by the number of weights.
 
     Raises:
         ArithmeticError: it is below 0.15.
@@ -120,16 +119,25 @@ def require_ess_fraction(log_weights: Tensor) -> float:
 
 
 def weighted_moments(draws: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the mean, (d,), and the covariance, (d, d), of draws, (n, d), under their weights."""
+    """Return the weighted mean, (d,), and covariance, (d, d), of draws, (n, d)."""
     weights = torch.softmax(log_weights, 0)
     mean = weights @ draws
     return mean, (weights.unsqueeze(1) * (draws - mean)).T @ (draws - mean)
 
 
 def resample_halves(log_weights: Tensor, kept: int, seed: int) -> Tensor:
-    """Choose rows in proportion to their weights, half of them from each half of the rows: (kept,).
+    """Choose `kept` rows in proportion to their weights, half of them from each half of the rows.
 
-    Systematic: a row of the share w of its half is chosen w kept/2 times, rounded up or down.
+    Resampling is systematic: a row whose share of its half's weight is w is chosen w kept/2 times, rounded
+    up or down.
+
+    Args:
+        log_weights: of the rows, (n,).
+        kept: number of rows to choose, even.
+        seed: names the random stream.
+
+    Returns:
+        Row numbers, (kept,).
     """
     shifts = torch.rand(2, generator=generator(seed), dtype=torch.float64)
     chosen = []
@@ -141,7 +149,11 @@ def resample_halves(log_weights: Tensor, kept: int, seed: int) -> Tensor:
 
 
 def _mode(log_density: LogDensity, starts: Tensor) -> tuple[Tensor, Tensor]:
-    """Climb from each share of the starts, (n, d): the mode, (d,), and the inverse Hessian there, (d, d)."""
+    """Find the mode from starts, (n, d); return it, (d,), and the inverse Hessian there, (d, d).
+
+    Raises:
+        ArithmeticError: climbs from different starts end in distant modes of comparable height.
+    """
     tops = torch.stack([_climb(log_density, share) for share in starts.chunk(CLIMBS)])
     heights = log_density(tops).detach()
     mode = tops[heights.argmax()]
@@ -153,14 +165,14 @@ def _mode(log_density: LogDensity, starts: Tensor) -> tuple[Tensor, Tensor]:
     other = is_mode & (distance > FAR) & (heights > heights.max() - COMPARABLE)
     if other.any():
         raise ArithmeticError(
-            f"importance sampling of the reference failed: the posterior has modes at {mode.tolist()} and at "
-            f"{tops[other][0].tolist()} of u"
+            f"importance sampling of the reference failed: the posterior has modes at u = "
+            f"{mode.tolist()} and u = {tops[other][0].tolist()}"
         )
     return mode, vectors @ torch.diag(1 / values) @ vectors.T
 
 
 def _climb(log_density: LogDensity, starts: Tensor) -> Tensor:
-    """Maximise by BFGS from the best of the starts, (n, d): (d,)."""
+    """Maximise by BFGS from the best of the starts, (n, d); return the maximum, (d,)."""
 
     def negative(u: np.ndarray) -> tuple[float, np.ndarray]:
         point = torch.from_numpy(u).unsqueeze(0).requires_grad_()

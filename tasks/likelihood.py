@@ -1,4 +1,4 @@
-"""Tasks whose latents can be integrated out: the exact likelihood gives marginal scores and references."""
+"""Tasks with a tractable likelihood, which provides marginal scores and reference posteriors."""
 
 import math
 from abc import abstractmethod
@@ -17,20 +17,23 @@ from .task import Task
 class LikelihoodTask(Task):
     """A task with a tractable likelihood.
 
-    A subclass defines `log_likelihood`; its marginal score is the derivative by autograd, and its reference
-    is sampled by importance, see `tasks.importance`.
+    A subclass defines `log_likelihood`. The marginal score is its derivative by autograd. The reference is
+    sampled by importance sampling, see `importance_reference`.
+
+    Attributes:
+        rows_at_once: number of rows that `marginal_score` differentiates at once.
     """
 
     capabilities: ClassVar[frozenset[str]] = frozenset({"joint_score", "marginal_score", "reference"})
     reference_kind: ClassVar[str] = "sampled"
-    rows_at_once: ClassVar[int] = 2_000  # of a marginal score
+    rows_at_once: ClassVar[int] = 2_000
 
     @abstractmethod
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give the exact log p(x | θ), differentiable in θ, for θ (n, d) and x (n or 1, dim_x): (n,)."""
+        """Return the exact log p(x | θ), (n,), differentiable in θ, for θ (n, d) and x (n or 1, dim_x)."""
 
     def marginal_score(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give ∇_θ log p(x | θ), (n, d), by autograd in float64, for θ (n, d) and x (n or 1, dim_x)."""
+        """Return ∇_θ log p(x | θ), (n, d), by autograd in float64, for θ (n, d) and x (n or 1, dim_x)."""
         scores = []
         parts = theta.double().split(self.rows_at_once)
         observed = [x] * len(parts) if len(x) == 1 else x.split(self.rows_at_once)
@@ -41,7 +44,7 @@ class LikelihoodTask(Task):
         return torch.cat(scores)
 
     def log_density(self, x_o: Tensor) -> LogDensity:
-        """Give log p(u, x_o) as a function of u, (n, d), for one observation, (dim_x,)."""
+        """Return the function u ↦ log p(u, x_o), (n, d) to (n,), for one observation, (dim_x,)."""
 
         def log_density(u: Tensor) -> Tensor:
             prior = -0.5 * u.square().sum(1) - self.dim_theta / 2 * math.log(2 * math.pi)
@@ -50,12 +53,16 @@ class LikelihoodTask(Task):
         return log_density
 
     def reference(self, x_o: Tensor) -> SampledReference:
-        """Give importance draws of the posterior of one observation, (dim_x,); the same in every run."""
+        """Return importance draws of the posterior of one observation, (dim_x,); the same in every run.
+
+        Raises:
+            ArithmeticError: the posterior has several modes, or importance sampling is too inefficient.
+        """
         return sampled_posterior(self, tuple(x_o.tolist()))
 
 
 @lru_cache(maxsize=32)
 def sampled_posterior(task: LikelihoodTask, x_o: tuple[float, ...]) -> ImportanceReference:
-    """Sample the posterior of one observation; see `tasks.importance`."""
+    """Sample the posterior of one observation by `importance_reference`, and keep the last 32."""
     density = task.log_density(torch.tensor(x_o, dtype=torch.float64))
     return importance_reference(density, task.dim_theta, derive_seed("reference", task.label, *map(str, x_o)))

@@ -1,8 +1,4 @@
-"""What tasks and methods share: a name, a version, and options with defaults.
-
-A subclass becomes a frozen dataclass without a decorator. Its fields are its options; an instance equals,
-hashes and pickles by them, and `settings` writes those that differ from the defaults in one short form.
-"""
+"""The common base of tasks and methods: a name, a version, and options with defaults."""
 
 import difflib
 import functools
@@ -20,16 +16,17 @@ Guard = Callable[..., Callable[[Any], Any] | None]
 
 @dataclass_transform(frozen_default=True)
 class Plugin(ABC):
-    """A named, versioned thing with options: the base of `Task` and `Method`.
+    """The base of `Task` and `Method`: a named, versioned class with options.
 
-    A subclass writes its options as annotated fields with defaults, `rows: int = 20`, and annotates as
-    `ClassVar` what is no option. It becomes a frozen dataclass. The methods that `guards` names check their
-    arguments before the subclass's own code runs.
+    A subclass writes its options as annotated fields with defaults, such as `rows: int = 20`, and annotates
+    every other attribute as `ClassVar`. It becomes a frozen dataclass without a decorator: instances compare,
+    hash and pickle by their options. Methods named in `guards` check their arguments before the subclass's
+    own code runs.
 
     Attributes:
-        name: by which it is asked for.
-        version: grows whenever results change for the same options, so that old results are not mistaken for
-            new ones.
+        name: the name in the registry.
+        version: an integer to increase whenever results change for the same options, so that old results are
+            not mistaken for new ones.
         summary: the line that `graybench tasks` and `graybench methods` print.
         required: the attributes that a subclass must set.
         guards: the check of each guarded method, see `guard_methods`.
@@ -50,7 +47,7 @@ class Plugin(ABC):
     def __init_subclass__(cls, *, defines_contract: bool = False) -> None:
         guard_methods(cls, cls.guards)
         dataclass(frozen=True)(cls)
-        # `Plugin` forbids setting; without these two, a class may be decorated as a dataclass once more
+        # `Plugin` forbids setting. Without these two, a class can be decorated as a dataclass again.
         del cls.__setattr__, cls.__delattr__
         if defines_contract:
             cls.contract = frozenset(name for base in (cls, Plugin) for name in _public_names(base))
@@ -71,26 +68,27 @@ class Plugin(ABC):
     def options(self) -> dict[str, Any]:
         """Return every option with its value, in the order of the fields.
 
-        Equal options are the same here: 10 for a float is 10.0, and a whole number of numpy is one of Python.
+        Equal options have equal values here: 10 becomes 10.0 if the default is a float, and whole numbers of
+        numpy become Python's.
         """
         fields = option_fields(self)
         return {field.name: _canonical(getattr(self, field.name), field.default) for field in fields}
 
     @property
     def settings(self) -> str:
-        """The options that differ from their defaults, as `gate=learned recipe=plain`; empty if none do."""
+        """The options that differ from their defaults, as `gate=learned recipe=plain`; empty without any."""
         defaults = {field.name: field.default for field in option_fields(self)}
         changed = {name: value for name, value in self.options().items() if value != defaults[name]}
         return " ".join(f"{name}={_short(changed[name])}" for name in sorted(changed))
 
     @property
     def label(self) -> str:
-        """The name, with the settings in brackets if there are any: `galton`, `galton(balls=10)`."""
+        """The name, followed by the settings in brackets: `galton`, `galton(balls=10)`."""
         return f"{self.name}({self.settings.replace(' ', ', ')})" if self.settings else self.name
 
 
 def option_fields(plugin: Any) -> tuple[Field[Any], ...]:
-    """Return the fields of a plug-in or of its class, which are its options."""
+    """Return the options of a plug-in, or of its class, as dataclass fields."""
     return fields(plugin)
 
 
@@ -98,9 +96,9 @@ def guard_methods(cls: type, guards: Mapping[str, Guard]) -> None:
     """Make the methods that `cls` defines check their arguments first.
 
     Args:
-        cls: a class; what it inherits is left alone, having been guarded where it was defined.
-        guards: the check of each method, by name. It is called with the method's own arguments and raises
-            for what is wrong. What it returns, if anything, is called with the result of the method.
+        cls: a class. Inherited methods stay as they are: the class that defines them has guarded them.
+        guards: the check of each method, by name. A check receives the method's own arguments and raises an
+            error for wrong ones. If it returns a function, that function receives the method's result.
     """
     for name, guard in guards.items():
         method = vars(cls).get(name)
@@ -137,8 +135,13 @@ def _short(value: Any) -> str:
 def require_whole(what: str, value: Any, least: int) -> int:
     """Return `value` as an int.
 
+    Args:
+        what: the name of the value in the message.
+        value: a whole number of any type.
+        least: the smallest value allowed.
+
     Raises:
-        UserError: it is not a whole number, of any type, from `least` up; `what` says what it is.
+        UserError: `value` is not a whole number, or is below `least`.
     """
     try:
         whole = None if isinstance(value, bool) else operator.index(value)
@@ -150,7 +153,7 @@ def require_whole(what: str, value: Any, least: int) -> int:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Return which of `names` are close to `name`, or list them all: the end of an error sentence."""
+    """Return the names close to `name`, or all names, as the end of an error sentence."""
     names = sorted(names)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names)}."

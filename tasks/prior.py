@@ -1,21 +1,4 @@
-"""Priors as bijections θ = T(u) of a standard normal u ~ N(0, I_d), and the chain rule for scores.
-
-All learning happens in u, where the prior score is −u exactly. A score in θ becomes a score in u by
-
-    ∇_u log p(u, ·) = −u + (∂θ/∂u)ᵀ ∇_θ log p(· | θ).
-
-| prior              | T(u)                        | (∂θ/∂u)ᵀ s           |
-| ------------------ | --------------------------- | -------------------- |
-| `Normal`           | μ + σ u                     | σ s                  |
-| `LogNormal`        | exp(μ + σ u)                | σ θ s                |
-| `Uniform`          | low + (high − low) Φ(u)     | (high − low) φ(u) s  |
-| `CorrelatedNormal` | μ + L u                     | Lᵀ s                 |
-
-Scalars broadcast over the d parameters. All maps keep a floating dtype of their argument, and take whole
-numbers in float64. A density of u becomes one of θ by
-
-    log p(θ) = log p(u) − log |det ∂θ/∂u|.
-"""
+"""Priors, written as bijections θ = T(u) of a standard normal u, and the chain rule for scores."""
 
 import math
 from abc import ABC, abstractmethod
@@ -31,28 +14,39 @@ Numbers = float | Sequence[float]
 
 
 class Prior(ABC):
-    """A bijection θ = T(u) of a standard normal u."""
+    """A prior, written as a bijection θ = T(u) of a standard normal u ~ N(0, I_d).
+
+    Methods learn in u, where the prior score is exactly −u. Scores and densities change variables by
+
+        ∇_u log p(u, ·) = −u + (∂θ/∂u)ᵀ ∇_θ log p(· | θ),    log p(θ) = log p(u) − log |det ∂θ/∂u|.
+
+    Maps keep a floating dtype, and convert whole numbers to float64. Parameters of a prior that are single
+    numbers apply to all d components.
+    """
 
     @abstractmethod
     def to_theta(self, u: Tensor) -> Tensor:
-        """Map u of shape (..., d) to θ of the same shape."""
+        """Return θ = T(u), (..., d), for u (..., d)."""
 
     @abstractmethod
     def to_u(self, theta: Tensor) -> Tensor:
-        """Map θ of shape (..., d) to u of the same shape; the inverse of `to_theta`."""
+        """Return u = T⁻¹(θ), (..., d), for θ (..., d)."""
 
     @abstractmethod
     def pull_back(self, u: Tensor, score: Tensor) -> Tensor:
-        """Give (∂θ/∂u)ᵀ s for a gradient s with respect to θ; all of shape (..., d)."""
+        """Return (∂θ/∂u)ᵀ s, (..., d), for a gradient s with respect to θ, (..., d)."""
 
     def score_in_u(self, u: Tensor, score: Tensor) -> Tensor:
-        """Give −u + (∂θ/∂u)ᵀ s, the score in u with the prior's share, from s = ∇_θ log p(· | θ)."""
+        """Return the score in u, −u + (∂θ/∂u)ᵀ s, for s = ∇_θ log p(· | θ); all (..., d)."""
         return self.pull_back(u, score) - u
 
     def push_forward(self, log_prob: Callable[[Tensor], Tensor], theta: Tensor) -> Tensor:
-        """Give log p(θ) for θ (..., d), from `log_prob`, which gives log p(u) for u (..., d): (...).
+        """Return log p(θ), (...), for θ (..., d); −∞ outside the prior's support.
 
-        It is −∞ where θ is not in the prior's support, and `log_prob` is not asked there.
+        Args:
+            log_prob: a function that returns log p(u), (...), for u (..., d). It is never called outside the
+                support.
+            theta: θ, (..., d).
         """
         u = self.to_u(theta)
         inside = torch.isfinite(u).all(-1)
@@ -60,7 +54,7 @@ class Prior(ABC):
         return torch.where(inside, log_prob(u) - self._log_det(u), -math.inf)
 
     def _log_det(self, u: Tensor) -> Tensor:
-        """Give log |det ∂θ/∂u|, its rows pulled back from the unit vectors of θ: (...)."""
+        """Return log |det ∂θ/∂u|, (...), by pulling back the unit vectors of θ."""
         units = torch.eye(u.shape[-1], dtype=u.dtype, device=u.device)
         rows = [self.pull_back(u, unit.expand_as(u)) for unit in units]
         return torch.linalg.slogdet(torch.stack(rows, -2)).logabsdet
@@ -68,7 +62,14 @@ class Prior(ABC):
 
 @dataclass(frozen=True)
 class Normal(Prior):
-    """θ_i ~ N(μ_i, σ_i²), independent."""
+    """Independent normals, θ_i ~ N(μ_i, σ_i²).
+
+    T(u) = μ + σ u and (∂θ/∂u)ᵀ s = σ s.
+
+    Args:
+        mean: μ, a number or d numbers.
+        std: σ, a number or d numbers, above 0.
+    """
 
     mean: Numbers = 0.0
     std: Numbers = 1.0
@@ -88,7 +89,14 @@ class Normal(Prior):
 
 @dataclass(frozen=True)
 class LogNormal(Prior):
-    """log θ_i ~ N(μ_i, σ_i²), independent; θ > 0."""
+    """Independent log-normals, log θ_i ~ N(μ_i, σ_i²).
+
+    T(u) = exp(μ + σ u) and (∂θ/∂u)ᵀ s = σ θ s.
+
+    Args:
+        mean: μ, a number or d numbers.
+        std: σ, a number or d numbers, above 0.
+    """
 
     mean: Numbers = 0.0
     std: Numbers = 1.0
@@ -108,7 +116,14 @@ class LogNormal(Prior):
 
 @dataclass(frozen=True)
 class Uniform(Prior):
-    """θ_i ~ U(low_i, high_i), independent; u = Φ⁻¹((θ − low)/(high − low))."""
+    """Independent uniforms, θ_i ~ U(low_i, high_i).
+
+    T(u) = low + (high − low) Φ(u) and (∂θ/∂u)ᵀ s = (high − low) φ(u) s.
+
+    Args:
+        low: a number or d numbers.
+        high: a number or d numbers, above `low`.
+    """
 
     low: Numbers
     high: Numbers
@@ -131,7 +146,14 @@ class Uniform(Prior):
 
 @dataclass(frozen=True)
 class CorrelatedNormal(Prior):
-    """θ ~ N(μ, L Lᵀ) with a lower-triangular `factor` L of shape (d, d)."""
+    """A multivariate normal, θ ~ N(μ, L Lᵀ).
+
+    T(u) = μ + L u and (∂θ/∂u)ᵀ s = Lᵀ s.
+
+    Args:
+        mean: μ, d numbers.
+        factor: L, lower-triangular with a positive diagonal, d rows of d numbers.
+    """
 
     mean: tuple[float, ...]
     factor: tuple[tuple[float, ...], ...]

@@ -1,13 +1,4 @@
-"""Reference posteriors p(u | x_o), and their scores after diffusion.
-
-With u_t = α u_0 + σ ε, u_0 ~ p(u | x_o) and ε ~ N(0, I), the diffused score is ∇ log p_t(u_t | x_o):
-
-    Gaussian N(m, C)    s = −(α² C + σ² I)⁻¹ (u_t − α m)
-    mixture             s = Σ_k r_k s_k, the components' scores weighted by their responsibilities for u_t
-    grid (d = 1)        s = (α E[u_0 | u_t] − u_t)/σ², the expectation by quadrature over the grid
-
-All in float64.
-"""
+"""Reference posteriors p(u | x_o) and their scores after diffusion: Gaussian, mixture and grid."""
 
 import math
 from abc import ABC, abstractmethod
@@ -23,33 +14,43 @@ ROWS_AT_ONCE = 64
 
 
 class Reference(ABC):
-    """The posterior of one observation, exact or as good as exact.
+    """The posterior of one observation, exact or nearly exact.
+
+    Diffusion turns a draw u_0 ~ p(u | x_o) into u_t = α u_0 + σ ε with ε ~ N(0, I); p_t is the law of u_t.
+    All tensors are float64.
 
     Attributes:
-        effective_size: the number of independent draws that `sample` chooses from; infinite for densities.
+        effective_size: number of independent draws that `sample` chooses from; infinite for densities.
     """
 
     effective_size: float = math.inf
 
     @abstractmethod
     def sample(self, n: int, seed: int) -> Tensor:
-        """Draw n samples of u: (n, d)."""
+        """Draw n samples from p(u | x_o), (n, d)."""
 
     @abstractmethod
     def diffused_score(self, u_t: Tensor, alpha: float, sigma: float) -> Tensor:
-        """Give ∇ log p_t(u_t | x_o) for u_t (n, d) at u_t = α u_0 + σ ε with σ > 0: (n, d)."""
+        """Return ∇ log p_t(u_t | x_o), (n, d), for u_t (n, d), α and σ > 0."""
 
     def diffused_score_error(self, u_t: Tensor, alpha: float, sigma: float) -> float:
-        """Estimate σ² E‖s − ∇ log p_t‖²/d over the points u_t (n, d), for the s of `diffused_score`."""
+        """Estimate the error σ² E‖s − ∇ log p_t‖²/d of `diffused_score` s over points u_t, (n, d)."""
         return 0.0
 
     def log_prob(self, u: Tensor) -> Tensor:
-        """Give the normalised log p(u | x_o) for u (..., d): (...)."""
+        """Return the normalised log p(u | x_o), (...), for u (..., d).
+
+        Raises:
+            NotImplementedError: the reference has no density.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no log_prob")
 
 
 class GaussianReference(Reference):
-    """N(mean, covariance) for mean (d,) and covariance (d, d)."""
+    """N(m, C) for a mean m (d,) and a covariance C (d, d).
+
+    The diffused score is −(α² C + σ² I)⁻¹ (u_t − α m).
+    """
 
     def __init__(self, mean: Tensor, covariance: Tensor) -> None:
         self.mean = mean.to(torch.float64)
@@ -60,7 +61,7 @@ class GaussianReference(Reference):
         return self.mean + noise @ torch.linalg.cholesky(self.covariance).T
 
     def diffused(self, alpha: float, sigma: float) -> "GaussianReference":
-        """Give the law of u_t, N(α m, α² C + σ² I)."""
+        """Return the law of u_t, N(α m, α² C + σ² I)."""
         noise = sigma**2 * torch.eye(len(self.mean), dtype=torch.float64)
         return GaussianReference(alpha * self.mean, alpha**2 * self.covariance + noise)
 
@@ -76,9 +77,12 @@ class GaussianReference(Reference):
 class MixtureReference(Reference):
     """A mixture of K Gaussians, Σ_k w_k N(m_k, C_k).
 
+    The diffused score is Σ_k r_k s_k, where s_k are the scores of the diffused components and r_k their
+    responsibilities for u_t.
+
     Args:
-        weights: positive numbers in proportion to w_k, (K,).
-        components: the Gaussians, K of them.
+        weights: positive numbers proportional to w_k, (K,).
+        components: the K Gaussians.
     """
 
     def __init__(self, weights: Tensor, components: Sequence[GaussianReference]) -> None:
@@ -101,16 +105,17 @@ class MixtureReference(Reference):
         return torch.logsumexp(self._log_terms(self.components, u), 0)
 
     def _log_terms(self, components: Sequence[GaussianReference], u: Tensor) -> Tensor:
-        """Give log w_k + log N_k(u) for u (..., d): (K, ...)."""
+        """Return log w_k + log N_k(u), (K, ...), for u (..., d)."""
         terms = zip(self.log_weights, components, strict=True)
         return torch.stack([log_weight + component.log_prob(u) for log_weight, component in terms])
 
 
 class GridReference(Reference):
-    """A one-dimensional density given by its unnormalised log on an equidistant grid.
+    """A one-dimensional density, given by its unnormalised logarithm on an equidistant grid.
 
-    The trapezoid rule integrates a Gaussian kernel of width σ with the relative error 2 exp(−2π²σ²/step²):
-    5e-9 where the step equals the smallest σ(t) that is asked for, rounding alone at half of it.
+    The diffused score is (α E[u_0 | u_t] − u_t)/σ², with the expectation by the trapezoid rule on the grid.
+    The rule integrates a Gaussian kernel of width σ with a relative error of 2 exp(−2π²σ²/step²): 5e-9 for a
+    step equal to the smallest σ(t) in use, and below rounding for half that step.
 
     Args:
         grid: points, ascending and equidistant, (G,).

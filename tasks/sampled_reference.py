@@ -1,21 +1,4 @@
-"""Reference posteriors made of draws, and importance sampling where only the likelihood is tractable.
-
-With draws u_i of p(u | x_o) and their scores g_i = ∇ log p(u_i | x_o), both targets of score matching,
-
-    y_D = −(u_t − α u_i)/σ²    and    y_T = g_i/α,
-
-average to the diffused score over p(u_i | u_t, x_o), and so does W y_D + (I − W) y_T. With weights
-r_i ∝ exp(−‖u_t − α u_i‖²/(2σ²)) and the W of least variance,
-
-    s = W Σ_i r_i y_D + (I − W) Σ_i r_i y_T,    W = σ² J (σ² J + α² I)⁻¹,    J = mean of g_i g_iᵀ.
-
-For a Gaussian posterior W y_D + (I − W) y_T does not depend on u_i, so s is exact up to the error of the
-moments; for others, what is left to average is its departure from a Gaussian. Without scores, W = I.
-
-The draws come in two independent halves. Where their scores s_A and s_B agree, the score is known: the error
-of s is estimated by σ² E‖s_A − s_B‖²/(4d). It includes the bias that a point u_t = α u_i + σ ε sees the draw
-u_i that it came from, which is twice as large in a half. Where few draws decide, it may be half the error.
-"""
+"""Reference posteriors made of draws and their scores."""
 
 import torch
 from torch import Tensor
@@ -25,12 +8,30 @@ from .seeding import generator
 
 
 class SampledReference(Reference):
-    """Equally weighted draws of a posterior, and their scores; see the module.
+    """Equally weighted draws u_i of a posterior, with their scores g_i = ∇ log p(u_i | x_o).
+
+    Both targets of score matching,
+
+        y_D = −(u_t − α u_i)/σ²    and    y_T = g_i/α,
+
+    average to the diffused score over p(u_i | u_t, x_o). So does W y_D + (I − W) y_T for any matrix W. With
+    weights r_i ∝ exp(−‖u_t − α u_i‖²/(2σ²)) and the W of least variance, the diffused score is
+
+        s = W Σ_i r_i y_D + (I − W) Σ_i r_i y_T,    W = σ² J (σ² J + α² I)⁻¹,    J = mean of g_i g_iᵀ.
+
+    For a Gaussian posterior W y_D + (I − W) y_T does not depend on u_i, so the only error of s is the error
+    of the moments. For other posteriors, averaging only has to cover the departure from a Gaussian. Without
+    scores, W = I.
+
+    The error of s is estimated by σ² E‖s_A − s_B‖²/(4d), with the scores s_A and s_B of the two independent
+    halves of the draws. The estimate includes the bias of a point u_t = α u_i + σ ε that was made from one of
+    the draws; this bias is twice as large in a half. Where few draws dominate, the estimate may be half of
+    the true error.
 
     Args:
         draws: u, (n, d); the first and the second half of the rows are independent of each other.
-        scores: ∇_u log p(u | x_o) at the draws, (n, d), or None where they are not known.
-        effective_size: the number of independent draws that these are worth; n if None.
+        scores: ∇_u log p(u | x_o) at the draws, (n, d), or None if unknown.
+        effective_size: number of independent draws with the same information; n if None.
     """
 
     def __init__(self, draws: Tensor, scores: Tensor | None, effective_size: float | None = None) -> None:

@@ -1,11 +1,4 @@
-"""A task as users of sbibm take it: in θ and float32, observations counted from 1.
-
-It has what sbibm's tasks offer for sampling and scoring, by the same names, and needs no sbibm. It has no
-Pyro model, which a few algorithms of sbibm ask for through `_get_transforms` and `_get_log_prob_fn`.
-
-Parameters and data are drawn with torch's global generator, so that `torch.manual_seed` rules here as it does
-in sbibm. The observations and the reference draws are the same in every call.
-"""
+"""Tasks with the interface of sbibm."""
 
 import math
 from collections.abc import Callable
@@ -25,7 +18,7 @@ REFERENCE_SAMPLES = 10_000
 
 
 class Viewed(Protocol):
-    """What a view asks of a `Task`."""
+    """The part of a `Task` that a view needs."""
 
     n_observations: ClassVar[int]
 
@@ -43,7 +36,7 @@ class Viewed(Protocol):
 
 
 class PriorDistribution(torch.distributions.Distribution):
-    """A prior over θ of dimension d, as a distribution of torch."""
+    """A prior over θ of dimension d, as a `torch.distributions.Distribution`."""
 
     arg_constraints: ClassVar = {}
 
@@ -52,21 +45,21 @@ class PriorDistribution(torch.distributions.Distribution):
         self.prior = prior
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:
-        """Draw θ: (*sample_shape, d)."""
+        """Draw θ, (*sample_shape, d)."""
         u = torch.randn(*sample_shape, *self.event_shape, dtype=torch.float64)
         return self.prior.to_theta(u).float()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Give log p(θ) for θ (..., d): (...); −∞ outside the support."""
+        """Return log p(θ), (...), for θ (..., d); −∞ outside the support."""
         return self.prior.push_forward(_standard_normal, value.double()).float()
 
 
 class SbibmSimulator:
-    """Runs the simulator at θ and counts the runs in `num_simulations`.
+    """A simulator that counts its runs in `num_simulations`.
 
     Args:
-        view: of the task.
-        max_calls: the number of runs, one for each row of θ, that may be asked for in all; None for no limit.
+        view: the view of the task.
+        max_calls: the largest number of runs in total, one for each row of θ; None for no limit.
     """
 
     def __init__(self, view: "SbibmView", max_calls: int | None) -> None:
@@ -75,10 +68,10 @@ class SbibmSimulator:
         self.flatten_data, self.unflatten_data = view.flatten_data, view.unflatten_data
 
     def __call__(self, parameters: Tensor) -> Tensor:
-        """Simulate for θ (n, d), or (d,) for n = 1: (n, dim_data).
+        """Return x, (n, dim_data), for θ (n, d), or for θ (d,) with n = 1.
 
         Raises:
-            UserError: θ has another dimension than the task, or these runs would be more than `max_calls`.
+            UserError: θ has a wrong shape, or the total number of runs would exceed `max_calls`.
         """
         theta = torch.atleast_2d(parameters)
         if theta.ndim != 2 or theta.shape[1] != self.dim_parameters:
@@ -88,7 +81,7 @@ class SbibmSimulator:
         if self.max_calls is not None and asked > self.max_calls:
             raise UserError(
                 f"task {self.name}: {asked} simulations are more than max_calls, {self.max_calls}; "
-                "ask for fewer, or for a new simulator."
+                "request fewer, or a new simulator."
             )
         x = self.simulator(theta)
         self.num_simulations = asked
@@ -96,10 +89,19 @@ class SbibmSimulator:
 
 
 class SbibmView:
-    """A task by sbibm's names; see the module.
+    """A task with the interface of sbibm: θ and float32, observations counted from 1.
+
+    The view has the methods of sbibm's tasks for sampling and scoring, and does not need sbibm. It has no
+    Pyro model, which a few algorithms of sbibm request through `_get_transforms` and `_get_log_prob_fn`.
+
+    Parameters and data are drawn with torch's global generator, as in sbibm: `torch.manual_seed` makes them
+    reproducible. Observations and reference draws are the same in every call.
+
+    Args:
+        task: the task.
 
     Attributes:
-        num_posterior_samples: how many samples sbibm compares with the reference.
+        num_posterior_samples: the number of samples that sbibm compares with the reference.
         num_simulations: sbibm's budgets.
     """
 
@@ -114,11 +116,11 @@ class SbibmView:
 
     @property
     def num_reference_posterior_samples(self) -> int:
-        """The number of reference draws of an observation: 10,000, or all there are if these are stored."""
+        """The number of reference draws per observation: 10,000, or fewer if fewer are stored."""
         return len(self.get_reference_posterior_samples(1))
 
     def get_prior(self) -> Callable[..., Tensor]:
-        """Give prior(num_samples=1), which draws θ: (num_samples, d)."""
+        """Return a function prior(num_samples=1) that draws θ, (num_samples, d)."""
 
         def prior(num_samples: int = 1) -> Tensor:
             return self.get_prior_dist().sample((num_samples,))
@@ -126,25 +128,25 @@ class SbibmView:
         return prior
 
     def get_prior_dist(self) -> PriorDistribution:
-        """Give the prior over θ as a distribution of torch."""
+        """Return the prior over θ as a distribution of torch."""
         return PriorDistribution(self._task.prior, self.dim_parameters)
 
     def get_simulator(self, max_calls: int | None = None) -> SbibmSimulator:
-        """Give a simulator with a count of its own, which raises `UserError` beyond `max_calls` runs."""
+        """Return a simulator with its own count of runs; beyond `max_calls` runs it raises `UserError`."""
         return SbibmSimulator(self, max_calls)
 
     def get_observation(self, num_observation: int) -> Tensor:
-        """Give an observation: (1, dim_data)."""
+        """Return observation `num_observation`, (1, dim_data)."""
         return self._observations.x[self._row(num_observation)].float()
 
     def get_true_parameters(self, num_observation: int) -> Tensor:
-        """Give the θ that an observation was simulated from: (1, d)."""
+        """Return the true θ of observation `num_observation`, (1, d)."""
         return self._observations.theta[self._row(num_observation)].float()
 
     def get_reference_posterior_samples(self, num_observation: int) -> Tensor:
-        """Give draws of θ from the reference posterior of an observation, (10,000, d), or the stored ones.
+        """Return draws of θ from the reference posterior of an observation, (10,000, d), or all stored draws.
 
-        Stored draws are given as they are, and not drawn again, which would repeat some of them.
+        Stored draws are returned as they are: drawing from them again would repeat some.
 
         Raises:
             UserError: there is no such observation, or the task has no reference posterior.
@@ -157,26 +159,26 @@ class SbibmView:
         return self._task.prior.to_theta(u).float()
 
     def _sample_reference_posterior(self, num_samples: int, num_observation: int) -> Tensor:
-        """Draw θ anew from the reference posterior of an observation, (num_samples, d), by sbibm's name."""
+        """Draw new θ from the reference posterior, (num_samples, d), under sbibm's name."""
         u = self._reference(num_observation).sample(num_samples, ambient_seed())
         return self._task.prior.to_theta(u).float()
 
     def get_labels_data(self) -> list[str]:
-        """Give data_1, data_2 and so on."""
+        """Return the names data_1, data_2, ..."""
         return [f"data_{i + 1}" for i in range(self.dim_data)]
 
     def get_labels_parameters(self) -> list[str]:
-        """Give parameter_1, parameter_2 and so on."""
+        """Return the names parameter_1, parameter_2, ..."""
         return [f"parameter_{i + 1}" for i in range(self.dim_parameters)]
 
     def flatten_data(self, data: Tensor) -> Tensor:
-        """Give data as (n, dim_data)."""
+        """Return data as (n, dim_data)."""
         return data.reshape(-1, self.dim_data)
 
     unflatten_data = flatten_data
 
     def simulate(self, theta: Tensor) -> Tensor:
-        """Run the simulator once for each row of θ, (n, d): (n, dim_data)."""
+        """Run the simulator once for each row of θ, (n, d); return x, (n, dim_data)."""
         return self._task.simulator(theta.double(), generator(ambient_seed())).x.float()
 
     @cached_property
@@ -190,7 +192,7 @@ class SbibmView:
         if not 1 <= num_observation <= self.num_observations:
             raise UserError(
                 f"task {self.name}: observations are numbered 1 to {self.num_observations}, "
-                f"and {num_observation!r} is none of them."
+                f"but {num_observation!r} was requested."
             )
         return slice(num_observation - 1, num_observation)
 

@@ -1,8 +1,8 @@
-"""Random numbers: every stream is named by what it is for, and nothing touches torch's global generator.
+"""Seeds and generators: every random stream has a name, and nothing touches torch's global generator.
 
-The one exception is `ambient_seed`, for users of other packages, whose `torch.manual_seed` is to rule.
-Libraries that draw from global generators alone, as pyro and sbi do, are run under `GLOBAL_GENERATORS`, one
-at a time, by code that seeds the generators and puts them back.
+There are two exceptions. `ambient_seed` draws from the global generator, for users of other packages who call
+`torch.manual_seed`. Libraries that only use global generators, such as pyro and sbi, run one at a time under
+the lock `GLOBAL_GENERATORS`; their caller seeds the generators and restores them afterwards.
 """
 
 import hashlib
@@ -16,18 +16,17 @@ GLOBAL_GENERATORS = threading.RLock()
 
 
 def derive_seed(*parts: int | str) -> int:
-    """Give the seed of the stream named by `parts`: the first 63 bits of SHA-256 of their JSON form.
+    """Return the seed of the stream that `parts` name: the first 63 bits of SHA-256 of their JSON form.
 
-    `derive_seed(1, "train", "galton", 0)` is the same on every machine, and streams with different names
-    are independent for all practical purposes, so no seed is ever reused by adding small numbers to it.
-    Whole numbers may be of any type.
+    `derive_seed(1, "train", "galton", 0)` is the same on every machine. Streams with different names are
+    independent for all practical purposes. Whole numbers may be of any type.
     """
     digest = hashlib.sha256(json.dumps(parts, default=operator.index).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def generator(seed: int) -> torch.Generator:
-    """Give a fresh `torch.Generator`, started at `seed`."""
+    """Return a new `torch.Generator` with the given seed."""
     return torch.Generator().manual_seed(operator.index(seed))
 
 

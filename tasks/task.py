@@ -1,7 +1,7 @@
-"""The contract of a task: a prior, a simulator that reports joint scores, observations and references.
+"""The contract of a task: a prior, a simulator with joint scores, observations and references.
 
-An author writes `simulator(theta, generator)` in θ and states in `capabilities` what the task can offer.
-`Task` turns that into `Simulations` in the unconstrained space u, where methods work.
+An author writes `simulator` in θ and returns an `Outcome`. `Task.simulate` turns outcomes into `Simulations`
+in the unconstrained space u, where methods work.
 """
 
 from abc import abstractmethod
@@ -28,13 +28,13 @@ FIRST_BLOCK, LARGEST_BLOCK = 128, 65_536
 
 
 class Outcome(NamedTuple):
-    """What one batch of n simulator runs returns.
+    """The result of n simulator runs.
 
     Attributes:
         x: data, (n, dim_x).
-        joint_score: ∇_θ log p(x, z | θ) at the latents z of each run, (n, dim_theta), without the prior.
-        model: the known SDE of a diffusion task with the capability `sde_path`.
-        latents: z of each run, in the form that `Task.log_joint` takes. Only checks read it; no method does.
+        joint_score: ∇_θ log p(x, z | θ) at the latents z of each run, without the prior, (n, dim_theta).
+        model: the known SDE of a diffusion task, with the capability `sde_path`.
+        latents: z of each run, in the form that `Task.log_joint` takes. Checks read it; methods never do.
     """
 
     x: Tensor
@@ -45,13 +45,13 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Simulations:
-    """A batch of n simulations, batch first. Scores are in u, with the prior's share included.
+    """n simulations, batch first. Scores are gradients in u and include the prior.
 
-    `simulations[:100]` are the first 100 of them; a tensor of row numbers or a mask selects rows too.
+    Slices, lists, masks and one-dimensional tensors of row numbers select rows: `simulations[:100]`.
 
     Attributes:
         u: unconstrained parameters, (n, d).
-        theta: the same as θ = T(u), (n, d).
+        theta: parameters θ = T(u), (n, d).
         x: data, (n, dim_x).
         joint_score: ∇_u log p(u, x, z) = −u + (∂θ/∂u)ᵀ ∇_θ log p(x, z | θ), (n, d).
         marginal_score: ∇_u log p(u | x) = −u + (∂θ/∂u)ᵀ ∇_θ log p(x | θ), (n, d).
@@ -84,7 +84,7 @@ class Simulations:
                 yield field.name, value
 
     def only(self, requires: frozenset[str]) -> "Simulations":
-        """Keep u, θ and x, and of the rest what `requires` names, so that a method sees what it declares."""
+        """Return the simulations with the optional fields that `requires` names; the others become None."""
         return replace(
             self,
             joint_score=self.joint_score if "joint_score" in requires else None,
@@ -93,7 +93,7 @@ class Simulations:
         )
 
     def check_tensors(self) -> None:
-        """Raise `UserError` for the first tensor of a wrong shape or kind."""
+        """Raise `UserError` for the first tensor with a wrong shape or kind."""
         n, d = self.u.shape if self.u.ndim == 2 else (len(self), "d")
         for name, tensor in self.tensors():
             columns = "dim_x" if name == "x" else d
@@ -107,7 +107,7 @@ class Simulations:
                 raise UserError(f"{name} of the simulations {fault}.")
 
     def check_finite(self) -> None:
-        """Raise `NotFiniteError`, naming the first field and row, if any number is NaN or infinite."""
+        """Raise `NotFiniteError` if a number is NaN or infinite; the message names field and row."""
         for name, tensor in self.tensors():
             finite = torch.isfinite(tensor).flatten(1).all(1)
             if not finite.all():
@@ -116,9 +116,9 @@ class Simulations:
 
 
 def fault_of_kind(tensor: Tensor) -> str | None:
-    """Return what is wrong with the kind of a tensor of data or scores, as the end of a sentence, or None.
+    """Return what is wrong with the kind of a tensor, as the end of a sentence, or None.
 
-    Right is a dense tensor of real numbers on the CPU that no autograd graph hangs on.
+    Data and scores must be dense tensors of real numbers on the CPU, without an autograd graph.
     """
     if tensor.requires_grad:
         return "is attached to an autograd graph: detach it"
@@ -130,7 +130,7 @@ def fault_of_kind(tensor: Tensor) -> str | None:
 
 
 class Observations(NamedTuple):
-    """Observed data x, (n, dim_x), and the true parameters they were simulated from, θ and u, (n, d)."""
+    """Observed data x, (n, dim_x), and the parameters that generated them, θ and u, (n, d) each."""
 
     x: Tensor
     theta: Tensor
@@ -138,16 +138,16 @@ class Observations(NamedTuple):
 
 
 class Task(Plugin, defines_contract=True):
-    """A gray-box simulator with a prior, observations and, where there is one, a reference posterior.
+    """A gray-box simulator with a prior, observations and, where possible, a reference posterior.
 
-    A subclass sets `name`, `version`, `summary`, `capabilities` and `n_observations`, and defines `prior`,
-    `dim_theta`, `dim_x` and `simulator`. Its annotated fields are its options, see `Plugin`. The observation
-    given to its `reference` is checked before its own code runs.
+    A subclass sets `name`, `version`, `summary` and `capabilities`, and defines `prior`, `dim_theta`, `dim_x`
+    and `simulator`. Its annotated fields are its options, see `Plugin`. `reference` checks its argument
+    before the subclass's own code runs.
 
     Attributes:
-        capabilities: what the task offers: "joint_score", "marginal_score", "reference", "sde_path".
-        reference_kind: "exact", a closed form or quadrature, quick for any x; "sampled", importance draws for
-            any x, in seconds; "frozen", stored draws for the task's own observations alone.
+        capabilities: what the task provides: "joint_score", "marginal_score", "reference", "sde_path".
+        reference_kind: "exact", a closed form or quadrature, fast for any x; "sampled", importance draws for
+            any x, in seconds; "frozen", stored draws for the task's own observations only.
         n_observations: number of observations.
         observation_seed: names the random stream of the observations.
     """
@@ -186,22 +186,41 @@ class Task(Plugin, defines_contract=True):
 
     @abstractmethod
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
-        """Run the simulator once for each row of `theta`, (n, d), drawing only from `generator`."""
+        """Run the simulator once for each row of θ.
+
+        Args:
+            theta: parameters, (n, dim_theta), float64.
+            generator: the only source of random numbers.
+
+        Returns:
+            Data, joint scores and latents; row i belongs to row i of θ.
+        """
 
     def marginal_score(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Return ∇_θ log p(x | θ), (n, d), for θ (n, d) and x (n, dim_x): capability `marginal_score`."""
+        """Return ∇_θ log p(x | θ), (n, d), for θ (n, d) and x (n, dim_x); capability `marginal_score`.
+
+        Raises:
+            UserError: the task has no marginal score.
+        """
         raise UserError(f"task {self.label} has no marginal score; its likelihood is not tractable.")
 
     def log_joint(self, theta: Tensor, x: Tensor, latents: Any) -> Tensor:
-        """Return log p(x, z | θ), (n,), at x and latents of an `Outcome`; optional.
+        """Return log p(x, z | θ), (n,), at the x and latents of an `Outcome`; optional.
 
-        With it the conformance checks compare the joint score with differences of the density: in float64,
-        differentiable by autograd. Terms that do not depend on θ may be left out.
+        The conformance checks compare the joint score with differences of this density. It works in float64
+        and is differentiable in θ by autograd. It may omit terms that do not depend on θ.
+
+        Raises:
+            UserError: the task does not define it.
         """
         raise UserError(f"task {self.label} does not expose its joint density.")
 
     def reference(self, x_o: Tensor) -> Reference:
-        """Return the posterior of u, not θ, for one observation, (dim_x,): capability `reference`."""
+        """Return the posterior p(u | x_o) of one observation, (dim_x,); capability `reference`.
+
+        Raises:
+            UserError: x_o is not one finite observation, or the task has no reference posterior.
+        """
         raise UserError(f"task {self.label} has no reference posterior.")
 
     def _check_reference(self, x_o: Tensor) -> None:
@@ -209,7 +228,7 @@ class Task(Plugin, defines_contract=True):
         if not isinstance(x_o, Tensor) or tuple(x_o.shape) != (self.dim_x,):
             got = f"shape {tuple(x_o.shape)}" if isinstance(x_o, Tensor) else type(x_o).__name__
             raise UserError(
-                f"task {self.label}: a reference is of one observation, a tensor of shape ({self.dim_x},), "
+                f"task {self.label}: reference takes one observation, a tensor of shape ({self.dim_x},), "
                 f"but x_o has {got}."
             )
         if not torch.isfinite(x_o).all():
@@ -220,13 +239,13 @@ class Task(Plugin, defines_contract=True):
     def simulate(self, n: int, seed: int, *, marginal_score: bool = False) -> Simulations:
         """Draw n parameters from the prior and run the simulator on each.
 
-        Work goes block by block, each with a generator of its own, at boundaries that do not depend on n:
-        `simulate(100, seed)` is the first 100 rows of `simulate(1000, seed)`.
+        Simulations are drawn in blocks. Block sizes do not depend on n and each block has its own generator,
+        so `simulate(100, seed)` equals the first 100 rows of `simulate(1000, seed)`.
 
         Args:
             n: number of simulations, at least 1.
             seed: names the random stream.
-            marginal_score: also fill `marginal_score`, which often costs more than simulating.
+            marginal_score: also compute `marginal_score`, which often costs more than simulating.
 
         Raises:
             UserError: n is below 1.
@@ -246,10 +265,11 @@ class Task(Plugin, defines_contract=True):
         return replace(joined, marginal_score=self.prior.score_in_u(joined.u, score))
 
     def simulate_at(self, theta: Tensor, seed: int) -> Simulations:
-        """Run the simulator at given parameters θ, (n, d), of any real dtype; see `simulate`.
+        """Run the simulator at given parameters θ, (n, d), of any real dtype.
 
         Raises:
-            UserError: θ has another shape, or a row of it is not inside the prior's support.
+            UserError: θ has another shape, or a row lies outside the prior's support.
+            ValueError: the simulator returned a tensor of a wrong shape or kind.
         """
         if theta.ndim != 2 or theta.shape[1] != self.dim_theta:
             shape = tuple(theta.shape)
@@ -263,16 +283,16 @@ class Task(Plugin, defines_contract=True):
         return self._run(u, generator(seed))
 
     def observations(self) -> Observations:
-        """Return the `n_observations` observations of the task, the same in every run, with their truth."""
+        """Return the task's observations with their true parameters; the same in every run."""
         drawn = self.simulate(self.n_observations, derive_seed(self.observation_seed, "observations"))
         return Observations(drawn.x, drawn.theta, drawn.u)
 
     def data_digest(self) -> str:
-        """Return the SHA-256 of the files that the task reads, by which results know them; empty if none."""
+        """Return the SHA-256 of the data files that the task reads, or an empty string without files."""
         return ""
 
     def as_sbibm(self) -> "SbibmView":
-        """Return this task as sbibm's algorithms and metrics take it: in θ and float32."""
+        """Return this task with sbibm's interface, in θ and float32."""
         from .sbibm_view import SbibmView
 
         return SbibmView(self)
@@ -282,7 +302,7 @@ class Task(Plugin, defines_contract=True):
         outcome, n = self.simulator(theta, random), len(u)
         if not isinstance(outcome, Outcome):
             raise TypeError(
-                f"task {self.label}: the simulator must give an Outcome, not {type(outcome).__name__}"
+                f"task {self.label}: the simulator must return an Outcome, not {type(outcome).__name__}"
             )
         self._check_tensor("x", outcome.x, (n, self.dim_x))
         score = outcome.joint_score

@@ -1,11 +1,10 @@
-"""Conformance of tasks and methods: checks that find what is wrong with one before any result is trusted.
+"""Run the conformance checks of tasks and methods, and print their findings.
 
-Each check of a task gives statistics that are standard normal for a correct task. One above 4.5 fails the
-check: of correct tasks that happens to one statistic in 150,000, and the table says how often to a task with
-as many statistics as it had. A check whose largest statistic would be that large in one of twenty correct
-tasks at most, but that does not fail, is repeated on four times as many fresh simulations, and once more on
-sixteen times as many, so that a small error is either seen or put to rest. Checks of methods, which have to
-be trained, are made once.
+A check of a task returns statistics that are standard normal for a correct task, and fails if one exceeds 4.5
+in absolute value. For a correct task this happens to one statistic in 150,000; the table states the
+probability for all statistics together. A check that passes, but with a largest statistic that only one in
+twenty correct tasks would reach, is repeated on 4 and then on 16 times as many fresh simulations, so that
+small errors show. Checks of methods need training and run once.
 """
 
 import math
@@ -52,15 +51,15 @@ CHECKS: dict[str, Check] = {
 
 
 class Finding(NamedTuple):
-    """What one check found.
+    """The result of one check.
 
     Attributes:
         check: a key of `CHECKS`.
         verdict: "passed", "failed" or "skipped".
-        n: simulations or draws of the last stage.
-        statistics: how many there were.
-        worst: the largest of them in absolute value; None if there are none.
-        note: why it was skipped, or the diagnosis of a failure.
+        n: number of simulations or draws in the last stage.
+        statistics: number of statistics.
+        worst: the statistic with the largest absolute value; None without statistics.
+        note: the reason of a skip, or the diagnosis of a failure.
     """
 
     check: str
@@ -72,19 +71,22 @@ class Finding(NamedTuple):
 
 
 def check_task(task: Task, n: int, seed: int) -> Iterator[Finding]:
-    """Run every check on a task; yield findings as they are made.
+    """Run every check on a task.
 
     Args:
         task: the task.
-        n: simulations of the first stage of each check, at least 1,000.
+        n: number of simulations in the first stage of each check, at least 1,000.
         seed: names the random stream.
+
+    Yields:
+        The finding of each check, as soon as it is known.
     """
     broken: list[str] = []
     for name, check in CHECKS.items():
         finding = _guarded(name, partial(_run, name, check, task, n, seed))
         if finding.verdict == "failed":
             if broken:
-                finding = finding._replace(note=f"{finding.note} First see to: {'; '.join(broken)}.")
+                finding = finding._replace(note=f"{finding.note} Fix first: {'; '.join(broken)}.")
             if name in FOUNDATIONS:
                 broken.append(name)
         yield finding
@@ -95,12 +97,12 @@ def _guarded(name: str, run: Callable[[], Finding]) -> Finding:
         return run()
     except NotApplicableError as reason:
         return Finding(name, "skipped", 0, 0, None, f"{reason}.")
-    except Exception as error:  # whatever a plug-in raises is a finding about it
+    except Exception as error:  # any error of a plug-in is a finding
         return Finding(name, "failed", 0, 0, None, f"It raised {type(error).__name__}: {error}")
 
 
 def _run(name: str, check: Check, task: Task, n: int, seed: int) -> Finding:
-    """Run one check in stages: until it fails, nothing is doubtful, or there is nothing fresh to look at."""
+    """Run one check in stages: until it fails, is not doubtful, or has no fresh random numbers."""
     for stage in range(STAGES):
         evidence = check(task, n * GROWTH**stage, derive_seed(seed, "conformance", task.label, name, stage))
         count = len(evidence.statistics)
@@ -122,12 +124,15 @@ def _worst(evidence: Evidence) -> Statistic:
 
 
 def check_method(method: Method, n: int, seed: int) -> Iterator[Finding]:
-    """Run every check of `benchmark.checks.methods` on a method; yield findings as they are made.
+    """Run every check of `checks.methods` on a method.
 
     Args:
         method: the method, with its options.
-        n: the budget of most fits.
+        n: the number of simulations of most fits.
         seed: names the random streams.
+
+    Yields:
+        The finding of each check, as soon as it is known.
     """
     try:
         bench = methods.Bench(method, n, derive_seed(seed, "conformance", method.label))
@@ -148,7 +153,7 @@ def _judge(name: str, check: Callable[[methods.Bench], Evidence], bench: methods
 
 
 def print_findings(label: str, findings: Sequence[Finding], console: Console) -> None:
-    """Print a table of the findings, and below it one sentence for each failure."""
+    """Print a table of the findings, followed by one sentence for each failure."""
     table = Table("check", "verdict", "n", "statistics", "worst |z|", "where", title=escape(label))
     colours = {"passed": "green", "failed": "red", "skipped": "dim"}
     for finding in findings:
@@ -161,7 +166,7 @@ def print_findings(label: str, findings: Sequence[Finding], console: Console) ->
     console.print(table)
     total = sum(finding.statistics for finding in findings)
     chance = total * 2 * NormalDist().cdf(-LIMIT)
-    console.print(f"{total} statistics: a correct one fails with a probability of about {chance:.2g}.")
+    console.print(f"{total} statistics: a correct plug-in fails with a probability of about {chance:.2g}.")
     for finding in findings:
         if finding.verdict == "failed":
             console.print(f"[red]{finding.check}:[/] {escape(finding.note)}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What a conformance check finds: z statistics, and a sentence for the case that one of them is too large."""
+"""The evidence of a conformance check: z statistics, and the functions of data that checks average over."""
 
 import math
 from collections.abc import Sequence
@@ -16,16 +16,20 @@ CLIP = 4.0
 
 
 class Statistic(NamedTuple):
-    """A named number that is standard normal for a correct task; infinite where a rule is plainly broken."""
+    """A named number that is standard normal for a correct task; infinite for a broken rule."""
 
     name: str
     z: float
 
 
 class Evidence(NamedTuple):
-    """The statistics of one check, what it means if one of them is too large, and what they were made from.
+    """The result of one check before the verdict.
 
-    `fresh` says whether a repetition would look at new random numbers; stored draws stay the same.
+    Attributes:
+        statistics: the statistics of the check.
+        diagnosis: what a too large statistic means, in a sentence.
+        n: number of simulations or draws behind them.
+        fresh: whether a repetition would use new random numbers; stored draws stay the same.
     """
 
     statistics: list[Statistic]
@@ -35,7 +39,7 @@ class Evidence(NamedTuple):
 
 
 class NotApplicableError(Exception):
-    """A check has no meaning for a task; the message says why."""
+    """A check does not apply to a task or method; the message says why."""
 
 
 def of_means(
@@ -46,16 +50,20 @@ def of_means(
     effective_size: float = math.inf,
     allowance: float = 0.0,
 ) -> list[Statistic]:
-    """Test that columns have mean zero: z = mean/√(var (1/n + 1/effective_size) + allowance²).
+    """Test whether columns have mean zero: z = mean/√(var (1/n + 1/effective_size) + allowance²).
 
-    A column of which all but a few rows are alike says too little of its own variance, and is left out.
+    A column that is equal in nearly all rows is left out, as its variance cannot be estimated.
 
     Args:
-        names: of the columns, k of them.
+        names: the name of each column, k of them.
         terms: (n, k), independent rows.
-        scale: what the terms are differences of; means within its rounding count as zero.
-        effective_size: the number of independent draws behind the rows, if they were resampled.
-        allowance: an error of the mean that is known and accepted.
+        scale: the size of the numbers whose differences the terms are; means within their rounding count as
+            0.
+        effective_size: number of independent draws behind the rows, if they were resampled.
+        allowance: the accepted error of the mean.
+
+    Returns:
+        One statistic for each remaining column.
     """
     terms = terms.double()
     mean = terms.mean(0)
@@ -68,20 +76,31 @@ def of_means(
 
 
 def of_variance(name: str, ratio: float, freedom: int) -> Statistic:
-    """Test that a sample variance over its true value is 1: Wilson and Hilferty's cube root of χ²_k/k."""
+    """Test whether the ratio of a sample variance to its true value is 1.
+
+    The cube root of χ²_k/k is nearly normal (Wilson and Hilferty, 1931).
+
+    Args:
+        name: the name of the statistic.
+        ratio: the sample variance divided by its true value.
+        freedom: the degrees of freedom k.
+    """
     spread = 2 / (9 * freedom)
     return Statistic(name, (ratio ** (1 / 3) - (1 - spread)) / math.sqrt(spread))
 
 
 class Features:
-    """Bounded functions h(x) of data: 1, and tanh and cos of a few standardised summaries of x.
+    """Bounded functions h(x) of data: 1, and tanh and cos of standardised summaries of x.
 
-    The summaries are the mean over components, the mean square, the first and last component and a random
-    direction, or x itself if it has one component. Everything is centred by medians and scaled by quartiles
-    of the data that the features are made from, so that heavy tails do not flatten it.
+    The summaries are the mean over components, the mean square, the first and the last component, and a
+    random projection; for one component, x itself. All are centred by medians and scaled by quartiles of the
+    data given, so that heavy tails do not flatten them.
+
+    Args:
+        x: the data that set location and scale, (n, dim_x).
 
     Attributes:
-        names: of the functions, k of them.
+        names: the names of the k functions.
     """
 
     def __init__(self, x: Tensor) -> None:
@@ -94,7 +113,7 @@ class Features:
         self.names = ("1", *(f"{h} {summary}" for h in ("tanh", "cos") for summary in of))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Give h(x) for x (n, dim_x): (n, k)."""
+        """Return h(x), (n, k), for x (n, dim_x)."""
         summaries = (self._summaries(x.double()) - self.centre) / self.spread
         return torch.cat([torch.ones_like(summaries[:, :1]), torch.tanh(summaries), torch.cos(summaries)], 1)
 
@@ -113,9 +132,11 @@ class Features:
 
 
 class Prediction:
-    """The bounded function of data that tells most of u: least squares of u on clipped x and its squares.
+    """A bounded prediction of u from data: least squares of u on clipped x and its squares.
 
-    Fitted to simulations of its own, it is a fixed function for others.
+    Args:
+        x: the data of the fit, (n, dim_x).
+        u: the parameters of the fit, (n, d). For other simulations the prediction is a fixed function.
     """
 
     def __init__(self, x: Tensor, u: Tensor) -> None:
@@ -125,7 +146,7 @@ class Prediction:
         self.coefficients = torch.linalg.solve(design.T @ design + penalty, design.T @ u)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Give the prediction of u for x (n, dim_x): (n, d)."""
+        """Return the prediction of u, (n, d), for x (n, dim_x)."""
         return self._design(x) @ self.coefficients
 
     def _design(self, x: Tensor) -> Tensor:
@@ -134,7 +155,10 @@ class Prediction:
 
 
 def _location_scale(columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Give medians and half the distance of the quartiles; standard deviations where that is 0, or 1."""
+    """Return the median and the scale of each column.
+
+    The scale is half the interquartile range; the standard deviation if that is 0; 1 if both are 0.
+    """
     share = columns[:: max(1, len(columns) // QUANTILE_ROWS)]
     low, middle, high = torch.quantile(share, columns.new_tensor([0.25, 0.5, 0.75]), dim=0)
     scale = (high - low) / 2

@@ -1,16 +1,4 @@
-"""What a task's joint score can be worth, before anything is trained.
-
-J = E[g gᵀ] is the second moment of the joint score, I = E[m mᵀ] that of the marginal score, the information
-of the posterior; J − I is what the latents add, the noise of LTSM's target. If all posteriors were Gaussian
-with information I, then E‖s‖² = tr I(σ² I + α²)⁻¹ at every t, and the target variances would be
-
-    d v_DSM = d/σ² − E‖s‖²
-    d v_MIX = d j/(σ² j + α²) − E‖s‖²     with the scalar gate, j = tr J/d
-    d v_MIX = tr J(σ² J + α²)⁻¹ − E‖s‖²   with the matrix gate
-
-In one dimension v_MIX/v_DSM = (1 − I/J) w*(t): MIX wins where latents add little, and at small t. The table
-gives the ratio of the averages over t of σ² v.
-"""
+"""The value of a task's joint score before any training."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -28,14 +16,26 @@ SIMULATIONS = 4_000
 
 
 class Information(NamedTuple):
-    """The scores of a task in numbers; those that need a marginal score are None where there is none.
+    """The size of a task's scores, and the predicted advantage of MIX over DSM.
+
+    J = E[g gᵀ] and I = E[m mᵀ] are the second moments of the joint and the marginal score. I is the
+    information of the posterior; J − I is the noise that the latents add to LTSM's target. If all posteriors
+    were Gaussian with information I, then E‖s‖² = tr I(σ² I + α²)⁻¹ at every t, and the target variances
+    would be
+
+        d v_DSM = d/σ² − E‖s‖²
+        d v_MIX = d j/(σ² j + α²) − E‖s‖²     with the scalar gate, j = tr J/d
+        d v_MIX = tr J(σ² J + α²)⁻¹ − E‖s‖²   with the matrix gate.
+
+    In one dimension v_MIX/v_DSM = (1 − I/J) w*(t): MIX wins where latents add little noise, and at small t.
 
     Attributes:
         dim: d.
         joint: tr J/d.
-        condition: largest over smallest eigenvalue of J.
-        posterior: tr I/d.
-        scalar: predicted variance of MIX over DSM's, averaged over t, with the scalar gate.
+        condition: the largest divided by the smallest eigenvalue of J.
+        posterior: tr I/d; None without a marginal score.
+        scalar: the average over t of σ² v_MIX with the scalar gate, divided by the average of σ² v_DSM; None
+            without a marginal score.
         matrix: the same with the matrix gate.
     """
 
@@ -48,7 +48,12 @@ class Information(NamedTuple):
 
 
 def information_of(task: Task, n: int = SIMULATIONS) -> Information:
-    """Measure J and I on n simulations of a task with a joint score."""
+    """Estimate J and I from n simulations.
+
+    Args:
+        task: a task with a joint score.
+        n: number of simulations.
+    """
     exact = "marginal_score" in task.capabilities
     simulations = task.simulate(n, derive_seed("information", task.label), marginal_score=exact)
     assert simulations.joint_score is not None
@@ -71,7 +76,7 @@ def information_of(task: Task, n: int = SIMULATIONS) -> Information:
 
 
 def as_markdown(rows: Iterable[tuple[str, Information]]) -> str:
-    """Write a Markdown table, the tasks that MIX should help most first."""
+    """Return a Markdown table of named rows, sorted by the scalar gate's ratio: the best for MIX first."""
     lines = [
         "| task | d | tr J/d | tr I/d | J/I | condition of J | MIX/DSM, scalar gate | MIX/DSM, matrix gate |",
         "|---|---|---|---|---|---|---|---|",
@@ -85,6 +90,6 @@ def as_markdown(rows: Iterable[tuple[str, Information]]) -> str:
 
 
 def _mean_over(eigenvalues: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """Give tr M(σ² M + α²)⁻¹/d at every t for a matrix M with these eigenvalues."""
+    """Return tr M(σ² M + α²)⁻¹/d at every t for a matrix M with the given eigenvalues."""
     column = eigenvalues.unsqueeze(1)
     return (column / (sigma**2 * column + alpha**2)).mean(0)

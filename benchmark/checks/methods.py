@@ -1,17 +1,9 @@
-"""Conformance of a method: checks that find a leak, a bias or an overconfidence before it is compared.
+"""Conformance checks of a method, which find a leak, a bias or overconfidence.
 
-A method is fitted to simulations of a task whose posterior is known: `linear_gaussian`, or `brownian` for
-methods that need the SDE. Rules, such as that the same seed gives the same samples, are kept or broken.
-Statistics are standard normal for a perfect method, but that their variance holds an allowance for the error
-that a good method still makes; a perfect method fails by one of them less than once in 150,000 times. The
-score error may grow by `GROWTH` with the budget: one that stays the same, but for a fifth of chance between
-replicates and a third between observations, is taken for growing less than once in 1,000 times, and one that
-triples is found in most.
-
-    calibration    over pairs (u, x) from the prior predictive, with mean m and standard deviation s of L
-                   posterior draws: r = (u − m)/s has mean 0 and, for a Gaussian posterior, the mean square
-                   (1 + 1/L)(L − 1)/(L − 3)
-    moments        m and s against the reference's, for each observation
+The method is fitted to a task with a known posterior: `linear_gaussian`, or `brownian` for methods that need
+the SDE. Some checks test rules, which hold or not. The others return statistics that are standard normal for
+a perfect method; their variance includes an allowance for the error of a good method, so a perfect method
+exceeds 4.5 in less than one of 150,000 statistics.
 """
 
 import math
@@ -38,24 +30,27 @@ from .evidence import Evidence, NotApplicableError, Statistic
 TASKS = ("linear_gaussian", "brownian")
 DRAWS = 400  # samples for each observation
 PAIRS, PAIR_DRAWS = 600, 50  # of the calibration
-IN_BATCH = 3  # observations
-OVERCONFIDENCE = 0.15  # of the mean square of r that is allowed: a standard deviation 7 % too small
-BIAS = 0.1  # of the mean of r, and of a mean, in standard deviations
+IN_BATCH = 3  # number of observations
+# The allowed error of the mean square of r: the posterior's standard deviation may be 7 % too small.
+OVERCONFIDENCE = 0.15
+# The allowed error of the mean of r, and half the allowed error of a posterior mean. The unit is one standard
+# deviation of the posterior.
+BIAS = 0.1
 TIMES = (0.05, 0.2, 0.5)
 REPLICATES, FACTOR, GROWTH = 3, 8, 1.5
 ROUNDING = 1e-5
 
 
 class Bench:
-    """A method with a task that has what it requires, and what several checks share.
+    """A method, a task with everything the method requires, and results that several checks share.
 
     Args:
-        method: with its options.
-        n: the budget of most fits.
+        method: the method, with its options.
+        n: the number of simulations of most fits.
         seed: names the random streams.
 
     Raises:
-        NotApplicableError: no task here has what the method requires.
+        NotApplicableError: no task provides what the method requires.
     """
 
     def __init__(self, method: Method, n: int, seed: int) -> None:
@@ -69,21 +64,21 @@ class Bench:
         self.x_o = self.task.observations().x
 
     def simulations(self, name: str, n: int | None = None) -> Simulations:
-        """Draw the training simulations called `name`, with the fields that the method requires."""
+        """Draw the training simulations called `name`, with only the fields that the method requires."""
         exact = "marginal_score" in self.method.requires
         drawn = self.task.simulate(n or self.n, self.seed_of(name), marginal_score=exact)
         return drawn.only(self.method.requires)
 
     def seed_of(self, *name: int | str) -> int:
-        """Derive the seed of what is named."""
+        """Return the seed of a named stream."""
         return derive_seed(self.seed, "method check", *name)
 
     def fit(self, name: str, n: int | None = None) -> Posterior:
-        """Fit the method to the simulations called `name`, always with the same seed."""
+        """Fit the method to the simulations called `name`, with the same seed in every call."""
         return self.method.fit(self.simulations(name, n), self.seed_of("fit", name))
 
     def draw(self, posterior: Posterior, *name: int | str) -> Tensor:
-        """Sample the task's observations: (m, DRAWS, d), in float64."""
+        """Sample the posteriors of the task's m observations, (m, DRAWS, d), in float64."""
         return posterior.sample(DRAWS, self.x_o, self.seed_of("sample", *name)).double()
 
     @cached_property
@@ -93,7 +88,7 @@ class Bench:
 
 
 def seeds(bench: Bench) -> Evidence:
-    """The same seed gives the same samples, another seed others."""
+    """Check that equal seeds give equal samples, and different seeds different samples."""
     first = bench.draw(bench.posterior, 1)
     again = bench.draw(bench.fit("first"), 1)
     other = bench.draw(bench.posterior, 2)
@@ -102,13 +97,13 @@ def seeds(bench: Bench) -> Evidence:
             _rule("same seed, same samples", _same(first, again)),
             _rule("another seed, other samples", not _same(first, other)),
         ],
-        "A fit or a sample must draw from its own seed alone: derive every generator from it.",
+        "Fits and samples must use their own seed only: derive every generator from it.",
         bench.n,
     )
 
 
 def state(bench: Bench) -> Evidence:
-    """A fit changes neither its simulations nor the method, nor what other fits give."""
+    """Check that a fit changes neither its simulations, nor its method, nor other fits."""
     simulations, options = bench.simulations("first"), bench.method.options()
     kept = {name: tensor.clone() for name, tensor in simulations.tensors()}
     before = bench.draw(bench.posterior, 1)
@@ -117,18 +112,18 @@ def state(bench: Bench) -> Evidence:
     bench.fit("second")
     return Evidence(
         [
-            _rule("its simulations", unchanged),
-            _rule("its options", bench.method.options() == options),
-            _rule("an earlier posterior", _same(before, bench.draw(bench.posterior, 1))),
-            _rule("a later fit", _same(before, bench.draw(bench.fit("first"), 1))),
+            _rule("the simulations are unchanged", unchanged),
+            _rule("the options are unchanged", bench.method.options() == options),
+            _rule("an earlier posterior is unchanged", _same(before, bench.draw(bench.posterior, 1))),
+            _rule("a later fit is unchanged", _same(before, bench.draw(bench.fit("first"), 1))),
         ],
-        "A fit must leave nothing behind: keep what it learns in the posterior, and copy before writing.",
+        "A fit must not change anything else: keep what it learns in the posterior, and copy before writing.",
         bench.n,
     )
 
 
 def global_randomness(bench: Bench) -> Evidence:
-    """No global generator, of torch, numpy or Python, is set or read."""
+    """Check that no global generator of torch, numpy or Python is set or read."""
     found, samples = [], []
     kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
     try:
@@ -139,13 +134,15 @@ def global_randomness(bench: Bench) -> Evidence:
             before = _global_states()
             samples.append(bench.draw(bench.fit("first"), 1))
             after = _global_states()
-            found += [_rule(f"{name}, left alone", before[name] == after[name]) for name in before]
+            found += [
+                _rule(f"the generator of {name} is not set", before[name] == after[name]) for name in before
+            ]
     finally:
         torch.set_rng_state(kept[0])
         np.random.set_state(kept[1])
         random.setstate(kept[2])
-    found.append(_rule("not read", _same(*samples)))
-    return Evidence(found, "Random numbers must come from generators of the method's own.", bench.n)
+    found.append(_rule("global generators are not read", _same(*samples)))
+    return Evidence(found, "Random numbers must come from the method's own generators.", bench.n)
 
 
 def _global_states() -> dict[str, bytes]:
@@ -155,7 +152,10 @@ def _global_states() -> dict[str, bytes]:
 
 
 def batches(bench: Bench) -> Evidence:
-    """A batch of observations gives what each by itself gives: scores and densities alike, samples in law."""
+    """Check that observations in a batch do not affect each other.
+
+    Scores and densities of a batch equal those of single observations; samples agree in distribution.
+    """
     posterior, x_o = bench.posterior, bench.x_o[:IN_BATCH]
     together = posterior.sample(DRAWS, x_o, bench.seed_of("together")).double()
     u_t = together[:, :50].to(x_o.dtype)
@@ -167,7 +167,7 @@ def batches(bench: Bench) -> Evidence:
         for name, evaluate in _functions(posterior):
             pair = evaluate(u_t, x_o)[one], evaluate(u_t[one], x_o[one])
             found.append(_rule(f"{name} of observation {o}", torch.allclose(*pair, rtol=1e-3, atol=1e-3)))
-    return Evidence(found, "Observations of a batch must not see each other.", DRAWS)
+    return Evidence(found, "Observations in a batch must not affect each other.", DRAWS)
 
 
 def _functions(posterior: Posterior) -> list[tuple[str, Callable[[Tensor, Tensor], Tensor]]]:
@@ -180,7 +180,7 @@ def _functions(posterior: Posterior) -> list[tuple[str, Callable[[Tensor, Tensor
 
 
 def _same_moments(name: str, first: Tensor, second: Tensor) -> list[Statistic]:
-    """Compare means and mean squares of two independent samples (n, d)."""
+    """Compare means and mean squares of two independent samples, (n, d)."""
     found = []
     for power in (1, 2):
         a, b = first**power, second**power
@@ -190,16 +190,20 @@ def _same_moments(name: str, first: Tensor, second: Tensor) -> list[Statistic]:
 
 
 def saving(bench: Bench) -> Evidence:
-    """A posterior that is saved and loaded gives the same samples."""
+    """Check that a posterior gives the same samples after saving and loading."""
     with tempfile.TemporaryDirectory() as folder:
         bench.posterior.save(Path(folder) / "posterior")
         loaded = load_posterior(Path(folder) / "posterior")
     same = _same(bench.draw(bench.posterior, 1), bench.draw(loaded, 1))
-    return Evidence([_rule("same samples", same)], "Save all that samples depend on.", bench.n)
+    return Evidence([_rule("same samples", same)], "Save everything that samples depend on.", bench.n)
 
 
 def calibration(bench: Bench) -> Evidence:
-    """On fresh pairs (u, x), u is where the posterior says: neither too far out nor too near its mean."""
+    """Check the calibration on fresh pairs (u, x) from the prior predictive.
+
+    With the mean m and the standard deviation s of L posterior draws at x, r = (u − m)/s has the mean 0 and,
+    for a Gaussian posterior, the mean square (1 + 1/L)(L − 1)/(L − 3).
+    """
     pairs = bench.task.simulate(PAIRS, bench.seed_of("pairs"))
     samples = bench.posterior.sample(PAIR_DRAWS, pairs.x, bench.seed_of("calibration")).double()
     r = (pairs.u - samples.mean(1)) / samples.std(1).clamp_min(1e-12)
@@ -212,11 +216,15 @@ def calibration(bench: Bench) -> Evidence:
         ):
             spread = math.hypot(float(terms.std()) / PAIRS**0.5, allowance)
             found.append(Statistic(f"{name} of r_{i}", float(terms.mean()) / spread))
-    return Evidence(found, "Mean squares above 1 are overconfidence, below 1 timidity.", bench.n)
+    return Evidence(
+        found,
+        "A mean square that is too large means overconfidence; one that is too small, underconfidence.",
+        bench.n,
+    )
 
 
 def moments(bench: Bench) -> Evidence:
-    """Means and standard deviations are the reference's, up to what a good method leaves."""
+    """Check means and standard deviations of each posterior against the reference."""
     samples = bench.draw(bench.posterior, 1)
     found = []
     for o, x in enumerate(bench.x_o):
@@ -229,13 +237,17 @@ def moments(bench: Bench) -> Evidence:
             by_spread = math.hypot((2 * DRAWS) ** -0.5, OVERCONFIDENCE / 2)
             found.append(Statistic(f"observation {o}, mean of u_{i}", float(shift[i]) / by_mean))
             found.append(Statistic(f"observation {o}, spread of u_{i}", float(ratio[i]) / by_spread))
-    return Evidence(found, "The posterior is not where the exact one is: does it use x?", bench.n)
+    return Evidence(found, "Mean or spread differ from the exact posterior: does the method use x?", bench.n)
 
 
 def budget(bench: Bench) -> Evidence:
-    """The score error is not `GROWTH` times as large with more simulations, beyond its interval."""
+    """Check that the score error does not grow by the factor `GROWTH` with `FACTOR` times the simulations.
+
+    An error that is equal at both budgets fails in less than 1 of 1,000 runs, if it varies by 20 % between
+    replicates and by a third between observations. An error that triples fails in most runs.
+    """
     if type(bench.posterior).score is Posterior.score:
-        raise NotApplicableError("its posteriors have no score")
+        raise NotApplicableError("the method's posteriors have no score")
     errors = [
         np.array([_score_errors(bench, bench.fit(f"replicate {r}", n)) for r in range(REPLICATES)])
         for n in (bench.n, FACTOR * bench.n)
@@ -243,18 +255,20 @@ def budget(bench: Bench) -> Evidence:
     before, after = errors
     name = f"score error {before.mean():.2g}, and {after.mean():.2g} with {FACTOR} times the budget"
     rule = _rule(name, not grows(before, after))
-    return Evidence([rule], "A method that gets worse with more data memorises, or stops too early.", bench.n)
+    return Evidence(
+        [rule], "The method gets worse with more data: it memorises, or stops too early.", bench.n
+    )
 
 
 def grows(before: Array, after: Array) -> bool:
-    """Say if errors (replicates, observations) grow by `GROWTH` beyond their interval, or have no value."""
+    """Return whether errors (replicates, observations) grow by more than `GROWTH`, or are not finite."""
     if not np.isfinite([before, after]).all():
         return True
-    return bool(ratio_interval(after, before).low > GROWTH)  # NaN, for 0 over 0, is not above it
+    return bool(ratio_interval(after, before).low > GROWTH)  # NaN, from 0/0, is not larger
 
 
 def _score_errors(bench: Bench, posterior: Posterior) -> list[float]:
-    """Give σ² E‖ŝ − s‖²/d of each observation, averaged over `TIMES`."""
+    """Return σ² E‖ŝ − s‖²/d of each observation, averaged over `TIMES`."""
     found = []
     for o, x in enumerate(bench.x_o):
         reference, total = bench.task.reference(x), 0.0
@@ -271,7 +285,7 @@ def _score_errors(bench: Bench, posterior: Posterior) -> list[float]:
 
 
 def _same(first: Tensor, second: Tensor) -> bool:
-    """Say whether two samples are the same but for rounding, which LAPACK does as memory happens to lie."""
+    """Return whether two samples are equal up to LAPACK's rounding, which depends on memory alignment."""
     return torch.allclose(first, second, rtol=ROUNDING, atol=ROUNDING)
 
 

@@ -1,13 +1,6 @@
-"""Checks of the reference posterior: against the likelihood, against itself, and against the simulator.
+"""Checks of the reference posterior against the likelihood, itself, and the simulator.
 
-    Stein         E[m_i h(u) + ∂_i h(u)] = 0 for draws u of p(u | x_o), with m the marginal score at x_o
-    diffused      the same for u_t = α u + σ ε and the diffused score of the reference, at a few t
-    density       differences of log_prob along short lines are integrals of m
-    calibration   the rank of the true u_i among draws of p(u_i | x) is uniform over simulations (u, x)
-                  [Talts et al. 2018], and does not depend on x
-
-References that only exist for the task's own observations are checked on all of those, and calibrated on them
-alone. Scores that are stored with draws serve for m, and are compared with the task's marginal score.
+Frozen references are checked on all of the task's own observations, and calibrated on these only.
 """
 
 import math
@@ -22,28 +15,32 @@ from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Task
 from .evidence import Evidence, Features, NotApplicableError, Statistic, of_means, of_variance
 
-OBSERVATIONS = 3  # of references that exist for any x
+OBSERVATIONS = 3  # number of references to check, if there is one for any x
 TIMES = (0.1, 0.3, 0.7)
 COMPARED, LARGEST_DIFFERENCE = 50, 1e-3
-LINE, LARGEST_ERROR = 0.01, 0.05  # in standard deviations; relative to the largest difference
+LINE, LARGEST_ERROR = 0.01, 0.05  # in standard deviations; as a share of the largest difference
 RANK_DRAWS = 399
 SIMULATIONS_PER_CALIBRATION = {"exact": 50, "sampled": 1_000}
-ENOUGH_RANKS = 50  # for a mean over x to be normal
+ENOUGH_RANKS = 50  # fewest ranks for a mean over x to be nearly normal
 
 NOT_THE_LIKELIHOOD = (
     "Draws of the reference do not satisfy Stein's identity with the marginal score: "
-    "the reference, the marginal score or the prior's share in it is wrong."
+    "the reference, the marginal score or the prior's term in it is wrong."
 )
-NOT_DIFFUSED = "The diffused score of the reference is not that of its own draws after diffusion."
+NOT_DIFFUSED = "The diffused score of the reference does not fit its own draws after diffusion."
 NOT_THE_DENSITY = "log_prob of the reference is not the integral of the marginal score."
 NOT_CALIBRATED = (
-    "The true parameters are not where the reference says: it is shifted (mean), too narrow or too wide "
+    "The true parameters do not follow the reference: it is shifted (mean), too narrow or too wide "
     "(variance above or below 1), or does not follow x (h(x))."
 )
 
 
 def against_likelihood(task: Task, n: int, seed: int) -> Evidence:
-    """Stein's identity of the reference's draws and the marginal score."""
+    """Check Stein's identity E[m_i h(u) + ∂_i h(u)] = 0 for draws u of p(u | x_o).
+
+    m is the marginal score at x_o. Scores that are stored with the draws serve as m, and are compared with
+    the task's marginal score.
+    """
     statistics, fresh, used = [], True, 0
     for o, x_o, reference in _references(task):
         if isinstance(reference, SampledReference) and reference.scores is not None:
@@ -60,7 +57,7 @@ def against_likelihood(task: Task, n: int, seed: int) -> Evidence:
         else:
             raise NotApplicableError("the task has no marginal score")
         used += len(u)
-        # draws that are stored count for no more than they are worth
+        # Stored draws count as no more than their effective size.
         excess = 0.0 if fresh else 1 / reference.effective_size - 1 / len(u)
         size = 1 / excess if excess > 0 else math.inf
         for name, h, slope in _functions(u):
@@ -70,7 +67,10 @@ def against_likelihood(task: Task, n: int, seed: int) -> Evidence:
 
 
 def diffused(task: Task, n: int, seed: int) -> Evidence:
-    """Stein's identity of the diffused score, up to the error that the reference states for it."""
+    """Check Stein's identity for u_t = α u + σ ε and the reference's diffused score, at a few t.
+
+    The allowance is the error that the reference estimates for its score.
+    """
     statistics, used = [], 0
     for o, _, reference in _references(task):
         for t in TIMES:
@@ -88,7 +88,10 @@ def diffused(task: Task, n: int, seed: int) -> Evidence:
 
 
 def density(task: Task, n: int, seed: int) -> Evidence:
-    """Differences of log_prob along short lines against Simpson's rule for the marginal score, up to 5 %."""
+    """Check that differences of log_prob along short lines are integrals of the marginal score, up to 5 %.
+
+    The integrals use Simpson's rule.
+    """
     if "marginal_score" not in task.capabilities:
         raise NotApplicableError("the task has no marginal score")
     statistics = []
@@ -110,7 +113,11 @@ def density(task: Task, n: int, seed: int) -> Evidence:
 
 
 def calibration(task: Task, n: int, seed: int) -> Evidence:
-    """Simulation-based calibration: ranks, made normal, have mean 0 and variance 1, whatever x is."""
+    """Check simulation-based calibration [Talts et al. 2018].
+
+    The rank of the true u_i among draws of p(u_i | x) is uniform over simulations (u, x) and independent of
+    x. Normal scores of the ranks therefore have mean 0 and variance 1, and do not correlate with h(x).
+    """
     _require_reference(task)
     frozen = task.reference_kind == "frozen"
     if frozen:
@@ -137,7 +144,7 @@ def calibration(task: Task, n: int, seed: int) -> Evidence:
 
 
 def _references(task: Task) -> list[tuple[int, Tensor, Reference]]:
-    """Give number, x and reference of the observations to look at."""
+    """Return the number, x and reference of each observation to check."""
     _require_reference(task)
     x = task.observations().x
     chosen = x if task.reference_kind == "frozen" else x[:OBSERVATIONS]
@@ -145,13 +152,13 @@ def _references(task: Task) -> list[tuple[int, Tensor, Reference]]:
 
 
 def _marginal(task: Task, u: Tensor, x_o: Tensor) -> Tensor:
-    """Give ∇_u log p(u | x_o) for u (n, d): (n, d)."""
+    """Return ∇_u log p(u | x_o), (n, d), for u (n, d)."""
     score = task.marginal_score(task.prior.to_theta(u), x_o.expand(len(u), -1))
     return task.prior.score_in_u(u, score.to(u.dtype))
 
 
 def _functions(u: Tensor) -> list[tuple[str, Tensor, Tensor]]:
-    """Give name, h(u), (n, 1), and its gradient, (n, d), for 1 and the tanh of each standardised u_j."""
+    """Return name, h(u), (n, 1), and gradient, (n, d), for h = 1 and h = tanh of each standardised u_j."""
     functions = [("1", torch.ones_like(u[:, :1]), torch.zeros_like(u))]
     for j in range(u.shape[1]):
         spread = u[:, j].std()

@@ -1,15 +1,7 @@
 """Checks of joint and marginal scores.
 
-With g the joint score in u, m the marginal score, S = g + u the likelihood's share of g, h bounded:
-
-    T0           E[S | θ] = 0 at fixed θ
-    T1           E[(g − m) h(x)] = 0, and with h(x) tanh(u_i)
-    T2           E[g_i h(x)] = 0 and E[g_i u_i h(x)] = −E[h(x)]
-    differences  g against central differences of log p(x, z | θ) in u, at fixed x and z
-    information  E[g gᵀ] = E[−∇_u g]
-
-T0 is blind to S = 0, T2 is not. If the score is c S instead of S, E[g_i h] is (c − 1) E[u_i h]: the slope c
-says what is wrong, below 1 a latent that the score does not know of, above 1 one that it counts twice.
+g is the joint score in u, m the marginal score, S = g + u the likelihood's part of g, and h a bounded
+function.
 """
 
 import math
@@ -27,8 +19,8 @@ SURE = 3.0  # standard errors
 INFORMATION_SHARE = 4  # the information equality costs 2 d backward passes
 
 AT_FIXED_THETA = (
-    "At fixed θ the joint score does not average to 0: a latent's support moves with θ (as U(0, θ)'s does), "
-    "runs are repeated until they succeed, a factor of the density lacks its normaliser, or a draw is not "
+    "At fixed θ the joint score does not average to 0: a latent's support moves with θ, as in U(0, θ); "
+    "runs are repeated until they succeed; a factor of the density lacks its normaliser; or a draw is not "
     "detached."
 )
 NOT_THE_MEAN = (
@@ -46,7 +38,10 @@ NOT_THE_CURVATURE = (
 
 
 def at_fixed_theta(task: Task, n: int, seed: int) -> Evidence:
-    """T0: E[S | θ] = 0, at a few θ from the prior."""
+    """T0: check E[S | θ] = 0 at a few θ from the prior.
+
+    The check passes for S = 0; T2 does not.
+    """
     _require_joint_score(task)
     fixed = task.simulate(FIXED_THETAS, derive_seed(seed, "theta"))
     statistics, scores = [], []
@@ -56,14 +51,17 @@ def at_fixed_theta(task: Task, n: int, seed: int) -> Evidence:
         scores.append(_joint_score(simulations) + simulations.u)
         names = [f"S_{i} at θ {k}" for i in range(task.dim_theta)]
         statistics += of_means(names, scores[-1])
-    # what never varies tests nothing, unless it is the same wherever one looks
+    # A score that never varies gives no statistics. It is wrong if it is the same at every θ, and not 0.
     stuck = torch.stack([(score == score[0]).all(0) & (score[0].abs() > 0) for score in scores]).all(0)
     statistics += [Statistic(f"S_{i} is constant", math.inf) for i in stuck.nonzero()[:, 0].tolist()]
     return Evidence(statistics, AT_FIXED_THETA, n)
 
 
 def against_marginal(task: Task, n: int, seed: int) -> Evidence:
-    """T1: the joint score averages to the marginal score given (θ, x)."""
+    """T1: check E[(g − m) h(x)] = 0 and E[(g − m) h(x) tanh(u_i)] = 0.
+
+    The joint score averages to the marginal score given (θ, x).
+    """
     _require_joint_score(task)
     if "marginal_score" not in task.capabilities:
         raise NotApplicableError("the task has no marginal score")
@@ -83,7 +81,12 @@ def against_marginal(task: Task, n: int, seed: int) -> Evidence:
 
 
 def against_prior(task: Task, n: int, seed: int) -> Evidence:
-    """T2: Stein's identities of the joint score under the prior predictive."""
+    """T2: check Stein's identities under the prior predictive.
+
+    They are E[g_i h(x)] = 0 and E[g_i u_i h(x)] = −E[h(x)]. If the score is c S instead of S, then E[g_i h] =
+    (c − 1) E[u_i h]. The diagnosis estimates the slope c: below 1 the score misses a latent, above 1 it
+    counts a latent twice.
+    """
     _require_joint_score(task)
     pilot, simulations = (task.simulate(n, derive_seed(seed, part)) for part in ("pilot", "test"))
     g, u, x = _joint_score(simulations), simulations.u, simulations.x
@@ -101,26 +104,25 @@ def against_prior(task: Task, n: int, seed: int) -> Evidence:
 
 
 def _of_slope(g: Tensor, u: Tensor, h: Tensor) -> str:
-    """Estimate c, where the score is c S instead of S, from the h(x) that tells most of u, (n,) each."""
+    """Return the diagnosis from the estimate of c, for g_i, u_i and its prediction h(x), (n,) each."""
     agreement = float((u * h).mean())
     slope = 1 + float((g * h).mean()) / agreement
     stderr = float((g * h).std()) / len(h) ** 0.5 / abs(agreement)
-    carries = f"The joint score carries about {slope:.2f} of what x tells of θ"
+    carries = f"The joint score carries about {slope:.2f} of the information of x on θ"
     if not abs(slope - 1) > SURE * stderr:
-        return (
-            "E[g | x] is not 0 under the prior predictive: the joint score, or the prior's share, is wrong."
-        )
+        return "E[g | x] is not 0 under the prior predictive: the joint score or the prior's term is wrong."
     if abs(slope) < max(0.05, SURE * stderr):
-        return f"{carries}: it is zero, or cut off from θ."
+        return f"{carries}: it is zero, or detached from θ."
     if slope < 1:
-        return f"{carries}: a latent or a term that depends on θ is hidden from it."
-    return f"{carries}: a latent or a term is counted more than once."
+        return f"{carries}: it misses a latent or a term that depends on θ."
+    return f"{carries}: it counts a latent or a term more than once."
 
 
 def differences(task: Task, n: int, seed: int) -> Evidence:
-    """The joint score against central differences of the joint log-density, latents fixed.
+    """Check the joint score against central differences of log p(x, z | θ) in u, at fixed x and z.
 
-    Of several steps the best counts, row by row: large ones blur what is sharp, small ones drown in rounding.
+    For each row the best of several steps counts: large steps blur sharp features, small steps suffer from
+    rounding.
     """
     simulations, outcome = _with_latents(task, DIFFERENCE_ROWS, seed)
     score = _joint_score(simulations) + simulations.u
@@ -139,9 +141,10 @@ def differences(task: Task, n: int, seed: int) -> Evidence:
 
 
 def information(task: Task, n: int, seed: int) -> Evidence:
-    """The information equality E[g gᵀ + ∇_u g] = 0, with ∇_u g from `log_joint`.
+    """Check the information equality E[g gᵀ + ∇_u g] = 0, with ∇_u g from `log_joint`.
 
-    The first derivative is autograd's, the second a central difference, as some densities allow but one.
+    The first derivative is by autograd, the second a central difference, as some densities can be
+    differentiated only once.
     """
     simulations, outcome = _with_latents(task, n // INFORMATION_SHARE, seed)
     g = _joint_score(simulations)
@@ -149,14 +152,14 @@ def information(task: Task, n: int, seed: int) -> Evidence:
     for i in range(task.dim_theta):
         ends = [_gradient(task, outcome, u) for u in _both_sides(simulations.u, i, STEPS[0])]
         curvature = (ends[0] - ends[1]) / (2 * STEPS[0])
-        curvature[:, i] -= 1  # the prior's share
+        curvature[:, i] -= 1  # the prior's term
         names = [f"g_{i} g_{j} + ∂_{i} g_{j}" for j in range(i, task.dim_theta)]
         statistics += of_means(names, (g[:, i : i + 1] * g + curvature)[:, i:])
     return Evidence(statistics, NOT_THE_CURVATURE, len(g))
 
 
 def _both_sides(u: Tensor, i: int, step: float) -> list[Tensor]:
-    """Give u with its component i one step up, and one down."""
+    """Return u with component i one step up, and one step down."""
     offset = step * torch.eye(u.shape[1], dtype=u.dtype)[i]
     return [u + offset, u - offset]
 
@@ -175,16 +178,16 @@ def _gradient(task: Task, outcome: Outcome, u: Tensor) -> Tensor:
 
 
 def _with_latents(task: Task, n: int, seed: int) -> tuple[Simulations, Outcome]:
-    """Simulate, and keep the latents, which `Simulations` leave out."""
+    """Simulate and keep the `Outcome`, since `Simulations` have no latents."""
     _require_joint_score(task)
     if type(task).log_joint is Task.log_joint:
-        raise NotApplicableError("the task does not expose its joint density, `log_joint`")
+        raise NotApplicableError("the task does not define its joint density, `log_joint`")
     u = torch.randn(n, task.dim_theta, generator=generator(derive_seed(seed, "u")), dtype=torch.float64)
     theta = task.prior.to_theta(u)
     outcome = task.simulator(theta, generator(derive_seed(seed, "run")))
     assert outcome.joint_score is not None
     if outcome.latents is None:
-        raise NotApplicableError("the simulator gives no latents in its `Outcome` for `log_joint` to use")
+        raise NotApplicableError("the simulator returns no latents for `log_joint` in its `Outcome`")
     g = task.prior.score_in_u(u, outcome.joint_score.double())
     return Simulations(u, theta, outcome.x, g), outcome
 

@@ -1,4 +1,4 @@
-"""Checks of the simulator and what surrounds it: prior, random numbers, observations, rows, single runs."""
+"""Checks of the simulator, the prior and the observations."""
 
 import math
 import random
@@ -21,7 +21,7 @@ SINGLES_SHARE, SINGLES_TIMES = 40, 10
 
 
 def prior(task: Task, n: int, seed: int) -> Evidence:
-    """The prior's maps are inverse to each other, and its chain rule is the derivative of `to_theta`."""
+    """Check that the prior's maps are inverses, and that `pull_back` uses the derivative of `to_theta`."""
     u = torch.randn(PRIOR_ROWS, task.dim_theta, generator=generator(seed), dtype=torch.float64)
     u = u.clamp(-PRIOR_LIMIT, PRIOR_LIMIT).requires_grad_()
     theta = task.prior.to_theta(u)
@@ -43,7 +43,11 @@ def prior(task: Task, n: int, seed: int) -> Evidence:
 
 
 def random_numbers(task: Task, n: int, seed: int) -> Evidence:
-    """The same seed gives the same runs, another seed others; global generators are neither read nor set."""
+    """Check the use of random numbers.
+
+    Equal seeds give equal runs, different seeds different runs, and global generators are neither read nor
+    set.
+    """
     with _global_generators(0):
         before = _global_states()
         first = task.simulate(DISCIPLINE_ROWS, seed)
@@ -57,14 +61,13 @@ def random_numbers(task: Task, n: int, seed: int) -> Evidence:
             "the same seed gives the same runs": _same(first, second),
             "another seed gives other runs": not torch.equal(first.x, other.x),
         },
-        "The simulator must draw from the generator that it is given and from nothing else: {broken} "
-        "does not hold.",
+        "The simulator must draw only from the generator that it is given: {broken} does not hold.",
         DISCIPLINE_ROWS,
     )
 
 
 def finite(task: Task, n: int, seed: int) -> Evidence:
-    """Every number of n simulations is finite, and every marginal score of some of them."""
+    """Check that all numbers of n simulations are finite, and the marginal scores of some."""
     exact = "marginal_score" in task.capabilities
     try:
         task.simulate(n, seed).check_finite()
@@ -75,7 +78,7 @@ def finite(task: Task, n: int, seed: int) -> Evidence:
 
 
 def observations(task: Task, n: int, seed: int) -> Evidence:
-    """The observations are finite, the same each time, of the stated number, and θ = T(u)."""
+    """Check that observations are finite, equal in every call, as many as stated, and that θ = T(u)."""
     first, second = task.observations(), task.observations()
     shapes = [(task.n_observations, d) for d in (task.dim_x, task.dim_theta, task.dim_theta)]
     agree = torch.allclose(task.prior.to_theta(first.u), first.theta, rtol=1e-5, atol=1e-5)
@@ -92,9 +95,9 @@ def observations(task: Task, n: int, seed: int) -> Evidence:
 
 
 def rows(task: Task, n: int, seed: int) -> Evidence:
-    """Rows are independent: the means of batches vary as they should, and neighbours do not correlate.
+    """Check that rows are independent: batch means vary as expected, and neighbours do not correlate.
 
-    With b rows a batch at fixed θ, b · var(batch means)/var(rows) is 1 for independent rows of any law.
+    With b rows per batch at fixed θ, b · var(batch means)/var(rows) is 1 for independent rows of any law.
     """
     theta = task.simulate(1, derive_seed(seed, "theta")).theta.expand(BATCH_ROWS, -1)
     n_batches = max(n // BATCH_ROWS // 2, 2)
@@ -116,13 +119,13 @@ def rows(task: Task, n: int, seed: int) -> Evidence:
             statistics.append(Statistic(f"correlation of {name} with {neighbour}", z))
     return Evidence(
         statistics,
-        "Row i depends on row j: a batch shares a random component, or a run sees another run's parameters.",
+        "Rows depend on each other: a batch shares a random part, or a run uses another run's parameters.",
         n,
     )
 
 
 def company(task: Task, n: int, seed: int) -> Evidence:
-    """Runs at one θ have the same law one at a time, in one batch, and in a batch with runs at another θ."""
+    """Check that runs at one θ have the same law alone, in a batch, and among runs at another θ."""
     theta, other = task.simulate(2, derive_seed(seed, "theta")).theta.split(1)
     n_singles = max(n // SINGLES_SHARE, 2)
     n_batch = SINGLES_TIMES * n_singles
@@ -139,15 +142,15 @@ def company(task: Task, n: int, seed: int) -> Evidence:
             statistics.append(Statistic(f"{name}, {where}", z))
     return Evidence(
         statistics,
-        "A run does not have the same law alone, in a batch, and among runs at another θ: it uses the batch.",
+        "The law of a run is not the same alone, in a batch, and among runs at another θ: it uses the batch.",
         n_batch,
     )
 
 
 def _bounded(parts: list[Simulations]) -> dict[str, Tensor]:
-    """Give bounded functions of data and joint score, of all rows of the parts: (n,) each.
+    """Return bounded functions of data and joint score, by name, over all rows of the parts, (n,) each.
 
-    Left out is what few rows differ in, as its variance would say too little.
+    Functions that are equal in nearly all rows are left out, as their variance cannot be estimated.
     """
     x = torch.cat([part.x for part in parts])
     features = Features(x)
@@ -159,7 +162,7 @@ def _bounded(parts: list[Simulations]) -> dict[str, Tensor]:
 
 
 def _plain(rules: dict[str, bool], diagnosis: str, n: int) -> Evidence:
-    """Make evidence of rules that hold or do not; the diagnosis names the `{broken}` ones."""
+    """Return evidence of rules that hold or do not; `{broken}` in the diagnosis becomes the broken rules."""
     statistics = [Statistic(rule, 0.0 if holds else math.inf) for rule, holds in rules.items()]
     broken = " and ".join(f"“{rule}”" for rule, holds in rules.items() if not holds)
     return Evidence(statistics, diagnosis.format(broken=broken), n)
@@ -177,7 +180,7 @@ def _global_states() -> tuple[bytes, bytes, object]:
 
 @contextmanager
 def _global_generators(seed: int) -> Iterator[None]:
-    """Set the global generators of torch, numpy and Python for a while, then put them back."""
+    """Set the global generators of torch, numpy and Python, and restore them afterwards."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,17 +1,4 @@
-"""The generalized Galton board of Brehmer et al., Mining gold from implicit models (PNAS 2020).
-
-A ball falls through `rows` rows of `nails` nails, from the middle. At row r and position p, with
-z_v = r/(rows − 1) and z_h = 2p/(nails − 1) − 1, it goes left with probability
-
-    P(θ) = (1 − sin πz_v)/2 + sin(πz_v) · sigmoid(10 θ z_h).
-
-On an even row left keeps p and right gives p + 1; on an odd row left gives p − 1 and right keeps p, and the
-walls force the ball inwards: P = 0 at p = 0 and P = 1 at p = nails. The latents are the decisions; x is the
-final position of one ball, or how many of several balls ended at each position. The prior is θ ~ N(0, 1).
-
-The joint score sums d log P/dθ or d log(1 − P)/dθ over the decisions taken. The probability of x follows
-exactly from a forward recursion over the rows, and so do the marginal score and the posterior on a grid.
-"""
+"""The generalized Galton board of Brehmer et al."""
 
 import math
 from functools import lru_cache
@@ -27,19 +14,36 @@ from ..reference import GridReference, Reference
 from ..task import Outcome, Task
 
 STEEPNESS = 10.0
-# The prior has 3e-12 of its mass outside. The step is half of the smallest σ(t) of the diffusion, and a
-# quarter of the standard deviation of a posterior of MOST_BALLS balls, each with an information near 2.
+# The prior has a mass of 3e-12 outside the grid. The step is half of the smallest σ(t) of the diffusion, and
+# also a quarter of the posterior's standard deviation for MOST_BALLS balls with an information near 2 each.
 GRID_LIMIT, GRID_POINTS = 7.0, 2801
 MOST_BALLS = 1000
 
 
 class Galton(Task):
-    """The generalized Galton board; see the module.
+    """Balls that fall through rows of nails, tilted by θ.
+
+    A ball starts in the middle. At row r and position p, with z_v = r/(rows − 1) and
+    z_h = 2p/(nails − 1) − 1, it goes left with probability
+
+        P(θ) = (1 − sin πz_v)/2 + sin(πz_v) · sigmoid(10 θ z_h).
+
+    On an even row, left keeps p and right leads to p + 1. On an odd row, left leads to p − 1 and right keeps
+    p; the walls force the ball inwards, with P = 0 at p = 0 and P = 1 at p = nails.
+
+        prior           θ ~ N(0, 1)
+        latents         all decisions of all balls
+        data            the final position of one ball, or the number of balls at each final position
+        joint score     Σ over decisions, of d log P/dθ to the left and d log(1 − P)/dθ to the right
+        likelihood      exact, by a forward recursion over the rows; it gives marginal score and posterior
+
+    Source: J. Brehmer et al., Mining gold from implicit models to improve likelihood-free inference, PNAS
+    2020.
 
     Args:
         rows: rows of nails, at least 2.
         nails: nails in a row, at least 2.
-        balls: balls thrown with the same θ; with more than one, x holds the counts per final position.
+        balls: balls thrown with the same θ, from 1 to 1000.
     """
 
     name: ClassVar[str] = "galton"
@@ -58,20 +62,20 @@ class Galton(Task):
         for option, least in (("rows", 2), ("nails", 2), ("balls", 1)):
             require_whole(f"task galton: {option}", getattr(self, option), least)
         if self.balls > MOST_BALLS:
-            raise UserError(f"task galton: balls must be at most {MOST_BALLS}: the grid resolves no more.")
+            raise UserError(f"task galton: balls must be at most {MOST_BALLS}, as the grid resolves no more.")
 
     @property
     def bins(self) -> int:
-        """The number of final positions: `nails` after an even number of rows, one more after an odd one."""
+        """The number of final positions: `nails`, plus 1 after an odd number of rows."""
         return self.nails + self.rows % 2
 
     @property
     def dim_x(self) -> int:
-        """One position, or a count for each of the `bins`."""
+        """1 for one ball; the number of `bins` for several."""
         return 1 if self.balls == 1 else self.bins
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
-        """Throw `balls` balls for each θ, (n, 1); vectorised over all of them, the derivative written out."""
+        """Throw `balls` balls for each θ, (n, 1)."""
         flat = theta.to(torch.float32).expand(-1, self.balls).flatten()
         position, score = self._throw(flat, generator)
         x = position.reshape(-1, self.balls)
@@ -81,13 +85,13 @@ class Galton(Task):
         return Outcome(x, score.reshape(-1, self.balls).sum(1, keepdim=True))
 
     def paths(self, theta: Tensor, generator: torch.Generator) -> Tensor:
-        """Give the positions of one ball per θ, (n,), before each row and at the end: (n, rows + 1)."""
+        """Return the position of one ball per θ, (n,), before each row and at the end: (n, rows + 1)."""
         history: list[Tensor] = []
         final = self._throw(theta.to(torch.float32), generator, history)[0]
         return torch.stack([*history, final], 1)
 
     def pmf(self, theta: Tensor) -> Tensor:
-        """Give the exact probability of each final position of one ball for θ (n,): (n, bins)."""
+        """Return the exact probability of each final position of one ball, (n, bins), for θ (n,)."""
         places = torch.arange(self.nails + 1, dtype=theta.dtype)
         mass = (places == self.nails // 2).to(theta.dtype).expand(len(theta), -1)
         for row in range(self.rows):
@@ -100,13 +104,13 @@ class Galton(Task):
         return mass[:, : self.bins]
 
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give the exact log p(x | θ) for θ (n, 1) and x (n, dim_x) or (1, dim_x): (n,), in float64."""
+        """Return the exact log p(x | θ), (n,), in float64, for θ (n, 1) and x (n or 1, dim_x)."""
         counts = self._counts(x)
         ways = math.lgamma(self.balls + 1) - torch.lgamma(counts + 1).sum(1)
         return ways + torch.xlogy(counts, self.pmf(theta[:, 0].double())).sum(1)
 
     def marginal_score(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give the exact d log p(x | θ)/dθ, (n, 1), by forward differentiation of the recursion."""
+        """Return the exact d log p(x | θ)/dθ, (n, 1), by forward differentiation of the recursion."""
         flat = theta[:, 0].double().contiguous()
         differentiated = torch.func.jvp(self.pmf, (flat,), (torch.ones_like(flat),))
         pmf, slope = differentiated[0], differentiated[1]
@@ -115,15 +119,15 @@ class Galton(Task):
         return terms.sum(1, keepdim=True)
 
     def reference(self, x_o: Tensor) -> Reference:
-        """Give the exact posterior of one observation, (dim_x,), on a grid.
+        """Return the exact posterior of one observation, (dim_x,), on a grid.
 
         Raises:
-            UserError: x_o cannot be, as no ball ends there.
+            UserError: no throw can produce x_o.
         """
         return _reference(self, tuple(x_o.tolist()))
 
     def _possible(self, x: Tensor) -> bool:
-        """Tell whether x, (dim_x,), are whole numbers that the board has."""
+        """Return whether x, (dim_x,), holds whole numbers that this board can produce."""
         most = x.max() < self.bins if self.balls == 1 else x.sum() == self.balls
         return bool(most and x.min() >= 0 and x.equal(x.round()))
 
@@ -133,7 +137,7 @@ class Galton(Task):
         return torch.nn.functional.one_hot(x[:, 0].long(), self.bins).double()
 
     def _left(self, row: int, theta: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Give P and dP/dθ at a row, for θ and positions that broadcast."""
+        """Return P and dP/dθ at a row, for θ and positions that broadcast."""
         swing = math.sin(math.pi * row / (self.rows - 1))
         slope = STEEPNESS * (2 / (self.nails - 1) * position - 1)
         tilt = torch.sigmoid(theta * slope)
@@ -148,7 +152,7 @@ class Galton(Task):
     def _throw(
         self, theta: Tensor, generator: torch.Generator, history: list[Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Drop one ball per θ, (n,): final positions and joint scores, (n,) each."""
+        """Drop one ball per θ, (n,); return final positions and joint scores, (n,) each."""
         position = torch.full_like(theta, self.nails // 2)
         score = torch.zeros_like(theta)
         for row in range(self.rows):

@@ -1,14 +1,4 @@
-"""A random-effects model: 50 groups of 4 measurements, each group around a latent mean of its own.
-
-z_g ~ N(μ, τ²),  x_gk ~ N(z_g, s²),  g = 1 … 50,  k = 1 … 4;  θ = (μ, log τ, log s)
-
-joint score       Σ_g (z_g − μ)/τ²,  Σ_g [(z_g − μ)²/τ² − 1],  Σ_gk [(x_gk − z_g)²/s² − 1]
-likelihood        of the group means x̄_g ~ N(μ, τ² + s²/4), times that of the deviations from them,
-                  of which any three have a covariance of determinant s⁶/4 and the quadratic form
-                  Σ_k (x_gk − x̄_g)²/s²; x depends on x̄_g and three of them with a Jacobian of 1/4
-
-x holds the groups one after another. The prior is μ ~ N(0, 1), log τ ~ N(−0.3, 0.5²), log s ~ N(0, 0.5²).
-"""
+"""A random-effects model: groups of measurements, each around its own latent mean."""
 
 import math
 from typing import Any, ClassVar
@@ -24,7 +14,17 @@ GROUPS, SIZE = 50, 4
 
 
 class HierarchicalNormal(LikelihoodTask):
-    """The random-effects model; see the module."""
+    """50 groups of 4 measurements, each group around a latent mean.
+
+        z_g ~ N(μ, τ²),   x_gk ~ N(z_g, s²),   g = 1 … 50,   k = 1 … 4,   θ = (μ, log τ, log s)
+
+        prior           μ ~ N(0, 1),   log τ ~ N(−0.3, 0.5²),   log s ~ N(0, 0.5²)
+        joint score     Σ_g (z_g − μ)/τ²,   Σ_g [(z_g − μ)²/τ² − 1],   Σ_gk [(x_gk − z_g)²/s² − 1]
+        likelihood      Π_g N(x̄_g; μ, τ² + s²/4) · exp(−Σ_k (x_gk − x̄_g)²/(2 s²)) / (2 (2π s²)^(3/2))
+
+    The likelihood is the law of the group means x̄_g times the law of the deviations from them. The data x,
+    (n, 200), hold one group after another; the latents z are (n, 50).
+    """
 
     name: ClassVar[str] = "hierarchical_normal"
     version: ClassVar[int] = 1
@@ -52,14 +52,14 @@ class HierarchicalNormal(LikelihoodTask):
         return Outcome(x, score, latents=z)
 
     def log_joint(self, theta: Tensor, x: Tensor, latents: Any) -> Tensor:
-        """Give log p(x, z | θ), (n,), for z (n, 50)."""
+        """Return log p(x, z | θ) up to a constant, (n,), for z (n, 50)."""
         mu, log_tau, log_s = theta.unsqueeze(2).unbind(1)
         of_groups = -0.5 * ((latents - mu) / log_tau.exp()).square() - log_tau
         of_noise = -0.5 * ((x - latents.repeat_interleave(SIZE, 1)) / log_s.exp()).square() - log_s
         return of_groups.sum(1) + of_noise.sum(1)
 
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give the exact log p(x | θ) for θ (n, 3) and x (n or 1, 200): (n,)."""
+        """Return the exact log p(x | θ), (n,), for θ (n, 3) and x (n or 1, 200)."""
         mu, log_tau, log_s = theta.unsqueeze(2).unbind(1)
         groups = x.reshape(-1, GROUPS, SIZE)
         means = groups.mean(2)

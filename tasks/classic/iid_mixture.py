@@ -1,13 +1,4 @@
-"""Tall data: many independent draws of a mixture of two Gaussians of unit variance, each with its own latent.
-
-z_k ~ Bernoulli(w),  x_k ~ N(m + z_k e^δ, 1),  k = 1 … 200;  θ = (logit w, m, δ)
-
-joint score       Σ (z_k − w),  Σ ε_k,  e^δ Σ z_k ε_k,  with ε_k = x_k − m − z_k e^δ
-likelihood        Π [(1 − w) N(x_k; m, 1) + w N(x_k; m + e^δ, 1)]
-
-The draws are exchangeable; x holds them in the order drawn. The second component lies above the first, so
-the two cannot be swapped. The prior is logit w ~ N(0, 0.7²), m ~ N(0, 1), δ ~ N(0.9, 0.3²).
-"""
+"""Tall data: many independent draws of a mixture of two Gaussians, each with its own latent."""
 
 import math
 from typing import Any, ClassVar
@@ -24,7 +15,17 @@ DRAWS = 200
 
 
 class IidMixture(LikelihoodTask):
-    """The mixture of tall data; see the module."""
+    """200 independent draws of a mixture of two Gaussians with unit variance.
+
+        z_k ~ Bernoulli(w),   x_k ~ N(m + z_k e^δ, 1),   k = 1 … 200,   θ = (logit w, m, δ)
+
+        prior           logit w ~ N(0, 0.7²),   m ~ N(0, 1),   δ ~ N(0.9, 0.3²)
+        joint score     Σ (z_k − w),   Σ ε_k,   e^δ Σ z_k ε_k,   with ε_k = x_k − m − z_k e^δ
+        likelihood      Π [(1 − w) N(x_k; m, 1) + w N(x_k; m + e^δ, 1)]
+
+    The draws are exchangeable; x and z, (n, 200), hold them in the order drawn. The second component lies
+    above the first, so the two cannot be swapped.
+    """
 
     name: ClassVar[str] = "iid_mixture"
     version: ClassVar[int] = 1
@@ -45,16 +46,16 @@ class IidMixture(LikelihoodTask):
         return Outcome(m + gap * z + noise, score, latents=z)
 
     def log_joint(self, theta: Tensor, x: Tensor, latents: Any) -> Tensor:
-        """Give log p(x, z | θ), (n,), for z of zeros and ones, (n, 200)."""
+        """Return log p(x, z | θ), (n,), for z of zeros and ones, (n, 200)."""
         first, second = self._log_terms(theta, x)
         return torch.where(latents > 0, second, first).sum(1)
 
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give the exact log p(x | θ) for θ (n, 3) and x (n or 1, 200): (n,)."""
+        """Return the exact log p(x | θ), (n,), for θ (n, 3) and x (n or 1, 200)."""
         return torch.logaddexp(*self._log_terms(theta, x)).sum(1)
 
     def _log_terms(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Give log p(x_k, z_k | θ) at z_k = 0 and at z_k = 1: (n, 200) each."""
+        """Return log p(x_k, z_k | θ) at z_k = 0 and at z_k = 1, (n, 200) each."""
         logit, m, delta = theta.unsqueeze(2).unbind(1)
         constant = 0.5 * math.log(2 * math.pi)
         first = logsigmoid(-logit) - 0.5 * (x - m).square() - constant

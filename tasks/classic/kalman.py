@@ -1,10 +1,4 @@
-"""The scalar linear Gaussian state-space model: its paths, and its likelihood by the Kalman filter.
-
-    z_t = a z_{t−1} + b + N(0, Q),   x_t = z_t + N(0, R),   t = 1 … T,   z_0 known
-
-Given x_1 … x_{t−1} the state z_t is N(m, P) and x_t is N(m, P + R); after x_t, with the gain G = P/(P + R),
-z_t is N(m + G (x_t − m), (1 − G) P), and the next m and P follow from the first equation.
-"""
+"""Paths and likelihood of the scalar linear Gaussian state-space model."""
 
 import math
 from itertools import pairwise
@@ -14,7 +8,7 @@ from torch import Tensor
 
 
 def fill_path(shocks: Tensor, transition: Tensor) -> Tensor:
-    """Turn shocks e_t, (T, n), in place into z_t = a z_{t−1} + e_t from z_0 = 0, for a of shape (n,)."""
+    """Turn shocks e_t, (T, n), in place into z_t = a z_{t−1} + e_t from z_0 = 0, for a (n,); return them."""
     for previous, current in pairwise(shocks):
         current.addcmul_(transition, previous)
     return shocks
@@ -23,7 +17,12 @@ def fill_path(shocks: Tensor, transition: Tensor) -> Tensor:
 def kalman_log_likelihood(
     x: Tensor, transition: Tensor, shift: Tensor, state_variance: Tensor, noise_variance: Tensor, start: float
 ) -> Tensor:
-    """Give log p(x_1 … x_T), differentiable in the parameters of the model.
+    """Return log p(x_1 … x_T) by the Kalman filter, differentiable in the parameters.
+
+        z_t = a z_{t−1} + b + N(0, Q),   x_t = z_t + N(0, R),   t = 1 … T,   z_0 known
+
+    Given x_1 … x_{t−1}, z_t is N(m, P) and x_t is N(m, P + R). Given x_t as well, with the gain G = P/(P +
+    R), z_t is N(m + G (x_t − m), (1 − G) P). The first equation then gives the next m and P.
 
     Args:
         x: data, (n or 1, T).

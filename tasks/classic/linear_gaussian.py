@@ -1,15 +1,4 @@
-"""A linear Gaussian model in which everything is a closed form, in any dimension d.
-
-    θ ~ N(0, I),  z = A θ + τ ε₁,  x = B z + τ ε₂,  ε₁, ε₂ ~ N(0, I)
-
-    joint score       ∇_θ log p(x, z | θ) = Aᵀ (z − A θ)/τ²
-    marginal score    ∇_θ log p(x | θ) = (B A)ᵀ C⁻¹ (x − B A θ),  C = τ² (B Bᵀ + I)
-    posterior         N(m, S),  S = (I + (B A)ᵀ C⁻¹ B A)⁻¹,  m = S (B A)ᵀ C⁻¹ x
-
-A = diag(s) Qᵀ has singular values s from √`spread` down to 1/√`spread` in equal ratios, so that with a spread
-the data say much of some directions of θ and little of others; `rotated` turns these directions, the rows of
-Qᵀ, away from the axes. B = I + ½ N, with N_{i,i+1} = 1, couples neighbouring components of z.
-"""
+"""A linear Gaussian model with everything in closed form, in any dimension."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,12 +18,23 @@ NOISE = 0.3
 
 
 class LinearGaussian(Task):
-    """The linear Gaussian model; see the module.
+    """Linear Gaussian latents and data.
+
+        θ ~ N(0, I),   z = A θ + τ ε₁,   x = B z + τ ε₂,   ε₁, ε₂ ~ N(0, I),   τ = 0.3
+
+        joint score       ∇_θ log p(x, z | θ) = Aᵀ (z − A θ)/τ²
+        marginal score    ∇_θ log p(x | θ) = (B A)ᵀ C⁻¹ (x − B A θ),   C = τ² (B Bᵀ + I)
+        posterior         N(m, S),   S = (I + (B A)ᵀ C⁻¹ B A)⁻¹,   m = S (B A)ᵀ C⁻¹ x
+
+    A = diag(s) Qᵀ has singular values s from √`spread` down to 1/√`spread` in equal ratios. With a large
+    spread, the data determine some directions of θ well and others badly. These directions are the axes, or
+    the rows of a fixed random rotation Qᵀ with `rotated`. B = I + ½ N, with N_{i,i+1} = 1, couples
+    neighbouring components of z.
 
     Args:
         dim: the number d of parameters, of latents and of data, at least 1.
         spread: the ratio of the largest to the smallest singular value of A, at least 1.
-        rotated: turn the directions of different scale away from the axes, by a fixed rotation.
+        rotated: rotate the directions of different scale away from the axes.
     """
 
     name: ClassVar[str] = "linear_gaussian"
@@ -76,23 +76,23 @@ class LinearGaussian(Task):
         return Outcome(z @ model.into_x.T + second, first @ model.into_z / NOISE**2, latents=z)
 
     def log_joint(self, theta: Tensor, x: Tensor, latents: Tensor) -> Tensor:
-        """Give log N(z; A θ, noise² I) up to a constant; x depends on θ through z alone."""
+        """Return log N(z; A θ, τ² I) up to a constant, (n,); x depends on θ only through z."""
         return -(latents - theta @ _model(self).into_z.T).square().sum(1) / (2 * NOISE**2)
 
     def marginal_score(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give (B A)ᵀ C⁻¹ (x − B A θ), (n, d)."""
+        """Return (B A)ᵀ C⁻¹ (x − B A θ), (n, d)."""
         model = _model(self)
         return (x - theta @ model.mean_of_x.T) @ model.gain.T
 
     def reference(self, x_o: Tensor) -> Reference:
-        """Give the exact posterior N(S (B A)ᵀ C⁻¹ x, S)."""
+        """Return the exact posterior N(m, S) of x_o, (d,)."""
         model = _model(self)
         return GaussianReference(model.covariance @ model.gain @ x_o.double(), model.covariance)
 
 
 @dataclass(frozen=True)
 class _Model:
-    """The matrices of a task: A, B, B A, (B A)ᵀ C⁻¹ and S."""
+    """The matrices A, B, B A, (B A)ᵀ C⁻¹ and S of a task."""
 
     into_z: Tensor
     into_x: Tensor

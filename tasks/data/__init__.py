@@ -1,1 +1,1 @@
-"""Stored references; see `tasks.frozen`."""
+"""Stored references; `StoredTask` describes the files."""

@@ -1,19 +1,17 @@
-"""Make the frozen references of `lotka_volterra`: `python -m tasks.freeze_lotka_volterra` (about 30 minutes).
+"""Make the frozen references of `lotka_volterra`, in about 30 minutes.
 
-Importance sampling squared (Tran et al., arXiv 1309.3339): with an unbiased estimate L̂(u) of the likelihood,
-draws from a proposal q get the weights L̂(u) p(u)/q(u). They are right for the posterior whatever the variance
-of log L̂, which only costs effective sample size: a factor of about exp(−variance).
+    python -m graybench.tasks.jump.freeze_lotka_volterra
 
-L̂ is from a bootstrap particle filter. Particles run as in the simulator, its stop included; at each time they
-are weighted by N(x; (X, Y), 10² I), the density of what was observed, and resampled. L̂ is the product of the
-mean weights. Each particle keeps N and I of its whole path, and ĝ, the weighted mean of N − e^θ I at the end,
-estimates ∇_θ log p(x | θ): L̂ ĝ has the mean ∇_θ p(x | θ), so that ĝ has no bias under the weights.
+The method is importance sampling squared (Tran et al., arXiv 1309.3339). With an unbiased estimate L̂(u) of
+the likelihood, draws from a proposal q get the weights L̂(u) p(u)/q(u). The weighted draws follow the
+posterior whatever the variance of log L̂; this variance only reduces the effective sample size, by a factor
+of about exp(−variance). `particle_filter` computes L̂ and an estimate of the score.
 
-Half of a proposal is a Student-t with the weighted moments of the draws of the round before; the other half
-is a mixture of narrow ones around these draws, shrunk towards their mean (West, J. R. Stat. Soc. B 55, 1993).
-The first round draws from the prior, and weights are taken to a power that keeps enough of them. After ROUNDS
-rounds, particles are doubled until the standard deviation of log L̂ at the mean is below MOST_SPREAD; a last
-round with as many precedes the draws that count.
+A proposal is half a Student-t with the weighted moments of the last round's draws, and half a mixture of
+narrow ones around these draws, shrunk towards their mean (West, J. R. Stat. Soc. B 55, 1993). The first round
+draws from the prior, and weights are taken to a power that keeps enough of them. After ROUNDS rounds the
+number of particles is doubled until the standard deviation of log L̂ at the mean is below MOST_SPREAD. One
+more round with so many particles precedes the final draws.
 """
 
 import math
@@ -50,17 +48,22 @@ def particle_filter(
 ) -> tuple[float, np.ndarray]:
     """Estimate the likelihood of one θ by a bootstrap particle filter.
 
+    Particles run as in the simulator, including its stop. At each time they get the weights N(x; (X, Y),
+    noise² I), the density of the observation, and are resampled. L̂ is the product over times of the mean
+    weight. Each particle keeps N and I of its whole path. The weighted mean ĝ of N − e^θ I at the end
+    estimates ∇_θ log p(x | θ): E[L̂ ĝ] = ∇_θ p(x | θ), so ĝ is unbiased under the importance weights.
+
     Args:
         rates: e^θ, (4,).
         x: the observation, X and Y at each time in turn, (2 × times,).
         first: X and Y at time 0.
         noise: the standard deviation of the noise.
-        most_events: where paths stop.
-        particles: their number.
+        most_events: the number of events at which a path stops.
+        particles: number of particles.
         seed: 64 bits.
 
     Returns:
-        log L̂, and the estimate of ∇_θ log p(x | θ), (4,).
+        log L̂, and ĝ, (4,).
     """
     state = np.empty(2, np.uint64)
     start(state, seed)
@@ -88,7 +91,7 @@ def particle_filter(
 
 @njit
 def _resample(weights: np.ndarray, state: np.ndarray) -> np.ndarray:
-    """Choose as many particles as there are, systematically, in proportion to their weights: indices."""
+    """Resample all particles systematically, in proportion to their weights; return indices."""
     n = len(weights)
     kept, shift, chosen, reached = np.empty(n, np.int64), uniform(state), 0, weights[0]
     for k in range(n):
@@ -103,7 +106,7 @@ def _resample(weights: np.ndarray, state: np.ndarray) -> np.ndarray:
 def _filter_rows(
     rates: np.ndarray, x: np.ndarray, particles: int, seeds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Filter at each row of e^θ, (n, 4): log L̂, (n,), and scores in θ, (n, 4)."""
+    """Filter at each row of e^θ, (n, 4); return log L̂, (n,), and scores in θ, (n, 4)."""
     log_likelihoods, scores = np.empty(len(rates)), np.empty((len(rates), 4))
     for row in range(len(rates)):
         log_likelihoods[row], scores[row] = particle_filter(
@@ -113,13 +116,13 @@ def _filter_rows(
 
 
 class _Posterior:
-    """The posterior of one observation, (20,), as far as particle filters tell."""
+    """The posterior of one observation, (20,), estimated by particle filters."""
 
     def __init__(self, task: LotkaVolterra, x_o: Tensor, seed: int) -> None:
         self.task, self.x_o, self.seed = task, x_o, seed
 
     def estimate(self, u: Tensor, particles: int, step: str) -> tuple[Tensor, Tensor]:
-        """Give log L̂, (n,), and the estimated ∇_u log p(u | x_o), (n, 4), at u (n, 4)."""
+        """Return log L̂, (n,), and the estimated ∇_u log p(u | x_o), (n, 4), at u (n, 4)."""
         seeds = row_seeds(len(u), generator(derive_seed(self.seed, step, "filter")))
         rates = self.task.prior.to_theta(u).exp().numpy()
         log_likelihoods, scores = map(
@@ -128,21 +131,25 @@ class _Posterior:
         return log_likelihoods, self.task.prior.score_in_u(u, scores)
 
     def spread(self, u: Tensor, particles: int) -> float:
-        """Give the standard deviation of log L̂ at one u, (4,)."""
+        """Return the standard deviation of log L̂ at one u, (4,)."""
         repeated = u.expand(REPEATS, -1)
         return float(self.estimate(repeated, particles, f"spread {particles}")[0].std())
 
     def draw(
         self, centres: Tensor, weights: Tensor, n: int, particles: int, step: str
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw n times near weighted centres: u, (n, 4), log importance weights, (n,), and scores, (n, 4)."""
+        """Draw from the proposal that is made of weighted centres.
+
+        Returns:
+            u, (n, 4), log importance weights, (n,), and scores, (n, 4).
+        """
         u, log_proposal = _propose(centres, weights, n, derive_seed(self.seed, step))
         log_likelihoods, scores = self.estimate(u, particles, step)
         return u, log_likelihoods - u.square().sum(1) / 2 - log_proposal, scores
 
 
 def freeze(task: LotkaVolterra, x_o: Tensor, seed: int) -> dict[str, Any]:
-    """Sample the posterior of one observation, (20,): the rows for `tasks.frozen.save`, and diagnostics."""
+    """Sample the posterior of one observation, (20,); return its arrays for `save`, with diagnostics."""
     posterior = _Posterior(task, x_o, seed)
     random = generator(derive_seed(seed, "prior"))
     u = torch.randn(PRIOR_DRAWS, task.dim_theta, generator=random, dtype=torch.float64)
@@ -160,7 +167,7 @@ def freeze(task: LotkaVolterra, x_o: Tensor, seed: int) -> dict[str, Any]:
     return {
         "draws": u[kept],
         "scores": scores[kept],
-        "effective_size": 1 / (1 / DRAWS + 1 / (ess_fraction * DRAWS)),  # of the resampled draws
+        "effective_size": 1 / (1 / DRAWS + 1 / (ess_fraction * DRAWS)),  # of resampled draws
         "ess_fraction": ess_fraction,
         "particles": particles,
         "log_likelihood_std": spread,
@@ -168,7 +175,7 @@ def freeze(task: LotkaVolterra, x_o: Tensor, seed: int) -> dict[str, Any]:
 
 
 def _propose(centres: Tensor, weights: Tensor, n: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw from the proposal made of weighted draws, (m, d): u, (n, d), and log q + constant, (n,)."""
+    """Draw from the proposal made of weighted draws, (m, d); return u, (n, d), and log q + constant, (n,)."""
     mean, covariance = weighted_moments(centres, weights.log())
     d, random = len(mean), generator(derive_seed(seed, "component"))
     centres = torch.cat([mean + math.sqrt(1 - WIDTH**2) * (centres - mean), mean.unsqueeze(0)])
@@ -190,7 +197,7 @@ def _effective_size(log_weights: Tensor) -> float:
 
 
 def _tempered(log_weights: Tensor) -> Tensor:
-    """Give weights to the highest power, at most 1, that keeps an effective size of LEAST_ESS: (n,)."""
+    """Return weights to the highest power, at most 1, that keeps an effective size of LEAST_ESS, (n,)."""
     low, high = 0.0, 1.0
     while high - low > 1e-4:
         middle = (low + high) / 2

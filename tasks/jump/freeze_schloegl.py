@@ -1,7 +1,9 @@
-"""Make the frozen references of `schloegl`: `python -m tasks.freeze_schloegl` (about 4 minutes).
+"""Make the frozen references of `schloegl`, in about 4 minutes.
 
-They are made as for every task with a tractable likelihood, see `tasks.importance`. Of the draws that are
-kept there, the first 2,000 of each half are stored, with their exact scores.
+    python -m graybench.tasks.jump.freeze_schloegl
+
+They come from `importance_reference`, as for every task with a tractable likelihood. Of its draws, the first
+2,000 of each half are stored with their exact scores.
 """
 
 import torch

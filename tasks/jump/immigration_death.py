@@ -1,15 +1,4 @@
-"""Immigration and death, a jump process whose transition probabilities are a convolution.
-
-Immigrants come at the rate λ, and each individual dies at the rate μ: hazards e^{θ_j} h_j(X) with
-θ = (log λ, log μ) and h = (1, X). X_0 = 10, and x holds X at the times 1, 2, ..., 10, without noise. The
-prior is normal, around λ = 10 and μ = 0.7, with standard deviations of 0.4.
-
-joint score       N_j − e^{θ_j} ∫ h_j dt over [0, 10], see `tasks.jump.jump_process`
-likelihood        X_{t+1} given X_t is Binomial(X_t, e^{−μ}) + Poisson(m), m = (1 − e^{−μ}) λ/μ, independent:
-                  with k survivors, p(x' | x) = Σ_k Binomial(k; x, e^{−μ}) Poisson(x' − k; m)
-
-Paths are not capped: arrivals are Poisson, and none dies twice, so that the number of events is finite.
-"""
+"""Immigration and death, a jump process with transition probabilities in closed form."""
 
 import math
 from typing import ClassVar
@@ -28,7 +17,20 @@ START, TIMES = 10, 10
 
 
 class ImmigrationDeath(JumpTask, LikelihoodTask):
-    """The immigration-death process; see the module."""
+    """Immigrants arrive at the rate λ, and each individual dies at the rate μ.
+
+        channel   change   hazard e^{θ_j} h_j(X)     median of e^{θ_j}
+        1         X + 1    λ                         10
+        2         X − 1    μ X                       0.7
+
+        prior           θ = (log λ, log μ), normal with standard deviations of 0.4
+        data            X at the times 1, 2, …, 10, without noise, (n, 10); X_0 = 10
+        joint score     N_j − e^{θ_j} ∫ h_j dt over [0, 10], see `JumpTask`
+        likelihood      X_{t+1} = Binomial(X_t, e^{−μ}) + Poisson(m), independent, with m = (1 − e^{−μ}) λ/μ:
+                        p(x' | x) = Σ_k Binomial(k; x, e^{−μ}) Poisson(x' − k; m), with k survivors
+
+    Paths need no cap: arrivals are Poisson and nobody dies twice, so the number of events is finite.
+    """
 
     name: ClassVar[str] = "immigration_death"
     version: ClassVar[int] = 1
@@ -38,12 +40,12 @@ class ImmigrationDeath(JumpTask, LikelihoodTask):
     dim_x = TIMES
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
-        """Run one path for each θ, (n, 2), by the direct method of Gillespie."""
+        """Run one path for each θ, (n, 2), by Gillespie's direct method."""
         x, counts, exposures = _paths(theta.exp().numpy(), row_seeds(len(theta), generator))
         return path_outcome(theta, torch.from_numpy(x), counts, exposures)
 
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give the exact log p(x | θ) for θ (n, 2) and x (n or 1, 10): (n,), in float64."""
+        """Return the exact log p(x | θ), (n,), in float64, for θ (n, 2) and x (n or 1, 10)."""
         after = x.double().unsqueeze(2)
         before = torch.cat([torch.full_like(after[:, :1], START), after[:, :-1]], 1)
         survivors = torch.arange(float(x.max()) + 1, dtype=torch.float64)
@@ -62,7 +64,7 @@ class ImmigrationDeath(JumpTask, LikelihoodTask):
 
 @njit
 def _paths(rates: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Run a path for each row of e^θ, (n, 2): x, N and I."""
+    """Run a path for each row of e^θ, (n, 2); return x, N and I."""
     n = len(rates)
     x, counts, exposures = np.empty((n, TIMES)), np.empty((n, 2)), np.empty((n, 2))
     state = np.empty(2, np.uint64)
@@ -82,7 +84,7 @@ def _paths(rates: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray
                     alive, arrivals = alive + 1, arrivals + 1
                 else:
                     alive, deaths = alive - 1, deaths + 1
-            # the exponential law has no memory: the waiting time starts afresh at the observation
+            # The exponential law has no memory, so the waiting time may start again at the observation.
             lived += alive * (time + 1 - now)
             now = time + 1.0
             x[row, time] = alive

@@ -1,24 +1,4 @@
-"""Predators and prey: the Lotka-Volterra jump process of Brehmer et al. (PNAS 2020), observed in noise.
-
-    channel   change       hazard e^{θ_j} h_j(X, Y)     e^{θ_j} at the centre of the prior
-    1         X + 1        e^{θ₁} X Y                   0.01
-    2         X − 1        e^{θ₂} X                     0.5
-    3         Y + 1        e^{θ₃} Y                     1
-    4         Y − 1        e^{θ₄} X Y                   0.01
-
-X predators and Y prey start at 50 and 100. x holds X and Y at the times 1, 2, ..., 10, in the order X_1, Y_1,
-X_2, ..., each with a noise N(0, 10²) of its own. The prior is uniform, θ_j within 1 of the centre.
-
-Where predators die out, prey grow without end. The model is therefore of the process stopped at its event
-number 30,000: X and Y keep their values from there. This is rare (1 in 3,000 draws from the prior), it is
-part of the model, which the reference shares, and the score of a stopped path is valid, see
-`tasks.jump.jump_process`.
-
-joint score       N_j − e^{θ_j} ∫ h_j dt up to time 10 or the last event; the noise does not depend on θ
-likelihood        not tractable
-reference         frozen: importance sampling squared with a particle filter, made in minutes by
-                  `python -m tasks.freeze_lotka_volterra`
-"""
+"""Predators and prey: the Lotka-Volterra jump process, observed in noise."""
 
 import math
 from typing import ClassVar
@@ -39,7 +19,27 @@ CENTRE = tuple(map(math.log, (0.01, 0.5, 1.0, 0.01)))
 
 
 class LotkaVolterra(JumpTask, StoredTask):
-    """The Lotka-Volterra process; see the module."""
+    """The Lotka-Volterra jump process of X predators and Y prey, observed in noise.
+
+        channel   change       hazard e^{θ_j} h_j(X, Y)     e^{θ_j} at the centre of the prior
+        1         X + 1        e^{θ₁} X Y                   0.01
+        2         X − 1        e^{θ₂} X                     0.5
+        3         Y + 1        e^{θ₃} Y                     1
+        4         Y − 1        e^{θ₄} X Y                   0.01
+
+        prior           uniform, θ_j within 1 of the centre
+        data            X_1, Y_1, X_2, …, Y_10 at the times 1 to 10, each plus N(0, 10²); X_0 = 50, Y_0 = 100
+        joint score     N_j − e^{θ_j} ∫ h_j dt up to time 10 or the last event, see `JumpTask`
+        likelihood      not tractable
+        reference       frozen draws of importance sampling squared, see `freeze_lotka_volterra`
+
+    The process stops at its event number 30,000 and keeps its values from there, since prey grow without
+    bound where predators die out. The stop is part of the model and of the reference. It is rare, with 1 in
+    3,000 draws from the prior, and the score of a stopped path is valid.
+
+    Source: J. Brehmer et al., Mining gold from implicit models to improve likelihood-free inference, PNAS
+    2020.
+    """
 
     name: ClassVar[str] = "lotka_volterra"
     version: ClassVar[int] = 1
@@ -50,7 +50,7 @@ class LotkaVolterra(JumpTask, StoredTask):
     dim_x = 2 * TIMES
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
-        """Run one path for each θ, (n, 4), by the direct method of Gillespie, and add the noise."""
+        """Run one path for each θ, (n, 4), by Gillespie's direct method, and add the noise."""
         n = len(theta)
         x, counts, exposures = _paths(theta.exp().numpy(), row_seeds(n, generator))
         noise = NOISE * torch.randn(n, self.dim_x, generator=generator, dtype=torch.float64)
@@ -71,10 +71,10 @@ def advance(
     Args:
         rates: e^θ, (4,).
         place: X, Y and the number of events so far, (3,), updated.
-        most_events: where the process stops.
+        most_events: the number of events at which the process stops.
         counts: N_j so far, (4,), updated.
         exposures: I_j so far, (4,), updated.
-        state: of the generator, see `tasks.jump.jump_process`.
+        state: the state of the row's generator, (2,), see `start`.
     """
     x, y, events = place
     left, x_time, y_time, xy_time = 1.0, 0.0, 0.0, 0.0
@@ -94,7 +94,7 @@ def advance(
             break
         left -= wait
         level = uniform(state) * total
-        # without branches: which channel comes next cannot be predicted
+        # Without branches, because the processor cannot predict the next channel.
         j = (level >= born_x) + (level >= died_x) + (level >= born_y)
         counts[j] += 1.0
         x += (j == 0) - (j == 1)
@@ -109,7 +109,7 @@ def advance(
 
 @njit
 def _paths(rates: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Run a path for each row of e^θ, (n, 4): X and Y at the times in turn, N and I."""
+    """Run a path for each row of e^θ, (n, 4); return X and Y at the times in turn, N and I."""
     n = len(rates)
     x, counts, exposures = np.empty((n, 2 * TIMES)), np.zeros((n, 4)), np.zeros((n, 4))
     state, place = np.empty(2, np.uint64), np.empty(3, np.int64)

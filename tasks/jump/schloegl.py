@@ -1,25 +1,4 @@
-"""The Schlögl model, a bistable birth-death process on {0, ..., 60} (Schlögl, Z. Physik 253, 1972).
-
-    channel   change   hazard e^{θ_j} h_j(X)       e^{θ_j} at the centre of the prior
-    1         +1       k₁ (X < 60)                   5.2
-    2         −1       k₂ X                          1
-    3         +1       k₃ X(X − 1)/200 (X < 60)      9.8
-    4         −1       k₄ X(X − 1)(X − 2)/6e4       39.3
-
-θ = log(k₁, k₂, k₃, k₄), normal with standard deviations of 0.2. At the centre births and deaths balance near
-7, 23 and 48, the middle one unstable; X_0 = 25, and with so few individuals noise smears the upper state: at
-time 10 counts gather near 6 and 38. x holds X at the times 0.5, 1, ..., 10, without noise. Latent is the
-path, and which of the two channels of a birth or a death each event was.
-
-joint score       N_j − e^{θ_j} ∫ h_j dt over [0, 10], see `jump.jump_process`; paths are not capped, as the
-                  hazards on 61 states are bounded
-likelihood        the transition probabilities are P = exp(Q/2), Q the generator of the 61 states. With Λ the
-                  largest rate of leaving a state, P = exp(−Λ/2) exp((Q + Λ I)/2): a Taylor polynomial for
-                  2⁻⁹ of the time, squared nine times. Q + Λ I has no negative entries, so nothing cancels,
-                  and small probabilities are as accurate as large ones.
-reference         frozen: importance sampling from the likelihood, as for other tasks, but it takes minutes;
-                  made by `python -m tasks.freeze_schloegl`
-"""
+"""The Schlögl model, a bistable birth-death process."""
 
 import math
 from typing import ClassVar
@@ -52,30 +31,55 @@ HAZARDS = _hazards()
 
 
 class Schloegl(JumpTask, StoredTask, LikelihoodTask):
-    """The Schlögl model; see the module."""
+    """The Schlögl model, a bistable birth-death process on {0, …, 60}.
+
+        channel   change   hazard e^{θ_j} h_j(X)      e^{θ_j} at the centre of the prior
+        1         X + 1    k₁ (X < 60)                5.2
+        2         X − 1    k₂ X                       1
+        3         X + 1    k₃ X(X − 1)/200 (X < 60)   9.8
+        4         X − 1    k₄ X(X − 1)(X − 2)/6e4     39.3
+
+        prior           θ = log(k₁, k₂, k₃, k₄), normal with standard deviations of 0.2
+        data            X at the times 0.5, 1, …, 10, without noise, (n, 20); X_0 = 25
+        latents         the path, and the channel of each event
+        joint score     N_j − e^{θ_j} ∫ h_j dt over [0, 10], see `JumpTask`
+        likelihood      products of transition probabilities, see `transitions`
+        reference       frozen draws of importance sampling, see `freeze_schloegl`
+
+    At the centre births and deaths balance near 7, 23 and 48; the middle state is unstable. With so few
+    individuals noise blurs the upper state: at time 10, X gathers near 6 and 38. Paths need no cap, as the
+    hazards on 61 states are bounded.
+
+    Source: F. Schlögl, Z. Physik 253, 1972.
+    """
 
     name: ClassVar[str] = "schloegl"
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "A bistable birth-death process; exact likelihood by a matrix exponential."
-    rows_at_once: ClassVar[int] = 250  # twenty matrices are kept for each
+    rows_at_once: ClassVar[int] = 250  # each row keeps twenty matrices
     prior = Normal(tuple(map(math.log, CENTRE)), 0.2)
     dim_theta = 4
     dim_x = TIMES
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
-        """Run one path for each θ, (n, 4), by the direct method of Gillespie."""
+        """Run one path for each θ, (n, 4), by Gillespie's direct method."""
         x, counts, exposures = _paths(theta.exp().numpy(), HAZARDS, row_seeds(len(theta), generator))
         return path_outcome(theta, torch.from_numpy(x), counts, exposures)
 
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give the exact log p(x | θ) for θ (n, 4) and x (n or 1, 20): (n,), in float64."""
+        """Return the exact log p(x | θ), (n,), in float64, for θ (n, 4) and x (n or 1, 20)."""
         after = x.long().expand(len(theta), -1)
         before = torch.cat([torch.full_like(after[:, :1], START), after[:, :-1]], 1)
         rows = torch.arange(len(theta)).unsqueeze(1)
         return self.transitions(theta)[rows, before, after].log().sum(1)
 
     def transitions(self, theta: Tensor) -> Tensor:
-        """Give the probabilities from each state to each in a time of 0.5, for θ (n, 4): (n, 61, 61)."""
+        """Return the probabilities from each state to each other in a time of 0.5, (n, 61, 61), for θ (n, 4).
+
+        P = exp(Q/2) = exp(−Λ/2) exp((Q + Λ I)/2), with the generator Q and the largest rate Λ of leaving a
+        state. A Taylor polynomial covers 2⁻⁹ of the time and is squared nine times. Q + Λ I has no negative
+        entries, so nothing cancels, and small probabilities are as accurate as large ones.
+        """
         rates, hazards = theta.double().exp(), torch.from_numpy(HAZARDS)
         births, deaths = (rates[:, channel::2] @ hazards[:, channel::2].T for channel in (0, 1))
         leaving = births + deaths
@@ -92,7 +96,7 @@ class Schloegl(JumpTask, StoredTask, LikelihoodTask):
         return chances
 
     def stored_reference(self, o: int) -> ImportanceReference:
-        """Give the stored draws of observation number o, with the exact density."""
+        """Return the stored draws of observation o, counted from 0, with the exact density."""
         stored = load(self.name)
         x, draws, scores = (torch.from_numpy(stored[field][o]) for field in ("x", "draws", "scores"))
         log_evidence, ess_fraction = (float(stored[field][o]) for field in ("log_evidence", "ess_fraction"))
@@ -100,7 +104,7 @@ class Schloegl(JumpTask, StoredTask, LikelihoodTask):
 
 
 def _exponential(matrix: Tensor) -> Tensor:
-    """Give the Taylor polynomial of degree 12 of exp, for matrices (n, s, s), by powers of the cube."""
+    """Return the Taylor polynomial of degree 12 of exp, by powers of the cube, for matrices (n, s, s)."""
     eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype)
     square = matrix @ matrix
     cube = square @ matrix
@@ -115,7 +119,7 @@ def _exponential(matrix: Tensor) -> Tensor:
 def _paths(
     rates: np.ndarray, hazards: np.ndarray, seeds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Run a path for each row of e^θ, (n, 4), with h_j at each state, (61, 4): x, N and I."""
+    """Run a path for each row of e^θ, (n, 4), with h_j at each state, (61, 4); return x, N and I."""
     n, states = len(rates), len(hazards)
     x, counts, exposures = np.empty((n, TIMES)), np.zeros((n, 4)), np.empty((n, 4))
     time_in, thresholds = np.empty(states), np.empty((states, 4))

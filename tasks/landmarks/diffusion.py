@@ -1,16 +1,4 @@
-"""Landmarks in 2-D or 3-D that move together by a Gaussian kernel: the diffusion of shapes.
-
-n landmarks in R^m, the state X in R^(n × m), flattened to D = n m; no drift, up to time 1;  θ = (log a, log
-ℓ)
-
-    dX = L(X) dW,   Σ(X) = k(X) ⊗ I_m,   k_ij = a² (exp(−|x_i − x_j|²/(2 ℓ²)) + nugget δ_ij),   k = L Lᵀ
-    (div Σ)_i = Σ_j k_ij (x_i − x_j)/ℓ²,    c = ½ Σ_{i≠j} k_ij (m/ℓ² − |x_i − x_j|²/ℓ⁴)
-
-Only the n × n matrix k is ever factorised. Landmarks that are close move together, and never pass through
-each other; a is how far a landmark moves until time 1, ℓ over what distance others go with it.
-
-[BRIDGE] Boserup et al., arXiv 2411.08993.
-"""
+"""The diffusion of landmarks in 2-D or 3-D by a Gaussian kernel."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +11,7 @@ from ..sde.sde import SDE, Coefficients
 
 
 class LandmarkCoefficients(Coefficients):
-    """The coefficients at landmarks x.
+    """The coefficients of `LandmarkDiffusion` at landmarks x. Only the n × n matrix k is factorised.
 
     Args:
         x: positions, (..., n, m).
@@ -69,7 +57,7 @@ class LandmarkCoefficients(Coefficients):
         return torch.cholesky_solve(self.as_rows(v), self.factor).flatten(-2)
 
     def weighted_differences(self, weights: Tensor) -> Tensor:
-        """Give Σ_j w_ij (x_i − x_j)/ℓ² for w (..., n, n), flattened: (..., D)."""
+        """Return Σ_j w_ij (x_i − x_j)/ℓ², flattened to (..., D), for w (..., n, n)."""
         moved = weights.sum(-1, keepdim=True) * self.positions - weights @ self.positions
         return (moved / self.length.square()).flatten(-2)
 
@@ -79,13 +67,21 @@ class LandmarkCoefficients(Coefficients):
 
 @dataclass(frozen=True)
 class LandmarkDiffusion(SDE):
-    """The diffusion of landmarks, for log a and log ℓ that broadcast with the batch dimensions of x.
+    """A diffusion of n landmarks in R^m that move together; the state X is flattened to D = n m.
+
+        dX = L(X) dW,   Σ(X) = k(X) ⊗ I_m,   k_ij = a² (exp(−|x_i − x_j|²/(2 ℓ²)) + nugget δ_ij),   k = L Lᵀ
+        (div Σ)_i = Σ_j k_ij (x_i − x_j)/ℓ²,   c = ½ Σ_{i≠j} k_ij (m/ℓ² − |x_i − x_j|²/ℓ⁴)
+
+    Close landmarks move together and never pass through each other. a is the distance that a landmark moves
+    until time 1; ℓ is the range within which others move with it.
+
+    Source: Boserup et al., arXiv 2411.08993.
 
     Args:
-        log_a: log of the amplitude a.
-        log_length: log of the length-scale ℓ.
+        log_a: log of the amplitude a, broadcasts with the batch dimensions of x.
+        log_length: log of the length-scale ℓ, likewise.
         dimensions: m, 2 or 3.
-        nugget: added to the diagonal, in units of a².
+        nugget: the addition to the diagonal, in units of a².
     """
 
     log_a: Tensor
@@ -105,5 +101,5 @@ class LandmarkDiffusion(SDE):
 
 
 def squared_distances(x: Tensor) -> Tensor:
-    """Give |x_i − x_j|² for positions (..., n, m): (..., n, n)."""
+    """Return |x_i − x_j|², (..., n, n), for positions (..., n, m)."""
     return (x.unsqueeze(-2) - x.unsqueeze(-3)).square().sum(-1)

@@ -1,26 +1,10 @@
-"""Procrustes alignment: what is left of landmarks when position, size and orientation are taken away.
+"""Procrustes alignment: landmarks without their position, size and orientation.
 
-A specimen is a matrix x (n, m) of n landmarks in m = 2 or 3 dimensions, one a row. With C = I − 11ᵀ/n,
+A specimen is a matrix x (n, m) with one of n landmarks per row, in m = 2 or 3 dimensions. C = I − 11ᵀ/n
+centres it, c(x) = ‖C x‖ is its centroid size and z(x) = C x/c(x) its pre-shape. Reflections are never used,
+so that left and right stay apart.
 
-    centroid size    c(x) = ‖C x‖, the Frobenius norm
-    pre-shape        z(x) = C x / c(x)
-    rotation         R(x, y) = argmin over R ∈ SO(m) of ‖x R − y‖ = U diag(1, …, 1, |U Vᵀ|) Vᵀ,  xᵀ y = U S Vᵀ
-    distance         d(x, y) = min over R ∈ SO(m) of ‖z(x) R − z(y)‖, from 0 to √2
-
-d is the partial Procrustes distance: both sizes are held at 1. Reflections are never used, so that left and
-right stay apart. The generalized alignment of x_1 … x_S is the mean μ of unit centroid size and the rotations
-R_s that minimise Σ_s ‖z(x_s) R_s − μ‖². It alternates between the two, each given the other,
-
-    R_s = R(z(x_s), μ),    μ ∝ Σ_s z(x_s) R_s,    from μ = z(x_1),
-
-until ‖Δμ‖ < 1e-12. No step raises the sum, but where the shapes are very far from each other it may have
-several minima. The problem leaves the orientation of μ open: we turn its principal axes onto the coordinate
-axes, the longest first, and make the first landmark that lies far out on an axis positive there; the last
-axis then follows, as a rotation does not reflect. So neither the orientation of a specimen nor their order
-matters, unless two principal axes of μ are of equal length: within their plane its orientation is arbitrary.
-
-Source: I. L. Dryden and K. V. Mardia, Statistical Shape Analysis, 2nd edition, Wiley 2016, chapters 4 and 7;
-the rotation: W. Kabsch, Acta Crystallographica A 32 (1976) and A 34 (1978).
+Source: I. L. Dryden and K. V. Mardia, Statistical Shape Analysis, 2nd edition, Wiley 2016, chapters 4 and 7.
 """
 
 from dataclasses import dataclass
@@ -32,17 +16,17 @@ from ..errors import UserError
 
 TOLERANCE = 1e-12
 MOST_ROUNDS = 10_000
-FEWEST_LANDMARKS = 3  # any two pairs of points are similar: two landmarks have no shape
+FEWEST_LANDMARKS = 3  # two landmarks have no shape: all pairs of points are similar
 
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """A generalized Procrustes alignment; see the module. All float64.
+    """A generalized Procrustes alignment, see `align`. All float64.
 
-    Args:
+    Attributes:
         shapes: the aligned specimens, centred, of unit centroid size, (S, n, m).
         mean: the mean shape μ, centred, of unit centroid size, (n, m).
-        centroid_sizes: of the specimens as they were given, in the unit of their coordinates, (S,).
+        centroid_sizes: the sizes of the original specimens, in the unit of their coordinates, (S,).
     """
 
     shapes: Tensor
@@ -51,16 +35,16 @@ class Alignment:
 
 
 def centroid_size(x: Tensor) -> Tensor:
-    """Give ‖C x‖ for x (..., n, m): (...), in the unit of the coordinates."""
+    """Return ‖C x‖ in the Frobenius norm, (...), in the unit of the coordinates, for x (..., n, m)."""
     return torch.linalg.matrix_norm(_centred(x))
 
 
 def preshape(x: Tensor) -> Tensor:
-    """Give C x / ‖C x‖, float64, for x (..., n, m) of the same shape.
+    """Return C x/‖C x‖, (..., n, m), float64, for x (..., n, m).
 
     Raises:
-        UserError: m is not 2 or 3, n is below 3, a coordinate is not finite, or the landmarks of a specimen
-            coincide, up to rounding.
+        UserError: m is not 2 or 3, n is below 3, a coordinate is not finite, or all landmarks of a specimen
+            coincide up to rounding.
     """
     _require_landmarks(x)
     size = centroid_size(x)
@@ -69,19 +53,22 @@ def preshape(x: Tensor) -> Tensor:
     if coincide.any():
         rows = coincide.nonzero().tolist()
         which = f"specimen {', '.join(map(str, rows[0]))} (counted from 0)" if rows[0] else "the specimen"
-        raise UserError(f"{which} has no shape, as all its landmarks coincide; leave it out.")
+        raise UserError(f"{which} has no shape, as all its landmarks coincide; remove it.")
     return _centred(x) / size[..., None, None]
 
 
 def rotation(x: Tensor, onto: Tensor) -> Tensor:
-    """Give the rotation R about the origin, without reflection, that takes x closest to another shape.
+    """Return the rotation R about the origin, without reflection, that brings x closest to another shape.
 
-    R minimises ‖x R − onto‖, see the module. It is unique unless the two smallest singular values of xᵀ onto
-    are both 0, or are equal while the best orthogonal map is a reflection; then it is one of the minimisers.
+    R(x, y) = argmin over R ∈ SO(m) of ‖x R − y‖ = U diag(1, …, 1, |U Vᵀ|) Vᵀ with xᵀ y = U S Vᵀ. It is unique
+    unless the two smallest singular values of xᵀ y are both 0, or are equal while the best orthogonal map is
+    a reflection; then R is one of several minimisers.
+
+    Source: W. Kabsch, Acta Crystallographica A 32 (1976) and A 34 (1978).
 
     Args:
         x: landmarks, (..., n, m); not centred here.
-        onto: landmarks, (..., n, m); the leading dimensions broadcast.
+        onto: landmarks y, (..., n, m); the leading dimensions broadcast.
 
     Returns:
         R, (..., m, m), float64, which acts from the right: x @ R.
@@ -93,21 +80,32 @@ def rotation(x: Tensor, onto: Tensor) -> Tensor:
 
 
 def align(coordinates: Tensor) -> Alignment:
-    """Align specimens by generalized Procrustes analysis; see the module.
+    """Align specimens x_1 … x_S by generalized Procrustes analysis.
+
+    The result is the mean μ of unit centroid size and the rotations R_s that minimise Σ_s ‖z(x_s) R_s − μ‖².
+    The steps
+
+        R_s = R(z(x_s), μ),    μ ∝ Σ_s z(x_s) R_s,    from μ = z(x_1),
+
+    alternate until ‖Δμ‖ < 1e-12. No step increases the sum, but for very different shapes it may have several
+    minima. The orientation of μ is free and is set as follows: its principal axes are the coordinate axes,
+    the longest first, and the first landmark that lies far out on an axis is positive there, except for the
+    last axis, whose sign follows because a rotation does not reflect. The result therefore does not depend on
+    the orientation or the order of the specimens, unless two principal axes of μ have equal length.
 
     Args:
         coordinates: landmarks, (S, n, m), S ≥ 2, n ≥ 3, m = 2 or 3.
 
     Raises:
-        UserError: there are fewer than two specimens; the coordinates are not of that shape, are not finite,
-            or coincide within a specimen; or the iteration does not converge.
+        UserError: the coordinates have another shape, are not finite, or coincide within a specimen; there
+            are fewer than two specimens; or the iteration does not converge.
     """
     if coordinates.dim() != 3:
-        raise UserError(f"align takes coordinates (S, n, m), not of shape {tuple(coordinates.shape)}.")
+        raise UserError(f"align takes coordinates of shape (S, n, m), not {tuple(coordinates.shape)}.")
     if len(coordinates) < 2:
         raise UserError(
-            f"align needs 2 specimens or more to find a mean, but was given {len(coordinates)}; "
-            "align_to puts a specimen onto a mean that is known."
+            f"align needs 2 specimens or more, but got {len(coordinates)}; "
+            "to align to a known mean, use align_to."
         )
     shapes = preshape(coordinates)
     mean = shapes[0]
@@ -117,17 +115,17 @@ def align(coordinates: Tensor) -> Alignment:
             break
     else:
         raise UserError(
-            f"the Procrustes mean of these {len(coordinates)} specimens has not settled after {MOST_ROUNDS} "
-            "rounds; check that landmark i is the same point on each of them."
+            f"the Procrustes mean of {len(coordinates)} specimens has not settled after {MOST_ROUNDS} "
+            "rounds; check that landmark i is the same point on every specimen."
         )
     mean = mean @ _onto_principal_axes(mean)
     return Alignment(shapes @ rotation(shapes, mean), mean, centroid_size(coordinates))
 
 
 def align_to(mean: Tensor, coordinates: Tensor) -> Tensor:
-    """Put specimens onto a given mean, each by itself: z(x) R(z(x), μ), ordinary Procrustes at unit size.
+    """Align each specimen to a given mean, z(x) R(z(x), μ): ordinary Procrustes analysis at unit size.
 
-    The shapes of `align` are `align_to` of its mean, so held-out specimens are treated as those were.
+    Given the mean of `align`, its own specimens get the shapes of `align`; other specimens are treated alike.
 
     Args:
         mean: μ, (n, m); its position and size do not matter.
@@ -137,7 +135,7 @@ def align_to(mean: Tensor, coordinates: Tensor) -> Tensor:
         Centred shapes of unit centroid size, (..., n, m), float64.
 
     Raises:
-        UserError: as `preshape`, or the numbers of landmarks or dimensions differ.
+        UserError: for the reasons of `preshape`, or if the numbers of landmarks or dimensions differ.
     """
     _require_alike(mean, coordinates)
     shapes = preshape(coordinates)
@@ -145,13 +143,17 @@ def align_to(mean: Tensor, coordinates: Tensor) -> Tensor:
 
 
 def procrustes_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Give the partial Procrustes distance d between a and b (..., n, m), which broadcast: (...), float64.
+    """Return the partial Procrustes distance, min over R ∈ SO(m) of ‖z(a) R − z(b)‖, (...), from 0 to √2.
+
+    Args:
+        a: landmarks, (..., n, m).
+        b: landmarks, (..., n, m); the leading dimensions broadcast.
 
     Raises:
-        UserError: as `align_to`.
+        UserError: for the reasons of `align_to`.
     """
     _require_alike(a, b)
-    # Not √(2 − 2 tr S), which loses half of the digits of a small distance.
+    # The formula √(2 − 2 tr S) would lose half of the digits of a small distance.
     return torch.linalg.matrix_norm(align_to(b, a) - preshape(b))
 
 
@@ -161,10 +163,10 @@ def _centred(x: Tensor) -> Tensor:
 
 
 def _onto_principal_axes(mean: Tensor) -> Tensor:
-    """Give the rotation (m, m) that turns the principal axes of a centred mean as the module says."""
+    """Return the rotation, (m, m), that orients a centred mean as `align` describes."""
     axes = torch.linalg.eigh(mean.T @ mean).eigenvectors.flip(-1)
     along = mean @ axes
-    # Not the landmark that is farthest out, as in a symmetric shape rounding would choose between two.
+    # Not the farthest landmark: in a symmetric shape, rounding would choose between two.
     far_out = along.abs() >= along.abs().amax(0) / 2
     first = far_out.to(torch.uint8).argmax(0, keepdim=True)
     axes = axes * torch.where(along.gather(0, first) < 0, -1.0, 1.0)
@@ -179,7 +181,7 @@ def _require_landmarks(x: Tensor) -> None:
             f"but are of shape {tuple(x.shape)}."
         )
     if not bool(torch.isfinite(x).all()):
-        raise UserError("landmarks must be finite, but some are NaN or infinite; leave those specimens out.")
+        raise UserError("landmarks must be finite, but some are NaN or infinite; remove those specimens.")
 
 
 def _require_alike(a: Tensor, b: Tensor) -> None:

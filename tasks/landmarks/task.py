@@ -1,12 +1,4 @@
-"""The task of landmarks: how far they move, and over what distance together, from one shape at time 1.
-
-The shape starts at a template x_0 and moves by the diffusion of `landmark_diffusion`; θ = (log a, log ℓ),
-with the prior log a ~ N(log amplitude, spread²), log ℓ ~ N(log length, spread²). The latent is the Euler
-path. It pins a and ℓ down, so that the joint score has a variance that grows like 1/dt.
-
-Templates: an ellipse with semi-axes 1 and ½, equally spaced in angle (in 3-D, tilted waves of the height ¼
-along it), or the Procrustes mean of a landmark file, at unit root mean square distance from its centre.
-"""
+"""The task of landmarks: infer how far they move, and over what range together, from one shape."""
 
 import math
 from functools import lru_cache
@@ -28,14 +20,23 @@ from .procrustes import align
 
 
 def ellipse(landmarks: int, dimensions: int) -> Tensor:
-    """Give landmarks on an ellipse with semi-axes 1 and ½, (n, m); in 3-D with z = ¼ cos 2φ."""
+    """Return landmarks on an ellipse with semi-axes 1 and ½, (n, m).
+
+    They are equally spaced in the angle φ; in 3-D, z = ¼ cos 2φ.
+    """
     angle = 2 * math.pi * torch.arange(landmarks, dtype=torch.float64) / landmarks
     axes = [angle.cos(), 0.5 * angle.sin(), 0.25 * (2 * angle).cos()]
     return torch.stack(axes[:dimensions], 1)
 
 
 def mean_shape(template: str) -> Tensor:
-    """Give the Procrustes mean of a landmark file or a shipped sample, (n, m), at unit rms radius."""
+    """Return the Procrustes mean of a landmark file or a shipped sample, (n, m).
+
+    Its root mean square distance from the centre is 1.
+
+    Raises:
+        UserError: the file cannot be read, or its specimens have no mean.
+    """
     return _mean_shape(template, _digest(template))
 
 
@@ -45,23 +46,30 @@ def _digest(template: str) -> str:
 
 @lru_cache(maxsize=8)
 def _mean_shape(template: str, content: str) -> Tensor:
-    """Give the mean shape of a file of this digest, once: the file may change."""
+    """Return the mean shape of a file. The cache also depends on the digest, as the file may change."""
     mean = align(read_landmarks(Path(template)).coordinates).mean
     return mean * math.sqrt(len(mean))
 
 
 class Landmarks(DiffusionTask):
-    """The diffusion of landmarks; see the module.
+    """A shape that moves from a template up to time 1 by `LandmarkDiffusion`, with θ = (log a, log ℓ).
+
+        prior           log a ~ N(log amplitude, spread²),   log ℓ ~ N(log length, spread²)
+        latents         the path of the Euler scheme
+        data            the landmarks at time 1, (n, D)
+
+    The path determines a and ℓ, so the variance of the joint score grows like 1/dt.
 
     Args:
-        landmarks: n, of the ellipse.
-        dimensions: m, of the ellipse.
+        landmarks: the number of landmarks of the ellipse.
+        dimensions: the dimension of the ellipse, 2 or 3.
         amplitude: the prior's median of a.
         length: the prior's median of ℓ.
         spread: the prior's standard deviation of log a and of log ℓ.
-        nugget: of the kernel, in units of a².
-        steps: of the latent path.
-        template: "ellipse", or a landmark file, or the name of a shipped one, which then decides n and m.
+        nugget: the nugget of the kernel, in units of a².
+        steps: number of steps of the latent path.
+        template: "ellipse"; or a landmark file or the name of a shipped one, with its own number of landmarks
+            and dimensions. The template is then the file's Procrustes mean.
     """
 
     name: ClassVar[str] = "landmarks"
@@ -93,7 +101,7 @@ class Landmarks(DiffusionTask):
         if not isinstance(self.template, str):
             raise UserError(f"task landmarks: template must be a name or a file, but is {self.template!r}.")
         if self.template != "ellipse" and (self.landmarks, self.dimensions) != (8, 2):
-            raise UserError("task landmarks: a template has landmarks and dimensions of its own.")
+            raise UserError("task landmarks: a template decides landmarks and dimensions; leave both out.")
 
     @property
     def prior(self) -> Normal:

@@ -1,12 +1,4 @@
-"""Runs a pyro model once, for many θ, and reads its joint density on the way; the engine of `PyroTask`.
-
-Where the model comes to a site, the site is checked, its value is drawn without a gradient, and its
-log-density at that value is added, row by row. What the model does later sees a value that is fixed, so that
-the derivative of the sum with respect to θ is the joint score: no second run is needed.
-
-The simulations are pyro's outermost plate, at dimension −1 − `PLATES`: the model may open up to `PLATES` of
-its own within it, and no size of theirs can be taken for the number of simulations.
-"""
+"""The engine of `PyroTask`: it runs a pyro model once for many θ and adds up the joint density."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
@@ -28,13 +20,20 @@ PLATES, ROWS = 4, "simulations"
 
 
 class JointDensity(Messenger):
-    """Draws or takes the value of every site of a model and adds up the log-densities.
+    """A pyro handler that sets the value of every site of a model and adds up the log-densities.
+
+    At each site the handler checks the distribution, draws the value without a gradient or takes it from
+    `given`, and adds the log-density of the value, row by row. Later sites see a fixed value. The derivative
+    of the sum in θ is therefore the joint score, without a second run.
+
+    Simulations are pyro's outermost plate, at dimension −1 − `PLATES`. The model may open up to `PLATES`
+    plates of its own inside, and no plate can be confused with the simulations by its size.
 
     Args:
         task: the task's label, for error messages.
         rows: the number n of simulations.
-        data: the name of the site that is the data.
-        given: the value of every site, by name; drawn if None.
+        data: the name of the site with the data.
+        given: the value of every site, by name; None to draw them.
 
     Attributes:
         values: the value of every site, by name, (n, ...), without a gradient.
@@ -48,10 +47,13 @@ class JointDensity(Messenger):
         self.log_prob = torch.zeros(rows, dtype=torch.float64)
 
     def run(self, model: Callable[[Tensor], Any], theta: Tensor) -> None:
-        """Run the model within the plate of simulations, for θ (n, d), which it gets as (d, n, 1, ..., 1).
+        """Run the model within the plate of simulations, for θ (n, d).
+
+        The model receives θ as (d, n, 1, 1, 1, 1).
 
         Raises:
-            UserError: a site has no density that the joint score could be derived from, or x is missing.
+            UserError: a site has no density from which a joint score follows, or the site with the data is
+                missing.
         """
         parameters = theta.T.reshape(theta.shape[1], self.rows, *[1] * PLATES)
         try:
@@ -60,29 +62,29 @@ class JointDensity(Messenger):
         except ValueError as error:
             if f"Shape mismatch inside plate('{ROWS}')" not in str(error):
                 raise
-            advice = "θ comes as its components: a, b = theta"
+            advice = "unpack θ into its components: a, b = theta"
             raise UserError(
-                f"task {self.task}: not one row for each simulation; {advice} ({error})."
+                f"task {self.task}: a site does not have one row per simulation; {advice} ({error})."
             ) from error
         if self.data not in self.values:
             sites = f"site {self.data!r}; sites: {', '.join(self.values) or 'none'}"
             raise UserError(f"task {self.task}: the data must be drawn as {sites}.")
 
     def _pyro_sample(self, message: Any) -> None:
-        # the outermost handler comes last: plates and masks have left their marks in the message
+        # The outermost handler comes last, so the message includes the effects of plates and masks.
         name, fn = message["name"], message["fn"]
         if site_is_subsample(message):
             self._require_whole_plate(name, fn, message["value"])
         elif (message["infer"] or {}).get("_deterministic"):
             if name == self.data:
-                self._reject(name, "is deterministic and so has no density; draw it, with noise")
+                self._reject(name, "is deterministic and has no density; draw it with noise")
         else:
             self._check(name, message)
             value = self._value(name, fn)
             density = fn.log_prob(value)
             if density.shape != fn.batch_shape:
                 shapes = f"{tuple(density.shape)}, not {tuple(fn.batch_shape)}"
-                self._reject(name, f"has log-densities of shape {shapes}; mend log_prob of {_kind(fn)}")
+                self._reject(name, f"has log-densities of shape {shapes}; fix log_prob of {_kind(fn)}")
             self.values[name] = value
             self.log_prob = self.log_prob + density.reshape(self.rows, -1).double().sum(1)
             message["value"], message["done"] = value, True
@@ -94,21 +96,21 @@ class JointDensity(Messenger):
         if self.given is None:
             with torch.no_grad():
                 drawn = fn()
-            # a new tensor: transforms that cache would answer log_prob from the draw, without the gradient
+            # A new tensor: transforms cache the drawn one, and log_prob would then skip the gradient.
             fixed = drawn.detach()
-            # a distribution of plain numbers draws in float32, and what follows would be no better than that
+            # A distribution of plain numbers draws in float32, which would limit all that follows.
             return fixed.double() if fixed.is_floating_point() else fixed
         if name not in self.given:
-            self._reject(name, "has no value among the latents that were given; give one for each site")
+            self._reject(name, "has no value among the given latents; pass one for each site")
         return self.given[name].detach().reshape(fn.shape())
 
     def _check(self, name: str, message: Any) -> None:
-        """Raise `UserError` unless the site has a density with a fixed support, of which the draw is one."""
+        """Raise `UserError` unless the site draws from a density with a fixed support."""
         fn = message["fn"]
         if name in self.values:
-            self._reject(name, "occurs twice; give every site a name of its own")
+            self._reject(name, "occurs twice; name every site differently")
         if not isinstance(fn, TorchDistributionMixin):
-            self._reject(name, f"draws from {_kind(fn)}; take one of pyro.distributions")
+            self._reject(name, f"draws from {_kind(fn)}; use a distribution of pyro.distributions")
         for part in _parts(fn):
             if isinstance(part, dist.Unit):
                 self._reject(name, "is a pyro.factor, which cannot be simulated; write it as pyro.sample")
@@ -118,11 +120,15 @@ class JointDensity(Messenger):
                 self._reject_mask(name)
             self._require_fixed_support(name, part)
         if message["is_observed"] or message["value"] is not None:
-            self._reject(name, "has a value already; a simulator draws all: leave out obs and conditioning")
+            self._reject(
+                name, "already has a value; a simulator draws every site: remove obs and conditioning"
+            )
         if message["mask"] is not None:
             self._reject_mask(name)
         if torch.as_tensor(message["scale"]).ne(1).any():
-            self._reject(name, "has its density scaled, away from that of its draws; leave out the scale")
+            self._reject(
+                name, "has a scaled density, which differs from the density of its draws; remove the scale"
+            )
         if len(fn.batch_shape) != 1 + PLATES:
             shape = f"has batch shape {tuple(fn.batch_shape)}, but at most {PLATES} plates are possible"
             self._reject(name, f"{shape}; declare the dimensions of a vector or a matrix by to_event")
@@ -131,10 +137,10 @@ class JointDensity(Messenger):
         try:
             moves = _support_moves(part)
         except NotImplementedError:
-            self._reject(name, "draws from a distribution without a support; give its class one")
+            self._reject(name, "draws from a distribution without a support; define the support of its class")
         if moves:
             advice = "draw from a fixed support and transform the value, as low + width * draw"
-            self._reject(name, f"has a support that depends on θ, and so no joint score; {advice}")
+            self._reject(name, f"has a support that depends on θ, so there is no joint score; {advice}")
 
     def _require_whole_plate(self, name: str, fn: Any, chosen: Tensor | None) -> None:
         size = fn.subsample_size or fn.size if chosen is None else len(chosen)
@@ -142,7 +148,7 @@ class JointDensity(Messenger):
             raise UserError(f"task {self.task}: plate {name!r} has {size} of {fn.size} rows; use them all.")
 
     def _reject_mask(self, name: str) -> NoReturn:
-        self._reject(name, "is masked: drawn, but not counted in the density; leave out the mask")
+        self._reject(name, "is masked: it is drawn but missing from the density; remove the mask")
 
     def _reject(self, name: str, problem: str) -> NoReturn:
         raise UserError(f"task {self.task}: site {name!r} {problem}.")
@@ -153,7 +159,7 @@ def _kind(fn: object) -> str:
 
 
 def _parts(fn: Any) -> Iterator[Distribution]:
-    """Yield a distribution and those that it is built on: bases, components of mixtures."""
+    """Yield a distribution and all distributions inside it: bases, and components of mixtures."""
     yield fn
     for value in vars(fn).values():
         if isinstance(value, Distribution):
@@ -161,7 +167,7 @@ def _parts(fn: Any) -> Iterator[Distribution]:
 
 
 def _support_moves(fn: Any) -> bool:
-    """Say whether the support depends on θ: the values of other sites carry no gradient, so θ alone does."""
+    """Return whether the support depends on θ. Values of other sites carry no gradient, so only θ does."""
     if not _has_nominal_support(fn):
         return _carries_gradient(fn.support)
     everywhere = _is_everywhere(fn.base_dist)
@@ -173,7 +179,7 @@ def _support_moves(fn: Any) -> bool:
 
 
 def _is_everywhere(fn: Any) -> bool:
-    """Say whether the support is all real numbers or vectors."""
+    """Return whether the support is all real numbers or vectors."""
     if isinstance(fn, Independent | dist.ExpandedDistribution):
         return _is_everywhere(fn.base_dist)
     if _has_nominal_support(fn):
@@ -182,7 +188,10 @@ def _is_everywhere(fn: Any) -> bool:
 
 
 def _has_nominal_support(fn: Any) -> bool:
-    """Say whether `fn.support` is the last transform's whole range: a shifted Uniform's is then all reals."""
+    """Return whether `fn.support` is only the codomain of the last transform.
+
+    For a shifted Uniform, for example, this codomain is the real line.
+    """
     return type(fn).support is TransformedDistribution.support
 
 
@@ -201,7 +210,7 @@ def _is_real(support: Any) -> bool:
 
 
 def _carries_gradient(thing: Any) -> bool:
-    """Say whether a tensor within constraints and transforms depends on θ."""
+    """Return whether a tensor within constraints and transforms depends on θ."""
     if isinstance(thing, Tensor):
         return thing.requires_grad
     if isinstance(thing, list | tuple):

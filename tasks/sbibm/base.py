@@ -1,9 +1,10 @@
-"""The tasks of sbibm 1.1.0 (Lueckmann et al., Benchmarking simulation-based inference, AISTATS 2021).
+"""Common parts of the tasks of sbibm 1.1.0.
 
-sbibm ships ten observations for each task, with the true parameters and 10,000 draws of each posterior. They
-are read from its installed files, without importing it, since it needs old versions of other packages; the
-simulators are written anew and report scores. Where x given θ has a density and there are no other latents,
-the joint score is the marginal score ∇_θ log p(x | θ).
+sbibm ships ten observations per task, their true parameters, and 10,000 draws of each posterior. These files
+are read without importing sbibm, which needs old versions of other packages. The simulators are written anew
+and report scores.
+
+Source: Lueckmann et al., Benchmarking simulation-based inference, AISTATS 2021.
 """
 
 from functools import lru_cache
@@ -24,11 +25,14 @@ from ..task import Observations, Outcome
 
 
 class SbibmFiles(FrozenTask):
-    """A task of sbibm with its observations and reference draws.
+    """A task with sbibm's observations and reference draws.
 
     Attributes:
         folder: the name of the task's folder in sbibm.
-        observed: the name of the file that holds an observation.
+        observed: the name of the file with an observation.
+
+    Raises:
+        UserError: sbibm is not installed.
     """
 
     folder: ClassVar[str]
@@ -38,7 +42,7 @@ class SbibmFiles(FrozenTask):
         shipped_file(self.folder)
 
     def observations(self) -> Observations:
-        """Give sbibm's ten observations with the parameters that they were simulated from."""
+        """Return sbibm's ten observations with their true parameters."""
         files = (self.observed, "true_parameters.csv")
         x, theta = (
             torch.cat([_numbers(self.folder, o, file) for o in range(self.n_observations)]) for file in files
@@ -46,24 +50,31 @@ class SbibmFiles(FrozenTask):
         return Observations(x, theta, self.prior.to_u(theta))
 
     def stored_reference(self, o: int) -> SampledReference:
-        """Give sbibm's draws of the posterior of observation number o."""
+        """Return sbibm's draws of the posterior of observation o, counted from 0."""
         return _reference(self, o)
 
 
 class SbibmTask(SbibmFiles, LikelihoodTask):
-    """A task of sbibm with a tractable likelihood and, unless it says otherwise, no latents."""
+    """A task of sbibm with a tractable likelihood.
+
+    Without latents besides x, the joint score is the marginal score ∇_θ log p(x | θ).
+    """
 
     def without_latents(self, theta: Tensor, x: Tensor) -> Outcome:
-        """Give the outcome of a simulator that drew x from p(x | θ): its joint score is the marginal one."""
+        """Return the outcome for x ~ p(x | θ), whose joint score is the marginal score."""
         return Outcome(x, self.marginal_score(theta, x), latents=())
 
     def log_joint(self, theta: Tensor, x: Tensor, latents: Any) -> Tensor:
-        """Give log p(x | θ), (n,): there are no latents."""
+        """Return log p(x | θ), (n,), as there are no latents."""
         return self.log_likelihood(theta, x)
 
 
 def shipped_file(*parts: str) -> Path:
-    """Give the path of a file in sbibm's folder of tasks; raise `UserError` if sbibm is not installed."""
+    """Return the path of a file in sbibm's folder of tasks.
+
+    Raises:
+        UserError: sbibm is not installed.
+    """
     spec = find_spec("sbibm")
     if spec is None or spec.origin is None:
         raise UserError("the tasks of sbibm need its files: run `pip install --no-deps sbibm==1.1.0`.")
@@ -72,7 +83,7 @@ def shipped_file(*parts: str) -> Path:
 
 @lru_cache(maxsize=256)
 def _numbers(folder: str, observation: int, file: str) -> Tensor:
-    """Read a table of an observation, counted from 0, as the float32 numbers that sbibm wrote, in float64."""
+    """Return a table of observation `observation`, counted from 0: sbibm's float32 numbers, in float64."""
     path = shipped_file(folder, "files", f"num_observation_{observation + 1}", file)
     return torch.from_numpy(pd.read_csv(path).to_numpy(np.float32)).double()
 

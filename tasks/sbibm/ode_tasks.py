@@ -1,20 +1,8 @@
-"""sbibm's epidemic (SIR) and predators and prey (Lotka-Volterra): differential equations observed with noise.
+"""The tasks of sbibm with differential equations: SIR and Lotka-Volterra.
 
-SIR, with N = 10⁶ people of whom one is infected at first:
-
-    S' = −β S I/N,    I' = β S I/N − γ I,    x_k ~ Binomial(1000, I(t_k)/N) at t = 0, 17, …, 153,
-
-    log β ~ N(log 0.4, 0.5²),    log γ ~ N(log 0.125, 0.2²).
-
-Lotka-Volterra, with X = 30 prey and Y = 1 predator at first:
-
-    X' = α X − β X Y,    Y' = −γ Y + δ X Y,    log x_k ~ N(log X(t_k), 0.1²) at t = 0, 2.1, …, 18.9,
-
-and the same for Y, prey before predators; log θ ~ N(μ, 0.5²) with μ = −0.125 for α and γ, −3 for β and δ.
-
-The noise is all that is random: x given θ has a density, and the joint score is the marginal one, by the
-chain rule through the derivatives of the solution. sbibm solves both with Julia; here `solver` does.
-As in sbibm, X and Y are clamped between 10⁻¹⁰ and 10⁴; a clamped value does not depend on θ and has no score.
+sbibm solves the equations with Julia; here `solver` does, together with their derivatives in the rates. Only
+the noise of the data is random, so the joint score is the marginal score, by the chain rule through these
+derivatives.
 """
 
 import math
@@ -37,11 +25,11 @@ LEAST, MOST = math.log(1e-10), math.log(1e4)
 
 
 class _OdeTask(SbibmTask):
-    """A task whose data scatter around a solution; solves once for the data and the score."""
+    """A task with noisy data around a solution. Data and score take one solution."""
 
     @abstractmethod
     def solution(self, theta: Tensor) -> Tensor:
-        """Give what is observed, in logarithms and before noise, for θ (n, d): (n, dim_x), differentiable."""
+        """Return the logarithm of the noiseless data, (n, dim_x), differentiable, for θ (n, d)."""
 
     @abstractmethod
     def observe(self, solution: Tensor, generator: torch.Generator) -> Tensor:
@@ -49,10 +37,10 @@ class _OdeTask(SbibmTask):
 
     @abstractmethod
     def log_noise(self, solution: Tensor, x: Tensor) -> Tensor:
-        """Give the log density of x at a solution, (n,)."""
+        """Return the log-density of x, (n,), given a solution."""
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
-        """Solve, observe, and differentiate the log density of the observation, for θ (n, d)."""
+        """Solve, observe, and differentiate the log-density of the data, for θ (n, d)."""
         with torch.enable_grad():
             point = theta.detach().requires_grad_()
             solution = self.solution(point)
@@ -61,12 +49,19 @@ class _OdeTask(SbibmTask):
         return Outcome(x, score, latents=())
 
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give log p(x | θ), (n,)."""
+        """Return log p(x | θ), (n,)."""
         return self.log_noise(self.solution(theta), x.double())
 
 
 class Sir(_OdeTask):
-    """The epidemic; see the module."""
+    """An epidemic among N = 10⁶ people, one of them infected at first.
+
+        S' = −β S I/N,   I' = β S I/N − γ I,   θ = (β, γ)
+        x_k ~ Binomial(1000, I(t_k)/N) at t = 0, 17, …, 153
+        log β ~ N(log 0.4, 0.5²),   log γ ~ N(log 0.125, 0.2²)
+
+    Source: Lueckmann et al. 2021, task T.9.
+    """
 
     name: ClassVar[str] = "sbibm_sir"
     version: ClassVar[int] = 1
@@ -77,7 +72,7 @@ class Sir(_OdeTask):
     dim_x = 10
 
     def solution(self, theta: Tensor) -> Tensor:
-        """Give log(I/N) at the ten times, (n, 10)."""
+        """Return log(I/N) at the ten times, (n, 10)."""
         infection, recovery = theta.unbind(1)
         rates = torch.stack([torch.zeros_like(infection), infection, recovery, infection], 1)
         start = (math.log1p(-1 / PEOPLE), -math.log(PEOPLE))
@@ -89,13 +84,23 @@ class Sir(_OdeTask):
         return torch.binomial(trials, solution.exp(), generator=generator)
 
     def log_noise(self, solution: Tensor, x: Tensor) -> Tensor:
-        """Give the binomial log density, (n,), stable for shares near 0."""
+        """Return the binomial log-density, (n,), stable for shares near 0."""
         ways = math.lgamma(TRIALS + 1) - torch.lgamma(x + 1) - torch.lgamma(TRIALS - x + 1)
         return (ways + x * solution + (TRIALS - x) * torch.log1p(-solution.exp())).sum(1)
 
 
 class LotkaVolterra(_OdeTask):
-    """Predators and prey; see the module."""
+    """30 prey X and 1 predator Y at first.
+
+        X' = α X − β X Y,   Y' = −γ Y + δ X Y,   θ = (α, β, γ, δ)
+        log x_k ~ N(log X(t_k), 0.1²) at t = 0, 2.1, …, 18.9, and the same for Y; x is (n, 20), prey first
+        log θ ~ N(μ, 0.5²),   μ = −0.125 for α and γ, −3 for β and δ
+
+    As in sbibm, X and Y are clamped between 10⁻¹⁰ and 10⁴. A clamped value does not depend on θ and adds
+    nothing to the score.
+
+    Source: Lueckmann et al. 2021, task T.10.
+    """
 
     name: ClassVar[str] = "sbibm_lotka_volterra"
     version: ClassVar[int] = 1
@@ -106,7 +111,7 @@ class LotkaVolterra(_OdeTask):
     dim_x = 20
 
     def solution(self, theta: Tensor) -> Tensor:
-        """Give log X at the ten times and then log Y, clamped, (n, 20)."""
+        """Return log X at the ten times, then log Y, clamped, (n, 20)."""
         populations = log_populations(theta, (math.log(30.0), 0.0), TIMES)
         return populations.transpose(1, 2).flatten(1).clamp(LEAST, MOST)
 
@@ -116,6 +121,6 @@ class LotkaVolterra(_OdeTask):
         return torch.exp(solution + NOISE * noise)
 
     def log_noise(self, solution: Tensor, x: Tensor) -> Tensor:
-        """Give the log-normal log density, (n,)."""
+        """Return the log-normal log-density, (n,)."""
         terms = x.log() + ((x.log() - solution) / NOISE).square() / 2
         return -terms.sum(1) - x.shape[1] * (math.log(NOISE) + math.log(2 * math.pi) / 2)

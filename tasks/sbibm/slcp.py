@@ -1,14 +1,4 @@
-"""sbibm's SLCP task, a simple likelihood with a complex posterior, plain and among distractors.
-
-    θ ~ U(−3, 3)⁵,    x = four draws of N(m, S),    m = (θ₁, θ₂),
-
-    S = [s₁² + ε, ρ s₁ s₂; ρ s₁ s₂, s₂² + ε],    s₁ = θ₃²,  s₂ = θ₄²,  ρ = tanh θ₅,  ε = 10⁻⁶.
-
-The distractors are 92 more numbers, a draw of a fixed mixture of 20 multivariate Student-t with two degrees
-of freedom, and all 100 are shuffled by a fixed permutation. Their density does not depend on θ, so it drops
-out of the score and the posterior. Mixture and permutation come from numpy's generator at the seed 42, as
-sbibm made them.
-"""
+"""sbibm's task SLCP, a simple likelihood with a complex posterior, plain and among distractors."""
 
 import math
 from functools import lru_cache
@@ -28,7 +18,13 @@ DISTRACTORS, COMPONENTS, DISTRACTORS_SEED = 92, 20, 42
 
 
 class Slcp(SbibmTask):
-    """Simple likelihood, complex posterior; see the module."""
+    """Four draws of a Gaussian with unknown mean and covariance.
+
+        θ ~ U(−3, 3)⁵,   x = four draws of N(m, S),   m = (θ₁, θ₂)
+        S = [s₁² + ε, ρ s₁ s₂; ρ s₁ s₂, s₂² + ε],   s₁ = θ₃²,   s₂ = θ₄²,   ρ = tanh θ₅,   ε = 10⁻⁶
+
+    Source: Lueckmann et al. 2021, task T.3.
+    """
 
     name: ClassVar[str] = "sbibm_slcp"
     version: ClassVar[int] = 1
@@ -39,11 +35,11 @@ class Slcp(SbibmTask):
     dim_x = 2 * POINTS
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
-        """Draw the four points, one after the other in a row."""
+        """Draw the four points, side by side in a row of x, (n, 8)."""
         return self.without_latents(theta, _points(theta, generator))
 
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give the sum of log N(x_j; m, S) over the four points, (n,), in float64."""
+        """Return Σ_j log N(x_j; m, S) over the four points, (n,), in float64."""
         first, second, covariance, determinant = _covariance(theta.double())
         centred = x.double().unflatten(1, (POINTS, 2)) - theta[:, None, :2]
         dx, dy = centred[:, :, 0], centred[:, :, 1]
@@ -52,7 +48,14 @@ class Slcp(SbibmTask):
 
 
 class SlcpDistractors(Slcp):
-    """SLCP among 92 numbers that say nothing; see the module."""
+    """SLCP among 92 numbers without information, all 100 shuffled by a fixed permutation.
+
+    The distractors are one draw of a fixed mixture of 20 multivariate Student-t with two degrees of freedom.
+    Their density does not depend on θ, so it drops out of the score and the posterior. The mixture and the
+    permutation come from numpy's generator with the seed 42, as in sbibm.
+
+    Source: Lueckmann et al. 2021, task T.4.
+    """
 
     name: ClassVar[str] = "sbibm_slcp_distractors"
     summary: ClassVar[str] = "sbibm: SLCP among 92 numbers that say nothing of the parameters, shuffled."
@@ -65,12 +68,18 @@ class SlcpDistractors(Slcp):
         return self.without_latents(theta, ordered[:, mixture().order])
 
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give log p(x | θ) but for the distractors' share, (n,)."""
+        """Return log p(x | θ) without the distractors' density, (n,)."""
         return super().log_likelihood(theta, x[:, mixture().order.argsort()[: 2 * POINTS]])
 
 
 class Mixture(NamedTuple):
-    """The distractors' locations (20, 92), triangular scales (20, 92, 92), and the order of all, (100,)."""
+    """The law of the distractors.
+
+    Attributes:
+        locations: of the components, (20, 92).
+        scales: triangular scale matrices, (20, 92, 92).
+        order: the permutation of all numbers, (100,).
+    """
 
     locations: Tensor
     scales: Tensor
@@ -79,7 +88,7 @@ class Mixture(NamedTuple):
 
 @lru_cache(maxsize=1)
 def mixture() -> Mixture:
-    """Make the distractors' law as sbibm does."""
+    """Return the distractors' law, made as sbibm makes it."""
     random, d = np.random.RandomState(DISTRACTORS_SEED), DISTRACTORS
     locations = np.array([15 * random.normal(size=d) for _ in range(COMPONENTS)])
     scales = [
@@ -91,10 +100,10 @@ def mixture() -> Mixture:
 
 
 def _distractors(n: int, generator: torch.Generator) -> Tensor:
-    """Draw from the mixture of Student-t: (n, 92)."""
+    """Draw from the mixture of Student-t, (n, 92)."""
     law = mixture()
     chosen = torch.randint(COMPONENTS, (n,), generator=generator)
-    # half of a chi-squared with two degrees of freedom, which is a standard exponential, divides the square
+    # Half of a chi-squared variable with two degrees of freedom is a standard exponential.
     half_chi = torch.empty(n, 1, dtype=torch.float64).exponential_(generator=generator)
     noise = torch.randn(n, DISTRACTORS, generator=generator, dtype=torch.float64) / half_chi.sqrt()
     drawn = torch.empty_like(noise)
@@ -115,7 +124,10 @@ def _points(theta: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _covariance(theta: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Give S₁₁, S₂₂, S₁₂ and det S, (n, 1) each; det S without cancellation, as 1 − ρ² = 1/cosh² θ₅."""
+    """Return S₁₁, S₂₂, S₁₂ and det S, (n, 1) each.
+
+    The determinant uses 1 − ρ² = 1/cosh² θ₅ to avoid cancellation.
+    """
     first, second, twist = theta[:, 2:3] ** 4, theta[:, 3:4] ** 4, theta[:, 4:5]
     covariance = twist.tanh() * theta[:, 2:3] ** 2 * theta[:, 3:4] ** 2
     determinant = first * second / twist.cosh() ** 2 + JITTER * (first + second) + JITTER**2

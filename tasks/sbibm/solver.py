@@ -1,19 +1,4 @@
-"""Two populations that interact, in logarithms: the equations of Lotka-Volterra and of SIR, with derivatives.
-
-For the logarithms x, y of the populations and the rates p = (a, b, c, d),
-
-    x' = a − b exp(y),    y' = −c + d exp(x).
-
-Prey and predators have x, y and all four rates; SIR has the susceptible and the infected share of people with
-a = 0 and b = d. In logarithms no share becomes negative, and each rate acts at its own scale.
-
-The derivatives of x and y in the rates obey the equations differentiated, and are solved with them:
-
-    (∂x/∂p)' = −b exp(y) ∂y/∂p + (1, −exp(y), 0, 0),    (∂y/∂p)' = d exp(x) ∂x/∂p + (0, 0, −1, exp(x)).
-
-The method is Dormand and Prince's Runge-Kutta pair of order 5(4). Every row has steps of its own, so that no
-row depends on another: a fixed step would have to be 1/500 of the time unit, because of a few sharp peaks.
-"""
+"""A solver for the equations of Lotka-Volterra and SIR, with derivatives in the rates."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,8 +9,8 @@ from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# The error allowed to a step, for each component relative to 1 + its size. With it the error of x and y stays
-# below 1e-6 over the priors of the tasks that use this, at a few hundred steps a row.
+# The largest error of a step, for each component relative to 1 + its size. The error of x and y then stays
+# below 1e-6 over the priors of the tasks here, with a few hundred steps per row.
 TOLERANCE = 1e-8
 FIRST_STEP, MOST_STEPS = 1e-3, 50_000
 
@@ -60,15 +45,27 @@ class _LogPopulations(torch.autograd.Function):
 
 
 def log_populations(rates: Tensor, start: tuple[float, float], times: Sequence[float]) -> Tensor:
-    """Solve the equations; differentiable once in the rates.
+    """Solve the equations of two interacting populations; differentiable once in the rates.
+
+    For the logarithms x, y of the populations and the rates p = (a, b, c, d),
+
+        x' = a − b exp(y),                                    y' = −c + d exp(x),
+        (∂x/∂p)' = −b exp(y) ∂y/∂p + (1, −exp(y), 0, 0),      (∂y/∂p)' = d exp(x) ∂x/∂p + (0, 0, −1, exp(x)).
+
+    Prey and predators are x and y with four rates. SIR has the shares of susceptible and of infected people
+    as x and y, with a = 0 and b = d. In logarithms no share becomes negative.
+
+    The method is the Runge-Kutta pair of order 5(4) of Dormand and Prince. Each row has its own adaptive
+    steps, so no row depends on another. Fixed steps would have to be 1/500 of the time unit because of a few
+    sharp peaks.
 
     Args:
         rates: (a, b, c, d), (n, 4), in float64.
         start: x and y at time 0.
-        times: when to report, ascending, from 0 up; T of them.
+        times: T times of output, ascending, from 0 on.
 
     Returns:
-        x and y, (n, T, 2); NaN for the times that a row does not reach in 50,000 steps.
+        x and y, (n, T, 2); NaN at times that a row does not reach in 50,000 steps.
     """
     solution: Tensor = _LogPopulations.apply(rates, start, tuple(times))
     return solution
@@ -76,7 +73,7 @@ def log_populations(rates: Tensor, start: tuple[float, float], times: Sequence[f
 
 @njit(cache=True)
 def _slopes(p: np.ndarray, state: np.ndarray, slope: np.ndarray) -> None:
-    """Fill in the derivative in time of x, y, ∂x/∂p and ∂y/∂p, (10,)."""
+    """Fill in the time derivative of x, y, ∂x/∂p and ∂y/∂p, (10,)."""
     first, second = np.exp(state[0]), np.exp(state[1])
     slope[0] = p[0] - p[1] * second
     slope[1] = -p[2] + p[3] * first
@@ -91,7 +88,7 @@ def _slopes(p: np.ndarray, state: np.ndarray, slope: np.ndarray) -> None:
 
 @njit(cache=True)
 def _step(p: np.ndarray, state: np.ndarray, step: float, slopes: np.ndarray, end: np.ndarray) -> float:
-    """Fill in the state after one step, and give its error over the tolerance; slopes[0] is known."""
+    """Fill in the state after one step and return its error divided by the tolerance; slopes[0] is known."""
     for stage in range(1, 7):
         for i in range(len(state)):
             mean = 0.0
@@ -113,7 +110,7 @@ def _step(p: np.ndarray, state: np.ndarray, step: float, slopes: np.ndarray, end
 
 @njit(cache=True)
 def _solve(rates: np.ndarray, start: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Give x, y, ∂x/∂p and ∂y/∂p at the times, (n, T, 10)."""
+    """Return x, y, ∂x/∂p and ∂y/∂p at the times, (n, T, 10)."""
     solution = np.full((len(rates), len(times), 10), np.nan)
     slopes, state, end = np.empty((7, 10)), np.empty(10), np.empty(10)
     for row in range(len(rates)):
@@ -132,7 +129,7 @@ def _solve(rates: np.ndarray, start: np.ndarray, times: np.ndarray) -> np.ndarra
                     time = times[j] if step < next_step else time + step
                     state[:] = end
                     slopes[0] = slopes[6]
-                if step == next_step or not accepted:  # a step cut short says nothing of the next one
+                if step == next_step or not accepted:  # a shortened step does not set the next one
                     next_step = step * factor
             if time < times[j]:
                 break

@@ -1,23 +1,4 @@
-"""The tasks of sbibm without time: Gaussians, a mixture, Bernoulli regression and the two moons.
-
-| task                      | prior              | x given θ                                             |
-| ------------------------- | ------------------ | ----------------------------------------------------- |
-| `sbibm_gaussian_linear`   | N(0, 0.1 I₁₀)      | N(θ, 0.1 I₁₀)                                         |
-| `sbibm_gaussian_linear_uniform` | U(−1, 1)¹⁰   | N(θ, 0.1 I₁₀)                                         |
-| `sbibm_gaussian_mixture`  | U(−10, 10)²        | ½ N(θ, I₂) + ½ N(θ, 0.01 I₂), the component latent    |
-| `sbibm_bernoulli_glm_raw` | N(0, B) on R¹⁰     | y_t ~ Bernoulli(sigmoid((V θ)_t)), t = 1 … 100        |
-| `sbibm_bernoulli_glm`     | the same           | Vᵀ y, the sufficient statistic                        |
-| `sbibm_two_moons`         | U(−1, 1)²          | a half-circle of radius 0.1 shifted by (−|z₀|, z₁)    |
-
-Bernoulli regression has log p(y | θ) = θᵀ Vᵀ y − Σ_t log(1 + exp((V θ)_t)): an offset and a filter of 9
-weights over the last values of one stimulus, 100 fixed draws of white noise, which fill V. The prior of the
-filter penalises second differences. Given Vᵀ y the law of y does not depend on θ, so both forms of the data
-have the same posterior and score.
-
-The two moons have no score. With z = rotation of θ by −45°, a ~ U(−π/2, π/2) and r ~ N(0.1, 0.01²),
-x = (r cos a + ¼ − |z₀|, r sin a + z₁): p(x | θ) drops to zero at an edge that moves with θ, where
-E[∇ log p(x | θ)] = 0 and Fisher's identity fail. Methods that need no score can use the task.
-"""
+"""The tasks of sbibm without time: Gaussians, a mixture, Bernoulli regression and the two moons."""
 
 import math
 from functools import lru_cache
@@ -40,7 +21,12 @@ RADIUS, RADIUS_STD, CENTRE = 0.1, 0.01, 0.25
 
 
 class GaussianLinear(SbibmTask):
-    """The mean of a Gaussian under a Gaussian prior; see the module."""
+    """The mean of a Gaussian under a Gaussian prior.
+
+        θ ~ N(0, 0.1 I₁₀),   x ~ N(θ, 0.1 I₁₀)
+
+    Source: Lueckmann et al. 2021, task T.1.
+    """
 
     name: ClassVar[str] = "sbibm_gaussian_linear"
     version: ClassVar[int] = 1
@@ -51,17 +37,22 @@ class GaussianLinear(SbibmTask):
     dim_x = 10
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
-        """Draw N(θ, 0.1 I)."""
+        """Draw x ~ N(θ, 0.1 I), (n, 10)."""
         noise = torch.randn(theta.shape, generator=generator, dtype=theta.dtype)
         return self.without_latents(theta, theta + math.sqrt(VARIANCE) * noise)
 
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give log N(x; θ, 0.1 I), (n,)."""
+        """Return log N(x; θ, 0.1 I), (n,)."""
         return _log_normal(x, theta, math.sqrt(VARIANCE))
 
 
 class GaussianLinearUniform(GaussianLinear):
-    """The mean of a Gaussian under a uniform prior; see the module."""
+    """The mean of a Gaussian under a uniform prior.
+
+        θ ~ U(−1, 1)¹⁰,   x ~ N(θ, 0.1 I₁₀)
+
+    Source: Lueckmann et al. 2021, task T.2.
+    """
 
     name: ClassVar[str] = "sbibm_gaussian_linear_uniform"
     summary: ClassVar[str] = "sbibm: the mean of a Gaussian in 10 dimensions, uniform prior."
@@ -70,7 +61,12 @@ class GaussianLinearUniform(GaussianLinear):
 
 
 class GaussianMixture(SbibmTask):
-    """The mean of a wide or a narrow Gaussian under a uniform prior; the latent says which one."""
+    """The mean of a wide or a narrow Gaussian under a uniform prior; the component is latent.
+
+        θ ~ U(−10, 10)²,   x ~ ½ N(θ, I₂) + ½ N(θ, 0.01 I₂)
+
+    Source: Lueckmann et al. 2021, task T.7.
+    """
 
     name: ClassVar[str] = "sbibm_gaussian_mixture"
     version: ClassVar[int] = 1
@@ -88,19 +84,19 @@ class GaussianMixture(SbibmTask):
         return Outcome(theta + scale * noise, noise / scale, latents=wide)
 
     def log_joint(self, theta: Tensor, x: Tensor, latents: Any) -> Tensor:
-        """Give log p(x, component | θ), (n,)."""
+        """Return log p(x, component | θ), (n,)."""
         return torch.where(latents, _log_normal(x, theta, WIDE), _log_normal(x, theta, NARROW)) - math.log(2)
 
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give the log of the mean of the two densities, (n,)."""
+        """Return the logarithm of the mean of the two densities, (n,)."""
         terms = torch.logaddexp(_log_normal(x, theta, WIDE), _log_normal(x, theta, NARROW))
         return terms - math.log(2)
 
 
 def _smooth_prior() -> CorrelatedNormal:
-    """Give sbibm's prior of the offset and the filter: precisions ½ and Fᵀ F.
+    """Return sbibm's prior of the offset and the filter, with precisions ½ and Fᵀ F.
 
-    F = D² + diag(√(i/9), i = 0 … 8), with D the matrix of first differences.
+    F = D² + diag(√(i/9), i = 0 … 8), with the matrix D of first differences.
     """
     eye, shifted = torch.eye(FILTER, dtype=torch.float64), torch.ones(FILTER - 1, dtype=torch.float64)
     differences = eye - torch.diag(shifted, -1)
@@ -115,7 +111,7 @@ def _smooth_prior() -> CorrelatedNormal:
 
 @lru_cache(maxsize=1)
 def design_matrix() -> Tensor:
-    """Give V, (100, 10): a column of ones, and the stimulus delayed by 0 … 8 steps, as sbibm makes it."""
+    """Return V, (100, 10): a column of ones, and sbibm's stimulus delayed by 0 … 8 steps."""
     noise = np.random.RandomState(STIMULUS_SEED).randn(DURATION).astype(np.float32)
     stimulus = torch.from_numpy(noise).double()
     delayed = [torch.nn.functional.pad(stimulus, (lag, 0))[:DURATION] for lag in range(FILTER)]
@@ -123,7 +119,17 @@ def design_matrix() -> Tensor:
 
 
 class BernoulliGlm(SbibmTask):
-    """Bernoulli regression with the sufficient statistic as data; see the module."""
+    """Bernoulli regression on a stimulus, with the sufficient statistic as data.
+
+        y_t ~ Bernoulli(sigmoid((V θ)_t)),   t = 1 … 100,   x = Vᵀ y
+        log p(y | θ) = θᵀ Vᵀ y − Σ_t log(1 + exp((V θ)_t))
+
+    θ holds an offset and a filter of 9 weights over the last values of one stimulus, 100 fixed draws of white
+    noise, which fill V. The prior is normal and penalises second differences of the filter. Given Vᵀ y, the
+    law of y does not depend on θ, so posterior and score are the same with y as data, see `BernoulliGlmRaw`.
+
+    Source: Lueckmann et al. 2021, task T.5.
+    """
 
     name: ClassVar[str] = "sbibm_bernoulli_glm"
     version: ClassVar[int] = 1
@@ -134,17 +140,27 @@ class BernoulliGlm(SbibmTask):
     dim_x = FILTER + 1
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
-        """Draw y and give Vᵀ y."""
+        """Draw y and return Vᵀ y, (n, 10)."""
         return self.without_latents(theta, _outcomes(theta, generator) @ design_matrix())
 
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give log p(y | θ) for any y with Vᵀ y = x, (n,): log p(x | θ) but for how many y there are."""
+        """Return log p(y | θ), (n,), for any y with Vᵀ y = x.
+
+        It is log p(x | θ) up to a constant, the logarithm of the number of such y.
+        """
         failures = torch.nn.functional.logsigmoid(-theta @ design_matrix().T)
         return (theta * x.double()).sum(1) + failures.sum(1)
 
 
 class BernoulliGlmRaw(BernoulliGlm):
-    """Bernoulli regression with the 100 outcomes as data; see the module."""
+    """Bernoulli regression on a stimulus, with the 100 outcomes as data.
+
+        x_t = y_t ~ Bernoulli(sigmoid((V θ)_t)),   t = 1 … 100
+
+    Prior and V are the same as in `BernoulliGlm`.
+
+    Source: Lueckmann et al. 2021, task T.6.
+    """
 
     name: ClassVar[str] = "sbibm_bernoulli_glm_raw"
     summary: ClassVar[str] = "sbibm: Bernoulli regression on a stimulus, all 100 outcomes, 10 weights."
@@ -152,16 +168,25 @@ class BernoulliGlmRaw(BernoulliGlm):
     dim_x = DURATION
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
-        """Draw y."""
+        """Draw y, (n, 100)."""
         return self.without_latents(theta, _outcomes(theta, generator))
 
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give log p(y | θ), (n,)."""
+        """Return log p(y | θ), (n,)."""
         return super().log_likelihood(theta, x.double() @ design_matrix())
 
 
 class TwoMoons(SbibmFiles):
-    """The two moons, for methods that need no score; see the module."""
+    """The two moons, for methods that need no score.
+
+        θ ~ U(−1, 1)²,   z = θ rotated by −45°,   a ~ U(−π/2, π/2),   r ~ N(0.1, 0.01²)
+        x = (r cos a + ¼ − |z₀|, r sin a + z₁)
+
+    The task has no score: p(x | θ) drops to zero at an edge that moves with θ, so E[∇ log p(x | θ)] = 0 and
+    Fisher's identity do not hold.
+
+    Source: Lueckmann et al. 2021, task T.8.
+    """
 
     name: ClassVar[str] = "sbibm_two_moons"
     version: ClassVar[int] = 1
@@ -185,13 +210,13 @@ class TwoMoons(SbibmFiles):
 
 
 def _outcomes(theta: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw y for each θ: (n, 100)."""
+    """Draw y for each θ, (n, 100)."""
     probability = torch.sigmoid(theta @ design_matrix().T)
     uniform = torch.rand(probability.shape, generator=generator, dtype=theta.dtype)
     return (uniform < probability).to(theta.dtype)
 
 
 def _log_normal(x: Tensor, mean: Tensor, scale: float) -> Tensor:
-    """Give log N(x; mean, scale² I), (n,)."""
+    """Return log N(x; mean, scale² I), (n,)."""
     constant = mean.shape[1] * (math.log(scale) + math.log(2 * math.pi) / 2)
     return -((x.double() - mean) / scale).square().sum(1) / 2 - constant

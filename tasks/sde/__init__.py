@@ -1,1 +1,1 @@
-"""Diffusions: models, tasks, and landmark shapes."""
+"""Diffusions and the tasks that observe them."""

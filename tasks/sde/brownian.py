@@ -1,14 +1,4 @@
-"""Brownian motion with drift in D dimensions: everything is known.
-
-dX = μ dt + σ dW from X_0 = 0 up to time 1;  θ = (μ, log σ), the same in each dimension
-
-    p(X_T | θ) = N(μ T, σ² T I),  and the Euler scheme is exact in law for any number of steps
-
-joint score       Σ_k Σ_i (ΔX − μ dt)/σ²,   Σ_k Σ_i ((ΔX − μ dt)²/(σ² dt) − 1)
-
-The first component depends on X_T alone: the latents add nothing to it. The second has the variance 2 K D,
-while the data's own score has 2 D. The prior is μ ~ N(0, 1), log σ ~ N(0, 0.5²).
-"""
+"""Brownian motion with drift, with everything in closed form."""
 
 import math
 from dataclasses import dataclass
@@ -24,7 +14,7 @@ from .sde import SDE, DiagonalCoefficients
 
 @dataclass(frozen=True)
 class BrownianMotion(SDE):
-    """dX = μ dt + σ dW, for μ and σ that broadcast with the batch dimensions of x."""
+    """dX = μ dt + σ dW; μ and σ broadcast with the batch dimensions of x."""
 
     mu: Tensor
     sigma: Tensor
@@ -42,7 +32,22 @@ class BrownianMotion(SDE):
 
 
 class Brownian(TractableDiffusion):
-    """Brownian motion with drift; see the module."""
+    """Brownian motion with drift in D dimensions, observed at time T = 1.
+
+        dX = μ dt + σ dW,   X_0 = 0,   x = X_T,   θ = (μ, log σ), the same in each dimension
+
+        prior           μ ~ N(0, 1),   log σ ~ N(0, 0.5²)
+        joint score     Σ_k Σ_i (ΔX − μ dt)/σ²,   Σ_k Σ_i ((ΔX − μ dt)²/(σ² dt) − 1)
+        likelihood      N(x; μ T, σ² T I)
+
+    The Euler scheme is exact in law for any number of steps K. The first component of the joint score depends
+    on X_T only, so the latents add nothing to it. The second has the variance 2 K D; the marginal score has 2
+    D.
+
+    Args:
+        dim: D.
+        steps: number of steps K of the latent path.
+    """
 
     name: ClassVar[str] = "brownian"
     version: ClassVar[int] = 1
@@ -55,5 +60,5 @@ class Brownian(TractableDiffusion):
         return BrownianMotion(theta[..., 0], theta[..., 1].exp())
 
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give log N(x; μ T, σ² T I), (n,), for θ (n, 2) and x (n or 1, D)."""
+        """Return log N(x; μ T, σ² T I), (n,), for θ (n, 2) and x (n or 1, D)."""
         return self.sde(theta).log_transition(self.start, x, self.grid.duration)

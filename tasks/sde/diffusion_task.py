@@ -1,9 +1,4 @@
-"""Tasks whose latent is the path of a diffusion: θ goes into the SDE, x is the state at time T.
-
-The joint score is the gradient of the path's log-density, ∇_θ Σ_k log N(X_{k+1}; X_k + f dt, Σ dt), by
-autograd with the path held fixed. For parameters of the drift it is well behaved as dt → 0; for those of the
-diffusion its variance grows like 1/dt, since a path pins the diffusion down.
-"""
+"""Tasks with the path of a diffusion as latent: the SDE depends on θ, and x is the state at time T."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -24,11 +19,11 @@ ROWS_AT_ONCE = 512
 
 @dataclass(frozen=True)
 class DiffusionModel:
-    """The known model of a diffusion task, which it hands to methods that require `sde_path`.
+    """The known model of a diffusion task, for methods that require `sde_path`.
 
     Attributes:
         sde: the SDE at θ, (..., d), for states with batch dimensions (...).
-        prior: of θ.
+        prior: the prior over θ.
         x_0: the start, (D,).
         grid: duration and steps.
     """
@@ -39,20 +34,26 @@ class DiffusionModel:
     grid: TimeGrid
 
     def at(self, u: Tensor) -> SDE:
-        """Give the SDE at unconstrained parameters u, (..., d)."""
+        """Return the SDE at unconstrained parameters u, (..., d)."""
         return self.sde(self.prior.to_theta(u))
 
 
 class DiffusionTask(Task):
-    """A diffusion from a known start, observed at time T. A subclass defines `sde`, `start` and `grid`.
+    """A diffusion from a known start, observed at time T.
 
-    Its model is the Euler scheme with the task's own steps, unless it overrides `draw_path` and `log_path`.
+    A subclass defines `sde`, `start` and `grid`. Its model is the Euler scheme with the task's own steps,
+    unless it overrides `draw_path` and `log_path`. The joint score is the gradient of the path's log-density,
+
+        ∇_θ Σ_k log N(X_{k+1}; X_k + f dt, Σ dt),
+
+    by autograd at a fixed path. For parameters of the drift it converges as dt → 0. For parameters of the
+    diffusion its variance grows like 1/dt, since a path determines the diffusion.
     """
 
     @property
     @abstractmethod
     def start(self) -> Tensor:
-        """x_0, (D,)."""
+        """The start x_0, (D,)."""
 
     @property
     @abstractmethod
@@ -61,22 +62,22 @@ class DiffusionTask(Task):
 
     @abstractmethod
     def sde(self, theta: Tensor) -> SDE:
-        """Give the SDE at θ, (..., d), for states with batch dimensions that broadcast with (...)."""
+        """Return the SDE at θ, (..., d), for states with batch dimensions that broadcast with (...)."""
 
     @property
     def dim_x(self) -> int:
         return len(self.start)
 
     def model(self) -> DiffusionModel:
-        """Give what methods may know."""
+        """Return the part of the task that methods may know."""
         return DiffusionModel(self.sde, self.prior, self.start, self.grid)
 
     def draw_path(self, theta: Tensor, noise: Tensor) -> Tensor:
-        """Give the latent path, (n, K + 1, D), for θ (n, d) and standard normal noise (K, n, D)."""
+        """Return the latent path, (n, K + 1, D), for θ (n, d) and standard normal noise (K, n, D)."""
         return euler_path(self.sde(theta), self.start, self.grid, noise)
 
     def log_path(self, theta: Tensor, path: Tensor) -> Tensor:
-        """Give log p(path | θ), (n,), differentiable in θ, (n, d)."""
+        """Return log p(path | θ), (n,), differentiable in θ, (n, d)."""
         return log_euler_path(self.sde(theta.unsqueeze(1)), path, self.grid)
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
@@ -93,7 +94,7 @@ class DiffusionTask(Task):
         return Outcome(path[:, -1].clone(), score, model=self.model(), latents=path)
 
     def log_joint(self, theta: Tensor, x: Tensor, latents: Any) -> Tensor:
-        """Give log p(path | θ), (n,); x is the path's end."""
+        """Return log p(path | θ), (n,); x is the path's end."""
         return self.log_path(theta, latents)
 
     def _path_score(self, theta: Tensor, path: Tensor) -> Tensor:
@@ -103,15 +104,19 @@ class DiffusionTask(Task):
 
 
 class TractableDiffusion(DiffusionTask, LikelihoodTask):
-    """A diffusion of D components alike, from one value up to time 1, with a likelihood in closed form.
+    """A diffusion with D identical components, up to time 1, with a likelihood in closed form.
 
     Args:
         dim: D.
-        steps: of the latent path.
+        steps: number of steps of the latent path.
+
+    Attributes:
+        first: the start of each component.
+        least_steps: the smallest number of steps.
     """
 
     capabilities: ClassVar[frozenset[str]] = LikelihoodTask.capabilities | {"sde_path"}
-    first: ClassVar[float] = 0.0  # each component's start
+    first: ClassVar[float] = 0.0
     least_steps: ClassVar[int] = 2
 
     dim: int = 10

@@ -1,14 +1,4 @@
-"""Geometric Brownian motion in D dimensions, whose covariance depends on the state.
-
-dX_i = μ X_i dt + σ X_i dW_i from X_0 = 1 up to time 1;  θ = (μ, log σ), the same in each dimension
-
-    Σ = σ² diag(X_i²),  (div Σ)_i = 2 σ² X_i,  c = D (σ² − μ)
-    log X_t ~ N(log X_0 + (μ − σ²/2) t, σ² t),  so that ∇ log p(x) = −(1.5 + …)/x
-
-The logarithm is a Brownian motion with drift, so that its Euler scheme is exact: the task draws its path and
-takes the score there, and its likelihood is the log-normal. The prior is μ ~ N(0, 0.5²),
-log σ ~ N(−1, 0.3²).
-"""
+"""Geometric Brownian motion, with a covariance that depends on the state."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -24,7 +14,11 @@ from .sde import SDE, DiagonalCoefficients, euler_path, log_euler_path
 
 @dataclass(frozen=True)
 class GeometricBrownianMotion(SDE):
-    """dX = μ X dt + σ X dW, for μ and σ that broadcast with the batch dimensions of x; x > 0."""
+    """dX = μ X dt + σ X dW for x > 0; μ and σ broadcast with the batch dimensions of x.
+
+    Σ = σ² diag(X_i²),   (div Σ)_i = 2 σ² X_i,   c = D (σ² − μ)
+    log X_t ~ N(log X_0 + (μ − σ²/2) t, σ² t)
+    """
 
     mu: Tensor
     sigma: Tensor
@@ -40,12 +34,23 @@ class GeometricBrownianMotion(SDE):
         return self.logarithm().log_transition(x_0.log(), x.log(), t) - x.log().sum(-1)
 
     def logarithm(self) -> BrownianMotion:
-        """Give the law of log X."""
+        """Return the law of log X, a Brownian motion with drift μ − σ²/2."""
         return BrownianMotion(self.mu - self.sigma.square() / 2, self.sigma)
 
 
 class GeometricBrownian(TractableDiffusion):
-    """Geometric Brownian motion; see the module."""
+    """Geometric Brownian motion in D dimensions, observed at time 1.
+
+        dX_i = μ X_i dt + σ X_i dW_i,   X_0 = 1,   x = X_1,   θ = (μ, log σ), the same in each dimension
+        prior           μ ~ N(0, 0.5²),   log σ ~ N(−1, 0.3²)
+        likelihood      log x_i ~ N(μ − σ²/2, σ²)
+
+    Path and joint score are computed for log X, for which the Euler scheme is exact.
+
+    Args:
+        dim: D.
+        steps: number of steps of the latent path.
+    """
 
     name: ClassVar[str] = "geometric_brownian"
     version: ClassVar[int] = 1
@@ -64,9 +69,12 @@ class GeometricBrownian(TractableDiffusion):
         return euler_path(self.sde(theta).logarithm(), self.start.log(), self.grid, noise).exp()
 
     def log_path(self, theta: Tensor, path: Tensor) -> Tensor:
-        """Give the density of the path's logarithm, which is that of the path up to a constant in θ."""
+        """Return the log-density of the logarithm of the path, (n,).
+
+        It differs from the log-density of the path by a constant in θ.
+        """
         return log_euler_path(self.sde(theta.unsqueeze(1)).logarithm(), path.log(), self.grid)
 
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give the log-normal density, (n,), for θ (n, 2) and x (n or 1, D)."""
+        """Return the log-normal log-density, (n,), for θ (n, 2) and x (n or 1, D)."""
         return self.sde(theta).log_transition(self.start, x, self.grid.duration)

@@ -1,17 +1,4 @@
-"""An Ornstein-Uhlenbeck process in D dimensions, observed at its end alone.
-
-dX = k (μ − X) dt + s dW from X_0 = 0 up to time 1;  θ = (log k, μ, log s), the same in each dimension
-
-    p(X_t | X_0) = N(μ + (X_0 − μ) e^(−k t), s² (1 − e^(−2 k t))/(2 k) I)
-
-The task is the Euler scheme, not its limit: with a = 1 − k dt,
-
-    p(X_K | X_0) = N(μ + (X_0 − μ) a^K, s² dt (1 − a^(2K))/(1 − a²) I).
-
-The prior is log k ~ N(0, 0.5²), μ ~ N(0, 1), log s ~ N(0, 0.5²). k is held below 1/dt, six prior standard
-deviations away or more, beyond which the scheme would oscillate. The score of k and μ has a share of the
-latents that stays bounded as dt → 0, that of s one which grows like 1/dt.
-"""
+"""An Ornstein-Uhlenbeck process, observed at its end."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -26,7 +13,10 @@ from .sde import SDE, DiagonalCoefficients
 
 @dataclass(frozen=True)
 class MeanReversion(SDE):
-    """dX = k (μ − X) dt + s dW, for k, μ and s that broadcast with the batch dimensions of x."""
+    """dX = k (μ − X) dt + s dW; k, μ and s broadcast with the batch dimensions of x.
+
+    p(X_t | X_0) = N(μ + (X_0 − μ) e^(−k t), s² (1 − e^(−2 k t))/(2 k) I)
+    """
 
     k: Tensor
     mu: Tensor
@@ -48,7 +38,20 @@ class MeanReversion(SDE):
 
 
 class OrnsteinUhlenbeck(TractableDiffusion):
-    """The Ornstein-Uhlenbeck process; see the module."""
+    """The Euler scheme of an Ornstein-Uhlenbeck process in D dimensions, observed at time 1.
+
+        X_{j+1} = X_j + k (μ − X_j) dt + s √dt ε_j,   X_0 = 0,   x = X_K,   K dt = 1,   θ = (log k, μ, log s)
+        prior           log k ~ N(0, 0.5²),   μ ~ N(0, 1),   log s ~ N(0, 0.5²)
+        likelihood      N(x; μ + (X_0 − μ) a^K, s² dt (1 − a^(2K))/(1 − a²) I),   a = 1 − k dt
+
+    The model is the scheme, not its limit. k is capped at 1/dt, beyond which the scheme would oscillate; the
+    cap is at least six prior standard deviations away. As dt → 0, the latents' share of the score stays
+    bounded for k and μ and grows like 1/dt for s.
+
+    Args:
+        dim: D.
+        steps: number of steps K of the latent path, at least 20.
+    """
 
     name: ClassVar[str] = "ornstein_uhlenbeck"
     version: ClassVar[int] = 1
@@ -63,7 +66,7 @@ class OrnsteinUhlenbeck(TractableDiffusion):
         return MeanReversion(k, theta[..., 1], theta[..., 2].exp())
 
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give the exact law of the scheme, (n,), for θ (n, 3) and x (n or 1, D)."""
+        """Return the exact log-density of the scheme, (n,), for θ (n, 3) and x (n or 1, D)."""
         mu, s, dt = theta[:, 1:2], theta[:, 2:].exp(), self.grid.dt
         a = 1 - (theta[:, :1].exp() * dt).clamp_max(1)
         mean = mu + (self.start - mu) * a**self.steps

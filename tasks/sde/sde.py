@@ -1,16 +1,4 @@
-"""Diffusions dX = f(X) dt + Q(X) dW with Σ = Q Qᵀ, and their Euler-Maruyama scheme.
-
-    X_{k+1} = X_k + f(X_k) dt + √dt L(X_k) ε_k,    Σ = L Lᵀ,  dt = T/K
-    log p(path) = Σ_k log N(X_{k+1}; X_k + f(X_k) dt, Σ(X_k) dt)
-
-What a model says of a state x are its `Coefficients` there, with any number of leading batch dimensions:
-
-    f, Σ v, L ε, L⁻¹ v, Σ⁻¹ v, ½ log det Σ,
-    (div Σ)_i = Σ_j ∂_j Σ_ij,        c = ½ Σ_ij ∂_i ∂_j Σ_ij − div f
-
-The parameters of a model are tensors that broadcast against the batch dimensions of x, and everything is
-differentiable in the parameters and in x. All in float64.
-"""
+"""Diffusions dX = f(X) dt + Q(X) dW with Σ = Q Qᵀ, and their Euler-Maruyama scheme. All float64."""
 
 import math
 from abc import ABC, abstractmethod
@@ -33,14 +21,14 @@ class TimeGrid(NamedTuple):
 
 
 class Coefficients(ABC):
-    """The coefficients of a diffusion at states x of shape (..., D).
+    """The coefficients of a diffusion at states x of shape (..., D). L is a factor of Σ = L Lᵀ.
 
     Attributes:
         drift: f(x), (..., D).
-        divergence: div Σ(x), (..., D).
-        second_order: c(x), (...).
+        divergence: (div Σ)_i = Σ_j ∂_j Σ_ij, (..., D).
+        second_order: c = ½ Σ_ij ∂_i ∂_j Σ_ij − div f, (...).
         half_log_det: ½ log det Σ(x), (...).
-        kernel: k with Σ = k ⊗ I_m, (..., n, n), n m = D.
+        kernel: k with Σ = k ⊗ I_m, (..., n, n), where n m = D.
     """
 
     drift: Tensor
@@ -51,26 +39,26 @@ class Coefficients(ABC):
 
     @abstractmethod
     def as_rows(self, v: Tensor) -> Tensor:
-        """Unflatten v (..., D) to (..., n, m)."""
+        """Return v, (..., D), as (..., n, m)."""
 
     @abstractmethod
     def times(self, v: Tensor) -> Tensor:
-        """Give Σ v for v (..., D)."""
+        """Return Σ v for v (..., D)."""
 
     @abstractmethod
     def colour(self, eps: Tensor) -> Tensor:
-        """Give L ε for ε (..., D)."""
+        """Return L ε for ε (..., D)."""
 
     @abstractmethod
     def whiten(self, v: Tensor) -> Tensor:
-        """Give L⁻¹ v for v (..., D)."""
+        """Return L⁻¹ v for v (..., D)."""
 
     @abstractmethod
     def solve(self, v: Tensor) -> Tensor:
-        """Give Σ⁻¹ v for v (..., D)."""
+        """Return Σ⁻¹ v for v (..., D)."""
 
     def log_normal(self, deviation: Tensor, dt: float) -> Tensor:
-        """Give log N(deviation; 0, Σ dt) for deviations (..., D): (...)."""
+        """Return log N(deviation; 0, Σ dt), (...), for deviations (..., D)."""
         squared = self.whiten(deviation).square().sum(-1) / dt
         dim = deviation.shape[-1]
         return -0.5 * squared - self.half_log_det - dim / 2 * math.log(2 * math.pi * dt)
@@ -78,7 +66,7 @@ class Coefficients(ABC):
 
 @dataclass(frozen=True)
 class DiagonalCoefficients(Coefficients):
-    """Σ = diag(scale²); the fields broadcast to (..., D), `second_order` to (...)."""
+    """Coefficients for Σ = diag(scale²). Fields broadcast to (..., D), `second_order` to (...)."""
 
     drift: Tensor
     scale: Tensor
@@ -112,23 +100,30 @@ class DiagonalCoefficients(Coefficients):
 class SDE(ABC):
     """A diffusion with known coefficients.
 
+    Its parameters are tensors that broadcast with the batch dimensions of x. Everything is differentiable in
+    the parameters and in x.
+
     Attributes:
-        constant_covariance: Σ does not depend on x.
+        constant_covariance: whether Σ is the same at every x.
     """
 
     constant_covariance: ClassVar[bool]
 
     @abstractmethod
     def at(self, x: Tensor) -> Coefficients:
-        """Give the coefficients at states x, (..., D)."""
+        """Return the coefficients at states x, (..., D)."""
 
     def log_transition(self, x_0: Tensor, x: Tensor, t: float) -> Tensor:
-        """Give the exact log p(X_t = x | X_0 = x_0), (...), where it is known in closed form."""
+        """Return log p(X_t = x | X_0 = x_0), (...).
+
+        Raises:
+            NotImplementedError: the density has no closed form.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no transition density in closed form")
 
 
 def euler_path(sde: SDE, x_0: Tensor, grid: TimeGrid, noise: Tensor) -> Tensor:
-    """Run the Euler-Maruyama scheme.
+    """Run the Euler-Maruyama scheme, X_{k+1} = X_k + f(X_k) dt + √dt L(X_k) ε_k.
 
     Args:
         sde: the model.
@@ -149,9 +144,15 @@ def euler_path(sde: SDE, x_0: Tensor, grid: TimeGrid, noise: Tensor) -> Tensor:
 
 
 def log_euler_path(sde: SDE, path: Tensor, grid: TimeGrid) -> Tensor:
-    """Give log p(X_1 … X_K | X_0) of the scheme for paths (..., K + 1, D): (...).
+    """Return the log-density of paths under the scheme, Σ_k log N(X_{k+1}; X_k + f(X_k) dt, Σ(X_k) dt).
 
-    The parameters of the model broadcast against (..., K): they end in a dimension of 1 for the steps.
+    Args:
+        sde: the model; its parameters broadcast with (..., K), so they end in a dimension of 1 for the steps.
+        path: paths with their start, (..., K + 1, D).
+        grid: the steps.
+
+    Returns:
+        log p(X_1 … X_K | X_0), (...).
     """
     before, after = path[..., :-1, :], path[..., 1:, :]
     here = sde.at(before)

@@ -1,4 +1,4 @@
-"""Frozen references: each observation has its own, and their draws and scores belong to each other."""
+"""Frozen references: each observation has its own, with scores that fit its draws."""
 
 import math
 

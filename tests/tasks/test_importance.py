@@ -87,7 +87,7 @@ def test_resampling_keeps_halves_apart_and_rounds_expected_counts():
 
 
 def test_a_posterior_that_is_missed_is_refused():
-    """A thin crescent, of which a Student-t at its tip covers little."""
+    """A thin crescent; a Student-t at its tip covers little of it."""
 
     def crescent(u):
         return -0.5 * u.square().sum(1) - 0.5 * ((u[:, 1] - 2 * u[:, 0].square()) / 0.01) ** 2
@@ -97,7 +97,7 @@ def test_a_posterior_that_is_missed_is_refused():
 
 
 def test_a_second_mode_is_refused():
-    """x = θ² + noise: at x = 1 one mode has all the draws that a proposal at the other can miss."""
+    """x = θ² + noise: at x = 1 a proposal at one mode can miss the other."""
 
     def two_modes(u):
         return -0.5 * u.square().sum(1) - 0.5 * ((1 - u[:, 0].square()) / 0.02) ** 2
@@ -107,7 +107,7 @@ def test_a_second_mode_is_refused():
 
 
 class ByLikelihood(LikelihoodTask, LinearGaussian):
-    """The linear Gaussian task as if nothing but its likelihood were known."""
+    """The linear Gaussian task, reduced to its likelihood."""
 
     name = "by_likelihood"
 

@@ -1,4 +1,4 @@
-"""What holds for every task with a tractable likelihood: joint score, corners of the prior, reference."""
+"""Every task with a tractable likelihood: joint score, corners of the prior, reference."""
 
 import math
 

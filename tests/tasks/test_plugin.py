@@ -1,4 +1,4 @@
-"""The registry of plug-ins: what others add by entry points is found, and what cannot be seen is told."""
+"""The registry of plug-ins: entry points of other packages are found, and hidden ones are reported."""
 
 from importlib.metadata import EntryPoint
 
@@ -11,7 +11,7 @@ LINEAR = "graybench.tasks.classic.linear_gaussian:LinearGaussian"
 
 
 def test_an_entry_point_whose_name_is_taken_is_told(monkeypatch):
-    """By a built-in or by another one's; the same one twice, as of an editable install, is no conflict."""
+    """A built-in or another package hides a name; the same entry point twice is no conflict."""
     added = [("galton", "own:Galton"), ("line", LINEAR), ("line", LINEAR), ("mine", "b:B"), ("mine", "a:A")]
     points = [EntryPoint(name, value, "graybench.tasks") for name, value in added]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)

@@ -121,7 +121,7 @@ def test_a_factor_that_is_not_lower_triangular_is_rejected(factor):
 
 
 def test_whole_numbers_are_taken_in_float64(prior):
-    """Each value as it is, where μ and σ once were cut to whole numbers."""
+    """Values stay exact; μ and σ were once cut to whole numbers."""
     whole, score = torch.tensor([[1, 2]]), draws(1)
     assert torch.equal(prior.to_theta(whole), prior.to_theta(whole.double()))
     assert torch.equal(prior.pull_back(whole, score), prior.pull_back(whole.double(), score))

@@ -1,4 +1,4 @@
-"""References made of draws against closed forms: the diffused score, and what it says of its own error."""
+"""References made of draws against closed forms: the diffused score and its estimated error."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def test_score_of_a_gaussian_is_as_exact_as_the_moments(t, of_gaussian):
 
 @pytest.mark.parametrize("t", [t for t in TIMES if t <= 0.1])
 def test_the_halves_tell_the_error_of_the_score(t, of_mixture):
-    """Within a factor of six; at larger t the error is that of three means alone, and too small to matter."""
+    """The estimate is within a factor of six. At larger t the error comes from three means only."""
     u_t, alpha, sigma = diffused(mixture(), t)
     exact = mixture().diffused_score(u_t, alpha, sigma)
     for reference in (of_mixture, SampledReference(of_mixture.draws, None)):
@@ -47,7 +47,7 @@ def test_the_halves_tell_the_error_of_the_score(t, of_mixture):
 
 
 def test_scores_help_at_small_t(of_mixture):
-    """Without them the score comes from the few draws within σ of u_t: ten times the error at least."""
+    """Without scores, only the few draws within σ of u_t count: the error is at least ten times larger."""
     u_t, alpha, sigma = diffused(mixture(), 0.01)
     exact = mixture().diffused_score(u_t, alpha, sigma)
     plain = SampledReference(of_mixture.draws, None)

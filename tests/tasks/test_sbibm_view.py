@@ -1,4 +1,4 @@
-"""Tasks as sbibm takes them: against exact laws, sbibm's own tasks, and its own algorithms and metrics."""
+"""Tasks with sbibm's interface: against exact laws, sbibm's tasks, its algorithms and its metrics."""
 
 import importlib.util
 import math
@@ -20,7 +20,7 @@ TASK = LinearGaussian(2)
 
 
 def sbibm_module(*path):
-    """Load one file of sbibm: its packages import versions of sbi and of others that are long gone."""
+    """Load one file of sbibm, as its packages import old versions of sbi and other packages."""
     pytest.importorskip("sbibm")
     file = shipped_file().parent.joinpath(*path)
     spec = importlib.util.spec_from_file_location(f"sbibm_{file.stem}", file)
@@ -129,7 +129,7 @@ def test_max_calls_counts_rows_and_leaves_the_rest_to_be_used():
 def test_mistakes_are_answered():
     view = TASK.as_sbibm()
     for number in (0, 11):
-        with pytest.raises(UserError, match=f"numbered 1 to 10, and {number} is none"):
+        with pytest.raises(UserError, match=f"numbered 1 to 10, but {number} was"):
             view.get_observation(number)
     with pytest.raises(UserError, match=r"must have shape \(n, 2\), not \(5, 3\)"):
         view.get_simulator()(torch.zeros(5, 3))

@@ -224,7 +224,7 @@ def test_references_are_of_one_finite_observation(name):
 
 @pytest.mark.parametrize("spread", [10, 10.0, np.int64(10), np.float64(10.0)])
 def test_equal_options_are_written_alike(spread):
-    """In labels, which seed the simulations, and in the options, which name the cell."""
+    """Labels seed the simulations; options name the cell."""
     task = get_task("linear_gaussian", dim=np.int64(3), spread=spread, rotated=True)
     assert task == get_task("linear_gaussian", dim=3, spread=10.0, rotated=True)
     assert task.label == "linear_gaussian(dim=3, rotated=true, spread=10.0)"

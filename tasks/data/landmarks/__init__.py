@@ -1,1 +1,1 @@
-"""Measured landmark coordinates; see README.md beside this file and `tasks.landmarks.files`."""
+"""Measured landmark coordinates; README.md in this folder describes the files."""

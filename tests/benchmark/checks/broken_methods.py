@@ -1,4 +1,4 @@
-"""A method that is right on linear Gaussian tasks, and methods made wrong, one mistake each."""
+"""A method that is correct on linear Gaussian tasks, and methods with one mistake each."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ HERE = "graybench.tests.benchmark.checks.broken_methods"
 
 
 class Gaussian(Posterior):
-    """N(a + B x, C) for every x, with its score and its density; `owner` is written beside what is saved."""
+    """N(a + B x, C) for every x, with score and density; `owner` is saved as well."""
 
     def __init__(self, coefficients, covariance, owner="Right"):
         self.coefficients, self.covariance, self.owner = coefficients, covariance, owner
@@ -68,7 +68,7 @@ def least_squares(u, x):
 
 
 class NeedsMore(Right):
-    """Requires what no task has."""
+    """Requires a capability that no task has."""
 
     requires = frozenset({"an oracle"})
 

@@ -1,4 +1,4 @@
-"""Tasks that are wrong on purpose, one mistake each, and the right ones that they are made from.
+"""Tasks with one deliberate mistake each, and the correct tasks that they derive from.
 
 z ~ N(θ, 1), w ~ N(θ, 1), x = z + w + noise with noise ~ N(0, 1): the joint score is (z − θ) + (w − θ), the
 marginal score 2 (x − 2θ)/3, the posterior of u = θ N(2x/7, 3/7).
@@ -96,7 +96,7 @@ class ShiftedReference(Right):
 
 
 class PriorAsReference(Right):
-    """The reference does not look at x; its ranks are as uniform as those of the posterior."""
+    """The reference ignores x; its ranks are uniform like the posterior's."""
 
     capabilities = frozenset({"joint_score", "reference"})
 
@@ -105,7 +105,7 @@ class PriorAsReference(Right):
 
 
 class StretchedReference(Right):
-    """Too wide, and there is no marginal score to see it by."""
+    """The reference is too wide, and no marginal score shows it."""
 
     capabilities = frozenset({"joint_score", "reference"})
 
@@ -125,7 +125,7 @@ class WrongDiffused(Right):
 
 
 class WrongLogProb(Right):
-    """The reference's draws and scores are right, its density is flat."""
+    """The reference's draws and scores are correct, but its density is flat."""
 
     class Flat(GaussianReference):
         def log_prob(self, u):
@@ -136,7 +136,7 @@ class WrongLogProb(Right):
 
 
 class Restless(Right):
-    """Its observations are others each time."""
+    """Its observations change with every call."""
 
     def observations(self):
         drawn = self.simulate(10, int(torch.randint(1000, ())))
@@ -151,7 +151,7 @@ class Unnumbered(Right):
 
 
 class SharedNoise(Right):
-    """All rows of a batch have the same noise in x, half of it; each row alone is right."""
+    """Half of the noise in x is the same in all rows of a batch; a single row is correct."""
 
     def simulator(self, theta, generator):
         z, w = (torch.randn(theta.shape, generator=generator, dtype=theta.dtype) for _ in range(2))
@@ -162,7 +162,7 @@ class SharedNoise(Right):
 
 
 class Neighbours(Right):
-    """A run sees the parameters of the row before it."""
+    """A run uses the parameters of the previous row."""
 
     def simulator(self, theta, generator):
         outcome = super().simulator(theta, generator)
@@ -172,7 +172,7 @@ class Neighbours(Right):
 
 
 class CentredTheta(Right):
-    """Half of the mean parameter of the batch is taken off."""
+    """Half of the batch's mean parameter is subtracted."""
 
     def simulator(self, theta, generator):
         outcome = super().simulator(theta, generator)
@@ -182,7 +182,7 @@ class CentredTheta(Right):
 
 
 class CentredNoise(Right):
-    """The noise of a batch is centred by its mean, which does away with all of it in a single run."""
+    """The noise of a batch is centred by its mean, so a single run has none."""
 
     def simulator(self, theta, generator):
         outcome = super().simulator(theta, generator)
@@ -201,7 +201,7 @@ class GlobalNumbers(Right):
 
 
 class Retried(Right):
-    """Runs whose z is negative are repeated at the same θ until it is not."""
+    """Runs with a negative z are repeated at the same θ."""
 
     def simulator(self, theta, generator):
         w, noise = (torch.randn(theta.shape, generator=generator, dtype=theta.dtype) for _ in range(2))
@@ -231,7 +231,7 @@ class Undetached(Right):
 
 
 class MovingSupport(Right):
-    """z ~ U(0, θ) has the score −1/θ inside its support, whose edge the score does not see."""
+    """z ~ U(0, θ) has the score −1/θ inside its support; the score ignores the moving edge."""
 
     def simulator(self, theta: Tensor, generator):
         z = theta * torch.rand(theta.shape, generator=generator, dtype=theta.dtype)

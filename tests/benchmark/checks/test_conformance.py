@@ -1,4 +1,4 @@
-"""The checks pass every registered task and reject every mistake, each with the sentence that names it.
+"""The checks pass every registered task, reject every mistake, and name it.
 
 A correct task fails with a probability of 7e-6 for each of its 100 to 900 statistics; here the seed is fixed.
 """
@@ -50,15 +50,15 @@ STEIN, DIFFUSED, DENSITY, CALIBRATION = (
 @pytest.mark.parametrize(
     ("broken", "by", "sentence"),
     [
-        ("Hidden", {T1, T2, DIFFERENCES, INFORMATION}, "is hidden from it"),
-        ("Twice", {T1, T2, DIFFERENCES, INFORMATION}, "counted more than once"),
-        ("Zero", {T1, T2, DIFFERENCES, INFORMATION}, "it is zero, or cut off from θ"),
+        ("Hidden", {T1, T2, DIFFERENCES, INFORMATION}, "misses a latent"),
+        ("Twice", {T1, T2, DIFFERENCES, INFORMATION}, "counts a latent or a term more than once"),
+        ("Zero", {T1, T2, DIFFERENCES, INFORMATION}, "it is zero, or detached from θ"),
         ("Undetached", {T0, T2}, AT_FIXED_THETA),
         ("MovingSupport", {T0, T2}, "a latent's support moves with θ"),
         ("Retried", {T0, T1, T2}, "repeated until they succeed"),
-        ("SharedNoise", {"rows"}, "a batch shares a random component"),
-        ("Neighbours", {"rows", "company"}, "sees another run's parameters"),
-        ("CentredNoise", {"company"}, "not have the same law alone"),
+        ("SharedNoise", {"rows"}, "a batch shares a random part"),
+        ("Neighbours", {"rows", "company"}, "uses another run's parameters"),
+        ("CentredNoise", {"company"}, "The law of a run is not the same alone"),
         ("CentredTheta", {"company"}, "it uses the batch"),
         ("GlobalNumbers", {"random numbers"}, "“the same seed gives the same runs” does not hold"),
         ("WrongMarginal", {T1, STEIN, DENSITY}, NOT_THE_MEAN),
@@ -84,7 +84,7 @@ def test_a_mistake_is_rejected_and_named(broken, by, sentence):
 
 
 def test_each_check_rejects_something():
-    """Of the checks above, none could be left out."""
+    """Each check above is needed for some mistake."""
     (parameters,) = [m for m in test_a_mistake_is_rejected_and_named.pytestmark if m.name == "parametrize"]
     assert set().union(*(by for _, by, _ in parameters.args[1])) == set(CHECKS)
 
@@ -96,18 +96,18 @@ def test_what_is_unusual_but_right_passes(unusual):
 
 def test_what_else_fails_is_seen_to_first():
     found = failed(broken_tasks.MovingSupport())
-    assert found[T2].note.endswith("First see to: T0, fixed θ.")
-    assert "First" not in found[T0].note
+    assert found[T2].note.endswith("Fix first: T0, fixed θ.")
+    assert "Fix first" not in found[T0].note
 
 
 def test_a_hidden_latent_is_seen_at_a_glance():
-    """With 20,000 simulations |z| is near 40, where that of the right score is 2."""
+    """With 20,000 simulations |z| is near 40; for the right score it is 2."""
     assert abs(failed(broken_tasks.Hidden(), 20_000)[T2].worst.z) > 30
 
 
 def test_a_doubtful_check_is_repeated_on_more_simulations():
     class Slightly(broken_tasks.Right):
-        """Of the score an eighth is missing: doubtful with 4,000 simulations, plain with 16,000."""
+        """An eighth of the score is missing: doubtful with 4,000 simulations, clear with 16,000."""
 
         def score(self, z, w):
             return 0.875 * (z + w)

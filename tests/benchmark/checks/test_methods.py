@@ -1,4 +1,4 @@
-"""Checks of methods: what is right passes, each mistake is rejected by the check that is about it."""
+"""A correct method passes every check, and the matching check rejects each mistake."""
 
 import numpy as np
 import pytest
@@ -39,9 +39,10 @@ def test_a_method_that_no_task_serves_is_skipped():
 
 
 def test_an_error_that_stays_the_same_does_not_grow():
-    """Lognormal errors of 10 observations, a fifth of chance between replicates and a third between
-    observations: of 4,000 such trials none failed, and here none of 500 may. One that triples was found in 87
-    of 100, and has to be in 30 of 50.
+    """Lognormal errors of 10 observations vary by 20 % between replicates and by 30 % between observations.
+
+    Equal errors failed in none of 4,000 trials; here they may fail in none of 500. Errors that triple were
+    found in 87 of 100 trials; here they must be found in 30 of 50.
     """
     random = np.random.default_rng(1)
 
@@ -71,15 +72,15 @@ def test_every_registered_method_passes_what_it_should(name):
 @pytest.mark.parametrize(
     ("broken", "by", "sentence"),
     [
-        ("IgnoresX", {"moments"}, "does it use x?"),
+        ("IgnoresX", {"moments"}, "does the method use x?"),
         ("Overconfident", {"calibration"}, "overconfidence"),
-        ("Leaks", {"state"}, "must leave nothing behind"),
+        ("Leaks", {"state"}, "must not change anything else"),
         ("Scribbles", {"state"}, "copy before writing"),
-        ("GlobalNoise", {"seeds", "global randomness"}, "generators of the method's own"),
-        ("SetsGlobalSeed", {"global randomness"}, "generators of the method's own"),
-        ("OneSample", {"seeds"}, "from its own seed alone"),
-        ("MixesObservations", {"batches"}, "must not see each other"),
-        ("Forgets", {"saving"}, "all that samples depend on"),
+        ("GlobalNoise", {"seeds", "global randomness"}, "the method's own generators"),
+        ("SetsGlobalSeed", {"global randomness"}, "the method's own generators"),
+        ("OneSample", {"seeds"}, "their own seed only"),
+        ("MixesObservations", {"batches"}, "must not affect each other"),
+        ("Forgets", {"saving"}, "everything that samples depend on"),
         ("Worsens", {"budget"}, "worse with more data"),
         ("Raises", set(CHECKS), "It raised ArithmeticError: no luck today"),
     ],

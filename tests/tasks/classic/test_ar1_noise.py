@@ -38,7 +38,7 @@ def test_joint_density_is_that_of_scipy():
 
 
 def test_simulations_have_the_mean_and_covariance_of_the_model():
-    """Those of N(0, I) in whitened coordinates: |z| < 6 at 5,150 places fails in 1 of 80,000 seeds."""
+    """Moments of N(0, I) in whitened coordinates: |z| < 6 at 5,150 places fails in 1 of 80,000 seeds."""
     theta = torch.tensor([[1.2, 0.3, -0.5]], dtype=torch.float64)
     law = law_of_x(theta[0])
     x = TASK.simulator(theta.expand(20_000, -1), generator(6)).x

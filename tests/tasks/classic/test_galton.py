@@ -14,7 +14,7 @@ from graybench.tasks.seeding import generator
 
 
 def probability_left(task, row, position, theta):
-    """The formula of the module's head, for one ball, in plain Python."""
+    """The formula of `Galton`, for one ball, in plain Python."""
     if row % 2 == 1 and position in (0, task.nails):
         return 0.0 if position == 0 else 1.0
     swing = math.sin(math.pi * row / (task.rows - 1))
@@ -167,7 +167,7 @@ def test_the_grid_resolves_the_posterior_of_the_most_balls():
 
 
 def test_positions_that_the_board_does_not_have_are_rejected():
-    """4 rows move a ball by 2 at most from the middle, 15."""
+    """4 rows move a ball by at most 2 from the middle, 15."""
     task, possible = Galton(rows=4), set()
     for position in (*range(-1, 33), 14.5, 99):
         try:

@@ -22,7 +22,7 @@ def task(request):
 
 
 def law_of_x(theta):
-    """p(x | θ) as torch writes it."""
+    """p(x | θ) by torch.distributions."""
     n, d = theta.shape
     scales = torch.tensor([1.0, 0.1], dtype=torch.float64).view(1, 2, 1).expand(n, 2, d)
     parts = Independent(Normal(theta.unsqueeze(1).expand(n, 2, d), scales), 1)

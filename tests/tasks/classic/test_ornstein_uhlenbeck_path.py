@@ -44,7 +44,7 @@ def test_joint_density_is_that_of_scipy():
 
 
 def test_simulations_have_the_mean_and_covariance_of_the_model():
-    """Those of N(0, I) in whitened coordinates: |z| < 6 at 65 places fails in 1 of 7 million seeds."""
+    """Moments of N(0, I) in whitened coordinates: |z| < 6 at 65 places fails in 1 of 7 million seeds."""
     theta = torch.tensor([[0.3, 1.5, -0.2]], dtype=torch.float64)
     law = law_of_x(theta[0])
     x = TASK.simulator(theta.expand(20_000, -1), generator(6)).x

@@ -80,7 +80,7 @@ def test_seeds_are_drawn_from_the_generator_and_cover_64_bits():
 
 
 def test_what_numba_stores_on_disk_calls_nothing_of_another_file():
-    """It is compiled anew when its own file changes, and not when another does."""
+    """It is compiled anew if its own file changes, not if another file does."""
     stored = []
     root = Path(tasks.__file__).parent
     for path in root.rglob("*.py"):

@@ -49,7 +49,7 @@ def turns(count, m, seed=0):
 
 
 def moved(x, seed=0):
-    """Specimens (S, n, m), each turned, scaled and shifted by itself; and the scales."""
+    """Specimens (S, n, m), each rotated, scaled and shifted independently, and the scales."""
     scale = torch.from_numpy(rng(seed + 1).uniform(0.1, 10.0, len(x)))
     shift = torch.from_numpy(rng(seed + 2).normal(0.0, 100.0, (len(x), 1, x.shape[-1])))
     return scale[:, None, None] * x @ turns(len(x), x.shape[-1], seed) + shift, scale

@@ -1,4 +1,4 @@
-"""The task of landmarks: its path, its templates, and what it refuses."""
+"""The task of landmarks: path, templates, and refused options."""
 
 import math
 from itertools import pairwise
@@ -139,7 +139,7 @@ def test_landmark_file_as_a_template_is_the_shipped_one():
         ({"steps": 1}, "landmarks: steps"),
         (
             {"template": "apes", "landmarks": 5},
-            "landmarks: a template has landmarks and dimensions of its own",
+            "landmarks: a template decides landmarks and dimensions",
         ),
         ({"amplitude": 0.0}, "landmarks: amplitude must be above 0"),
         ({"length": -0.5}, "landmarks: length must be above 0, and finite, but is -0.5"),

@@ -1,4 +1,4 @@
-"""What the pyro adapter takes and what it refuses: supports, sites without a density, masks, plates."""
+"""Models that the pyro adapter accepts and refuses: supports, sites without a density, masks, plates."""
 
 import pyro
 import pytest
@@ -12,7 +12,7 @@ from graybench.tests.tasks.pyro.test_model import difference_quotient, draw, mak
 
 
 def site(fn):
-    """A model with nothing but x, from a distribution made of θ."""
+    """A model with x only, from a distribution made of θ."""
     return lambda self, theta: pyro.sample("x", fn(theta[0], torch.exp(theta[1])))
 
 
@@ -78,7 +78,7 @@ def test_supports_that_depend_on_theta_are_refused(fn):
 
 
 class Nowhere(dist.TorchDistribution):
-    """A distribution that does not say where it has its values."""
+    """A distribution without a support."""
 
     def __init__(self, shape):
         super().__init__(shape, validate_args=False)
@@ -148,10 +148,10 @@ def wide(self, theta):
 
 
 REFUSED = {
-    "twice": (twice, "site 'x' occurs twice; give every site a name of its own"),
+    "twice": (twice, "site 'x' occurs twice; name every site differently"),
     "foreign": (
         site(torch.distributions.Normal),
-        "site 'x' draws from torch.distributions.*take one of pyro",
+        "site 'x' draws from torch.distributions.*use a distribution of pyro",
     ),
     "factor": (lambda self, t: pyro.factor("f", t[0]), "site 'f' is a pyro.factor.*write it as pyro.sample"),
     "delta": (site(lambda a, b: dist.Delta(a)), "site 'x' is a Delta.*use its value without pyro.sample"),
@@ -161,20 +161,20 @@ REFUSED = {
     ),
     "deterministic": (
         lambda self, t: pyro.deterministic("x", t[0]),
-        "site 'x' is deterministic and so has no density; draw it",
+        "site 'x' is deterministic and has no density; draw it",
     ),
-    "masked": (masked, "site 'z' is masked: drawn, but not counted in the density; leave out the mask"),
+    "masked": (masked, "site 'z' is masked: it is drawn but missing from the density; remove the mask"),
     "mask method": (site(lambda a, b: dist.Normal(a, b).mask(torch.tensor(True))), "site 'x' is masked"),
-    "scaled": (scaled, "site 'x' has its density scaled.*leave out the scale"),
+    "scaled": (scaled, "site 'x' has a scaled density.*remove the scale"),
     "subsampled": (subsampled, "plate 'points' has 10 of 100 rows; use them all"),
     "selected": (selected, "plate 'points' has 20 of 100 rows"),
     "parameter": (parameter, "site 'weight' is a pyro.param; make it a constant or a component of θ"),
-    "observed": (observed, "site 'y' has a value already.*leave out obs"),
-    "conditioned": (conditioned, "site 'x' has a value already"),
+    "observed": (observed, "site 'y' already has a value.*remove obs"),
+    "conditioned": (conditioned, "site 'x' already has a value"),
     "crowded": (crowded, r"site 'z' has batch shape \(5, 5, 1, 1, 1, 2\), but at most 4 plates.*to_event"),
     "rows": (
         lambda self, t: pyro.sample("z", dist.Normal(t[:, 0], 1.0)),
-        r"not one row for each simulation; θ comes as its components: .*at site z dim -5, 5 vs 2",
+        r"a site does not have one row per simulation; unpack θ .*: .*at site z dim -5, 5 vs 2",
     ),
     "no support": (
         site(lambda a, b: Nowhere(a.shape)),
@@ -182,7 +182,7 @@ REFUSED = {
     ),
     "shape": (
         site(Short),
-        r"site 'x' has log-densities of shape \(5, 1, 1, 1\), not .*mend log_prob of .*Short",
+        r"site 'x' has log-densities of shape \(5, 1, 1, 1\), not .*fix log_prob of .*Short",
     ),
     "no x": (unnamed, "the data must be drawn as site 'x'; sites: z, data"),
     "nothing": (lambda self, t: None, "the data must be drawn as site 'x'; sites: none"),

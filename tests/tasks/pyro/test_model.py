@@ -1,4 +1,4 @@
-"""The pyro adapter: its scores against closed forms and differences, its laws, and what it refuses."""
+"""The pyro adapter: scores against closed forms and differences, laws, and refused models."""
 
 import math
 import subprocess
@@ -61,13 +61,13 @@ def vectors(self, theta):
 
 
 def thinned(self, theta):
-    """A support that depends on a latent, which is no obstacle: N ~ Poisson(e^θ), x ~ Binomial(N, ½)."""
+    """A support may depend on a latent: N ~ Poisson(e^θ), x ~ Binomial(N, ½)."""
     total = pyro.sample("total", dist.Poisson(torch.exp(theta[0])))
     pyro.sample("x", dist.Binomial(total, probs=torch.tensor(0.5)))
 
 
 def series(self, theta):
-    """A loop of sites: an autoregression, whose states are named one by one and recorded."""
+    """A loop of sites: an autoregression with a named site for each state."""
     state = pyro.sample("state_0", dist.Normal(theta[0], 1.0))
     for step in pyro.plate("steps", 2):
         state = pyro.deterministic(f"scaled_{step}", theta[1] * state, event_dim=0)
@@ -249,7 +249,7 @@ def test_the_global_generator_is_left_alone_and_without_influence(task):
 
 def test_the_joint_density_needs_every_latent():
     theta, outcome = draw(GROUPED, 5)
-    with pytest.raises(UserError, match="site 'effect' has no value among the latents"):
+    with pytest.raises(UserError, match="site 'effect' has no value among the given latents"):
         GROUPED.log_joint(theta, outcome.x, {})
 
 

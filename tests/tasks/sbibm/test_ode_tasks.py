@@ -22,7 +22,7 @@ TASKS = [Sir, LotkaVolterra]
 
 
 def by_scipy(task, theta):
-    """Give the logarithms that the task observes, unclamped, for one θ, by DOP853 at a tolerance of 1e-10."""
+    """Return the logarithms of the noiseless data, unclamped, for one θ, by DOP853 with tolerance 1e-10."""
     if isinstance(task, Sir):
         (beta, gamma), start = theta, (math.log1p(-1e-6), math.log(1e-6))
 

@@ -1,4 +1,4 @@
-"""What the tasks of sbibm share: its files, priors and densities, and Stein's identity of its draws."""
+"""The tasks of sbibm: their files, priors and densities, and Stein's identity for their draws."""
 
 import math
 import subprocess
@@ -74,7 +74,7 @@ def test_observations_and_draws_are_those_of_sbibm(kind):
 
 @pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.name)
 def test_priors_have_sbibms_density(kind):
-    """log p(θ) = log N(u; 0, I) − log |det ∂θ/∂u|; theirs is in float32."""
+    """log p(θ) = log N(u; 0, I) − log |det ∂θ/∂u|; sbibm computes in float32."""
     task, theirs = kind(), sbibm.get_task(kind.name.removeprefix("sbibm_")).get_prior_dist()
     u = torch.randn(20, task.dim_theta, generator=generator(1), dtype=torch.float64)
     for row in u:
@@ -90,7 +90,7 @@ def test_priors_have_sbibms_density(kind):
     "kind", [GaussianLinear, GaussianLinearUniform, GaussianMixture, Slcp], ids=lambda kind: kind.name
 )
 def test_likelihood_is_sbibms(kind):
-    """At 30 draws of the posterior of three observations; theirs is in float32."""
+    """At 30 draws of the posterior of three observations; sbibm computes in float32."""
     task, theirs = kind(), sbibm.get_task(kind.name.removeprefix("sbibm_"))
     for number in (1, 4, 9):
         x_o = task.observations().x[number - 1]
@@ -105,7 +105,7 @@ def test_likelihood_is_sbibms(kind):
 
 
 def neighbours(task):
-    """Pairs of θ: one and another about half a standard deviation of the posterior away from it."""
+    """Pairs of θ, about half a standard deviation of the posterior apart."""
     for number in (0, 5):
         draws = task.reference(task.observations().x[number]).draws
         u = draws[:1]
@@ -143,7 +143,7 @@ def test_joint_score_is_the_gradient_of_the_log_joint(kind):
 
 def test_unknown_observations_are_answered():
     task = Slcp()
-    with pytest.raises(UserError, match="references for its own 10 observations alone"):
+    with pytest.raises(UserError, match="references for its own 10 observations only"):
         task.reference(task.observations().x[0] + 1)
 
 
@@ -155,7 +155,7 @@ def test_without_sbibm_the_command_is_named(kind, monkeypatch):
 
 
 def test_sbibm_itself_is_never_imported():
-    """Its package needs pyro and old versions of others; its files are enough."""
+    """sbibm's package needs pyro and old versions of other packages; its files suffice."""
     script = (
         "import sys; from graybench.tasks.sbibm.ode_tasks import Sir;"
         "from graybench.tasks.sbibm.slcp import SlcpDistractors;"

@@ -1,4 +1,4 @@
-"""The tasks of diffusions: joint scores, their variances, likelihoods, templates, and what methods see."""
+"""The tasks of diffusions: joint scores, their variances, likelihoods, templates, and models."""
 
 import dataclasses
 import math
@@ -87,7 +87,7 @@ def brownian_law(theta, steps):
 
 
 def ornstein_uhlenbeck_law(theta, steps):
-    """Step by step, with k held at 1/dt."""
+    """The recursion step by step, with k capped at 1/dt."""
     k, mu, s, dt = min(math.exp(theta[0]), steps), float(theta[1]), math.exp(theta[2]), 1 / steps
     mean = variance = 0.0
     for _ in range(steps):
@@ -96,7 +96,7 @@ def ornstein_uhlenbeck_law(theta, steps):
 
 
 def geometric_brownian_law(theta, steps):
-    """Of log X_T."""
+    """Mean and standard deviation of log X_T."""
     return theta[0] - math.exp(2 * theta[1]) / 2, math.exp(theta[1])
 
 
@@ -119,7 +119,7 @@ def test_joint_score_is_its_closed_form(name):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_prior_and_the_score_in_its_coordinates(name):
-    """A normal prior: θ = m + s u, and the score in u is s times that in θ, less u."""
+    """For a normal prior θ = m + s u, the score in u is s times the score in θ, minus u."""
     task, (mean, std) = TASKS[name], map(double, PRIORS[name])
     simulations = task.simulate(30, seed=3)
     torch.testing.assert_close(simulations.theta, mean + std * simulations.u)
@@ -132,7 +132,7 @@ def test_prior_and_the_score_in_its_coordinates(name):
 
 @pytest.mark.parametrize("name", EXACT)
 def test_likelihood_is_that_of_an_independent_calculation(name):
-    """Also of OU with log k = 4, where k dt would be above 1."""
+    """Includes OU with log k = 4, where k dt would exceed 1."""
     task = EXACT[name]
     theta = task.simulate(20, seed=4).theta
     if name == "ornstein_uhlenbeck":
@@ -161,7 +161,7 @@ def test_simulated_ends_have_the_mean_and_covariance_of_the_law(name):
 
 
 def test_drift_of_brownian_motion_is_learned_from_the_end_alone():
-    """Its score is Σ (x − μ)/σ² with no regard to the path, so that it is the data's own score."""
+    """The score Σ (x − μ)/σ² does not depend on the path, so it is the marginal score."""
     task = EXACT["brownian"]
     theta = task.simulate(50, seed=7).theta
     simulations, latents = task.simulate_at(theta, seed=7), task.simulator(theta, generator(7)).latents

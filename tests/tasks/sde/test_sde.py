@@ -57,7 +57,7 @@ def normal(*shape, seed=1):
 
 
 def landmark_covariance(x, log_a, log_length, m):
-    """k ⊗ I_m, one pair of landmarks after the other."""
+    """k ⊗ I_m by a loop over pairs of landmarks."""
     points, a, length = x.reshape(-1, m), math.exp(log_a), math.exp(log_length)
     k = np.empty((len(points), len(points)))
     for i, p in enumerate(points):
@@ -114,7 +114,7 @@ def dense(sde, x):
 
 
 def everything(coefficients, v):
-    """Whatever a model says of its states, with one vector v at each of them."""
+    """All coefficients of a model at its states, with one vector v at each state."""
     fields = ("drift", "divergence", "second_order", "half_log_det")
     products = (coefficients.times, coefficients.colour, coefficients.whiten, coefficients.solve)
     normal_density = coefficients.log_normal(v, 0.3)
@@ -233,7 +233,7 @@ def test_euler_path_takes_a_model_and_a_start_for_each_row(case):
 
 
 def test_log_euler_path_has_the_gradient_of_differences(case):
-    """In every parameter and in the path itself."""
+    """Gradients in every parameter and in the path."""
     inputs = [value.requires_grad_() for value in (*case.several(), case.states.clone())]
 
     def log_density(*values):

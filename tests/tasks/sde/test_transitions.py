@@ -44,7 +44,7 @@ def points(model, n, dim, seed):
 
 
 def axis(model, spacing=0.01):
-    """Points on the line, and the share of each in an integral over it; geometric motion's on a log axis."""
+    """Points on the line and their quadrature weights; on a log axis for geometric motion."""
     z = torch.arange(-8, 8, spacing, dtype=torch.float64)
     x = z.exp() if model is GeometricBrownianMotion else z
     return x.unsqueeze(1), spacing * (x if model is GeometricBrownianMotion else torch.ones_like(z))
@@ -52,7 +52,7 @@ def axis(model, spacing=0.01):
 
 @pytest.mark.parametrize("dim", [1, 3])
 def test_transition_solves_the_fokker_planck_equation(model, dim):
-    """∂_t log p = −∂_i J_i / p with the flux J_i = f_i p − ½ ∂_j(Σ_ij p), from f, Σ and p alone."""
+    """∂_t log p = −∂_i J_i / p with the flux J_i = f_i p − ½ ∂_j(Σ_ij p), from f, Σ and p only."""
     sde, t, h, unit = make(model), 0.7, 0.01, torch.eye(dim, dtype=torch.float64)
     for x_0, x in zip(points(model, 5, dim, 1), points(model, 5, dim, 2), strict=True):
 
@@ -130,7 +130,7 @@ def test_error_of_the_ornstein_uhlenbeck_scheme_halves_when_its_steps_double():
 
 
 def test_ornstein_uhlenbeck_is_stationary_in_the_end():
-    """N(μ, s²/(2 k)) of X_∞, whatever the start."""
+    """X_∞ is N(μ, s²/(2 k)) for any start."""
     x = points(MeanReversion, 6, 1, 9)
     k, mu, s = PARAMETERS[MeanReversion]
     expected = stats.norm(mu, s / math.sqrt(2 * k)).logpdf(x[:, 0])
