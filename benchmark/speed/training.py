@@ -16,10 +16,10 @@ from importlib.util import find_spec
 import torch
 
 from ...methods import get_method
+from ...methods.nn.averaging import VALIDATION_SHARE
 from ...methods.nn.network import ReplicatedMLP
 from ...methods.score.recipes import Preconditioned
 from ...methods.score.score_matching import DSM
-from ...methods.score.trainer import VALIDATION_SHARE
 from ...tasks.classic.linear_gaussian import LinearGaussian
 from ...tasks.seeding import generator
 from .timing import Timing, take_turns

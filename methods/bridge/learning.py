@@ -14,15 +14,14 @@ from ...tasks.errors import NotFiniteError, UserError
 from ...tasks.plugin import nearest, require_whole
 from ...tasks.sde.sde import Coefficients, euler_path
 from ...tasks.seeding import derive_seed, generator
+from ..nn.averaging import MovingAverage, held_out
 from ..nn.network import ReplicatedMLP, time_features
 from ..nn.optimizer import CosineAdam
 from ..progress import report
 from .bases import Base
 
 OBJECTIVES = ("corrected", "paper", "explicit")
-HELD_OUT_SHARE = 0.1
 FEWEST_PATHS = 15  # of which two are held out: one has no standard error
-AVERAGE = 0.995
 
 
 @dataclass(frozen=True)
@@ -149,25 +148,24 @@ def learn(base: Base, training: ScoreTraining, seed: int) -> LearnedBase:
     Raises:
         NotFiniteError: the training diverged.
     """
-    held_out = max(1, round(HELD_OUT_SHARE * training.paths))
-    train = _states(base, training.paths - held_out, training.objective, derive_seed(seed, "train"))
+    unseen = held_out(training.paths)
+    train = _states(base, training.paths - unseen, training.objective, derive_seed(seed, "train"))
     learned = _network(base, train, training, derive_seed(seed, "network"))
     parameters: list[Tensor] = list(learned.network.parameters())
-    average = [p.detach().clone() for p in parameters]
+    average = MovingAverage(parameters)
     optimizer = CosineAdam([(parameters, training.rate)], training.steps)
     random = generator(derive_seed(seed, "minibatches"))
     for step in range(training.steps):
         index = torch.randint(len(train.k), (training.batch,), generator=random)
         optimizer.step(_loss(learned, train.rows(index), training.objective).mean())
-        torch._foreach_lerp_(average, parameters, 1 - AVERAGE)
+        average.update()
         report("learn", step + 1, training.steps)
+    if not average.finish().all():
+        raise NotFiniteError(f"learning a score by the {training.objective} objective diverged")
     with torch.no_grad():
-        torch._foreach_copy_(parameters, average)
-        if not all(bool(torch.isfinite(p).all()) for p in parameters):
-            raise NotFiniteError(f"learning a score by the {training.objective} objective diverged")
-        held = _states(base, held_out, "corrected", derive_seed(seed, "held out"))
-        losses = _loss(learned, held, "corrected").reshape(held_out, -1).mean(1)
-    learned.held_out = float(losses.mean()), float(losses.std() / held_out**0.5)
+        held = _states(base, unseen, "corrected", derive_seed(seed, "held out"))
+        losses = _loss(learned, held, "corrected").reshape(unseen, -1).mean(1)
+    learned.held_out = float(losses.mean()), float(losses.std() / unseen**0.5)
     learned.used = learned.held_out[0] < 0
     learned.network.requires_grad_(False)
     return learned

@@ -1,8 +1,7 @@
 """Training of one network on its own, by the rules of `methods.score.trainer` for the score-matching family.
 
-Adam with a cosine schedule, minibatches drawn with replacement, a moving average of the parameters, and early
-stopping: the network does not see the last tenth of the simulations, and keeps the moving average of the step
-at which its loss there was least.
+Adam with a cosine schedule, minibatches drawn with replacement, and the moving average of `nn.averaging`: the
+network does not see the last tenth of the simulations, and keeps the average whose loss there was least.
 """
 
 from collections.abc import Callable
@@ -13,10 +12,8 @@ from torch import Tensor, nn
 from ...tasks.errors import NotFiniteError
 from ...tasks.seeding import derive_seed, generator
 from ..progress import report
-from ..score.trainer import VALIDATION_ROWS, VALIDATION_SHARE, VALIDATIONS
+from .averaging import VALIDATION_ROWS, MovingAverage, held_out, is_due
 from .optimizer import CosineAdam
-
-AVERAGE = 0.995
 
 Loss = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -33,43 +30,20 @@ def train(module: nn.Module, loss: Loss, n: int, *, steps: int, batch: int, rate
         seed: names the random streams.
 
     Raises:
-        NotFiniteError: the held-out loss was never finite, or a parameter ended not finite.
+        NotFiniteError: the held-out loss was never finite, or what is kept is not.
     """
-    held_out = max(1, round(VALIDATION_SHARE * n)) if n > 1 else 0
-    n_train = n - held_out
+    n_train = n - held_out(n)
+    unseen = torch.arange(n_train, n)[:VALIDATION_ROWS]
     random = generator(derive_seed(seed, "batches"))
     parameters: list[Tensor] = [*module.parameters()]
-    average = [p.detach().clone() for p in parameters]
-    best, best_loss = average, torch.inf
+    average = MovingAverage(parameters)
     optimizer = CosineAdam([(parameters, rate)], steps)
-    every = max(1, steps // VALIDATIONS)
     for step in range(1, steps + 1):
         optimizer.step(loss(torch.randint(n_train, (batch,), generator=random), random))
-        torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - AVERAGE)
-        if step % every == 0 or step == steps:
+        average.update()
+        if is_due(step, steps):
             report("fit", step, steps)
-            if held_out:
-                now = _held_out_loss(parameters, average, loss, n_train, n, derive_seed(seed, "validation"))
-                if now < best_loss:
-                    best, best_loss = [p.clone() for p in average], now
-    finite = all(bool(torch.isfinite(p).all()) for p in parameters)
-    if not finite or (held_out and best_loss == torch.inf):
+            if len(unseen):
+                average.judge(lambda: loss(unseen, generator(derive_seed(seed, "validation"))).view(1))
+    if not average.finish().all():
         raise NotFiniteError("training diverged")
-    _load(parameters, best)
-
-
-def _held_out_loss(
-    parameters: list[Tensor], average: list[Tensor], loss: Loss, first: int, last: int, seed: int
-) -> float:
-    """Give the loss of the moving average on the simulations first..last, up to `VALIDATION_ROWS` of them."""
-    current = [p.detach().clone() for p in parameters]
-    _load(parameters, average)
-    rows = torch.arange(first, last)[:VALIDATION_ROWS]
-    value = float(loss(rows, generator(seed)).detach())
-    _load(parameters, current)
-    return value
-
-
-@torch.no_grad()
-def _load(parameters: list[Tensor], values: list[Tensor]) -> None:
-    torch._foreach_copy_(parameters, values)

@@ -26,10 +26,11 @@ from ...tasks.errors import UserError
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
 from ..method import Method, Posterior
+from ..nn.averaging import VALIDATION_SHARE
 from ..nn.network import take_replicate
 from ..score.schedule import BETA_MAX, BETA_MIN, T_MIN, alpha_sigma
 from ..score.score_matching import DSM
-from ..score.trainer import VALIDATION_SHARE, ScoreModel
+from ..score.trainer import ScoreModel
 from .dequantise import dequantise, spacings
 from .private_randomness import private_randomness, quiet
 from .sbi_trainers import DensityPosterior, FlowPosterior, WrappedPosterior, make_trainer

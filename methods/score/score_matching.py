@@ -25,6 +25,7 @@ from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
 from .. import device
 from ..method import Method, Posterior
+from ..nn.averaging import DECAY
 from ..nn.network import ReplicatedMLP, take_replicate
 from ..progress import report
 from .gates import ConstantWeight, Gate
@@ -65,7 +66,7 @@ class ScoreMatching(Method):
     steps: int = 3000
     batch: int = 128
     rate: float = 3e-3
-    average: float = 0.995
+    average: float = DECAY
     width: int = 64
     depth: int = 3
     sampler: str = "ode"

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ...tasks.seeding import derive_seed, generator
+from ..nn.averaging import BestStep
 from ..nn.network import ReplicatedMLP
 from ..nn.optimizer import CosineAdam
 from .draws import Draws, every_row, minibatches
@@ -53,7 +54,7 @@ class StateGate(Gate):
         """Give the loss of every draw, (R, n)."""
 
     def second_moment(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """Give that of the start, which the fit lowers."""
+        """Return the second moment before fitting, which the fit lowers."""
         return self.start.second_moment(alpha, sigma)
 
     def fit(self, data: TrainingData, seeds: Sequence[int]) -> None:
@@ -82,10 +83,8 @@ class _Selection:
         self.shape = (len(seeds), -(-HELD_OUT_ROWS // held_out), held_out)
         streams = [generator(derive_seed(seed, "gate held out")) for seed in seeds]
         self.draws = every_row(n - held_out, n, self.shape[1], d, streams).to(data.u.device)
-        self.parameters: list[Tensor] = list(gate.mlp.parameters())
-        self.best = [p.detach().clone() for p in self.parameters]
         self.start = self._costs()
-        self.excess = torch.zeros(len(seeds), device=data.u.device)
+        self.best = BestStep(gate.mlp.parameters(), self.start.new_zeros(len(seeds)))
 
     def _costs(self) -> Tensor:
         return cost(self.gate, self.data, self.draws).view(self.shape).mean(1)
@@ -95,15 +94,12 @@ class _Selection:
         """Keep the present parameters where they are better than all before them."""
         difference = self._costs() - self.start
         excess = difference.mean(1) + difference.std(1) / self.shape[2] ** 0.5
-        better = excess < self.excess
-        self.excess = torch.where(better, excess, self.excess)
-        for kept, now in zip(self.best, self.parameters, strict=True):
-            kept.copy_(torch.where(better.view(-1, 1, 1), now, kept))
+        self.best.update(self.gate.mlp.parameters(), excess)
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Give the gate the parameters that were kept."""
-        torch._foreach_copy_(self.parameters, self.best)
+        """Set the gate's parameters to those that were kept."""
+        torch._foreach_copy_(list(self.gate.mlp.parameters()), self.best.values)
 
 
 class ConditionalWeight(StateGate):

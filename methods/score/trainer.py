@@ -15,12 +15,14 @@ Replicates have generators of their own: a replicate's result depends on its own
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ...tasks.errors import NotFiniteError
 from ...tasks.seeding import derive_seed, generator
+from ..nn.averaging import VALIDATION_ROWS, MovingAverage, held_out, is_due
 from ..nn.network import BackwardPass, ReplicatedMLP, replicate_blocks
 from ..nn.optimizer import CosineAdam
 from . import targets
@@ -31,9 +33,6 @@ from .schedule import alpha_sigma
 from .training_data import TrainingData
 
 STEPS_AT_ONCE = 32
-VALIDATION_SHARE = 0.1
-VALIDATION_ROWS = 1024
-VALIDATIONS = 50
 # A learned weight has to settle before the score network can, so it learns that much faster: from ½ it then
 # comes within 0.03 of w* in 3,000 steps at every budget on the Galton board (results/galton).
 GATE_RATE = 3.0
@@ -109,17 +108,19 @@ class Trainer:
         self.generators = [generator(derive_seed(seed, "minibatches")) for seed in seeds]
         self.gate_parameters = [*gate.parameters()] if gate.trained else []
         self.parameters: list[Tensor] = [*model.mlp.parameters(), *self.gate_parameters]
-        self.average = [p.detach().clone() for p in self.parameters]
         n = data.u.shape[1]
-        held_out = max(1, round(VALIDATION_SHARE * n)) if training.early_stopping and n > 1 else 0
-        self.n_train = n - held_out
+        self.n_train = n - held_out(n) if training.early_stopping else n
         self.validation = None
-        if held_out:
+        if self.n_train < n:
             held = [generator(derive_seed(seed, "validation")) for seed in seeds]
             self.validation = self._prepare(1, VALIDATION_ROWS, self.n_train, n, held).step(0)
 
     def run(self, progress: Callable[[int, int], None]) -> None:
-        """Train, calling `progress(done, total)` now and then."""
+        """Train, calling `progress(done, total)` now and then.
+
+        Raises:
+            NotFiniteError: a replicate never had a finite held-out loss, or what it keeps is not finite.
+        """
         steps, rate = self.training.steps, self.training.rate
         groups = [([*self.model.mlp.parameters()], rate), (self.gate_parameters, GATE_RATE * rate)]
         optimizer = CosineAdam([(own, first) for own, first in groups if own], steps)
@@ -128,49 +129,24 @@ class Trainer:
         if self.data.u.is_cpu:
             blocks = replicate_blocks(replicates, self.training.batch, width)
         passes = [BackwardPass(self.model.mlp, own) for own in blocks]
-        best = [p.clone() for p in self.average]
-        best_loss = torch.full((replicates,), torch.inf, device=self.data.u.device)
-        every = max(1, steps // VALIDATIONS)
+        average = MovingAverage(self.parameters, self.training.average, replicates)
         for step in range(steps):
             if step % STEPS_AT_ONCE == 0:
                 prepared = self._prepare(STEPS_AT_ONCE, self.training.batch, 0, self.n_train, self.generators)
             self._differentiate(prepared.step(step % STEPS_AT_ONCE), passes)
             optimizer.move()
-            torch._foreach_lerp_(self.average, self.parameters, 1 - self.training.average)
-            if (step + 1) % every == 0 or step + 1 == steps:
+            average.update()
+            if is_due(step + 1, steps):
                 progress(step + 1, steps)
-                self._keep_best(best, best_loss)
-        self._load(best if self.validation is not None else self.average)
-        self._check_finite(best_loss)
-
-    @torch.no_grad()
-    def _keep_best(self, best: list[Tensor], best_loss: Tensor) -> None:
-        """Copy the moving average of each replicate whose held-out loss is the least so far."""
-        if self.validation is None:
-            return
-        current = [p.detach().clone() for p in self.parameters]
-        self._load(self.average)
-        loss = self._loss(self.validation)
-        self._load(current)
-        better = loss < best_loss
-        best_loss.copy_(torch.where(better, loss, best_loss))
-        for kept, average in zip(best, self.average, strict=True):
-            kept.copy_(torch.where(better.view(-1, 1, 1), average, kept))
-
-    def _check_finite(self, best_loss: Tensor) -> None:
-        """Raise `NotFiniteError` for a replicate that never had a finite held-out loss, or ended with NaN."""
-        finite = torch.stack([torch.isfinite(p).flatten(1).all(1) for p in self.parameters]).all(0)
-        if self.validation is not None:
-            finite &= torch.isfinite(best_loss)
+                if self.validation is not None:
+                    average.judge(partial(self._loss, self.validation))
+        finite = average.finish()
         if not finite.all():
             raise NotFiniteError(f"training of replicate {int((~finite).nonzero()[0])} diverged")
 
     @torch.no_grad()
-    def _load(self, values: list[Tensor]) -> None:
-        torch._foreach_copy_(self.parameters, values)
-
     def _loss(self, batch: Minibatch) -> Tensor:
-        """Give the mean loss of each replicate, (R,)."""
+        """Return the mean loss of each replicate, (R,)."""
         error = (self.model.mlp(batch.inputs) - self._goal(batch)).square()
         return (batch.weight * error).mean((1, 2))
 
