@@ -1,12 +1,13 @@
 """Methods that turn simulations into posteriors."""
 
-import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..tasks.errors import UserError
 from ..tasks.registry import Registry
-from .method import PICKLED, Method, Posterior
+from . import saving
+from .method import Method, Posterior, State
 
 REGISTRY: Registry[Method] = Registry(
     kind="method",
@@ -42,28 +43,51 @@ def get_method(name: str, /, **options: Any) -> Method:
     return REGISTRY.get(name, **options)
 
 
-def load_posterior(folder: Path | str) -> Posterior:
-    """Read a posterior that was saved to `folder`, whichever method and options made it.
+def load_posterior(
+    folder: Path | str, *, method: Method | None = None, allow_pickle: bool = False
+) -> Posterior:
+    """Read a posterior that `Posterior.save` wrote to `folder`, whichever method and options made it.
 
-    A `posterior.pickle` runs what it holds when it is read: load only what you trust.
+    Tensors and JSON run no code: a method that they name is taken if it is registered, and never imported
+    from the current folder.
+
+    Args:
+        folder: where it was saved.
+        method: the method that made it, where that is not a registered one; its options do not matter.
+        allow_pickle: also read a pickle, which runs whatever code it names: only if you trust who wrote it.
 
     Raises:
-        UserError: there is no saved posterior, or it cannot be read.
+        UserError: there is no saved posterior, or it is not to be read, or it cannot be.
     """
     folder = Path(folder)
-    if (folder / PICKLED).exists():
-        return _unpickled(folder / PICKLED)
-    from .score.posterior import read_description
-
-    description = read_description(folder)
-    return get_method(description["method"], **description["options"]).load(folder)
-
-
-def _unpickled(path: Path) -> Posterior:
+    if saving.is_pickle(folder):
+        return _unpickled(folder, allow_pickle)
+    description, tensors = saving.read(folder)
+    name = description.method
+    if method is None and name not in REGISTRY.names():
+        raise UserError(
+            f"{folder} holds a posterior of {name!r}, which is no registered method: hand over the method by "
+            "load_posterior(folder, method=...)."
+        )
+    if method is not None and name != method.name:
+        raise UserError(f"{folder} holds a posterior of {name!r}, not of {method.name!r}.")
     try:
-        posterior = pickle.loads(path.read_bytes())
-    except Exception as error:  # unpickling runs the code of whatever was pickled
-        raise UserError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+        made = replace(method, **description.options) if method else get_method(name, **description.options)
+        posterior = made.restore(State(made, tensors, description.facts), description.dims)
+    except Exception as error:  # the content may be anything
+        told = " ".join(str(error).split()).rstrip(".")
+        raise UserError(f"{folder} does not hold a posterior of {name}: {told}.") from error
+    object.__setattr__(posterior, "dims", description.dims)  # a posterior may be a frozen dataclass
+    return posterior
+
+
+def _unpickled(folder: Path, allowed: bool) -> Posterior:
+    if not allowed:
+        raise UserError(
+            f"{folder} holds a pickle, which runs code when it is read: if you trust who wrote it, "
+            "load_posterior(folder, allow_pickle=True)."
+        )
+    posterior = saving.read_pickle(folder)
     if not isinstance(posterior, Posterior):
-        raise UserError(f"{path} holds no posterior, but a {type(posterior).__name__}.")
+        raise UserError(f"{folder} holds no posterior, but a {type(posterior).__name__}.")
     return posterior

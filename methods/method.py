@@ -6,9 +6,9 @@
 Methods and posteriors work in the unconstrained space u. All random numbers derive from `seed`.
 """
 
-import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +19,7 @@ from ..tasks.errors import UserError
 from ..tasks.plugin import Guard, Plugin, guard_methods, require_whole
 from ..tasks.prior import Normal, Prior
 from ..tasks.task import Simulations
+from . import saving
 
 if TYPE_CHECKING:
     from arviz import InferenceData
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from .views.sbi import SbiPosterior
 
 
-PICKLED = "posterior.pickle"
 ROUNDING = 1e-12  # relative to the largest value
 
 
@@ -125,23 +125,33 @@ class Posterior(ABC):
         if not finite.all():
             raise UserError(f"x_o must be finite, but observation {int((~finite).nonzero()[0])} is not.")
 
-    def save(self, folder: Path | str) -> None:
-        """Write the posterior into `folder`, which is made if need be, for `methods.load_posterior`.
+    def state(self) -> "State | None":
+        """Return the tensors and facts that its method's `restore` makes it of again; None if it has none."""
+        return None
 
-        It is pickled; a subclass whose state is a few tensors does better to write them, with a
-        `posterior.json` that names its method and options, and to give that method a `load`.
+    def save(self, folder: Path | str, allow_pickle: bool = False) -> None:
+        """Write the posterior into `folder`, which is made if need be, for `load_posterior`.
+
+        A posterior with a `state` is written as tensors and JSON. Any other can be pickled alone.
+
+        Args:
+            folder: a posterior that was saved there before is replaced.
+            allow_pickle: pickle a posterior without a `state`.
 
         Raises:
-            UserError: it holds something that cannot be pickled.
+            UserError: the posterior has no `state` and must not be pickled, or cannot be written.
         """
-        try:
-            pickled = pickle.dumps(self)
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
-            name = type(self).__name__
-            raise UserError(f"{name} cannot be pickled, so give it a `save` of its own: {error}") from error
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / PICKLED).write_bytes(pickled)
+        state, folder = self.state(), Path(folder)
+        if state is not None:
+            made, facts = state.method, dict(state.facts)
+            saving.write(folder, made.name, made.options(), self.dims, facts, state.tensors)
+        elif allow_pickle:
+            saving.write_pickle(folder, self)
+        else:
+            raise UserError(
+                f"{type(self).__name__} has no form in tensors and JSON: pickle it by "
+                "save(folder, allow_pickle=True), for readers who trust you."
+            )
 
     def as_sbi(self, prior: Prior | None = None) -> "SbiPosterior":
         """Return the posterior in the form that sbi's run_sbc, run_tarp, LC2ST and pairplot take.
@@ -183,6 +193,35 @@ class Posterior(ABC):
         return inference_data("theta", prior.to_theta(u.double()), x_o)
 
 
+@dataclass(frozen=True)
+class State:
+    """A posterior as tensors and facts, which run no code when they are read.
+
+    Attributes:
+        method: that restores it, with its options.
+        tensors: by name.
+        facts: what else is needed, as JSON has it: no NaN.
+    """
+
+    method: "Method"
+    tensors: Mapping[str, Tensor]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def tensor(self, name: str, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return a tensor.
+
+        Raises:
+            UserError: it is missing, or has another shape or dtype.
+        """
+        if name not in self.tensors:
+            raise UserError(f"there is no tensor {name}.")
+        found = self.tensors[name]
+        if (found.shape, found.dtype) != (shape, dtype):
+            own = f"{tuple(found.shape)} and {found.dtype}"
+            raise UserError(f"tensor {name} must have shape {shape} and {dtype}, but has {own}.")
+        return found
+
+
 def _range(x: Tensor) -> Tensor:
     """Return the range of each column of x (n, dim_x), or 0 if it is within float64 rounding: (dim_x,)."""
     found = x.amax(0) - x.amin(0)
@@ -221,6 +260,14 @@ class Method(Plugin, defines_contract=True):
     def fit_replicates(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[Posterior]:
         """Fit one posterior for each replicate, from its own simulations and seed."""
         return [self.fit(s, seed) for s, seed in zip(simulations, seeds, strict=True)]
+
+    def restore(self, state: State, dims: tuple[int, int]) -> Posterior:
+        """Make the posterior again whose `state` and `dims` were saved; their content may be anybody's.
+
+        Raises:
+            UserError: a tensor or a fact is missing or wrong.
+        """
+        raise UserError(f"method {self.name} makes no posterior of tensors and JSON.")
 
     def sample_replicates(
         self, posteriors: Sequence[Posterior], n: int, x_o: Tensor, seeds: Sequence[int]
@@ -290,7 +337,3 @@ class Method(Plugin, defines_contract=True):
                 f"method {self.name} learns in float32, where column {column} of x does not vary: "
                 "subtract a constant from it."
             )
-
-    def load(self, folder: Path) -> Posterior:
-        """Read what a `save` of this method's own wrote to `folder`, beside a `posterior.json`."""
-        raise NotImplementedError(f"{self.name} has no `load`")

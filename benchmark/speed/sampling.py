@@ -57,7 +57,7 @@ def against_sbi(rounds: int) -> list[Timing]:
     models = [p.model for p in of_score]
 
     def ours(sampler: str, steps: int) -> Sampler:
-        posteriors = [ScorePosterior(p.model, p.gate, None, sampler, steps, {}) for p in of_score]
+        posteriors = [ScorePosterior(p.model, p.gate, None, sampler, steps, p.method) for p in of_score]
         return lambda: sample_together(posteriors, DRAWS, x_o, range(REPLICATES))
 
     what = f"{DRAWS:,} draws × {len(x_o)} observations × {REPLICATES} replicates"

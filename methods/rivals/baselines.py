@@ -17,7 +17,7 @@ from ...tasks.errors import UserError
 from ...tasks.plugin import require_whole
 from ...tasks.seeding import generator
 from ...tasks.task import Simulations
-from ..method import Method, Posterior
+from ..method import Method, Posterior, State
 
 
 class PriorPosterior(Posterior):
@@ -37,6 +37,9 @@ class PriorPosterior(Posterior):
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
         return -0.5 * (u.square().sum(-1) + self.dim * math.log(2 * math.pi))
 
+    def state(self) -> State:
+        return State(Prior(), {})
+
 
 class Prior(Method):
     """The prior; it looks at no data."""
@@ -48,26 +51,32 @@ class Prior(Method):
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
         return PriorPosterior(simulations.u.shape[1], simulations.x.shape[1])
 
+    def restore(self, state: State, dims: tuple[int, int]) -> Posterior:
+        return PriorPosterior(*dims)
+
 
 class NearestSimulations(Posterior):
     """Samples are drawn, with replacement, from the u of the simulations nearest to x_o.
 
     Args:
+        method: says how many count as near.
         u, x: the simulations, (n, d) and (n, dim_x).
-        accepted: how many count as near.
     """
 
     network_evaluations = 0
 
-    def __init__(self, u: Tensor, x: Tensor, accepted: int) -> None:
-        self.u, self.accepted = u, accepted
+    def __init__(self, method: "RejectionABC", u: Tensor, x: Tensor) -> None:
+        self.method, self.u, self.x = method, u, x
+        self.accepted = min(len(u), max(method.least, round(method.share * len(u))))
         self.scale = robust_scale(x)
-        self.x = x / self.scale
 
     def nearest(self, x_o: Tensor) -> Tensor:
-        """Give the accepted u of each observation: (m, accepted, d)."""
-        distance = torch.cdist(x_o.to(self.x) / self.scale, self.x)
+        """Return the accepted u of each observation: (m, accepted, d)."""
+        distance = torch.cdist(x_o.to(self.x) / self.scale, self.x / self.scale)
         return self.u[distance.topk(self.accepted, largest=False).indices]
+
+    def state(self) -> State:
+        return State(self.method, {"u": self.u, "x": self.x})
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
         random = generator(seed)
@@ -103,6 +112,12 @@ class RejectionABC(Method):
             raise UserError(f"method {self.name}: share must be above 0 and up to 1, but is {self.share}.")
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
-        n = len(simulations)
-        accepted = min(n, max(self.least, round(self.share * n)))
-        return NearestSimulations(simulations.u.double(), simulations.x.double(), accepted)
+        return NearestSimulations(self, simulations.u.double(), simulations.x.double())
+
+    def restore(self, state: State, dims: tuple[int, int]) -> Posterior:
+        n = len(state.tensors.get("u", ()))
+        u, x = (
+            state.tensor(name, n, columns, dtype=torch.float64)
+            for name, columns in zip("ux", dims, strict=True)
+        )
+        return NearestSimulations(self, u, x)

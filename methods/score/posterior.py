@@ -1,22 +1,17 @@
 """The posterior of a score-matching method: a trained score, the gate it was trained with, and a sampler."""
 
 import copy
-import json
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ...tasks.errors import UserError
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
 from ..device import CPU
-from ..method import PICKLED, Posterior
+from ..method import Method, Posterior, State
 from ..nn.network import stack_replicates
 from ..progress import report
 from . import samplers, solvers, targets
@@ -25,7 +20,6 @@ from .gates import Choice, Gate, TimeGate
 from .schedule import alpha_sigma
 from .trainer import ScoreModel
 
-DESCRIPTION, TENSORS = "posterior.json", "posterior.safetensors"
 LOG_PROB_STEPS = 60
 # For which a model is given its observations when it is evaluated step after step: with fewer draws it is as
 # large as their activations, and with fewer columns of x there is little to save (results/speed).
@@ -40,7 +34,7 @@ class ScorePosterior(Posterior):
         score_field: the field of the simulations that the target used, or None for DSM.
         sampler: "ode", "exponential" or "sde".
         steps: steps of the sampler.
-        description: the method's name and options, written beside the tensors by `save`.
+        method: that restores it.
         device: where the network is evaluated; the model and the gate themselves are kept on the CPU.
     """
 
@@ -51,12 +45,12 @@ class ScorePosterior(Posterior):
         score_field: str | None,
         sampler: str,
         steps: int,
-        description: Mapping[str, Any],
+        method: Method,
         device: str = CPU,
     ) -> None:
         self.model, self.gate = model.requires_grad_(False), gate.requires_grad_(False)
         self.score_field, self.sampler, self.steps = score_field, sampler, steps
-        self.description, self.device = dict(description), device
+        self.method, self.device = method, device
         self.choice: Choice | None = None
         self.network_evaluations: int = 2 * steps if sampler == "ode" else steps
 
@@ -95,44 +89,39 @@ class ScorePosterior(Posterior):
         gate = copy.deepcopy(self.gate).double()
         return gate.mix(*(tensor.double().unsqueeze(0) for tensor in (y_dsm, y_score, *place)))[0]
 
-    def save(self, folder: Path | str) -> None:
-        """Write `posterior.json` and `posterior.safetensors` into `folder`, which is made if need be."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / PICKLED).unlink(missing_ok=True)  # of another posterior that was saved here before
-        dims = {"dim_theta": _dim_theta(self.model), "dim_x": _dim_x(self.model)}
-        description = self.description | dims
-        if self.choice is not None:
-            description["choice"] = [None if part != part else part for part in self.choice]  # no NaN in JSON
-        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+    def state(self) -> State:
         tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
         tensors |= {f"gate.{key}": value for key, value in self.gate.state_dict().items()}
-        save_file({key: value.contiguous() for key, value in tensors.items()}, folder / TENSORS)
+        facts = {}
+        if self.choice is not None:
+            facts["choice"] = [None if part != part else part for part in self.choice]  # no NaN in JSON
+        return State(self.method, tensors, facts)
 
 
-def read_description(folder: Path) -> dict[str, Any]:
-    """Read `posterior.json`: the method's name and options, `dim_theta`, `dim_x`, and `choice`, or None."""
+def fill(model: ScoreModel, gate: Gate, state: State) -> None:
+    """Set the tensors of a model and a gate of the same form to those of a `ScorePosterior.state`.
+
+    Raises:
+        UserError: a tensor is missing, is of another shape or dtype, or belongs to nothing.
+    """
+    known = set()
+    for prefix, module in (("model.", model), ("gate.", gate)):
+        own = module.state_dict()
+        module.load_state_dict({k: state.tensor(prefix + k, *v.shape, dtype=v.dtype) for k, v in own.items()})
+        known |= {prefix + key for key in own}
+    if unknown := sorted(state.tensors.keys() - known):
+        raise UserError(f"tensor {unknown[0]} belongs to nothing in it.")
+
+
+def restored_choice(state: State) -> Choice | None:
+    """Return the choice of a gate that a `ScorePosterior.state` holds, or None."""
+    if "choice" not in state.facts:
+        return None
     try:
-        description = json.loads((folder / DESCRIPTION).read_text())
-        read = {key: description[key] for key in ("method", "options", "dim_theta", "dim_x")}
-        choice = description.get("choice")
-        if choice is not None:
-            gate, *numbers = choice
-            choice = Choice(gate, *(math.nan if number is None else float(number) for number in numbers))
-        return {**read, "choice": choice}
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{folder / DESCRIPTION} does not describe a saved posterior: {error!r}") from error
-
-
-def load_tensors(folder: Path, model: ScoreModel, gate: Gate) -> None:
-    """Fill a model and a gate of the same form with the tensors that `ScorePosterior.save` wrote."""
-    try:
-        tensors = load_file(folder / TENSORS)
-        for prefix, module in (("model.", model), ("gate.", gate)):
-            own = {key.removeprefix(prefix): v for key, v in tensors.items() if key.startswith(prefix)}
-            module.load_state_dict(own)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise UserError(f"{folder / TENSORS} does not hold this posterior's tensors: {error}") from error
+        gate, *numbers = state.facts["choice"]
+        return Choice(str(gate), *(math.nan if number is None else float(number) for number in numbers))
+    except (TypeError, ValueError) as error:
+        raise UserError("its choice must be the name of a gate and two numbers.") from error
 
 
 def sample_together(
@@ -168,10 +157,6 @@ def sample_together(
 
 def _dim_theta(model: ScoreModel) -> int:
     return model.mlp.biases[-1].shape[-1]
-
-
-def _dim_x(model: ScoreModel) -> int:
-    return model.recipe.standardise.mean.shape[2]
 
 
 def _score(model: ScoreModel, x_o: Tensor, n: int, device: str, *, once: bool = False) -> samplers.Score:

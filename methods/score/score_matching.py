@@ -13,7 +13,6 @@ and LTSM, σ² + α²/j for MIX with the scalar gate. `weighting=sigma_squared` 
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar, cast
 
 import torch
@@ -24,13 +23,13 @@ from ...tasks.plugin import nearest, require_whole
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
 from .. import device
-from ..method import Method, Posterior
+from ..method import Method, Posterior, State
 from ..nn.averaging import DECAY
 from ..nn.network import ReplicatedMLP, take_replicate
 from ..progress import report
 from .gates import ConstantWeight, Gate
 from .moments import second_moment
-from .posterior import ScorePosterior, load_tensors, read_description, sample_together
+from .posterior import ScorePosterior, fill, restored_choice, sample_together
 from .recipes import RECIPES
 from .trainer import ScoreModel, Trainer, Training, Weighting
 from .training_data import TrainingData
@@ -114,22 +113,17 @@ class ScoreMatching(Method):
         """Sample all replicates and observations as one batch: (replicates, m, n, d)."""
         return sample_together(cast(Sequence[ScorePosterior], posteriors), n, x_o, seeds)
 
-    def load(self, folder: Path | str) -> ScorePosterior:
-        """Read a posterior of this method and these options that `ScorePosterior.save` wrote."""
-        folder = Path(folder)
-        description = read_description(folder)
-        own = self._description()
-        if {key: description[key] for key in own} != own:
-            raise UserError(f"{folder} holds a posterior of {description['method']} with other options.")
+    def restore(self, state: State, dims: tuple[int, int]) -> ScorePosterior:
+        d, dim_x = dims
         placeholder = TrainingData(
-            torch.zeros(1, 2, description["dim_theta"]),
-            torch.zeros(1, 2, description["dim_x"]),
-            None if self.score_field is None else torch.ones(1, 2, description["dim_theta"]),
+            torch.zeros(1, 2, d),
+            torch.zeros(1, 2, dim_x),
+            None if self.score_field is None else torch.ones(1, 2, d),
         )
         model, gate = self._build(placeholder, [0])
-        load_tensors(folder, model, gate)
+        fill(model, gate, state)
         posterior = self._posterior(model, gate)
-        posterior.choice = description["choice"]
+        posterior.choice = restored_choice(state)
         return posterior
 
     def training_data(self, simulations: Sequence[Simulations]) -> TrainingData:
@@ -174,10 +168,7 @@ class ScoreMatching(Method):
 
     def _posterior(self, model: ScoreModel, gate: Gate, where: str = device.CPU) -> ScorePosterior:
         steps = self.sampling_steps or SAMPLING_STEPS[self.sampler]
-        return ScorePosterior(model, gate, self.score_field, self.sampler, steps, self._description(), where)
-
-    def _description(self) -> dict[str, object]:
-        return {"method": self.name, "options": self.options()}
+        return ScorePosterior(model, gate, self.score_field, self.sampler, steps, self, where)
 
     def _require_choice(self, option: str, choices: Sequence[str] | dict[str, type]) -> None:
         value = getattr(self, option)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from graybench.methods import device, get_method
+from graybench.methods import device, get_method, load_posterior
 from graybench.methods.nn import network
 from graybench.methods.score import posterior as score_posterior
 from graybench.methods.score import state_gates
@@ -143,7 +143,7 @@ def test_a_loaded_posterior_is_on_the_cpu(tmp_path):
     posterior = get_method("dsm", steps=2, width=4).fit(Galton().simulate(20, seed=1), 1)
     posterior.device = "cuda"
     posterior.save(tmp_path)
-    assert get_method("dsm", steps=2, width=4).load(tmp_path).device == "cpu"
+    assert load_posterior(tmp_path).device == "cpu"
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,19 @@
 """A method that is correct on linear Gaussian tasks, and methods with one mistake each."""
 
-import json
-from pathlib import Path
 from typing import ClassVar
 
 import torch
 
-from graybench.methods.method import Method, Posterior
+from graybench.methods.method import Method, Posterior, State
 from graybench.methods.score.schedule import alpha_sigma_at
 from graybench.tasks.seeding import generator
 
-HERE = "graybench.tests.benchmark.checks.broken_methods"
-
 
 class Gaussian(Posterior):
-    """N(a + B x, C) for every x, with score and density; `owner` is saved as well."""
+    """N(a + B x, C) for every x, with score and density."""
 
-    def __init__(self, coefficients, covariance, owner="Right"):
-        self.coefficients, self.covariance, self.owner = coefficients, covariance, owner
+    def __init__(self, coefficients, covariance):
+        self.coefficients, self.covariance = coefficients, covariance
 
     def mean(self, x_o):
         ones = torch.ones(len(x_o), 1, dtype=torch.float64)
@@ -37,12 +33,8 @@ class Gaussian(Posterior):
         law = torch.distributions.MultivariateNormal(self.mean(x_o), self.covariance)
         return law.log_prob(u.double())
 
-    def save(self, folder):
-        folder = Path(folder)
-        folder.mkdir()
-        description = {"method": f"{HERE}:{self.owner}", "options": {}, "dim_theta": 0, "dim_x": 0}
-        (folder / "posterior.json").write_text(json.dumps(description))
-        torch.save([self.coefficients, self.covariance], folder / "tensors")
+    def state(self):
+        return State(Right(), {"coefficients": self.coefficients, "covariance": self.covariance})
 
 
 class Right(Method):
@@ -56,8 +48,8 @@ class Right(Method):
         coefficients, covariance = least_squares(simulations.u, simulations.x)
         return Gaussian(coefficients, covariance)
 
-    def load(self, folder):
-        return Gaussian(*torch.load(folder / "tensors"))
+    def restore(self, state, dims):
+        return Gaussian(state.tensors["coefficients"], state.tensors["covariance"])
 
 
 def least_squares(u, x):
@@ -140,11 +132,10 @@ class SeesTheBatch(Gaussian):
 
 class Forgets(Right):
     def fit(self, simulations, seed):
-        return Gaussian(*least_squares(simulations.u, simulations.x), owner="Forgets")
+        return Gaussian(*least_squares(simulations.u, simulations.x))
 
-    def load(self, folder):
-        coefficients, covariance = torch.load(folder / "tensors")
-        return Gaussian(coefficients, torch.eye(len(covariance), dtype=torch.float64))
+    def restore(self, state, dims):
+        return Gaussian(state.tensors["coefficients"], torch.eye(dims[0], dtype=torch.float64))
 
 
 class Worsens(Right):

@@ -266,7 +266,7 @@ def test_posteriors_are_those_of_the_gates_chosen_in_the_order_of_the_replicates
         torch.testing.assert_close(flat(posterior), flat(alone), rtol=1e-3, atol=1e-4)
         for own, expected in zip(posterior.gate.buffers(), alone.gate.buffers(), strict=True):
             torch.testing.assert_close(own, expected, rtol=1e-3, atol=1e-4)
-        assert posterior.description == alone.description
+        assert posterior.method == alone.method
 
 
 def test_a_fitted_gate_that_is_no_better_than_the_closed_form_is_not_taken_for_its_simplicity():

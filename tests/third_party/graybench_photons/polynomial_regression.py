@@ -8,15 +8,12 @@ left. With u_t = α u_0 + σ ε the diffused posterior is N(α m, α² C + σ² 
     ∇ log p_t(u_t | x) = −(α² C + σ² I)⁻¹ (u_t − α m(x)).
 """
 
-import json
-from pathlib import Path
 from typing import ClassVar
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from graybench.methods.method import Method, Posterior
+from graybench.methods.method import Method, Posterior, State
 from graybench.methods.score.schedule import alpha_sigma_at
 from graybench.tasks.errors import UserError
 from graybench.tasks.plugin import require_whole
@@ -58,8 +55,12 @@ class PolynomialRegression(Method):
         z = (x.double() - standard["center"]) / standard["scale"]
         return torch.cat([torch.ones_like(z[:, :1]), *(z**power for power in range(1, self.degree + 1))], 1)
 
-    def load(self, folder: Path) -> Posterior:
-        return RegressionPosterior(self, load_file(folder / "posterior.safetensors"))
+    def restore(self, state: State, dims: tuple[int, int]) -> Posterior:
+        d, dim_x = dims
+        shapes = {"center": (dim_x,), "scale": (dim_x,), "covariance": (d, d)}
+        shapes["coefficients"] = (1 + self.degree * dim_x, d)
+        fitted = {name: state.tensor(name, *shape, dtype=torch.float64) for name, shape in shapes.items()}
+        return RegressionPosterior(self, fitted)
 
 
 class RegressionPosterior(Posterior):
@@ -85,12 +86,5 @@ class RegressionPosterior(Posterior):
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
         return torch.distributions.MultivariateNormal(self.mean(x_o), self.covariance).log_prob(u)
 
-    def save(self, folder: Path | str) -> None:
-        """Write the tensors, and beside them what `methods.load_posterior` looks for."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(self.fitted, folder / "posterior.safetensors")
-        name = f"{__name__}:{type(self.method).__name__}"  # found whether the package is registered or not
-        dims = {"dim_theta": len(self.covariance), "dim_x": len(self.fitted["center"])}
-        description = {"method": name, "options": self.method.options(), **dims}
-        (folder / "posterior.json").write_text(json.dumps(description))
+    def state(self) -> State:
+        return State(self.method, self.fitted)
