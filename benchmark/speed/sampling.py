@@ -26,6 +26,7 @@ from ...methods.rivals.sbi_trainers import make_trainer
 from ...methods.score.conditioning import condition
 from ...methods.score.posterior import ScorePosterior, sample_together
 from ...methods.score.recipes import Preconditioned
+from ...methods.score.samplers import SAMPLERS
 from ...methods.score.score_matching import DSM
 from ...methods.score.trainer import ScoreModel
 from ...tasks.classic.galton import Galton
@@ -34,7 +35,7 @@ from ...tasks.task import Simulations
 from .timing import Timing, take_turns
 
 REPLICATES, DRAWS = 5, 1000
-EVALUATIONS = 80  # of a Heun solve by default
+EVALUATIONS = SAMPLERS["ode"].steps * SAMPLERS["ode"].evaluations
 BUDGET, STEPS, SBI_EPOCHS = 1000, 100, 2
 COLUMNS = (1, 10, 100, 400)
 ROUNDS, QUICK_ROUNDS = 5, 1
@@ -56,14 +57,15 @@ def against_sbi(rounds: int) -> list[Timing]:
     of_score = [p for p in fitted if isinstance(p, ScorePosterior)]
     models = [p.model for p in of_score]
 
-    def ours(sampler: str, steps: int) -> Sampler:
+    def ours(sampler: str, evaluations: int) -> Sampler:
+        steps = evaluations // SAMPLERS[sampler].evaluations
         posteriors = [ScorePosterior(p.model, p.gate, None, sampler, steps, p.method) for p in of_score]
         return lambda: sample_together(posteriors, DRAWS, x_o, range(REPLICATES))
 
     what = f"{DRAWS:,} draws × {len(x_o)} observations × {REPLICATES} replicates"
     contestants = {
         f"{what}: SDE, {EVALUATIONS} evaluations": ours("sde", EVALUATIONS),
-        f"flow by Heun, {EVALUATIONS} evaluations": ours("ode", EVALUATIONS // 2),
+        f"flow by Heun, {EVALUATIONS} evaluations": ours("ode", EVALUATIONS),
         f"flow by the exponential integrator, {EVALUATIONS // 2} evaluations": ours(
             "exponential", EVALUATIONS // 2
         ),

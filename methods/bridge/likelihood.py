@@ -65,11 +65,6 @@ def average(bridges: Bridges) -> Estimate:
     return Estimate(value, stderr, 1 / (n * inverse), 1 / (n * weights.square().sum(-1)))
 
 
-def naive_log_mean(log_weights: Tensor) -> Tensor:
-    """Give log of the mean of exp(log w), as it is: an ablation, which under- or overflows."""
-    return log_weights.exp().mean(-1).log()
-
-
 @dataclass(frozen=True)
 class BridgeSampler:
     """A way to draw bridges and to estimate likelihoods from them.

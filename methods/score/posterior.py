@@ -14,9 +14,10 @@ from ..device import CPU
 from ..method import Method, Posterior, State
 from ..nn.network import stack_replicates
 from ..progress import report
-from . import samplers, solvers, targets
+from . import targets
 from .conditioning import condition
 from .gates import Choice, Gate, TimeGate
+from .samplers import SAMPLERS, Score, log_prob_ode
 from .schedule import alpha_sigma
 from .trainer import ScoreModel
 
@@ -32,8 +33,8 @@ class ScorePosterior(Posterior):
     Args:
         model, gate: of one replicate.
         score_field: the field of the simulations that the target used, or None for DSM.
-        sampler: "ode", "exponential" or "sde".
-        steps: steps of the sampler.
+        sampler: a name in `SAMPLERS`.
+        steps: of the sampler.
         method: that restores it.
         device: where the network is evaluated; the model and the gate themselves are kept on the CPU.
     """
@@ -52,7 +53,7 @@ class ScorePosterior(Posterior):
         self.score_field, self.sampler, self.steps = score_field, sampler, steps
         self.method, self.device = method, device
         self.choice: Choice | None = None
-        self.network_evaluations: int = 2 * steps if sampler == "ode" else steps
+        self.network_evaluations: int = steps * SAMPLERS[sampler].evaluations
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
         return sample_together([self], n, x_o, [seed])[0]
@@ -65,7 +66,7 @@ class ScorePosterior(Posterior):
         """Give log p(u | x_o) along the probability-flow ODE, in float64; costs d backward passes a step."""
         model = stack_replicates([self.model]).double()
         score = _score(model, x_o.unsqueeze(0), u.shape[1], self.device)
-        return samplers.log_prob_ode(score, u.double().to(self.device).unsqueeze(0), LOG_PROB_STEPS)[0].cpu()
+        return log_prob_ode(score, u.double().to(self.device).unsqueeze(0), LOG_PROB_STEPS)[0].cpu()
 
     def weight(self, t: Tensor) -> Tensor:
         """Give the DSM weights w(t) of the target that was trained on, for t (n,): (n, 1) or (n, d).
@@ -148,18 +149,14 @@ def sample_together(
         report("sample", evaluations, first.network_evaluations)
         return score(u_t, t)
 
-    if first.sampler == "ode":
-        return samplers.sample_ode(counted, draw(), first.steps).cpu()
-    if first.sampler == "exponential":
-        return solvers.sample_exponential(counted, draw(), first.steps).cpu()
-    return samplers.sample_sde(counted, draw(), first.steps, draw).cpu()
+    return SAMPLERS[first.sampler].run(counted, draw, first.steps).cpu()
 
 
 def _dim_theta(model: ScoreModel) -> int:
     return model.mlp.biases[-1].shape[-1]
 
 
-def _score(model: ScoreModel, x_o: Tensor, n: int, device: str, *, once: bool = False) -> samplers.Score:
+def _score(model: ScoreModel, x_o: Tensor, n: int, device: str, *, once: bool = False) -> Score:
     """Give score(u_t, t) of R replicates for u_t (R, m, n, d) on the device and x_o (R, m, dim_x).
 
     `once` says that it will be evaluated a single time, for which preparing the model does not pay.

@@ -4,32 +4,53 @@ Time runs in λ = log(σ/α), in which β dt = 2σ² dλ, on an equidistant grid
 
     reverse SDE            du = −σ² (u + 2s) dλ + √2 σ dW̄        Euler-Maruyama
     probability-flow ODE   du/dλ = −σ² (u + s)                    Heun
+                           d(u/α)/dλ = u/α − D                    exponential integrator
     density                d log p(u)/dλ = σ² (d + ∇·s)           Heun, with the exact divergence
 
-Both right-hand sides vanish at either end: at high noise s is near −u, at low noise σ² is near 0. A score is
-a function `score(u_t, t)` of u_t (..., d) and a float t; leading dimensions are independent chains.
+D = E[u_0 | u_t] = (u + σ² s)/α is the denoised mean. The first two right-hand sides vanish at either end: at
+high noise s is near −u, at low noise σ² is near 0. A score is a function `score(u_t, t)` of u_t (..., d) and
+a float t; leading dimensions are independent chains.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .schedule import T_MIN, alpha_sigma_at, time_of_ratio
 
+ORDER = 3
+
 Score = Callable[[Tensor, float], Tensor]
+Draw = Callable[[], Tensor]
+Denoised = Sequence[tuple[float, Tensor]]
+
+
+class Sampler(NamedTuple):
+    """A way to draw samples with a score.
+
+    Attributes:
+        run: `run(score, draw, steps)` returns samples (..., d); `draw()` returns standard normal noise.
+        steps: taken by default.
+        evaluations: of the score in each step.
+    """
+
+    run: Callable[[Score, Draw, int], Tensor]
+    steps: int
+    evaluations: int
 
 
 def noise_levels(steps: int) -> list[float]:
-    """Give the `steps` + 1 values of λ from λ(1) = 5.0 down to λ(t_min) = −4.6."""
+    """Return the `steps` + 1 values of λ from λ(1) = 5.0 down to λ(t_min) = −4.6."""
     first, last = (math.log(sigma / alpha) for alpha, sigma in map(alpha_sigma_at, (1.0, T_MIN)))
     return [first + (last - first) * k / steps for k in range(steps + 1)]
 
 
 def sample_ode(score: Score, noise: Tensor, steps: int) -> Tensor:
-    """Carry standard normal `noise` (..., d) along the probability flow, by two evaluations a step."""
+    """Carry standard normal `noise` (..., d) along the probability flow by Heun's method."""
     u = noise
     for level, below in pairwise(noise_levels(steps)):
         slope = _slope(score, u, level)
@@ -38,7 +59,53 @@ def sample_ode(score: Score, noise: Tensor, steps: int) -> Tensor:
     return u / alpha_sigma_at(T_MIN)[0]
 
 
-def sample_sde(score: Score, noise: Tensor, steps: int, draw: Callable[[], Tensor]) -> Tensor:
+def sample_exponential(score: Score, noise: Tensor, steps: int, order: int = ORDER) -> Tensor:
+    """Carry standard normal `noise` (..., d) along the probability flow by an exponential integrator.
+
+    `order` is 1, 2 or 3: the number of denoised means that a step rests on. Order 1 is DDIM; orders 2 and 3
+    are DPM-Solver++(2M) and (3M) [Lu et al. 2022, arXiv 2206.00927, 2211.01095] with exact integrals.
+    """
+    levels = noise_levels(steps)
+    v, known = noise / alpha_at(levels[0]), list[tuple[float, Tensor]]()
+    for level, below in pairwise(levels):
+        known = [*known, (level, denoised(score, v, level))][-order:]
+        v = exponential_step(v, known, below - level)
+    return v
+
+
+def denoised(score: Score, v: Tensor, level: float) -> Tensor:
+    """Return D at λ for v = u/α (..., d)."""
+    t, variance = time_and_variance(level)
+    alpha = math.sqrt(1 - variance)
+    return v + variance / alpha * score(alpha * v, t)
+
+
+def exponential_step(v: Tensor, known: Denoised, h: float) -> Tensor:
+    """Return v = u/α at λ + h from v at λ, exactly but for the change of D.
+
+    D is the polynomial D + a τ + b τ² in τ through its last three values (two: b = 0; one: a = b = 0), by
+    divided differences, and
+
+        v(λ + h) = v + c_0 (v − D) − c_1 a − c_2 b,   c_0 = e^h − 1,  c_k = k c_{k−1} − h^k.
+
+    Args:
+        v: (..., d).
+        known: one to three values (λ, D) of the denoised mean, the last one at the λ of v.
+        h: below 0.
+    """
+    (level, newest), *older = reversed(known)
+    slope, curve = torch.zeros_like(v), torch.zeros_like(v)
+    if older:
+        slope = (newest - older[0][1]) / (level - older[0][0])
+    if len(older) > 1:
+        earlier = (older[0][1] - older[1][1]) / (older[0][0] - older[1][0])
+        curve = (slope - earlier) / (level - older[1][0])
+        slope = slope + (level - older[0][0]) * curve
+    weight = math.expm1(h)
+    return v + weight * (v - newest) - (weight - h) * slope - (2 * (weight - h) - h**2) * curve
+
+
+def sample_sde(score: Score, noise: Tensor, steps: int, draw: Draw) -> Tensor:
     """Carry standard normal `noise` (..., d) along the reverse SDE, drawing each step's noise by `draw()`."""
     u = noise
     for level, below in pairwise(noise_levels(steps)):
@@ -49,7 +116,7 @@ def sample_sde(score: Score, noise: Tensor, steps: int, draw: Callable[[], Tenso
 
 
 def log_prob_ode(score: Score, u: Tensor, steps: int) -> Tensor:
-    """Give log p(u) for u (..., d), blurred by the noise at t_min, by `steps` Heun steps up the flow.
+    """Return log p(u) for u (..., d), blurred by the noise at t_min, by `steps` Heun steps up the flow.
 
     The exact divergence costs d backward passes per evaluation, two evaluations a step: for small d. It
     can be differentiated if u requires it, for which all steps are kept.
@@ -67,8 +134,13 @@ def log_prob_ode(score: Score, u: Tensor, steps: int) -> Tensor:
 
 
 def time_and_variance(level: float) -> tuple[float, float]:
-    """Give t and σ² at λ."""
+    """Return t and σ² at λ."""
     return time_of_ratio(math.exp(level)), 1 / (1 + math.exp(-2 * level))
+
+
+def alpha_at(level: float) -> float:
+    """Return α at λ."""
+    return math.sqrt(1 - time_and_variance(level)[1])
 
 
 def _slope(score: Score, u: Tensor, level: float) -> Tensor:
@@ -86,3 +158,10 @@ def _slope_and_divergence(score: Score, u: Tensor, level: float) -> tuple[Tensor
             (row,) = torch.autograd.grad(slope[..., i].sum(), at, retain_graph=True, create_graph=further)
             divergence = divergence + row[..., i]
     return (slope, divergence) if further else (slope.detach(), divergence.detach())
+
+
+SAMPLERS = {
+    "ode": Sampler(lambda score, draw, steps: sample_ode(score, draw(), steps), 40, 2),
+    "exponential": Sampler(lambda score, draw, steps: sample_exponential(score, draw(), steps), 40, 1),
+    "sde": Sampler(lambda score, draw, steps: sample_sde(score, draw(), steps, draw), 400, 1),
+}

@@ -31,10 +31,9 @@ from .gates import ConstantWeight, Gate
 from .moments import second_moment
 from .posterior import ScorePosterior, fill, restored_choice, sample_together
 from .recipes import RECIPES
+from .samplers import SAMPLERS
 from .trainer import ScoreModel, Trainer, Training, Weighting
 from .training_data import TrainingData
-
-SAMPLING_STEPS = {"ode": 40, "exponential": 40, "sde": 400}
 
 
 class ScoreMatching(Method):
@@ -50,9 +49,9 @@ class ScoreMatching(Method):
         average: decay of the moving average of the parameters.
         width: units in a hidden layer.
         depth: hidden layers.
-        sampler: "ode" (Heun, two evaluations a step), "exponential" (the same flow by `score.solvers`, one
-            evaluation a step) or "sde" (Euler-Maruyama, one).
-        sampling_steps: steps of the sampler; None for 40 along the flow or 400 of the SDE.
+        sampler: a name in `methods.score.samplers.SAMPLERS`: "ode" (the flow by Heun's method), "exponential"
+            (the flow by an exponential integrator) or "sde" (the reverse SDE by the Euler-Maruyama scheme).
+        sampling_steps: steps of the sampler; None for those of its record in `SAMPLERS`.
     """
 
     version: ClassVar[int] = 1
@@ -74,7 +73,7 @@ class ScoreMatching(Method):
     def __post_init__(self) -> None:
         self._require_choice("recipe", RECIPES)
         self._require_choice("weighting", ("recipe", "sigma_squared"))
-        self._require_choice("sampler", list(SAMPLING_STEPS))
+        self._require_choice("sampler", list(SAMPLERS))
         if not isinstance(self.early_stopping, bool):
             raise UserError(f"method {self.name}: early_stopping must be true or false.")
         if self.sampling_steps is not None:
@@ -167,7 +166,7 @@ class ScoreMatching(Method):
         return torch.stack(scores).float()
 
     def _posterior(self, model: ScoreModel, gate: Gate, where: str = device.CPU) -> ScorePosterior:
-        steps = self.sampling_steps or SAMPLING_STEPS[self.sampler]
+        steps = self.sampling_steps or SAMPLERS[self.sampler].steps
         return ScorePosterior(model, gate, self.score_field, self.sampler, steps, self, where)
 
     def _require_choice(self, option: str, choices: Sequence[str] | dict[str, type]) -> None:

@@ -7,10 +7,7 @@ import pytest
 import torch
 
 from graybench.methods import get_method
-from graybench.methods.score import solvers
-from graybench.methods.score.samplers import sample_ode
-from graybench.methods.score.schedule import alpha_sigma_at
-from graybench.methods.score.solvers import sample_adaptive, sample_exponential
+from graybench.methods.score.samplers import exponential_step, sample_exponential, sample_ode
 from graybench.tasks.classic.galton import Galton
 from graybench.tasks.reference import GaussianReference, MixtureReference
 from graybench.tasks.seeding import generator
@@ -58,7 +55,7 @@ def test_a_step_is_exact_for_polynomials(order):
         return (p * (level**powers + first + second)).sum(1) + constant * math.exp(level)
 
     known = [(level, (p * level**powers).sum(1)) for level in (1.7, 1.1, 0.8)[3 - order :]]
-    got = solvers._stepped(exact(0.8, 1.3), known, -0.45)
+    got = exponential_step(exact(0.8, 1.3), known, -0.45)
     torch.testing.assert_close(got, exact(0.35, 1.3), rtol=0, atol=1e-14)
 
 
@@ -79,36 +76,6 @@ def test_forty_evaluations_keep_quantiles_better_than_eighty_of_heun(which):
     ]
     assert len(calls) == 40 + 80
     assert gaps[0] < gaps[1] < 0.005
-
-
-def test_adaptive_steps_follow_the_tolerance():
-    """Errors fall with the tolerance, and at the end as few evaluations do as equal steps of order 2 need."""
-    errors, evaluations = [], []
-    for tolerance in (1e-3, 1e-4, 1e-5):
-        score, calls = counted(score_of(GAUSSIAN))
-        errors.append(gaussian_error(sample_adaptive(score, NOISE, tolerance)))
-        evaluations.append(len(calls))
-    assert errors[0] > 2 * errors[1] > 4 * errors[2]
-    assert evaluations[0] < evaluations[1] < evaluations[2]
-    equal = gaussian_error(sample_exponential(score_of(GAUSSIAN), NOISE, evaluations[2], 2))
-    assert errors[2] < equal
-
-
-def test_adaptive_steps_are_short_where_the_flow_bends():
-    """Modes at ±0.2 of width 0.01: between λ = log 0.2 and log 0.01 the flow decides and narrows."""
-    narrow = MixtureReference(
-        torch.tensor([0.5, 0.5]),
-        [GaussianReference(torch.tensor([m]), torch.tensor([[1e-4]])) for m in (0.2, -0.2)],
-    )
-    times = []
-    score = score_of(narrow)
-    noise = torch.linspace(-2, 2, 50, dtype=torch.float64).unsqueeze(1)
-    sample_adaptive(lambda u, t: times.append(t) or score(u, t), noise, 1e-3)
-    levels = [math.log(sigma / alpha) for alpha, sigma in map(alpha_sigma_at, times)]
-    steps = [a - b for a, b in pairwise(levels)]
-    inside = [s for s, level in zip(steps, levels, strict=False) if math.log(0.01) < level < math.log(0.2)]
-    outside = [s for s, level in zip(steps, levels, strict=False) if level > 1]
-    assert max(outside) > 1.5 * max(inside)
 
 
 def test_methods_offer_it():
