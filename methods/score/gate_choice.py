@@ -1,6 +1,6 @@
 """Which gates there are, from the simplest to the richest, and which to take: `auto`.
 
-Gates are judged by their cost σ² E‖y_W‖²/d (`score.gate_cost`) on simulations that they were not fitted to,
+Gates are judged by their cost σ² E‖y_W‖²/d (`score.gates`) on simulations that they were not fitted to,
 all at the same t and ε, and compared in pairs: the standard error is of the difference over simulations.
 
 * Those in closed form, DSM among them, are fitted on four fifths of the budget and judged on the rest, five
@@ -19,12 +19,10 @@ import torch
 from torch import Tensor
 
 from ...tasks.seeding import derive_seed, generator
-from .draws import every_row
-from .gate_cost import cost
-from .gates import Choice, ConstantWeight, Gate, LearnedWeight, OptimalWeight
+from .gates import Choice, ConstantWeight, Gate, LearnedWeight, OptimalWeight, cost
 from .moments import FOLDS
 from .state_gates import ConditionalWeight, StateWeight
-from .training_data import TrainingData
+from .training_data import TrainingData, every_row
 
 AUTO = "auto"
 HELD_OUT_DRAWS = 32_000

@@ -23,9 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from ..nn.network import ReplicatedMLP, time_features
+from . import targets
 from .moments import second_moment, shrunk_second_moment
 from .schedule import alpha_sigma
-from .training_data import TrainingData
+from .training_data import Draws, TrainingData
 
 LEARNED_WIDTH = 32
 LEAST_EIGENVALUE = 1e-12
@@ -200,3 +201,17 @@ def logit(values: Tensor, t: Tensor) -> Tensor:
     """Give log(w/(1 − w)) = log(σ² λ/α²) of optimal weights."""
     alpha, sigma = alpha_sigma(t)
     return torch.log(values) + 2 * torch.log(sigma / alpha)
+
+
+def cost(gate: Gate, data: TrainingData, draws: Draws) -> Tensor:
+    """Return the cost σ² ‖y_W‖²/d of a gate for every draw, (R, n).
+
+    All mixtures are unbiased for the score, so that E‖y_W − s‖² = E‖y_W‖² − E‖s‖² for any gate that depends
+    on u_t, x and t, and E‖s‖² is the same for all gates: they can be compared without the score. DSM's cost
+    is 1 at every t. The weight σ² is the one with which score errors are averaged over t.
+    """
+    drawn, (alpha, sigma) = data.rows(draws.rows), alpha_sigma(draws.t)
+    assert drawn.score is not None
+    y_dsm, y_score = targets.dsm(draws.eps, sigma), targets.from_score(drawn.score, alpha)
+    y = gate.mix(y_dsm, y_score, alpha * drawn.u + sigma * draws.eps, drawn.x, draws.t)
+    return (sigma * y).square().mean(-1)

@@ -11,7 +11,7 @@ L(x) lower triangular, from a network of x, and minimises over L
 a proper scoring rule: its minimum is at (L Lᵀ)⁻¹ = E[h hᵀ | x], whatever the distribution of h. With L
 diagonal or a multiple of I and V = I it gives the diagonal or the trace of J(x). The outputs of the network
 are bounded, so that from few simulations no J(x) comes out thousands of times too small. F is fitted on the
-gate's own cost, σ² E‖y_W‖², see `methods.score.gate_cost`.
+gate's own cost, σ² E‖y_W‖², see `methods.score.gates`.
 
 A fifth of the simulations is held out. Each replicate keeps the step at which the held-out cost, with one
 standard error added to its difference from the start's, is least, and the start if none is below it.
@@ -27,12 +27,10 @@ from ...tasks.seeding import derive_seed, generator
 from ..nn.averaging import BestStep
 from ..nn.network import ReplicatedMLP
 from ..nn.optimizer import CosineAdam
-from .draws import Draws, every_row, minibatches
-from .gate_cost import cost
-from .gates import Gate, OptimalWeight, along, logit
+from .gates import Gate, OptimalWeight, along, cost, logit
 from .recipes import Preconditioned, Standardise
 from .schedule import alpha_sigma
-from .training_data import TrainingData
+from .training_data import Draws, TrainingData, every_row, minibatches
 
 WIDTH, DEPTH = 32, 2
 STEPS, BATCH, RATE = 500, 256, 5e-3

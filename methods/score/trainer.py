@@ -26,11 +26,10 @@ from ..nn.averaging import VALIDATION_ROWS, MovingAverage, held_out, is_due
 from ..nn.network import BackwardPass, ReplicatedMLP, replicate_blocks
 from ..nn.optimizer import CosineAdam
 from . import targets
-from .draws import minibatches
 from .gates import Gate
 from .recipes import Plain, Preconditioned
 from .schedule import alpha_sigma
-from .training_data import TrainingData
+from .training_data import TrainingData, minibatches
 
 STEPS_AT_ONCE = 32
 # A learned weight has to settle before the score network can, so it learns that much faster: from ½ it then

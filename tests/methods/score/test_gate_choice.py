@@ -8,7 +8,6 @@ import torch
 
 from graybench.methods import get_method
 from graybench.methods.score import state_gates
-from graybench.methods.score.draws import every_row
 from graybench.methods.score.gate_choice import (
     CLOSED,
     FITTED,
@@ -19,11 +18,10 @@ from graybench.methods.score.gate_choice import (
     choose,
     make_gate,
 )
-from graybench.methods.score.gate_cost import cost
-from graybench.methods.score.gates import ConstantWeight, OptimalWeight
+from graybench.methods.score.gates import ConstantWeight, OptimalWeight, cost
 from graybench.methods.score.moments import FOLDS
 from graybench.methods.score.schedule import T_MIN, alpha_sigma
-from graybench.methods.score.training_data import TrainingData
+from graybench.methods.score.training_data import TrainingData, every_row
 from graybench.tasks.classic.galton import Galton
 from graybench.tasks.classic.linear_gaussian import LinearGaussian
 from graybench.tasks.seeding import derive_seed, generator

@@ -12,13 +12,11 @@ import pytest
 import torch
 
 from graybench.methods.score import state_gates
-from graybench.methods.score.draws import every_row
-from graybench.methods.score.gate_cost import cost
-from graybench.methods.score.gates import OptimalWeight
+from graybench.methods.score.gates import OptimalWeight, cost
 from graybench.methods.score.moments import held_out_cost
 from graybench.methods.score.schedule import T_MIN, alpha_sigma_at
 from graybench.methods.score.state_gates import BOUND, ConditionalWeight, StateWeight
-from graybench.methods.score.training_data import TrainingData
+from graybench.methods.score.training_data import TrainingData, every_row
 from graybench.tasks.classic.galton import Galton
 from graybench.tasks.seeding import derive_seed, generator
 from graybench.tests.methods.exact import U_T, second_moments
