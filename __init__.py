@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .methods import get_method, load_posterior
-    from .methods.method import Method, Posterior
+    from .methods.method import Method, Posterior, PosteriorState
     from .tasks import get_task
     from .tasks.errors import UserError
     from .tasks.importance import importance_reference
@@ -36,6 +36,7 @@ __all__ = [
     "Normal",
     "Outcome",
     "Posterior",
+    "PosteriorState",
     "Prior",
     "Reference",
     "SampledReference",
@@ -53,7 +54,7 @@ __all__ = [
 
 _MODULES = {
     "methods": ("get_method", "load_posterior"),
-    "methods.method": ("Method", "Posterior"),
+    "methods.method": ("Method", "Posterior", "PosteriorState"),
     "tasks": ("get_task",),
     "tasks.errors": ("UserError",),
     "tasks.importance": ("importance_reference",),

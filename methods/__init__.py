@@ -7,7 +7,7 @@ from typing import Any
 from ..tasks.errors import UserError
 from ..tasks.registry import Registry
 from . import saving
-from .method import Method, Posterior, State
+from .method import Method, Posterior, PosteriorState
 
 REGISTRY: Registry[Method] = Registry(
     kind="method",
@@ -73,7 +73,7 @@ def load_posterior(
         raise UserError(f"{folder} holds a posterior of {name!r}, not of {method.name!r}.")
     try:
         made = replace(method, **description.options) if method else get_method(name, **description.options)
-        posterior = made.restore(State(made, tensors, description.facts), description.dims)
+        posterior = made.restore(PosteriorState(made, tensors, description.facts), description.dims)
     except Exception as error:  # the content may be anything
         told = " ".join(str(error).split()).rstrip(".")
         raise UserError(f"{folder} does not hold a posterior of {name}: {told}.") from error

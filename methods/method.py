@@ -125,7 +125,7 @@ class Posterior(ABC):
         if not finite.all():
             raise UserError(f"x_o must be finite, but observation {int((~finite).nonzero()[0])} is not.")
 
-    def state(self) -> "State | None":
+    def state(self) -> "PosteriorState | None":
         """Return the tensors and facts that its method's `restore` makes it of again; None if it has none."""
         return None
 
@@ -194,7 +194,7 @@ class Posterior(ABC):
 
 
 @dataclass(frozen=True)
-class State:
+class PosteriorState:
     """A posterior as tensors and facts, which run no code when they are read.
 
     Attributes:
@@ -261,7 +261,7 @@ class Method(Plugin, defines_contract=True):
         """Fit one posterior for each replicate, from its own simulations and seed."""
         return [self.fit(s, seed) for s, seed in zip(simulations, seeds, strict=True)]
 
-    def restore(self, state: State, dims: tuple[int, int]) -> Posterior:
+    def restore(self, state: PosteriorState, dims: tuple[int, int]) -> Posterior:
         """Make the posterior again whose `state` and `dims` were saved; their content may be anybody's.
 
         Raises:

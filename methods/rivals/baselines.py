@@ -17,7 +17,7 @@ from ...tasks.errors import UserError
 from ...tasks.plugin import require_whole
 from ...tasks.seeding import generator
 from ...tasks.task import Simulations
-from ..method import Method, Posterior, State
+from ..method import Method, Posterior, PosteriorState
 
 
 class PriorPosterior(Posterior):
@@ -37,8 +37,8 @@ class PriorPosterior(Posterior):
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
         return -0.5 * (u.square().sum(-1) + self.dim * math.log(2 * math.pi))
 
-    def state(self) -> State:
-        return State(Prior(), {})
+    def state(self) -> PosteriorState:
+        return PosteriorState(Prior(), {})
 
 
 class Prior(Method):
@@ -51,7 +51,7 @@ class Prior(Method):
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
         return PriorPosterior(simulations.u.shape[1], simulations.x.shape[1])
 
-    def restore(self, state: State, dims: tuple[int, int]) -> Posterior:
+    def restore(self, state: PosteriorState, dims: tuple[int, int]) -> Posterior:
         return PriorPosterior(*dims)
 
 
@@ -75,8 +75,8 @@ class NearestSimulations(Posterior):
         distance = torch.cdist(x_o.to(self.x) / self.scale, self.x / self.scale)
         return self.u[distance.topk(self.accepted, largest=False).indices]
 
-    def state(self) -> State:
-        return State(self.method, {"u": self.u, "x": self.x})
+    def state(self) -> PosteriorState:
+        return PosteriorState(self.method, {"u": self.u, "x": self.x})
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
         random = generator(seed)
@@ -114,7 +114,7 @@ class RejectionABC(Method):
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
         return NearestSimulations(self, simulations.u.double(), simulations.x.double())
 
-    def restore(self, state: State, dims: tuple[int, int]) -> Posterior:
+    def restore(self, state: PosteriorState, dims: tuple[int, int]) -> Posterior:
         n = len(state.tensors.get("u", ()))
         u, x = (
             state.tensor(name, n, columns, dtype=torch.float64)

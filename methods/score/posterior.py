@@ -11,7 +11,7 @@ from ...tasks.errors import UserError
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
 from ..device import CPU
-from ..method import Method, Posterior, State
+from ..method import Method, Posterior, PosteriorState
 from ..nn.network import stack_replicates
 from ..progress import report
 from . import targets
@@ -90,16 +90,16 @@ class ScorePosterior(Posterior):
         gate = copy.deepcopy(self.gate).double()
         return gate.mix(*(tensor.double().unsqueeze(0) for tensor in (y_dsm, y_score, *place)))[0]
 
-    def state(self) -> State:
+    def state(self) -> PosteriorState:
         tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
         tensors |= {f"gate.{key}": value for key, value in self.gate.state_dict().items()}
         facts = {}
         if self.choice is not None:
             facts["choice"] = [None if part != part else part for part in self.choice]  # no NaN in JSON
-        return State(self.method, tensors, facts)
+        return PosteriorState(self.method, tensors, facts)
 
 
-def fill(model: ScoreModel, gate: Gate, state: State) -> None:
+def fill(model: ScoreModel, gate: Gate, state: PosteriorState) -> None:
     """Set the tensors of a model and a gate of the same form to those of a `ScorePosterior.state`.
 
     Raises:
@@ -114,7 +114,7 @@ def fill(model: ScoreModel, gate: Gate, state: State) -> None:
         raise UserError(f"tensor {unknown[0]} belongs to nothing in it.")
 
 
-def restored_choice(state: State) -> Choice | None:
+def restored_choice(state: PosteriorState) -> Choice | None:
     """Return the choice of a gate that a `ScorePosterior.state` holds, or None."""
     if "choice" not in state.facts:
         return None

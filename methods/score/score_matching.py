@@ -23,7 +23,7 @@ from ...tasks.plugin import nearest, require_whole
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
 from .. import device
-from ..method import Method, Posterior, State
+from ..method import Method, Posterior, PosteriorState
 from ..nn.averaging import DECAY
 from ..nn.network import ReplicatedMLP, take_replicate
 from ..progress import report
@@ -112,7 +112,7 @@ class ScoreMatching(Method):
         """Sample all replicates and observations as one batch: (replicates, m, n, d)."""
         return sample_together(cast(Sequence[ScorePosterior], posteriors), n, x_o, seeds)
 
-    def restore(self, state: State, dims: tuple[int, int]) -> ScorePosterior:
+    def restore(self, state: PosteriorState, dims: tuple[int, int]) -> ScorePosterior:
         d, dim_x = dims
         placeholder = TrainingData(
             torch.zeros(1, 2, d),

@@ -3,7 +3,6 @@
 import json
 import pickle
 import re
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from graybench.methods import get_method, load_posterior
-from graybench.methods.method import Method, Posterior, State
+from graybench.methods.method import Method, Posterior, PosteriorState
 from graybench.methods.saving import DESCRIPTION, PICKLED, TENSORS
 from graybench.tasks import get_task
 from graybench.tasks.errors import UserError
@@ -50,7 +49,6 @@ class Nameless(Constant):
         self.draw = lambda n, x_o: torch.zeros(len(x_o), n, 1)
 
 
-@dataclass(frozen=True)
 class Unregistered(Method):
     """A user's own method, whose posterior has a state."""
 
@@ -69,13 +67,13 @@ class Unregistered(Method):
 
 class Stateful(Posterior):
     def __init__(self, method, value):
-        self.method, self.value, self.dims = method, value, (len(value), 10)
+        self.method, self.value = method, value
 
     def sample(self, n, x_o, seed):
         return self.method.scale * self.value.expand(len(x_o), n, -1)
 
     def state(self):
-        return State(self.method, {"value": self.value})
+        return PosteriorState(self.method, {"value": self.value})
 
 
 @pytest.mark.parametrize(("name", "options"), IN_TENSORS, ids=[name for name, _ in IN_TENSORS])
@@ -108,8 +106,8 @@ def test_the_choice_of_a_gate_is_saved_with_its_posterior(tmp_path, budget):
 
 
 def test_a_method_of_the_users_own_is_handed_over(tmp_path):
-    posterior = fitted_own = Unregistered(2.0).fit(TASK.simulate(10, 1), 1)
-    fitted_own.save(tmp_path)
+    posterior = Unregistered(2.0).fit(TASK.simulate(10, 1), 1)
+    posterior.save(tmp_path)
     with pytest.raises(UserError, match=r"'unregistered', which is no registered method: hand over"):
         load_posterior(tmp_path)
     loaded = load_posterior(tmp_path, method=Unregistered())
@@ -268,11 +266,10 @@ class TestStrangers:
 
 def test_what_is_no_json_is_not_written(tmp_path):
     for scale in (float("nan"), (1.0, 2.0)):
-        posterior = Stateful(Unregistered(scale), torch.zeros(2))
+        posterior = Unregistered(scale).fit(TASK.simulate(10, 1), 1)
         with pytest.raises(UserError, match=r"a posterior of unregistered cannot be saved: options\.scale"):
             posterior.save(tmp_path / "posterior")
-    posterior = Stateful(Unregistered(), torch.zeros(2))
-    posterior.dims = None
+    posterior = Stateful(Unregistered(), torch.zeros(2))  # which nobody fitted
     with pytest.raises(UserError, match=r"a posterior of unregistered cannot be saved: dims"):
         posterior.save(tmp_path / "posterior")
     assert not (tmp_path / "posterior").exists()

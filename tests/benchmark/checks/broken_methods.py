@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import torch
 
-from graybench.methods.method import Method, Posterior, State
+from graybench.methods.method import Method, Posterior, PosteriorState
 from graybench.methods.score.schedule import alpha_sigma_at
 from graybench.tasks.seeding import generator
 
@@ -34,7 +34,7 @@ class Gaussian(Posterior):
         return law.log_prob(u.double())
 
     def state(self):
-        return State(Right(), {"coefficients": self.coefficients, "covariance": self.covariance})
+        return PosteriorState(Right(), {"coefficients": self.coefficients, "covariance": self.covariance})
 
 
 class Right(Method):

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from graybench.methods.method import Method, Posterior, State
+from graybench.methods.method import Method, Posterior, PosteriorState
 from graybench.methods.score.schedule import alpha_sigma_at
 from graybench.tasks.errors import UserError
 from graybench.tasks.plugin import require_whole
@@ -55,7 +55,7 @@ class PolynomialRegression(Method):
         z = (x.double() - standard["center"]) / standard["scale"]
         return torch.cat([torch.ones_like(z[:, :1]), *(z**power for power in range(1, self.degree + 1))], 1)
 
-    def restore(self, state: State, dims: tuple[int, int]) -> Posterior:
+    def restore(self, state: PosteriorState, dims: tuple[int, int]) -> Posterior:
         d, dim_x = dims
         shapes = {"center": (dim_x,), "scale": (dim_x,), "covariance": (d, d)}
         shapes["coefficients"] = (1 + self.degree * dim_x, d)
@@ -86,5 +86,5 @@ class RegressionPosterior(Posterior):
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
         return torch.distributions.MultivariateNormal(self.mean(x_o), self.covariance).log_prob(u)
 
-    def state(self) -> State:
-        return State(self.method, self.fitted)
+    def state(self) -> PosteriorState:
+        return PosteriorState(self.method, self.fitted)
