@@ -142,7 +142,7 @@ def test_a_simulator_s_tensors_are_checked_for_their_kind(fault: str, sentence: 
 
 @pytest.mark.parametrize("x_o", [torch.zeros(2), torch.zeros(1, 1), torch.tensor([torch.nan]), [0.0]])
 def test_a_reference_is_guarded(x_o: object) -> None:
-    with pytest.raises(UserError, match=r"task shifted: (a reference is of one observation|the observation)"):
+    with pytest.raises(UserError, match=r"task shifted: (reference takes one observation|the observation)"):
         Shifted().reference(x_o)  # type: ignore[arg-type]
 
 
