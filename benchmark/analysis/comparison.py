@@ -144,9 +144,10 @@ def print_comparison(frame: pd.DataFrame, metric: str, method: str, baseline: st
 def _quantity(record: Metric, method: str, baseline: str) -> str:
     if record.has_ratio:
         return f"{record.name} of {method} / of {baseline}, ratio of means"
-    if record.perfect is None:
-        return f"{record.name} of {method} − of {baseline}, difference of means"
-    return f"{record.name} of {method} − of {baseline}, difference of |mean − {record.perfect:g}|"
+    mean = (
+        "mean" if record.perfect is None else f"|mean − {record.perfect:g}|" if record.perfect else "|mean|"
+    )
+    return f"{record.name}, {mean} of {method} − that of {baseline}"
 
 
 def _cell(record: Metric, status: str, value: float, low: float, high: float) -> str:

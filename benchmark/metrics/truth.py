@@ -117,8 +117,10 @@ class Truth:
             points.append(u_t)
             scores.append(reference.diffused_score(u_t, alpha, sigma))
             errors.append(reference.diffused_score_error(u_t[:ERROR_POINTS], alpha, sigma))
-        error = torch.tensor(errors, dtype=torch.float64)
-        return ScorePoints(torch.stack(points), torch.stack(scores), error)
+        score = torch.stack(scores)
+        if not torch.isfinite(score).all():
+            raise UserError(f"the reference's score of {self.task.label} is not finite at t = {t:g}.")
+        return ScorePoints(torch.stack(points), score, torch.tensor(errors, dtype=torch.float64))
 
     def _score_times(self) -> tuple[float, ...]:
         known = [float(self.score_points(t).error.max()) <= SCORE_TOLERANCE for t in TIMES]

@@ -117,7 +117,8 @@ def _reason(error: BaseException) -> str:
         return _one_line(error)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
-    return f"{type(error).__name__}: {_one_line(error)}{place}"
+    said = f": {line}" if (line := _one_line(error)) else ""
+    return f"{type(error).__name__}{said}{place}"
 
 
 def _check_shape(cell: Cell, samples: Tensor, n_observations: int) -> None:
