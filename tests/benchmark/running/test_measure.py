@@ -149,7 +149,6 @@ def test_a_task_without_reference_is_skipped_metric_by_metric():
     assert rows["reason"].str.contains("has no reference").all()
 
 
-@dataclass(frozen=True)
 class OddReference(Line):
     """A reference that is one point, or not finite."""
 
@@ -194,7 +193,6 @@ class Far(PriorPosterior):
         return torch.full_like(u_t, torch.nan)
 
 
-@dataclass(frozen=True)
 class Wild(Fast):
     name: ClassVar[str] = "wild"
 
