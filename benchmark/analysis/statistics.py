@@ -34,6 +34,7 @@ DRAWS = 2000
 LEVEL = 0.95
 Z = 1.959964  # standard errors on either side of a normal interval
 SEED = 20260207
+DIGITS = 12  # of a difference of distances
 
 
 class Interval(NamedTuple):
@@ -96,8 +97,13 @@ def distance_interval(own: Array, other: Array, distance: Callable[[Array], Arra
         distance: from a perfect value, elementwise.
     """
     mine, theirs = map(distance, bootstrap_means(own, other))
-    value = float(distance(own.mean()) - distance(other.mean()))
-    return Interval(value, *percentiles(mine - theirs, len(own)))
+    value = distance(own.mean()) - distance(other.mean())
+    return Interval(_rounded(value).item(), *percentiles(_rounded(mine - theirs), len(own)))
+
+
+def _rounded(differences: Array) -> Array:
+    """Round what the difference of equal numbers may be, 1e-16 or −0, to 0."""
+    return np.round(differences, DIGITS) + 0.0
 
 
 def share_interval(hits: int, n: int) -> Interval:

@@ -103,6 +103,7 @@ def test_what_makes_no_method_better_is_not_compared(metric: str) -> None:
         ("coverage", 0.5, 0.9, 0.4),
         ("coverage", 0.875, 0.5, -0.375),
         ("coverage", 1.0, 0.75, -0.05),  # too wide is as bad as too narrow
+        ("coverage", 0.8, 1.0, 0.0),
         ("c2st_mlp", 0.55, 0.8, -0.25),
         ("ess_fraction", 0.5, 0.25, -0.25),
         ("tarp", -0.02, 0.08, -0.06),
@@ -115,7 +116,7 @@ def test_distances_from_perfect_are_compared(metric: str, mix: float, dsm: float
     frame = two(metric, [mix] * 3, [dsm] * 3)
     (found,) = differences(frame, metric, "mix", "dsm").itertuples()
     assert (found.value, found.low, found.high) == pytest.approx((difference,) * 3)
-    text = f"{difference:+.2g}"
+    text = f"{difference:+.2g}"  # +0 where the distances are the same but for rounding
     assert f"{text} [{text}, {text}]{' *' if difference < 0 else ''} │" in shown(frame, metric)
 
 
