@@ -1,37 +1,43 @@
-"""One method against a baseline over many tasks: paired ratios of a metric's means, as a table and a figure.
+"""One method against a baseline over many tasks, as numbers and as a table.
+
+Where 0 is perfect and no value is negative, the two are compared by the ratio of their means: below 1 the
+method is better. By any other ranked metric they are compared by how far their means are from the perfect
+value, or by the means themselves where less is always better: below 0 the method is better.
 
 Both sides were given the same simulations, so that the bootstrap draws the same replicates and observations
-for both. Of errors, a ratio below 1 says that the method is better. A side that did not end well everywhere
-gives no ratio but its status.
+for both. A side that did not end well everywhere is not compared, and its status is shown.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import pandas as pd
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from rich.console import Console
 from rich.table import Table
 
 from ...tasks.errors import UserError
 from ...tasks.plugin import nearest
-from ..figures.style import GREY, MISSING, PAGE, mark, mark_handles, panels_of, styled
+from ..metrics.catalogue import record_of
+from ..metrics.metric import Metric
 from ..running.rows import with_variants
-from .statistics import NO_RESULT, difference_interval, ratio_interval, table_of
+from .statistics import (
+    NO_RESULT,
+    Array,
+    Interval,
+    difference_interval,
+    distance_interval,
+    ratio_interval,
+    table_of,
+)
 from .table import averaged, method_labels
 
-BASELINE = "dsm"
-METRICS = ("score_error", "mmd")  # drawn side by side
-MARKERS, COLOURS = "osD^v", ("#56B4E9", "#0072B2", "#000000", "#D55E00", "#CC79A7")
-SIGNED = ("excess_variance", "mmd_squared", "tarp")  # above and below 0, so that a ratio means nothing
 COLUMNS = ("task", "variant", "budget", "value", "low", "high", "p", "status")
+NO_INTERVAL = "no interval: of one replicate, or where both means are 0 in some bootstrap draws"
 
 
 def ratios(frame: pd.DataFrame, metric: str, method: str, baseline: str) -> pd.DataFrame:
-    """Give the ratio of a method's mean to the baseline's for each task, variant and budget.
+    """Compute the ratio of a method's mean to the baseline's for each task, variant and budget.
 
     Args:
         frame: a result table.
@@ -45,13 +51,38 @@ def ratios(frame: pd.DataFrame, metric: str, method: str, baseline: str) -> pd.D
         `status` is not "ok".
 
     Raises:
-        UserError: the metric is one of `SIGNED`.
+        UserError: the ratio of two values of the metric says nothing.
     """
-    if metric in SIGNED:
+    if not record_of(metric).has_ratio:
         raise UserError(
-            f"{metric} may be 0 or negative, so that a ratio of two means nothing; `graybench table --metric "
+            f"a ratio of two values of {metric} does not say which is better; `graybench table --metric "
             f"{metric}` shows the values."
         )
+    return _compared(frame, metric, method, baseline, ratio_interval)
+
+
+def differences(frame: pd.DataFrame, metric: str, method: str, baseline: str) -> pd.DataFrame:
+    """Compute how much farther from perfect a method's mean is than the baseline's; otherwise as `ratios`.
+
+    Raises:
+        UserError: no value of the metric makes a method better.
+    """
+    if not record_of(metric).ranked:
+        raise UserError(
+            f"no value of {metric} makes one method better than another; `graybench table --metric {metric}` "
+            "shows the values."
+        )
+    interval = partial(distance_interval, distance=record_of(metric).distance)
+    return _compared(frame, metric, method, baseline, interval)
+
+
+def _compared(
+    frame: pd.DataFrame,
+    metric: str,
+    method: str,
+    baseline: str,
+    interval: Callable[[Array, Array], Interval],
+) -> pd.DataFrame:
     rows = with_variants(frame[frame["time"].isna() & (frame["status"] != "skipped")])
     rows = rows[rows["metric"] == metric]
     if not {method, baseline} <= {*rows["label"]}:
@@ -67,7 +98,7 @@ def ratios(frame: pd.DataFrame, metric: str, method: str, baseline: str) -> pd.D
             continue
         own, other = map(table_of, sides)
         p = difference_interval(other, own, paired=True).p
-        records.append((*place, *ratio_interval(own, other), p, "ok"))
+        records.append((*place, *interval(own, other), p, "ok"))
     return pd.DataFrame(records, columns=list(COLUMNS))
 
 
@@ -77,24 +108,25 @@ def _require_method(label: str, known: Iterable[str]) -> None:
 
 
 def print_comparison(frame: pd.DataFrame, metric: str, method: str, baseline: str, console: Console) -> None:
-    """Print the ratios: tasks down, budgets across; bold where the whole interval is on one side of 1.
+    """Print the comparison: tasks down, budgets across; marked where the whole interval says better.
 
     Raises:
         UserError: the table has no such metric to average, or no such method; or the two have no place in
-            common; or the metric allows no ratio.
+            common; or no value of the metric makes a method better.
     """
     averaged(frame, metric)
     known = dict.fromkeys([*with_variants(frame)["label"].unique(), *method_labels(frame).unique()])
     for label in (method, baseline):
         _require_method(label, known)
-    found = ratios(frame, metric, method, baseline)
+    record = record_of(metric)
+    found = (ratios if record.has_ratio else differences)(frame, metric, method, baseline)
     if found.empty:
         raise UserError(
             f"there is no task, settings and budget at which {metric} was measured of both {method} and "
             f"{baseline}; `graybench table --metric {metric}` shows where each was."
         )
+    title = f"{_quantity(record, method, baseline)} [95 % interval], * better"
     for variant, rows in found.groupby("variant", sort=False):
-        title = f"{metric} of {method} / of {baseline}, ratio of means [95 % interval]"
         table = Table(title=(f"{title} · {variant!s}" if variant else title).replace("[", r"\["))
         table.add_column("task", overflow="fold")
         budgets = sorted(rows["budget"].unique())
@@ -102,80 +134,37 @@ def print_comparison(frame: pd.DataFrame, metric: str, method: str, baseline: st
             table.add_column(f"{budget:,}", justify="right")
         for task, own in rows.groupby("task", sort=False):
             cells = own[["status", "value", "low", "high"]].itertuples(index=False)
-            shown = {budget: _cell(*cell) for budget, cell in zip(own["budget"], cells, strict=True)}
+            shown = {b: _cell(record, *cell) for b, cell in zip(own["budget"], cells, strict=True)}
             table.add_row(str(task), *[shown.get(budget, "") for budget in budgets])
         console.print(table)
+    if (found["value"].notna() & found["low"].isna()).any():
+        console.print(NO_INTERVAL, highlight=False)
 
 
-def _cell(status: str, value: float, low: float, high: float) -> str:
+def _quantity(record: Metric, method: str, baseline: str) -> str:
+    if record.has_ratio:
+        return f"{record.name} of {method} / of {baseline}, ratio of means"
+    mean = (
+        "mean" if record.perfect is None else f"|mean − {record.perfect:g}|" if record.perfect else "|mean|"
+    )
+    return f"{record.name}, {mean} of {method} − that of {baseline}"
+
+
+def _cell(record: Metric, status: str, value: float, low: float, high: float) -> str:
     if status != "ok":
         return f"[italic]{status}[/]"
+    if np.isnan(value):
+        return "[italic]0/0[/]"
+    shown = _ratio if record.has_ratio else _difference
     if np.isnan(low):
-        return f"{value:.2f}"
-    text = rf"{value:.2f} \[{low:.2f}, {high:.2f}]"
-    return f"[bold]{text}[/]" if high < 1 or low > 1 else text
+        return f"{shown(value)} (no interval)"
+    text = rf"{shown(value)} \[{shown(low)}, {shown(high)}]"
+    return f"[bold]{text} *[/]" if high < (1 if record.has_ratio else 0) else text
 
 
-def comparisons(frame: pd.DataFrame) -> Iterator[tuple[str, str, Figure]]:
-    """Yield label, variant and figure of every method of a table of several tasks, against `BASELINE`."""
-    rows = with_variants(frame)
-    if rows["task"].nunique() > 1:
-        for (variant, label), _ in rows.groupby(["variant", "label"], sort=False):
-            if label != BASELINE:
-                figure = comparison(rows, str(variant), str(label), BASELINE)
-                if figure is not None:
-                    yield str(label), str(variant), figure
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if np.isfinite(value) else "∞"
 
 
-@styled
-def comparison(frame: pd.DataFrame, variant: str, method: str, baseline: str) -> Figure | None:
-    """Draw the ratios of a method to the baseline: tasks down, one panel a metric; None without any."""
-    known = frame.loc[frame["time"].isna() & (frame["status"] == "ok"), "metric"].unique()
-    found = {metric: ratios(frame, metric, method, baseline) for metric in METRICS if metric in known}
-    found = {metric: rows[rows["variant"] == variant] for metric, rows in found.items()}
-    found = {metric: rows for metric, rows in found.items() if (rows["status"] == "ok").any()}
-    if not found:
-        return None
-    first, every = next(iter(found.values())), pd.concat(found.values())
-    budgets = sorted(every["budget"].unique())
-    order = first[first["status"] == "ok"].groupby("task")["value"].apply(lambda v: np.log(v).mean())
-    tasks = [*order.sort_values().index, *(t for t in every["task"].unique() if t not in order.index)]
-    figure = Figure(figsize=(PAGE, 0.9 + 0.23 * len(tasks)), layout="constrained")
-    for axis, (metric, rows) in zip(panels_of(figure, len(found), len(found)), found.items(), strict=True):
-        draw_ratios(axis, rows, tasks, budgets)
-        axis.set_title(f"{metric.replace('_', ' ')}: {method} / {baseline}")
-        axis.label_outer()
-    handles = ratio_handles(figure, budgets)
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    return figure
-
-
-def ratio_handles(figure: Figure, budgets: list[int]) -> list[Artist]:
-    """Give the legend's sign of each budget, and of the marks of a figure that is drawn."""
-    signs = [
-        Line2D([], [], color=COLOURS[k % 5], marker=MARKERS[k % 5], label=f"$N$ = {budget:,}")
-        for k, budget in enumerate(budgets)
-    ]
-    return [*signs, *mark_handles(figure)]
-
-
-def draw_ratios(axis: Axes, rows: pd.DataFrame, tasks: list[str], budgets: list[int]) -> None:
-    """Draw the rows of `ratios` of one method: tasks down, each budget with its colour and marker.
-
-    What gave no ratio is a cross at the right edge.
-    """
-    for k, budget in enumerate(budgets):
-        of_budget = rows[rows["budget"] == budget]
-        lines = of_budget["task"].map(tasks.index).to_numpy(dtype=float)
-        lines += 0.5 * ((k + 0.5) / len(budgets) - 0.5)
-        ok = (of_budget["status"] == "ok").to_numpy()
-        own, place = of_budget[ok], lines[ok]
-        if not ok.all():
-            mark(axis, 0.97, lines[~ok], COLOURS[k % 5], MISSING, axis.get_yaxis_transform())
-        ends = np.abs(own[["low", "high"]].to_numpy().T - own["value"].to_numpy())
-        axis.errorbar(own["value"], place, xerr=ends, fmt=MARKERS[k % 5], color=COLOURS[k % 5], linewidth=0.9)
-    axis.axvline(1, color=GREY, linestyle="--", linewidth=0.9)
-    axis.set_xscale("log")
-    axis.set_yticks(range(len(tasks)), tasks)
-    axis.set_ylim(len(tasks) - 0.4, -0.6)
-    axis.set_xlabel("ratio of means, below 1 the method is better")
+def _difference(value: float) -> str:
+    return f"{value:+.2g}"

@@ -1,7 +1,7 @@
 """Which method is best over all of a table: average ranks, with intervals.
 
 A place is a task, a variant and a budget. There, methods are ranked by how far the mean of a metric is from
-perfect (`analysis.table.distance`), 1 being best; ties share the mean of their ranks. A method that failed,
+perfect (`Metric.distance`), 1 being best; ties share the mean of their ranks. A method that failed,
 timed out or was not finite shares the last ranks, also when only some of its replicates did; one that was
 skipped for what it lacks has no rank there. A place where fewer than two methods are ranked says nothing and
 is left out. The rank of a method is its mean over the places that have one, of which there may be fewer than
@@ -28,9 +28,10 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from ...tasks.seeding import derive_seed
+from ..metrics.catalogue import record_of
 from ..running.rows import TO_RETRY, with_variants
 from .statistics import DRAWS, SEED, Array, bootstrap_means, percentiles, table_of
-from .table import averaged, distance
+from .table import averaged
 
 PLACE = ["task", "variant", "budget"]
 COLUMNS = ("label", "rank", "low", "high", "places", "failures")
@@ -105,7 +106,7 @@ def ranks_by_place(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     records = {}
     for place, tables in _contests(frame, metric):
         means = np.array([np.inf if table is None else table.mean() for table in tables.values()])
-        records[place] = dict(zip(tables, rankdata(distance(metric, means)), strict=True))
+        records[place] = dict(zip(tables, rankdata(record_of(metric).distance(means)), strict=True))
     index = pd.MultiIndex.from_tuples(list(records), names=PLACE) if records else None
     return pd.DataFrame(list(records.values()), index=index)
 
@@ -131,9 +132,9 @@ def _place(place: tuple[Any, ...], metric: str, methods: dict[str, Array | None]
     tables = [table for table in methods.values() if table is not None]
     means, draws = np.full(len(methods), np.inf), np.full((len(methods), DRAWS), np.inf)
     if tables:
-        means[~failed] = distance(metric, np.array([table.mean() for table in tables]))
+        means[~failed] = record_of(metric).distance(np.array([table.mean() for table in tables]))
         drawn = bootstrap_means(*tables, seed=derive_seed("ranks", task))
-        draws[~failed] = distance(metric, np.array(drawn))
+        draws[~failed] = record_of(metric).distance(np.array(drawn))
     replicates = float(len(tables[0])) if tables else np.nan
     ranked = rankdata(means), rankdata(draws, axis=0)
     return Place(task, variant, int(budget), list(methods), *ranked, failed, replicates)

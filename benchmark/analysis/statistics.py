@@ -17,6 +17,8 @@ replicates and 1 to 10 observations, either or both of which made the spread, it
 most.
 """
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 from scipy.stats import t as student
+from statsmodels.stats.multitest import multipletests
 
 Array = NDArray[np.float64]
 
@@ -31,6 +34,7 @@ DRAWS = 2000
 LEVEL = 0.95
 Z = 1.959964  # standard errors on either side of a normal interval
 SEED = 20260207
+DIGITS = 12  # of a difference of distances
 
 
 class Interval(NamedTuple):
@@ -54,7 +58,7 @@ class Difference(NamedTuple):
 
 
 def bootstrap_means(*tables: Array, seed: int = SEED) -> list[Array]:
-    """Give bootstrap draws of the mean of each table (R, m); all tables share the drawn rows and columns.
+    """Return bootstrap draws of the mean of each table (R, m); all tables share the drawn rows and columns.
 
     Raises:
         ValueError: the tables differ in shape, so that they cannot be paired.
@@ -69,37 +73,57 @@ def bootstrap_means(*tables: Array, seed: int = SEED) -> list[Array]:
 
 
 def mean_interval(table: Array) -> Interval:
-    """Give the mean of a table (R, m) with its interval; NaN if a value is missing."""
+    """Return the mean of a table (R, m) with its interval; NaN if a value is missing."""
     (draws,) = bootstrap_means(table)
     return Interval(float(table.mean()), *percentiles(draws, len(table)))
 
 
 def ratio_interval(numerator: Array, denominator: Array) -> Interval:
-    """Give the ratio of the means of two paired tables (R, m) with its interval; NaN where 0 is over 0."""
+    """Return the ratio of the means of two paired tables (R, m) with its interval.
+
+    0 over 0 is NaN, and then the interval is NaN as well; a number over 0 is infinite.
+    """
     above, below = bootstrap_means(numerator, denominator)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio, ratios = numerator.mean() / denominator.mean(), above / below
     return Interval(float(ratio), *percentiles(ratios, len(numerator)))
 
 
+def distance_interval(own: Array, other: Array, distance: Callable[[Array], Array]) -> Interval:
+    """Compute how much farther from perfect the mean of one table (R, m) is than the mean of another.
+
+    Args:
+        own, other: paired tables.
+        distance: from a perfect value, elementwise.
+    """
+    mine, theirs = map(distance, bootstrap_means(own, other))
+    value = distance(own.mean()) - distance(other.mean())
+    return Interval(_rounded(value).item(), *percentiles(_rounded(mine - theirs), len(own)))
+
+
+def _rounded(differences: Array) -> Array:
+    """Round what the difference of equal numbers may be, 1e-16 or −0, to 0."""
+    return np.round(differences, DIGITS) + 0.0
+
+
 def share_interval(hits: int, n: int) -> Interval:
-    """Give a share with its Wilson interval."""
+    """Return a share with its Wilson interval."""
     interval = binomtest(hits, n).proportion_ci(LEVEL, method="wilson")
     return Interval(hits / n, float(interval.low), float(interval.high))
 
 
 def exact(number: float) -> Interval:
-    """Give a number that is no estimate as an interval."""
+    """Return a number that is no estimate as an interval."""
     return Interval(number, number, number)
 
 
 def count(hits: int, unknown: int) -> Interval:
-    """Give a number of hits, exact but for what gave no result and may be hits as well."""
+    """Return a number of hits, exact but for what gave no result and may be hits as well."""
     return Interval(hits, hits, hits + unknown)
 
 
 def difference_interval(before: Array, after: Array, *, paired: bool) -> Difference:
-    """Give the mean of one table of values (R, m) less that of another, with Student's interval.
+    """Return the mean of one table of values (R, m) less that of another, with Student's interval.
 
     Args:
         before, after: tables; interval and p are NaN if one of them has a single replicate.
@@ -135,15 +159,11 @@ def _difference_draws(before: Array, after: Array, *, paired: bool) -> Array:
 
 
 def holm(p: Array) -> NDArray[np.bool_]:
-    """Say which of n p-values, (n,), hold at 1 − `LEVEL` together [Holm 1979]; NaN counts as none.
-
-    In order, the k-th least is held against (1 − LEVEL)/(n − k + 1), up to the first that fails.
-    """
-    known = np.flatnonzero(np.isfinite(p))
-    order = known[np.argsort(p[known])]
-    fails = p[order] > (1 - LEVEL) / np.arange(len(order), 0, -1)
+    """Say which of n p-values, (n,), hold at 1 − `LEVEL` together [Holm 1979]; NaN counts as none."""
+    known = np.isfinite(p)
     held = np.zeros(len(p), dtype=bool)
-    held[order[: int(fails.argmax()) if fails.any() else len(order)]] = True
+    if known.any():
+        held[known] = multipletests(p[known], alpha=1 - LEVEL, method="holm")[0]
     return held
 
 
@@ -156,7 +176,7 @@ def table_of(rows: pd.DataFrame) -> Array:
 
 
 def summarise(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Give `value`, `low`, `high` and the mean `floor` of one metric's ok rows, for each group of `by`."""
+    """Return `value`, `low`, `high` and the mean `floor` of one metric's ok rows, for each group of `by`."""
     records = []
     for key, group in rows[rows["status"] == "ok"].groupby(by, sort=False, dropna=False):
         interval = mean_interval(table_of(group))
@@ -167,9 +187,16 @@ def summarise(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 def percentiles(draws: Array, replicates: int) -> tuple[float, float]:
-    """Give the ends of the interval of draws made from so many replicates; NaN from one."""
-    if replicates < 2:
+    """Return the ends of the interval of draws made from so many replicates.
+
+    They are NaN from one replicate, or where a draw is NaN. An end is infinite where draws beyond it are.
+    """
+    if replicates < 2 or np.isnan(draws).any():
         return float("nan"), float("nan")
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(draws, [tail, 100 - tail])
+    tail = (1 - LEVEL) / 2
+    if np.isfinite(draws).all():
+        low, high = np.percentile(draws, [100 * tail, 100 * (1 - tail)])
+    else:  # between a number and infinity there is nothing to interpolate
+        last = len(draws) - 1
+        low, high = np.sort(draws)[[math.floor(tail * last), math.ceil((1 - tail) * last)]]
     return float(low), float(high)

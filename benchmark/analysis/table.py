@@ -11,19 +11,8 @@ from rich.table import Table
 
 from ...tasks.errors import UserError
 from ...tasks.plugin import nearest
-from .statistics import Array, summarise
-
-# What a perfect method scores; 0 for every other metric.
-PERFECT = {"c2st_mlp": 0.5, "ess_fraction": 1.0, "coverage": 0.9, "expected_coverage": 0.9}
-UNBOUNDED = ("excess_variance",)  # no value is perfect, and less is always better
-# No value makes a method better than another: a p-value of an exact posterior may be anything, the others are
-# not of the posterior, or not 0 for the true one.
-UNRANKED = ("sbc", "predictive_distance", "target_variance", "gate_gain")
-
-
-def distance(metric: str, value: Array) -> Array:
-    """Say how far values of a metric are from perfect, elementwise: the less, the better, if it is ranked."""
-    return value if metric in UNBOUNDED else np.abs(value - PERFECT.get(metric, 0.0))
+from ..metrics.catalogue import record_of
+from .statistics import summarise
 
 
 def method_labels(frame: pd.DataFrame) -> "pd.Series[str]":
@@ -73,7 +62,7 @@ class Sheet(NamedTuple):
 
     def caption(self, mark: str) -> str:
         """Say what is shown; `mark` says how the best is marked, where there is one."""
-        return f"{self.metric}, mean [95 % interval]" + (f", {mark}" if self.metric not in UNRANKED else "")
+        return f"{self.metric}, mean [95 % interval]" + (f", {mark}" if record_of(self.metric).ranked else "")
 
 
 def sheets_of(frame: pd.DataFrame, metric: str) -> Iterator[Sheet]:
@@ -88,8 +77,9 @@ def _sheet(task: str, metric: str, rows: pd.DataFrame) -> Sheet:
     # what is shown as a status must not take the mark of the best
     spoiled = (rows["status"] != "ok").groupby([rows["label"], rows["budget"]]).transform("any")
     summary = summarise(rows[~spoiled], ["label", "budget"])
-    distances = pd.Series(distance(metric, summary["value"].to_numpy(dtype=float)), summary.index)
-    best = set(distances.groupby(summary["budget"]).idxmin()) if metric not in UNRANKED else set()
+    record = record_of(metric)
+    distances = pd.Series(record.distance(summary["value"].to_numpy(dtype=float)), summary.index)
+    best = set(distances.groupby(summary["budget"]).idxmin()) if record.ranked else set()
     numbers = summary[["value", "low", "high"]].to_numpy()
     places = list(zip(summary["label"], summary["budget"], strict=True))
     shown = {place: _entry(*numbers[i], best=i in best) for i, place in enumerate(places)}

@@ -31,11 +31,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator, NullLocator
 
 from ...tasks.classic.galton import Galton
-from ..analysis.comparison import comparisons
 from ..analysis.labels import task_of
+from ..metrics.catalogue import record_of
 from ..running.rows import with_variants
 from ..running.writing import make_folder
 from .board import board
+from .comparison import comparisons
 from .gates import gates_choice, gates_eigenvalues, gates_ratio, gates_variance
 from .ranks import METRICS as RANKED
 from .ranks import critical_difference
@@ -61,12 +62,6 @@ from .style import (
 )
 from .weights import learned_weight, optimal_weight
 
-AXIS_LABELS = {
-    "mmd": "MMD (asinh scale)",
-    "c2st_mlp": "C2ST accuracy",
-    "score_error": "score error\n" r"$\sigma^2\,\mathrm{E}\|\hat s - s\|^2/d$",
-    "target_variance": "target variance\n" r"$\mathrm{E}\|y - s\|^2/d$",
-}
 BUDGET_LABEL = "budget $N$ (simulator calls)"
 
 
@@ -132,7 +127,7 @@ def variance(rows: pd.DataFrame, looks: Looks) -> Figure | None:
         axis.set_ylim(log_limits(drawn[metric], above=5 if metric == "target_variance" else 4))
         mark_clipped(axis)
         if k % columns == 0 or metric != panels[k - 1][0]:
-            axis.set_ylabel(AXIS_LABELS[metric])
+            axis.set_ylabel(record_of(metric).axis_label)
         else:
             axis.tick_params(labelleft=False)
     figure.supxlabel(TIME_LABEL)
@@ -162,7 +157,7 @@ def over_budget(rows: pd.DataFrame, looks: Looks, metric: str) -> Figure | None:
     drawn = []
     for axis, title, own in panels:
         floor = own["floor"].mean()
-        if floor > 0 or metric == "mmd":
+        if floor > 0 or record_of(metric).scale == "symlog":  # an axis that holds 0
             axis.axhline(floor, color=GREY, linestyle="--", linewidth=0.9, gid=FLOOR)
         drawn += draw_methods(axis, own, "budget", looks)
         axis.set_title(title)
@@ -171,7 +166,7 @@ def over_budget(rows: pd.DataFrame, looks: Looks, metric: str) -> Figure | None:
         _value_axis(axis, metric, drawn)
         # panels of several rows are not as high as the first, so that its numbers do not serve them
         axis.tick_params(labelleft=k == 0 or (lines > 1 and k % 5 == 1))
-    panels[0][0].set_ylabel(AXIS_LABELS[metric])
+    panels[0][0].set_ylabel(record_of(metric).axis_label)
     figure.supxlabel(BUDGET_LABEL)
     floors = any(line.get_gid() == FLOOR for line in panels[0][0].get_lines())
     floor_sign = Line2D([], [], color=GREY, linestyle="--", linewidth=0.9, label="floor")
@@ -209,12 +204,12 @@ OF_TASK: dict[str, Callable[[pd.DataFrame], Figure | None]] = {
 
 
 def _value_axis(axis: Axes, metric: str, lines: list[pd.DataFrame]) -> None:
-    every = pd.concat(lines)
-    if metric == "score_error":
+    every, record = pd.concat(lines), record_of(metric)
+    if record.scale == "log":
         axis.set_yscale("log")
         axis.set_ylim(log_limits(lines))
         mark_clipped(axis)
-    elif metric == "mmd":
+    elif record.scale == "symlog":
         # linear around the floor, where the estimate may be 0, and logarithmic above
         axis.set_yscale("asinh", linear_width=0.03)
         axis.set_yticks([0, 0.03, 0.1, 0.3, 1], ["0", "0.03", "0.1", "0.3", "1"])
@@ -222,7 +217,8 @@ def _value_axis(axis: Axes, metric: str, lines: list[pd.DataFrame]) -> None:
         axis.set_ylim(0, 1.05 * max(0.1, every["high"].max()))
     else:
         axis.yaxis.set_major_locator(MultipleLocator(0.1))
-        axis.set_ylim(min(0.48, every["low"].min()), max(0.6, every["high"].max()) + 0.02)
+        perfect = record.perfect or 0.0
+        axis.set_ylim(min(perfect - 0.02, every["low"].min()), max(perfect + 0.1, every["high"].max()) + 0.02)
 
 
 def _save(figure: Figure, folder: Path, parts: list[str]) -> list[Path]:

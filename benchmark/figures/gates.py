@@ -23,11 +23,12 @@ from matplotlib.ticker import NullFormatter
 from ...methods.score.gates import OptimalWeight
 from ...methods.score.schedule import alpha_sigma_at
 from ...tasks.seeding import derive_seed, generator
-from ..analysis.comparison import draw_ratios, ratio_handles, ratios
+from ..analysis.comparison import ratios
 from ..analysis.labels import task_of
 from ..analysis.statistics import mean_interval
 from ..metrics.truth import TIMES
 from ..running.measure import train_seed
+from .comparison import draw_ratios, ratio_handles
 from .style import (
     FLOOR,
     GREY,

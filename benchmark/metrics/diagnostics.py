@@ -1,41 +1,26 @@
 """Diagnostics of posteriors on fresh pairs (u, x) from the prior predictive: no reference is needed.
 
-    sbc                  p-value of Kolmogorov-Smirnov tests of the ranks of u among posterior draws, uniform
-                         for a calibrated posterior: the least over parameters, times d  [Talts et al. 2018]
-    coverage             share of parameters within their central 90 % intervals
-    expected_coverage    share of u within the 90 % region of highest density           [Hermans et al. 2022]
-    tarp                 area between the coverage of random regions and their credibility from ½ up: above 0
-                         too wide, below 0 too narrow or beside the truth                 [Lemos et al. 2023]
-    predictive_distance  median distance from the observation of data simulated at posterior draws, each
-                         component in median absolute deviations of the prior predictive
-
-Ranks and tests are sbi's own. With f the share of draws that are nearer than u to a random point from the
-prior N(0, I),
+Ranks are the numbers of posterior draws below u. With f the share of draws that are nearer than u to a random
+point from the prior N(0, I),
 
     tarp = ∫_½^1 P(f ≤ α) − α dα = ⅝ − E max(f, ½).
 
 sbi's own has a grid of α from the least f to the largest, and so a wrong area for a posterior that is far too
 wide: 0.131 at twice the width of a normal law in three dimensions, and 0.025 at ten times.
-
-`floor` is what an exact posterior gives on average; for the last it is what the reference gives, where there
-is one, and the first has none, as every p-value is as likely.
 """
 
+import math
 from collections.abc import Iterator
 from functools import lru_cache
-from types import ModuleType
-from typing import Any
 
 import torch
+from scipy.stats import kstest
 from torch import Tensor
 
-from ...methods.method import Posterior
 from ...methods.rivals.baselines import robust_scale
-from ...methods.rivals.optional_package import import_for
-from ...methods.rivals.private_randomness import quiet
 from ...tasks.errors import NotFiniteError, UserError
 from ...tasks.seeding import derive_seed, generator
-from .metric import DoesNotApplyError, Fitted, Row, row
+from .metric import DoesNotApplyError, Fitted, Metric, Row, offers, row
 from .truth import Truth
 
 PAIRS, DRAWS = 200, 100
@@ -44,24 +29,26 @@ PREDICTIVE_DRAWS, PREDICTIVE_SCALE = 200, 1000
 
 
 def sbc(fitted: Fitted) -> Iterator[Row]:
-    """Yield the p-value of each replicate."""
+    """Yield the p-value of each replicate: the least of Kolmogorov and Smirnov's over parameters, times d."""
     for r in range(len(fitted.posteriors)):
-        u, x, drawn = _drawn(fitted, r)
-        p_values = _sbi().sbc.check_uniformity_frequentist(_ranks(u, x, drawn), DRAWS)
-        yield row(min(1.0, u.shape[1] * float(p_values.min())), None, replicate=r)
+        u, _, drawn = _drawn(fitted, r)
+        ranks = _ranks(u, drawn).double().numpy() / DRAWS
+        p_values = [float(kstest(own, "uniform").pvalue) for own in ranks.T]
+        yield row(min(1.0, len(p_values) * min(p_values)), None, replicate=r)
 
 
 def coverage(fitted: Fitted) -> Iterator[Row]:
     """Yield the share of each replicate."""
     for r in range(len(fitted.posteriors)):
-        ranks = _ranks(*_drawn(fitted, r))
+        u, _, drawn = _drawn(fitted, r)
+        ranks = _ranks(u, drawn)
         yield _share((ranks / DRAWS - 0.5).abs() <= LEVEL / 2, r)
 
 
 def expected_coverage(fitted: Fitted) -> Iterator[Row]:
     """Yield the share of each replicate: where at least a tenth of the draws have less density than u."""
     for r, posterior in enumerate(fitted.posteriors):
-        if type(posterior).log_prob is Posterior.log_prob:
+        if not offers(posterior, "log_prob"):
             raise DoesNotApplyError("the method has no density")
         u, x, drawn = _drawn(fitted, r)
         density = posterior.log_prob(torch.cat([u.unsqueeze(1), drawn], 1), x).double()
@@ -72,7 +59,7 @@ def expected_coverage(fitted: Fitted) -> Iterator[Row]:
         if (density.isnan() | density.isposinf()).any():
             raise NotFiniteError(f"densities of replicate {r} are not finite")
         density = density.unsqueeze(-1)
-        yield _share(_ranks(density[:, 0], x, density[:, 1:]) / DRAWS >= 1 - LEVEL, r)
+        yield _share(_ranks(density[:, 0], density[:, 1:]) / DRAWS >= 1 - LEVEL, r)
 
 
 def tarp(fitted: Fitted) -> Iterator[Row]:
@@ -96,48 +83,37 @@ def predictive_distance(fitted: Fitted) -> Iterator[Row]:
     has_reference = "reference" in truth.task.capabilities
     for r, samples in enumerate(fitted.samples):
         for o, theta in enumerate(samples):
-            value, stderr = float("nan"), float("nan")
-            if torch.isfinite(theta).all():
-                value, stderr = _distance(truth, o, theta, r)
-            floor = {}
+            place: dict[str, float] = {"replicate": r, "observation": o}
             if has_reference:
-                if ("predictive", o) not in truth.floors:
-                    truth.floors["predictive", o] = _distance(truth, o, truth.reference_sample(o).theta, r)[0]
-                floor = {"floor": truth.floors["predictive", o]}
-            yield row(value, stderr, replicate=r, observation=o, **floor)
+                place["floor"] = truth.once(("predictive", o), _reference_distance, truth, o, r)
+            if torch.isfinite(theta).all():
+                cause = "most data simulated at the posterior's samples are not finite"
+                yield row(*_distance(truth, o, theta, r), cause=cause, **place)
+            else:
+                yield row(math.nan, None, cause="the posterior's samples are not finite", **place)
 
 
-class _Drawn:
-    """Draws (pairs, n, d) in the form in which sbi's diagnostics ask a posterior for them."""
-
-    def __init__(self, drawn: Tensor) -> None:
-        self.drawn = drawn
-
-    def sample_batched(self, *_: Any, **__: Any) -> Tensor:
-        return self.drawn.transpose(0, 1)
-
-
-def _sbi() -> ModuleType:
-    return import_for("the metric", "sbi.diagnostics")
+def _reference_distance(truth: Truth, o: int, r: int) -> float:
+    return _distance(truth, o, truth.reference_sample(o).theta, r)[0]
 
 
 def _drawn(fitted: Fitted, r: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Give pairs u (n, d) and x, the same for every method, and draws (n, DRAWS, d) of replicate r."""
-    if r not in fitted.pairs:
-        truth = fitted.truth
-        pairs = truth.task.simulate(PAIRS, _seed(truth, "pairs", r))
-        drawn = fitted.posteriors[r].sample(DRAWS, pairs.x, _seed(truth, "draws", r)).detach().double()
-        if not torch.isfinite(drawn).all():
-            raise NotFiniteError(f"draws of replicate {r} are not finite")
-        fitted.pairs[r] = pairs.u, pairs.x, drawn
-    return fitted.pairs[r]
+    """Return pairs u (n, d) and x, the same for every method, and draws (n, DRAWS, d) of replicate r."""
+    return fitted.once(("pairs", r), _draw, fitted, r)
 
 
-def _ranks(u: Tensor, x: Tensor, drawn: Tensor) -> Tensor:
-    """Give how many draws are below u, for each pair and component: (n, d)."""
-    with quiet():
-        ranks, _ = _sbi().run_sbc(u, x, _Drawn(drawn), num_posterior_samples=DRAWS, show_progress_bar=False)
-    return ranks
+def _draw(fitted: Fitted, r: int) -> tuple[Tensor, Tensor, Tensor]:
+    truth = fitted.truth
+    pairs = truth.task.simulate(PAIRS, _seed(truth, "pairs", r))
+    drawn = fitted.posteriors[r].sample(DRAWS, pairs.x, _seed(truth, "draws", r)).detach().double()
+    if not torch.isfinite(drawn).all():
+        raise NotFiniteError(f"draws of replicate {r} are not finite")
+    return pairs.u, pairs.x, drawn
+
+
+def _ranks(u: Tensor, drawn: Tensor) -> Tensor:
+    """Count the draws (n, DRAWS, d) below u (n, d), for each pair and component: (n, d)."""
+    return (drawn < u.unsqueeze(1)).sum(1)
 
 
 def _share(covered: Tensor, r: int) -> Row:
@@ -149,7 +125,7 @@ def _share(covered: Tensor, r: int) -> Row:
 
 
 def _distance(truth: Truth, o: int, theta: Tensor, r: int) -> tuple[float, float]:
-    """Give the median distance from observation o of data simulated at draws of θ, and its standard error."""
+    """Compute the median distance from observation o of data simulated at draws of θ, with its error."""
     task, x_o = truth.task, truth.observations.x[o]
     # By way of u, as in `simulate_at`, but a wild draw may be where θ is rounded to the edge of its support.
     u = task.prior.to_u(theta[:PREDICTIVE_DRAWS])
@@ -163,9 +139,63 @@ def _distance(truth: Truth, o: int, theta: Tensor, r: int) -> tuple[float, float
 
 @lru_cache(maxsize=8)
 def _predictive_scale(truth: Truth) -> Tensor:
-    """Give the scale of each component of data from the prior predictive, (dim_x,)."""
+    """Compute the scale of each component of data from the prior predictive, (dim_x,)."""
     return robust_scale(truth.task.simulate(PREDICTIVE_SCALE, _seed(truth, "predictive scale")).x.double())
 
 
 def _seed(truth: Truth, *purpose: int | str) -> int:
     return derive_seed("diagnostics", truth.task.label, *purpose)
+
+
+EXACT = "the average of an exact posterior"
+SBC = Metric(
+    "sbc",
+    "SBC",
+    "Least p-value over parameters, times their number, of tests that ranks are uniform. An exact "
+    "posterior has any value, one below 0.05 at most 5 times in 100: low values speak against a "
+    "posterior, and of others none is better.",
+    sbc,
+    perfect=None,
+    ranked=False,
+    bounds=(0.0, 1.0),
+)
+COVERAGE = Metric(
+    "coverage",
+    "Coverage",
+    "Share of parameters within their central 90 % intervals, on fresh pairs of parameters and data; 0.9 "
+    "is perfect.",
+    coverage,
+    perfect=LEVEL,
+    bounds=(0.0, 1.0),
+    floor=EXACT,
+)
+EXPECTED_COVERAGE = Metric(
+    "expected_coverage",
+    "Expected coverage",
+    "Share of parameters within the 90 % region of highest density; 0.9 is perfect.",
+    expected_coverage,
+    perfect=LEVEL,
+    bounds=(0.0, 1.0),
+    floor=EXACT,
+)
+TARP = Metric(
+    "tarp",
+    "TARP",
+    "Area between the coverage of random regions and their credibility: above 0 the posterior is too "
+    "wide, below 0 too narrow or beside the truth.",
+    tarp,
+    bounds=(-0.375, 0.125),
+    floor=EXACT,
+    version=2,
+)
+PREDICTIVE_DISTANCE = Metric(
+    "predictive_distance",
+    "Predictive distance",
+    "Median distance from the observation of data simulated at posterior draws, in units of the prior "
+    "predictive's spread.",
+    predictive_distance,
+    perfect=None,
+    ranked=False,
+    scale="log",
+    floor="the value of the reference, where there is one",
+)

@@ -1,17 +1,13 @@
-"""Distances between a sample of a posterior and a sample of its reference; pure functions of two samples.
+"""Distances between a sample of a posterior and a sample of its reference, and the metrics made of them.
 
-Both samples are (n, d) tensors of θ in float64. Each function gives a value and its standard error. Distances
-are taken in parts of `PART` pairs, so memory grows with n and not with n²: with 10,000 samples, about 100 MB.
-
-    mmd_squared   unbiased MMD² with the kernel exp(−‖a − b‖²/(2h²)), h the median distance in the reference
-    mmd           √max(MMD², 0)
-    c2st_mlp      held-out accuracy of a classifier that tells the samples apart; ½ is perfect
-    mean_error    ‖(m − m_ref)/s_ref‖/√d       errors of the marginal means and standard deviations,
-    std_error     ‖(s − s_ref)/s_ref‖/√d       in units of the reference's standard deviations
+Both samples are (n, d) tensors of θ in float64. Each function returns a value and its standard error.
+Distances are taken in parts of `PART` pairs, so memory grows with n and not with n²: with 10,000 samples,
+about 100 MB.
 """
 
 import math
 import warnings
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +17,10 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
-from ...tasks.seeding import generator
+from ...tasks.errors import UserError
+from ...tasks.seeding import derive_seed, generator
+from .metric import REFERENCE, Fitted, Metric, Row, row
+from .truth import ReferenceSample, Truth
 
 BOOTSTRAP_DRAWS = 100
 FOLDS = 5
@@ -39,7 +38,7 @@ class Estimate(NamedTuple):
 
 
 def median_distance(sample: Tensor) -> float:
-    """Give the median Euclidean distance between the rows of a sample, the lower of two.
+    """Compute the median Euclidean distance between the rows of a sample, the lower of two.
 
     Of many rows, the distances that the first rows' say to be well off the middle are counted and not kept.
     """
@@ -62,7 +61,7 @@ def median_distance(sample: Tensor) -> float:
 
 
 def mmd_squared(sample: Tensor, reference: Tensor, bandwidth: float) -> Estimate:
-    """Give the unbiased MMD² of two samples of the same size n [Gretton et al. 2012, eq. 4].
+    """Compute the unbiased MMD² of two samples of the same size n [Gretton et al. 2012, eq. 4].
 
     MMD² = Σ_{i≠j} h_ij/(n(n − 1)), h_ij = k(x_i, x_j) + k(y_i, y_j) − k(x_i, y_j) − k(x_j, y_i). The standard
     error is the jackknife's over the pairs (x_i, y_i), which needs only the row sums of h.
@@ -86,14 +85,14 @@ def mmd_squared(sample: Tensor, reference: Tensor, bandwidth: float) -> Estimate
 
 
 def mmd(squared: Estimate) -> Estimate:
-    """Give √max(MMD², 0); its standard error is the smaller of the delta method's and √stderr(MMD²)."""
+    """Compute √max(MMD², 0); its standard error is the smaller of the delta method's and √stderr(MMD²)."""
     value = math.sqrt(max(squared.value, 0.0))
     at_zero = math.sqrt(squared.stderr)
     return Estimate(value, min(at_zero, squared.stderr / (2 * value)) if value > 0 else at_zero)
 
 
 def c2st_mlp(sample: Tensor, reference: Tensor, seed: int) -> Estimate:
-    """Give the five-fold accuracy of scikit-learn's MLP on the two samples, standardised by the reference.
+    """Compute the five-fold accuracy of scikit-learn's MLP on the two samples, standardised by the reference.
 
     Two hidden layers of 10 d units, ReLU and Adam as in Lueckmann et al. (2021), but with larger steps
     (batches of 500, rate 0.01, at most 100 passes): three times as fast, and as accurate on pairs of normals
@@ -114,18 +113,18 @@ def c2st_mlp(sample: Tensor, reference: Tensor, seed: int) -> Estimate:
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=state)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        accuracy = float(cross_val_score(classifier, rows, labels, cv=folds).mean())
+        accuracy = float(cross_val_score(classifier, rows, labels, cv=folds, error_score="raise").mean())
     return Estimate(accuracy, math.sqrt(accuracy * (1 - accuracy) / len(rows)))
 
 
 def mean_error(sample: Tensor, mean: Tensor, std: Tensor, seed: int) -> Estimate:
-    """Give ‖(m − m_ref)/s_ref‖/√d, with a bootstrap standard error."""
+    """Compute ‖(m − m_ref)/s_ref‖/√d, with a bootstrap standard error."""
     centred = (sample - mean) / std
     return Estimate(_rms(centred.mean(0)), float(_rms_rows(_resampled(centred, seed).mean(1)).std()))
 
 
 def std_error(sample: Tensor, mean: Tensor, std: Tensor, seed: int) -> Estimate:
-    """Give ‖(s − s_ref)/s_ref‖/√d, with a bootstrap standard error."""
+    """Compute ‖(s − s_ref)/s_ref‖/√d, with a bootstrap standard error."""
     scaled = (sample - mean) / std
     return Estimate(_rms(scaled.std(0) - 1), float(_rms_rows(_resampled(scaled, seed).std(1) - 1).std()))
 
@@ -151,3 +150,149 @@ def _rms(vector: Tensor) -> float:
 
 def _rms_rows(rows: Tensor) -> Tensor:
     return rows.square().mean(1).sqrt()
+
+
+Distance = Callable[[Tensor, Truth, int, int], Estimate]
+"""A function of a sample of θ, (n, d), the truth, an observation, and a seed."""
+
+
+def _measure(
+    fitted: Fitted, distance: Distance, finish: Callable[[Estimate], Estimate] | None = None
+) -> Iterator[Row]:
+    """Yield the distance of each replicate and observation, and the reference's own as its floor.
+
+    Metrics that `finish` the same distance in different ways share it.
+    """
+
+    def finished(estimate: Estimate) -> Estimate:
+        return finish(estimate) if finish else estimate
+
+    truth = fitted.truth
+    for r, o in np.ndindex(*fitted.samples.shape[:2]):
+        sample = fitted.samples[r, o]
+        floor = truth.once((distance, o), _floor_estimates, distance, truth, o)
+        mean = float(np.mean([finished(estimate).value for estimate in floor]))
+        place = {"replicate": r, "observation": o, "floor": mean}
+        if torch.isfinite(sample).all():
+            seed = derive_seed("metric", r, o)
+            yield row(*finished(fitted.once((distance, r, o), distance, sample, truth, o, seed)), **place)
+        else:
+            yield row(math.nan, None, cause="the posterior's samples are not finite", **place)
+
+
+def _floor_estimates(distance: Distance, truth: Truth, o: int) -> list[Estimate]:
+    draws = enumerate(truth.reference_sample(o).floor_draws)
+    return [distance(draw, truth, o, derive_seed("floor", k)) for k, draw in draws]
+
+
+def _bandwidth(truth: Truth, o: int) -> float:
+    bandwidth = median_distance(truth.reference_sample(o).theta)
+    if bandwidth == 0:
+        raise UserError(
+            f"the reference of {truth.task.label}, observation {o}, has no spread: most pairs of its draws "
+            "are the same, so that MMD has no bandwidth."
+        )
+    return bandwidth
+
+
+def _with_spread(truth: Truth, o: int) -> ReferenceSample:
+    reference = truth.reference_sample(o)
+    if not reference.std.all():
+        parameter = int((reference.std == 0).nonzero()[0])
+        raise UserError(
+            f"the reference of {truth.task.label}, observation {o}, has no spread in parameter {parameter}."
+        )
+    return reference
+
+
+def _mmd_squared_of(sample: Tensor, truth: Truth, o: int, _: int) -> Estimate:
+    bandwidth = truth.once(("bandwidth", o), _bandwidth, truth, o)
+    return mmd_squared(sample, truth.reference_sample(o).theta, bandwidth)
+
+
+def _c2st_mlp_of(sample: Tensor, truth: Truth, o: int, seed: int) -> Estimate:
+    return c2st_mlp(sample, _with_spread(truth, o).theta, seed)
+
+
+def _mean_error_of(sample: Tensor, truth: Truth, o: int, seed: int) -> Estimate:
+    reference = _with_spread(truth, o)
+    return mean_error(sample, reference.mean, reference.std, seed)
+
+
+def _std_error_of(sample: Tensor, truth: Truth, o: int, seed: int) -> Estimate:
+    reference = _with_spread(truth, o)
+    return std_error(sample, reference.mean, reference.std, seed)
+
+
+def _mmd(fitted: Fitted) -> Iterator[Row]:
+    return _measure(fitted, _mmd_squared_of, mmd)
+
+
+def _mmd_squared(fitted: Fitted) -> Iterator[Row]:
+    return _measure(fitted, _mmd_squared_of)
+
+
+def _c2st_mlp(fitted: Fitted) -> Iterator[Row]:
+    return _measure(fitted, _c2st_mlp_of)
+
+
+def _posterior_mean_error(fitted: Fitted) -> Iterator[Row]:
+    return _measure(fitted, _mean_error_of)
+
+
+def _posterior_std_error(fitted: Fitted) -> Iterator[Row]:
+    return _measure(fitted, _std_error_of)
+
+
+FLOOR = "the value of the reference against itself, averaged over five draws of the same size"
+MMD = Metric(
+    "mmd",
+    "MMD",
+    "√max(MMD², 0), the maximum mean discrepancy between samples of the learned and of the reference "
+    "posterior of θ: Gaussian kernel, bandwidth the reference's median distance; 0 is perfect.",
+    _mmd,
+    needs=REFERENCE,
+    bounds=(0.0, math.sqrt(2.0)),
+    scale="symlog",
+    axis="MMD (asinh scale)",
+    floor=FLOOR,
+)
+MMD_SQUARED = Metric(
+    "mmd_squared",
+    "MMD²",
+    "The unbiased estimate of MMD², which may be negative; 0 is perfect.",
+    _mmd_squared,
+    needs=REFERENCE,
+    bounds=(-2.0, 2.0),
+    floor=FLOOR,
+    same_as="mmd",
+)
+C2ST_MLP = Metric(
+    "c2st_mlp",
+    "C2ST",
+    "Held-out accuracy of scikit-learn's MLP at telling samples from the reference; 0.5 is perfect.",
+    _c2st_mlp,
+    needs=REFERENCE,
+    perfect=0.5,
+    bounds=(0.0, 1.0),
+    axis="C2ST accuracy",
+    floor=FLOOR,
+)
+POSTERIOR_MEAN_ERROR = Metric(
+    "posterior_mean_error",
+    "Error of the mean",
+    "Error of the marginal means, in units of the reference's standard deviations; 0 is perfect.",
+    _posterior_mean_error,
+    needs=REFERENCE,
+    scale="log",
+    floor=FLOOR,
+)
+POSTERIOR_STD_ERROR = Metric(
+    "posterior_std_error",
+    "Error of the standard deviation",
+    "Relative error of the marginal standard deviations; 0 is perfect.",
+    _posterior_std_error,
+    needs=REFERENCE,
+    scale="log",
+    floor=FLOOR,
+)

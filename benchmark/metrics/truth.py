@@ -4,19 +4,21 @@ Everything here depends on the task alone, with seeds of its own: all methods, b
 measured against the same reference samples and at the same points (u_t, x_o, t).
 """
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from ...methods.score.schedule import T_MIN, alpha_sigma_at
+from ...tasks.errors import UserError
 from ...tasks.reference import Reference
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Observations, Simulations, Task
-from .samples import Estimate, median_distance
 
+T = TypeVar("T")
 TIMES = (
     *(T_MIN, 0.003, 0.006, 0.01, 0.02, 0.035, 0.05, 0.075),
     *(round(0.1 + 0.05 * k, 2) for k in range(19)),
@@ -26,6 +28,20 @@ SCORE_TOLERANCE = 1e-3  # of σ² E‖s − s_true‖²/d, below the score error
 TARGET_SIMULATIONS = 1000
 MOMENT_SAMPLES = 50_000
 FLOOR_DRAWS = 5
+
+
+class Once:
+    """Results by key, each computed when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, Any] = {}
+
+    def __call__(self, key: Hashable, compute: Callable[..., T], *arguments: Any) -> T:
+        """Return what `compute(*arguments)` returned for this key."""
+        if key not in self._found:
+            self._found[key] = compute(*arguments)
+        found: T = self._found[key]
+        return found
 
 
 class ScorePoints(NamedTuple):
@@ -54,7 +70,6 @@ class ReferenceSample:
     """A reference sample of θ for one observation, (n, d), and what is derived from the reference."""
 
     theta: Tensor
-    bandwidth: float
     mean: Tensor
     std: Tensor
     floor_draws: tuple[Tensor, ...]
@@ -79,9 +94,7 @@ class Truth:
         self.test_simulations = cache(self._test_simulations)
         self.test_groups = cache(self._test_groups)
         self.target_points = cache(self._target_points)
-        # filled by the metrics, for each metric or distance and observation
-        self.floors: dict[Any, float] = {}
-        self.floor_estimates: dict[Any, list[Estimate]] = {}
+        self.once = Once()  # what metrics compute of the truth alone, such as floors
 
     def _reference_sample(self, o: int) -> ReferenceSample:
         drawn = [
@@ -89,7 +102,10 @@ class Truth:
             for k, size in enumerate([self.n, MOMENT_SAMPLES, *[self.n] * FLOOR_DRAWS])
         ]
         theta, large, *floor = drawn
-        return ReferenceSample(theta, median_distance(theta), large.mean(0), large.std(0), tuple(floor))
+        if not all(bool(torch.isfinite(sample).all()) for sample in drawn):
+            raise UserError(f"the reference of {self.task.label}, observation {o}, is not finite.")
+        std = torch.where(large.amax(0) > large.amin(0), large.std(0), 0.0)  # exactly 0 without spread
+        return ReferenceSample(theta, large.mean(0), std, tuple(floor))
 
     def _score_points(self, t: float) -> ScorePoints:
         alpha, sigma = alpha_sigma_at(t)
@@ -101,8 +117,10 @@ class Truth:
             points.append(u_t)
             scores.append(reference.diffused_score(u_t, alpha, sigma))
             errors.append(reference.diffused_score_error(u_t[:ERROR_POINTS], alpha, sigma))
-        error = torch.tensor(errors, dtype=torch.float64)
-        return ScorePoints(torch.stack(points), torch.stack(scores), error)
+        score = torch.stack(scores)
+        if not torch.isfinite(score).all():
+            raise UserError(f"the reference's score of {self.task.label} is not finite at t = {t:g}.")
+        return ScorePoints(torch.stack(points), score, torch.tensor(errors, dtype=torch.float64))
 
     def _score_times(self) -> tuple[float, ...]:
         known = [float(self.score_points(t).error.max()) <= SCORE_TOLERANCE for t in TIMES]
@@ -115,7 +133,7 @@ class Truth:
         return self.task.simulate(TARGET_SIMULATIONS, seed, marginal_score=exact)
 
     def _test_groups(self, replicate: int) -> list[tuple[Tensor, Reference]]:
-        """Give the rows of the test simulations that share an x, with the exact reference of that x."""
+        """Return the rows of the test simulations that share an x, with the exact reference of that x."""
         distinct, group = torch.unique(self.test_simulations(replicate).x, dim=0, return_inverse=True)
         return [(group == g, self.task.reference(x)) for g, x in enumerate(distinct)]
 
@@ -130,7 +148,7 @@ class Truth:
         return TargetPoints(eps, score)
 
     def target_noise(self, replicate: int, t: float) -> Tensor:
-        """Give the noise ε that is added to the test simulations at one t: (n, d)."""
+        """Draw the noise ε that is added to the test simulations at one t: (n, d)."""
         return self._noise(self.test_simulations(replicate).u, "target noise", replicate, str(t))
 
     def _reference(self, o: int) -> Reference:
@@ -145,5 +163,5 @@ class Truth:
 
 @lru_cache(maxsize=8)
 def truth_of(task: Task, n_observations: int | None, n: int) -> Truth:
-    """Give the truth about a task, shared by all cells that a process measures."""
+    """Return the truth about a task, shared by all cells that a process measures."""
     return Truth(task, n_observations, n)

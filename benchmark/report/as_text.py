@@ -1,7 +1,7 @@
 """The leaderboard as Markdown for a README or a pull request, and as a LaTeX table for a paper."""
 
 from ..analysis.formats import booktabs, escape_latex, escape_markdown
-from .definitions import definition
+from ..metrics.catalogue import record_of
 from .leaderboard import PARTIAL, lines_of
 from .numbers import MINUS
 from .report import Report
@@ -25,7 +25,7 @@ def latex(report: Report) -> str:
 def _caption(report: Report, table: list[list[str]]) -> str:
     first = next(iter(report.board["metrics"]), "")
     caption = (
-        f"Mean rank by {definition(first).title} (1 is best), means, seconds per fit and failures, with 95 % "
+        f"Mean rank by {record_of(first).title} (1 is best), means, seconds per fit and failures, with 95 % "
         "intervals."
     )
     if any(PARTIAL.strip() in cell for line in table for cell in line):
@@ -37,7 +37,7 @@ def _caption(report: Report, table: list[list[str]]) -> str:
 
 
 def _table(report: Report) -> list[list[str]]:
-    titles = [definition(metric).title for metric in report.board["means"]]
+    titles = [record_of(metric).title for metric in report.board["means"]]
     head = ["method", "rank", "places", *titles, "cost, s per fit", "failures"]
     rows = [
         [line["label"], line["rank"], line["ranked"], *line["means"], line["cost"], line["failures"]]

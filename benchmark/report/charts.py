@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..figures.style import Look, log_limits
-from .definitions import definition
+from ..metrics.catalogue import record_of
 
 # Paths in Vega's units, a square from −1 to 1, where Vega has no symbol of that name.
 CROSS = "M-1,-0.7L-0.7,-1L0,-0.3L0.7,-1L1,-0.7L0.3,0L1,0.7L0.7,1L0,0.3L-0.7,1L-1,0.7L-0.3,0Z"
@@ -163,7 +163,7 @@ class _Axis(NamedTuple):
 
 
 def _value_axis(metric: str, points: pd.DataFrame) -> _Axis:
-    title, kind = definition(metric).title, definition(metric).scale
+    title, kind = record_of(metric).title, record_of(metric).scale
     ends = points[["value", "low", "high"]]
     if kind == "log" and (points["value"].dropna() > 0).all():
         low, high = log_limits([ends])

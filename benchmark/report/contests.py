@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd
 
 from ..analysis.statistics import Array, difference_interval, ratio_interval, table_of
+from ..metrics.catalogue import MAIN
 from .points import records
 from .sources import PLACE
-
-METRICS = ("score_error", "mmd")  # 0 is perfect, so that a ratio means something
 
 
 def contests(rows: pd.DataFrame, points: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
@@ -32,7 +31,7 @@ def contests(rows: pd.DataFrame, points: pd.DataFrame) -> dict[str, list[dict[st
         failure.
     """
     found: dict[str, list[dict[str, Any]]] = {label: [] for label in points["label"].unique()}
-    for metric in METRICS:
+    for metric in MAIN:
         of_metric = rows[(rows["metric"] == metric) & (rows["status"] == "ok")]
         tables = {key: table_of(group) for key, group in of_metric.groupby([*PLACE, "label"], sort=False)}
         ranked = points[(points["metric"] == metric) & points["rank"].notna()]

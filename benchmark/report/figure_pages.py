@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ..analysis.ranking import Place, average_ranks
-from ..analysis.table import distance
+from ..metrics.catalogue import record_of
 from .charts import curves, over_time, rank_chart
-from .definitions import definition, is_ranked
 from .numbers import NOTHING, ends, number, span, variant, whole, words
 from .over_time import METRICS as OVER_TIME
 from .over_time import points_over_time, shown_at
@@ -37,7 +36,7 @@ def panels(report: Report, metric: str, task: str) -> list[dict[str, Any]]:
 
 
 def _panel(report: Report, metric: str, task: str, settings: str, points: pd.DataFrame) -> dict[str, Any]:
-    title = definition(metric).title
+    title = record_of(metric).title
     caption = f"{title} on {task} over the budget, {_settings(settings)}: means with 95 % intervals."
     drawn = points["value"].notna().any()
     floored = points["floor"].notna().any()
@@ -65,7 +64,7 @@ def time_panel(report: Report, metric: str, task: str) -> dict[str, Any] | None:
     chosen = min(resolved["variant"].unique(), key=lambda v: v != "")
     budget = int(resolved.loc[resolved["variant"] == chosen, "budget"].max())
     points = points_over_time(of_task[(of_task["variant"] == chosen) & (of_task["budget"] == budget)])
-    what = f"{definition(metric).title} on {task} over diffusion time"
+    what = f"{record_of(metric).title} on {task} over diffusion time"
     caption = f"{what}, budget {whole(budget)}, {_settings(chosen)}: means with 95 % intervals."
     failed = points[points["status"] != "ok"]
     told = "".join(
@@ -95,9 +94,9 @@ def _settings(settings: str) -> str:
 def _grid(points: pd.DataFrame) -> dict[str, Any]:
     """Arrange points with budgets across and methods down; the nearest to the perfect value is the best."""
     metric = str(points["metric"].iloc[0])
-    away = pd.Series(distance(metric, points["value"].to_numpy(dtype=np.float64)), points.index)
+    away = pd.Series(record_of(metric).distance(points["value"].to_numpy(dtype=np.float64)), points.index)
     least = away.groupby(points["budget"]).transform("min")
-    found = points.assign(best=(away == least) & is_ranked(metric))
+    found = points.assign(best=(away == least) & record_of(metric).ranked)
     by_place = {(p["label"], p["budget"]): p for p in records(found)}
     budgets = sorted(points["budget"].unique())
     labels = points["label"].unique()
@@ -134,7 +133,7 @@ def figure_contexts(report: Report) -> Iterator[tuple[str, dict[str, Any], str]]
     for metric, task in report.figures().to_numpy():
         rows = report.rows[(report.rows["metric"] == metric) & (report.rows["task"] == task)]
         context = _about(report, metric, task)
-        context |= {"title": f"{definition(metric).title} on {task}", "csv_text": ROWS}
+        context |= {"title": f"{record_of(metric).title} on {task}", "csv_text": ROWS}
         context |= {"panels": panels(report, metric, task)}
         yield report.figure_page(metric, task), context, csv_of(rows)
 
@@ -152,7 +151,7 @@ def time_contexts(report: Report) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 
 def _about(report: Report, metric: str, task: str) -> dict[str, Any]:
-    return {"text": definition(metric).text, "task": task, "task_page": report.task_pages[task]}
+    return {"text": record_of(metric).definition, "task": task, "task_page": report.task_pages[task]}
 
 
 def rank_contexts(report: Report) -> Iterator[tuple[str, dict[str, Any], str]]:
@@ -162,8 +161,8 @@ def rank_contexts(report: Report) -> Iterator[tuple[str, dict[str, Any], str]]:
             points = report.points[(report.points["metric"] == metric) & report.points["rank"].notna()]
             columns = [*PLACE, "label", "rank", "rivals", "status"]
             context = {
-                "title": f"Mean ranks by {definition(metric).title}",
-                "text": f"1 is best, failures share the last ranks. {definition(metric).text}",
+                "title": f"Mean ranks by {record_of(metric).title}",
+                "text": f"1 is best, failures share the last ranks. {record_of(metric).definition}",
                 "csv_text": "the rank of each method at each place.",
                 "task": "",
                 "task_page": "",
@@ -184,7 +183,7 @@ def _rank_panel(report: Report, metric: str, settings: str, places: list[Place])
     ranked = average_ranks(places)
     tasks = len({place.task for place in places})
     caption = (
-        f"Mean ranks by {definition(metric).title}, {_settings(settings)}, with 95 % intervals, over "
+        f"Mean ranks by {record_of(metric).title}, {_settings(settings)}, with 95 % intervals, over "
         f"{len(places)} places on {tasks} task{'s' if tasks > 1 else ''}."
     )
     lines = [

@@ -19,8 +19,8 @@ import pandas as pd
 
 from ..analysis.labels import task_of
 from ..analysis.ranking import Place, average_ranks
+from ..metrics.catalogue import record_of
 from ..running.rows import TO_RETRY
-from .definitions import definition
 from .numbers import number, span
 from .parts import as_json
 from .points import records
@@ -61,7 +61,7 @@ def board_of(every: pd.DataFrame, costs: pd.DataFrame, places: dict[str, list[Pl
         "budgets": sorted(int(budget) for budget in rows["budget"].unique()),
         "capabilities": sorted({capability for each in can.values() for capability in each}),
         "can": can,
-        "metrics": {m: {"title": definition(m).title, "geometric": definition(m).geometric} for m in metrics},
+        "metrics": {m: {"title": record_of(m).title, "geometric": record_of(m).geometric} for m in metrics},
         "means": [metric for metric in MEANS if metric in metrics],
     }
     scores = {metric: scores_of(rows, labels, metric) for metric in board["means"]}
@@ -178,7 +178,7 @@ def _ranks(places: dict[str, list[Place]], labels: list[str]) -> Record:
 
 
 def _means(scores: Scores, metric: str) -> list[str]:
-    return [_text(mean) for mean in means(scores, geometric=definition(metric).geometric)]
+    return [_text(mean) for mean in means(scores, geometric=record_of(metric).geometric)]
 
 
 def _text(mean: Mean) -> str:

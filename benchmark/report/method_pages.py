@@ -8,9 +8,9 @@ import pandas as pd
 from ...methods import get_method
 from ...tasks.errors import UserError
 from ...tasks.plugin import Plugin
+from ..metrics.catalogue import record_of
 from ..running.rows import TO_RETRY
 from .contests import contests
-from .definitions import definition
 from .leaderboard import first_selection, text_of
 from .numbers import NOTHING, number, span, variant, whole, words
 from .report import Report
@@ -48,7 +48,7 @@ def _method_page(report: Report, label: str, found: list[Context]) -> Context:
             (metric["title"], [text_of(board, at, label, "rank", name) for at in found_at])
             for name, metric in board["metrics"].items()
         ],
-        "contests": [c | {"title": definition(c["metric"]).title} for c in found],
+        "contests": [c | {"title": record_of(c["metric"]).title} for c in found],
         "tally": _tally(found),
         "failures": f"{failed} of {rows['cell'].nunique()} cells failed in whole or in part.",
     }
@@ -59,7 +59,7 @@ def _tally(found: list[Context]) -> list[str]:
     for metric in dict.fromkeys(c["metric"] for c in found):
         counts = pd.Series([c["verdict"] for c in found if c["metric"] == metric]).value_counts()
         told = ", ".join(f"{words(str(verdict))} at {n}" for verdict, n in counts.items())
-        lines.append(f"{definition(metric).title}: of {counts.sum()} places, {told}.")
+        lines.append(f"{record_of(metric).title}: of {counts.sum()} places, {told}.")
     return lines
 
 

@@ -6,7 +6,7 @@ import torch
 
 from ...tasks.task import Task
 from ..analysis.labels import task_of
-from .definitions import definition
+from ..metrics.catalogue import record_of
 from .figure_pages import panels, rank_panels, time_panel
 from .leaderboard import MEANS, first_selection, lines_of
 from .method_pages import described, method_of, requires_of, summary_of
@@ -32,8 +32,8 @@ def overview(report: Report) -> Context:
         "first": first_selection(board),
         "mean_titles": ", ".join(board["metrics"][m]["title"] for m in board["means"]),
         "geometric_note": note if geometric else "",
-        "unmeasured": ", ".join(definition(m).title for m in MEANS if m not in board["means"]),
-        "definitions": [(m, definition(m)) for m in board["metrics"]],
+        "unmeasured": ", ".join(record_of(m).title for m in MEANS if m not in board["means"]),
+        "definitions": [(m, record_of(m)) for m in board["metrics"]],
         "ranks": panel,
         "rank_page": report.rank_page(ranked) if ranked else "",
     }
@@ -54,7 +54,7 @@ def listings(report: Report) -> dict[str, Context]:
         ]
         for label, page in report.method_pages.items()
     ]
-    ranks = [(definition(m).title, report.rank_page(m)) for m, places in report.places.items() if places]
+    ranks = [(record_of(m).title, report.rank_page(m)) for m, places in report.places.items() if places]
     figure_lines = [[[("mean ranks", "")], ranks]] if ranks else []
     figure_lines += [[[(task, "")], _figures(report, task)] for task in report.task_pages]
     return {
@@ -78,10 +78,10 @@ def _listing(title: str, intro: str, lines: list[Any], what: str, last: str) -> 
 def _figures(report: Report, task: str) -> list[tuple[str, str]]:
     """Give title and page of each figure of a task."""
     metrics = report.figures().query("task == @task")["metric"]
-    found = [(definition(metric).title, report.figure_page(metric, task)) for metric in metrics]
+    found = [(record_of(metric).title, report.figure_page(metric, task)) for metric in metrics]
     for metric in OVER_TIME:
         if time_panel(report, metric, task):
-            found.append((f"{definition(metric).title} over diffusion time", report.time_page(metric, task)))
+            found.append((f"{record_of(metric).title} over diffusion time", report.time_page(metric, task)))
     return found
 
 
@@ -98,8 +98,8 @@ def task_page(report: Report, label: str) -> Context:
         "parts": [
             {
                 "metric": metric,
-                "title": definition(metric).title,
-                "text": definition(metric).text,
+                "title": record_of(metric).title,
+                "text": record_of(metric).definition,
                 "page": report.figure_page(metric, label) if metric in metrics else "",
                 "panels": panels(report, metric, label) if metric in metrics else [],
                 "time_page": report.time_page(metric, label) if metric in over_time else "",

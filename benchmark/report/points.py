@@ -11,8 +11,8 @@ import pandas as pd
 
 from ..analysis.ranking import Place
 from ..analysis.statistics import summarise
+from ..metrics.catalogue import reported
 from ..running.rows import TO_RETRY, Ending, ending
-from .definitions import in_order
 from .sources import PLACE
 
 KEY = ["metric", *PLACE, "label"]
@@ -28,7 +28,7 @@ def points_of(rows: pd.DataFrame) -> pd.DataFrame:
         cell, folder, replicates and observations; in the order of the metrics, and then as they come in
         `rows`.
     """
-    metrics = in_order(set(rows.loc[rows["status"] == "ok", "metric"]))
+    metrics = reported(set(rows.loc[rows["status"] == "ok", "metric"]))
     return pd.concat([_of_metric(rows[rows["metric"] == metric]) for metric in metrics], ignore_index=True)
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from ..analysis.ranking import places_of
 from ..figures.style import looks_of
+from ..metrics.catalogue import record_of, reported
 from ..papers.commits import source_commit
-from .definitions import in_order, is_ranked
 from .leaderboard import board_of
 from .points import costs_of, points_of, with_ranks
 from .sources import in_common, read_sources
@@ -31,8 +31,8 @@ class Report:
         self.every, self.sources = read_sources(folders)
         self.rows = self.every[self.every["time"].isna()]
         self.paired = in_common(self.rows)
-        known = in_order(set(self.rows.loc[self.rows["status"] == "ok", "metric"]))
-        self.places = {m: places_of(self.paired, m) for m in known if is_ranked(m)}
+        known = reported(set(self.rows.loc[self.rows["status"] == "ok", "metric"]))
+        self.places = {m: places_of(self.paired, m) for m in known if record_of(m).ranked}
         self.points = with_ranks(points_of(self.rows), self.places)
         self.costs = costs_of(self.rows)
         self.board = board_of(self.every, self.costs, self.places)

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from ...tasks.errors import UserError
+from ..metrics.catalogue import record_of, reported
 from ..papers.commits import last_commit
 from ..running.rows import TO_RETRY, with_variants
 from ..running.store import read_table
-from .definitions import in_order
 
 RESULT = ["task", "method", "method_settings", "budget", "metric"]
 PLACE = ["task", "variant", "budget"]
@@ -95,9 +95,10 @@ def _require_averages(rows: pd.DataFrame, named: str) -> None:
             f"{named}: a report is of averages, and these metrics are resolved in diffusion time: "
             f"{', '.join(ok['metric'].unique())}; `graybench figures` draws them."
         )
-    if not in_order(plain):
-        metric = ", ".join(sorted(plain))
-        raise UserError(f"{named}: {metric} is not reported, as mmd says the same; add mmd to the metrics.")
+    if not reported(plain):
+        told = [(metric, record_of(metric).same_as) for metric in sorted(plain)]
+        said = "; ".join(f"{metric} is not reported, as {other} says the same" for metric, other in told)
+        raise UserError(f"{named}: {said}; add {' and '.join({o: '' for _, o in told})} to the metrics.")
 
 
 def _require_one_seed(rows: pd.DataFrame) -> None:

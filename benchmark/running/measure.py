@@ -1,4 +1,4 @@
-"""Measures one cell: simulate, fit all replicates, sample all observations, and evaluate the metrics.
+"""Measure one cell: simulate, fit all replicates, sample all observations, and evaluate the metrics.
 
 The training simulations of a replicate come from (root seed, task, replicate) alone: methods are compared on
 the same simulations, and a budget of 100 is the first 100 of the budget of 1,000. A method gets the fields
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...methods.method import Posterior
 from ...methods.progress import report
-from ...tasks.errors import NotFiniteError
+from ...tasks.errors import NotFiniteError, UserError
 from ...tasks.seeding import derive_seed
 from ...tasks.task import Simulations, Task
 from ..metrics.catalogue import METRICS
@@ -28,17 +28,17 @@ from .rows import failure_rows, frame
 
 
 def run_cell(cell: Cell) -> pd.DataFrame:
-    """Run a cell and give its rows in the long tidy form; never raises for what task or method do."""
+    """Run a cell and return its rows in the long tidy form; nothing is raised for what task or method do."""
     missing = cell.method.requires - cell.task.capabilities
     if missing:
         reason = f"{cell.method.name} requires {' and '.join(sorted(missing))}"
-        return failure_rows(cell, "skipped", f"{reason}, which {cell.task.label} has not")
+        return failure_rows(cell, "skipped", f"{reason}, which {cell.task.label} does not provide")
     try:
         simulations = training_simulations(cell)
         fitted, costs = _fit(cell, simulations)
         return frame(cell, [{**costs, **row} for row in _measure(cell, fitted)])
     except NotFiniteError as error:
-        return failure_rows(cell, "not_finite", str(error))
+        return failure_rows(cell, "not_finite", _one_line(error))
     except (Exception, SystemExit) as error:  # whatever a plug-in raises is a result about the plug-in
         return failure_rows(cell, "failed", _reason(error))
 
@@ -93,21 +93,32 @@ def _measure(cell: Cell, fitted: Fitted) -> Iterator[Row]:
             yield {"metric": name, "status": "skipped", "reason": reason}
             continue
         try:
-            rows = list(metric.measure(fitted))
+            rows = list(metric.compute(fitted))
         except DoesNotApplyError as error:
             rows = [{"status": "skipped", "reason": str(error)}]
         except NotFiniteError as error:
-            rows = [{"status": "not_finite", "reason": str(error)}]
+            rows = [{"status": "not_finite", "reason": _one_line(error)}]
         except (Exception, SystemExit) as error:  # one that fails must not take the others with it
             rows = [{"status": "failed", "reason": _reason(error)}]
         yield from ({"metric": name, **row} for row in rows)
 
 
+def _one_line(error: BaseException) -> str:
+    """Return the first line of an error's message that is not empty."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+
+
 def _reason(error: BaseException) -> str:
-    """Name an error and the innermost line of it that is in no installed library."""
+    """Say in one line what went wrong: a sentence for users as it is, another error with its name and place.
+
+    The place is the innermost line that is in no installed library.
+    """
+    if isinstance(error, UserError):
+        return _one_line(error)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"
+    said = f": {line}" if (line := _one_line(error)) else ""
+    return f"{type(error).__name__}{said}{place}"
 
 
 def _check_shape(cell: Cell, samples: Tensor, n_observations: int) -> None:
@@ -117,7 +128,7 @@ def _check_shape(cell: Cell, samples: Tensor, n_observations: int) -> None:
 
 
 def train_seed(root_seed: int, task: Task, replicate: int) -> int:
-    """Give the seed of a replicate's training simulations, the same for every method and budget."""
+    """Return the seed of a replicate's training simulations, the same for every method and budget."""
     return derive_seed(root_seed, "train", task.label, replicate)
 
 

@@ -5,7 +5,7 @@ Bridges estimate the likelihood p(x_o | u) of each observation at a number of po
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -102,6 +102,11 @@ class BridgePosterior(Posterior):
                 f"method bridge_is: the likelihood is NaN at {lost} of {len(u)} points: use another base"
             )
         return found
+
+    def likelihood_at(self, u: Tensor, x_o: Tensor, particles: int, seed: int) -> Estimate:
+        """Estimate log p(x_o | u) at one point, u (d,) and x_o (D,), with so many bridges."""
+        sampler, model = replace(self.sampler, particles=particles), self.model
+        return sampler.estimate(model.at(u), model.x_0, x_o.double(), model.grid, seed)
 
     def weighted_points(self, x_o: Tensor) -> WeightedPoints:
         """Return the weighted points for one observation x_o (D,); later calls return the same points.

@@ -43,10 +43,12 @@ class Choice(NamedTuple):
 class Gate(nn.Module, ABC):
     """A weight W. Its tensors lead with replicates; inputs are (..., R, n, features), t is (..., R, n, 1).
 
-    `trained` says whether the trainer fits it together with the score network.
+    `trained` says whether the trainer fits it together with the score network, `mixes_by_time` whether it
+    mixes both targets by a weight that depends on t alone.
     """
 
     trained = False
+    mixes_by_time = False
 
     def fit(self, data: TrainingData, seeds: Sequence[int]) -> None:
         """Fit, before any score is trained, what closed forms leave open: here nothing."""
@@ -121,6 +123,7 @@ class OptimalWeight(TimeGate):
         directions: its eigenvectors as columns, (R, d, d); None for a diagonal or scalar J.
     """
 
+    mixes_by_time = True
     values: Tensor
 
     def __init__(self, values: Tensor, directions: Tensor | None = None) -> None:
@@ -173,6 +176,7 @@ class LearnedWeight(TimeGate):
     """
 
     trained = True
+    mixes_by_time = True
 
     def __init__(
         self, start: OptimalWeight, *, from_half: bool, generators: Sequence[torch.Generator]

@@ -9,12 +9,11 @@ would have fitted it.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from torch import Tensor
 
 from ...tasks.task import Simulations
-from ..method import Posterior
 from .gate_choice import AUTO, GATES, choose, make_gate
 from .gates import Gate
 from .posterior import ScorePosterior
@@ -41,17 +40,18 @@ class Mix(ScoreMatching):
         super().__post_init__()
         self._require_choice("gate", [*GATES, AUTO])
 
-    def fit_replicates(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[Posterior]:
+    def train(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[ScorePosterior]:
+        """Train all replicates; with `gate=auto`, those that chose the same gate together."""
         if self.gate != AUTO:
-            return super().fit_replicates(simulations, seeds)
+            return super().train(simulations, seeds)
         choices = choose(self.training_data(simulations), seeds)
-        posteriors: dict[int, Posterior] = {}
+        posteriors: dict[int, ScorePosterior] = {}
         for gate in {choice.gate: None for choice in choices}:
             rows = [r for r, choice in enumerate(choices) if choice.gate == gate]
             chosen = replace(self, gate=gate)
-            fitted = chosen.fit_replicates([simulations[r] for r in rows], [seeds[r] for r in rows])
+            fitted = chosen.train([simulations[r] for r in rows], [seeds[r] for r in rows])
             for r, posterior in zip(rows, fitted, strict=True):
-                cast(ScorePosterior, posterior).choice = choices[r]
+                posterior.choice = choices[r]
                 posteriors[r] = posterior
         return [posteriors[r] for r in range(len(choices))]
 

@@ -68,8 +68,18 @@ class ScorePosterior(Posterior):
         score = _score(model, x_o.unsqueeze(0), u.shape[1], self.device)
         return log_prob_ode(score, u.double().to(self.device).unsqueeze(0), LOG_PROB_STEPS)[0].cpu()
 
+    @property
+    def mixed_field(self) -> str | None:
+        """The field of the simulations that a weight of t alone mixes with DSM's target; None without."""
+        return self.score_field if self.gate.mixes_by_time else None
+
+    @property
+    def learns_weight(self) -> bool:
+        """Whether the weight w(t) was trained with the score."""
+        return self.gate.trained
+
     def weight(self, t: Tensor) -> Tensor:
-        """Give the DSM weights w(t) of the target that was trained on, for t (n,): (n, 1) or (n, d).
+        """Return the DSM weights w(t) of the target that was trained on, for t (n,): (n, 1) or (n, d).
 
         Raises:
             UserError: the gate's weight depends on more than t.

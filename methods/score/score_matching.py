@@ -88,6 +88,10 @@ class ScoreMatching(Method):
         return self.fit_replicates([simulations], [seed])[0]
 
     def fit_replicates(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[Posterior]:
+        """Train all replicates; see `train`."""
+        return [*self.train(simulations, seeds)]
+
+    def train(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[ScorePosterior]:
         """Train all replicates as one batched network; each has its own simulations, seed and result.
 
         That runs on the device of `methods.device`, and so does what the posteriors are asked for afterwards.

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import NullLocator
 
-from ...figures.draw import AXIS_LABELS, BUDGET_LABEL, over_budget, variance
+from ...figures.draw import BUDGET_LABEL, over_budget, variance
 from ...figures.style import (
     MARK_EVERY,
     PAGE,
@@ -31,6 +31,7 @@ from ...figures.style import (
     time_axis,
 )
 from ...figures.weights import OPTIMAL, learned_weight, optimal_rows, optimal_weight
+from ...metrics.catalogue import record_of
 from ...running.rows import with_variants
 from .claims import PAPER, scored_tasks
 
@@ -99,7 +100,7 @@ def variance_by_task(table: pd.DataFrame) -> Figure | None:
                 axis.tick_params(labelleft=k == 1)
             mark_clipped(axis)
             axis.tick_params(labelbottom=i == len(tasks) - 1)
-    formulas = [AXIS_LABELS[m].replace("\n", " ") for m in ("target_variance", "score_error")]
+    formulas = [record_of(m).axis_label.replace("\n", " ") for m in ("target_variance", "score_error")]
     figure.supylabel("; ".join(formulas))
     figure.supxlabel(TIME_LABEL)
     legend(figure, rows, looks)
@@ -123,7 +124,7 @@ def mmd_by_task(table: pd.DataFrame) -> Figure | None:
         for axis in axes:
             budget_axis(axis, budgets)
             axis.tick_params(labelbottom=i == len(tasks) - 1)
-    figure.supylabel(AXIS_LABELS["mmd"])
+    figure.supylabel(record_of("mmd").axis_label)
     figure.supxlabel(BUDGET_LABEL)
     legend(figure, rows, looks)
     return figure

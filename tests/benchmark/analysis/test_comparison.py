@@ -1,4 +1,4 @@
-"""Ratios of a method to a baseline: values known by hand, failures named, the figure drawn from them."""
+"""A method against a baseline: values known by hand, failures named, better marked and nothing else."""
 
 import io
 
@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from graybench.benchmark.analysis.comparison import comparison, comparisons, print_comparison, ratios
-from graybench.benchmark.figures.style import MISSING
+from graybench.benchmark.analysis.comparison import NO_INTERVAL, differences, print_comparison, ratios
+from graybench.benchmark.metrics.catalogue import METRICS
 from graybench.tasks.errors import UserError
 from graybench.tests.benchmark.analysis.test_table import failed, row, table
 
@@ -72,13 +72,86 @@ def test_settings_of_one_method_are_compared() -> None:
         print_comparison(compared, "mmd", "dsm(steps=3000)", "dsm", Console())
 
 
-@pytest.mark.parametrize("metric", ["excess_variance", "mmd_squared", "tarp"])
-def test_what_may_be_0_or_negative_has_no_ratio(metric: str) -> None:
+def shown(frame: pd.DataFrame, metric: str) -> str:
+    out = io.StringIO()
+    print_comparison(frame, metric, "mix", "dsm", Console(file=out, width=200))
+    return out.getvalue()
+
+
+def two(metric: str, mix: list[float], dsm: list[float]) -> pd.DataFrame:
+    """Replicates of two methods on one task."""
+    sides = (("mix", mix), ("dsm", dsm))
+    return table(*[row(m, 100, v, r, metric=metric) for m, own in sides for r, v in enumerate(own)])
+
+
+@pytest.mark.parametrize("metric", ["excess_variance", "mmd_squared", "tarp", "coverage", "c2st_mlp", "sbc"])
+def test_no_ratio_where_it_does_not_say_which_is_better(metric: str) -> None:
     """DSM's excess variance is 0 but for rounding: a ratio to it is anything."""
-    values = {"dsm": 1e-17, "mix": -0.1}
-    signed = table(*[row(method, 100, value, metric=metric) for method, value in values.items()])
-    with pytest.raises(UserError, match=f"{metric} may be 0 or negative, so that a ratio"):
-        print_comparison(signed, metric, "mix", "dsm", Console())
+    with pytest.raises(UserError, match=f"a ratio of two values of {metric} does not say which is better"):
+        ratios(two(metric, [-0.1], [1e-17]), metric, "mix", "dsm")
+
+
+@pytest.mark.parametrize("metric", [name for name, record in METRICS.items() if not record.ranked])
+def test_what_makes_no_method_better_is_not_compared(metric: str) -> None:
+    with pytest.raises(UserError, match=f"no value of {metric} makes one method better than another"):
+        print_comparison(two(metric, [0.2], [0.1]), metric, "mix", "dsm", Console())
+
+
+@pytest.mark.parametrize(
+    ("metric", "mix", "dsm", "difference"),
+    [
+        ("coverage", 0.5, 0.9, 0.4),
+        ("coverage", 0.875, 0.5, -0.375),
+        ("coverage", 1.0, 0.75, -0.05),  # too wide is as bad as too narrow
+        ("coverage", 0.8, 1.0, 0.0),
+        ("c2st_mlp", 0.55, 0.8, -0.25),
+        ("ess_fraction", 0.5, 0.25, -0.25),
+        ("tarp", -0.02, 0.08, -0.06),
+        ("mmd_squared", -0.01, 0.02, -0.01),
+        ("excess_variance", -0.25, 0.0, -0.25),
+    ],
+)
+def test_distances_from_perfect_are_compared(metric: str, mix: float, dsm: float, difference: float) -> None:
+    """Replicates agree, so that the interval has no width, and only what is nearer to perfect is marked."""
+    frame = two(metric, [mix] * 3, [dsm] * 3)
+    (found,) = differences(frame, metric, "mix", "dsm").itertuples()
+    assert (found.value, found.low, found.high) == pytest.approx((difference,) * 3)
+    text = f"{difference:+.2g}"  # +0 where the distances are the same but for rounding
+    assert f"{text} [{text}, {text}]{' *' if difference < 0 else ''} │" in shown(frame, metric)
+
+
+def test_an_interval_of_distances_is_of_the_same_draws() -> None:
+    """Of two replicates the mean is drawn as the first, the second or their average, for both sides alike:
+    with coverage 0.9 ± 0.1 against 0.5 the distances are 0.1, 0 and 0.1, less 0.4.
+    """
+    (found,) = differences(two("coverage", [0.8, 1.0], [0.5, 0.5]), "coverage", "mix", "dsm").itertuples()
+    assert (found.value, found.low, found.high) == pytest.approx((-0.4, -0.4, -0.3))
+
+
+def test_only_the_better_is_marked() -> None:
+    assert "0.50 [0.50, 0.50] *" in shown(two("mmd", [0.1] * 3, [0.2] * 3), "mmd")
+    worse = shown(two("mmd", [0.4] * 3, [0.2] * 3), "mmd")
+    assert "2.00 [2.00, 2.00]" in worse
+    assert "2.00 [2.00, 2.00] *" not in worse
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("mix", "dsm", "cell"),
+    [
+        ([0.0, 0.11], [0.0, 0.2], "0.55 (no interval)"),  # 0/0 in a quarter of the draws
+        ([0.05, 0.06], [0.0, 0.2], "0.55 [0.30, ∞]"),  # 0.05/0 in a quarter of the draws, 0.06/0.2 in another
+        ([0.1], [0.2], "0.50 (no interval)"),
+        ([0.1, 0.1], [0.0, 0.0], "∞ [∞, ∞]"),
+        ([0.0, 0.0], [0.0, 0.0], "0/0"),
+    ],
+)
+def test_what_cannot_be_computed_is_said(mix: list[float], dsm: list[float], cell: str) -> None:
+    """The estimate of MMD is 0 where that of MMD² is negative."""
+    text = shown(two("mmd", mix, dsm), "mmd")
+    assert f" {cell} " in text
+    assert "nan" not in text
+    assert (NO_INTERVAL in text) == ("no interval" in cell)
 
 
 def test_methods_without_a_place_in_common_are_not_compared() -> None:
@@ -102,41 +175,7 @@ def test_the_printed_table_has_a_line_for_each_task() -> None:
         if "│" in line
     }
     assert lines == {
-        "galton": ["0.50 [0.50, 0.50]", "3.00 [3.00, 3.00]"],
+        "galton": ["0.50 [0.50, 0.50] *", "3.00 [3.00, 3.00]"],
         "schloegl": ["timeout", ""],
-        "line": ["1.00", ""],
+        "line": ["1.00 (no interval)", ""],
     }
-
-
-def test_the_figure_shows_the_ratios() -> None:
-    figure = comparison(FRAME, "", "mix", "dsm")
-    assert figure is not None
-    (axis,) = figure.axes  # score_error is only resolved in time here
-    ticks = [label.get_text() for label in axis.get_yticklabels()]
-    assert ticks == ["line", "galton", "schloegl"]
-    points = [
-        line.get_xdata().tolist()
-        for line in axis.get_lines()
-        if len(line.get_xdata()) and line.get_marker() != "None" and line.get_gid() is None
-    ]
-    assert points[0] == pytest.approx([0.5, 1.0])
-    assert points[1] == pytest.approx([3.0])
-    (cross,) = [line for line in axis.get_lines() if line.get_gid() == MISSING]
-    assert cross.get_xydata().tolist() == [[0.97, 2 - 0.125]]  # schloegl at the first of two budgets
-    assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "no result"
-    assert comparison(FRAME[FRAME["method"] == "dsm"], "", "dsm", "dsm") is not None
-    assert comparison(FRAME[FRAME["time"].notna()], "", "mix", "dsm") is None
-
-
-def test_a_task_that_only_the_second_metric_has_is_drawn_last() -> None:
-    errors = [row(method, 100, 2.0, metric="score_error", task="line") for method in ("dsm", "mix")]
-    figure = comparison(pd.concat([FRAME, table(*errors)]), "", "mix", "dsm")
-    assert figure is not None
-    assert [axis.get_title() for axis in figure.axes] == ["score error: mix / dsm", "mmd: mix / dsm"]
-    ticks = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert ticks == ["line", "galton", "schloegl"]
-
-
-def test_all_figures_are_drawn_for_several_tasks_alone() -> None:
-    assert [(label, variant) for label, variant, _ in comparisons(FRAME)] == [("mix", "")]
-    assert list(comparisons(FRAME[FRAME["task"] == "galton"])) == []

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from graybench.benchmark.analysis.ranking import ranks
-from graybench.benchmark.analysis.table import distance
+from graybench.benchmark.metrics.catalogue import record_of
 from graybench.tasks.errors import UserError
 from graybench.tests.benchmark.analysis.test_table import failed, row, table
 
@@ -130,9 +130,9 @@ def test_the_order_is_by_distance_from_perfect() -> None:
     c2st = {"metric": "c2st_mlp"}
     cells = [cell(m, "a", [v, v], **c2st) for m, v in (("dsm", 0.53), ("ltsm", 0.48), ("mix", 0.9))]
     assert list(found(*cells, metric="c2st_mlp")) == ["ltsm", "dsm", "mix"]
-    assert distance("ess_fraction", np.array([0.2, 1.0])) == pytest.approx([0.8, 0])
+    assert record_of("ess_fraction").distance(np.array([0.2, 1.0])) == pytest.approx([0.8, 0])
     # of an excess over DSM, less than nothing is better than nothing
-    assert distance("excess_variance", np.array([-0.5, 0.0])).tolist() == [-0.5, 0.0]
+    assert record_of("excess_variance").distance(np.array([-0.5, 0.0])).tolist() == [-0.5, 0.0]
 
 
 def test_intervals_cover_the_rank_by_true_means() -> None:

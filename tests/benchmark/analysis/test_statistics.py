@@ -220,3 +220,22 @@ def test_a_ratio_of_nothing_to_nothing_has_no_interval_and_warns_of_nothing():
     value, low, high = ratio_interval(table, 2 * table)
     assert value == 0.5
     assert np.isnan([low, high]).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_interval_ends_at_infinity_where_draws_do():
+    """Of two replicates the denominator is 0 in a quarter of the draws, and the ratio 2, 4 or infinite."""
+    value, low, high = ratio_interval(np.array([[1.0], [1.0]]), np.array([[0.0], [0.5]]))
+    assert (value, low, high) == (4.0, 2.0, np.inf)
+
+
+def test_holm_is_as_by_the_definition():
+    """All p-values up to the first that fails, in order, on sets of any size with and without NaN."""
+    random = np.random.default_rng(3)
+    for n in range(30):
+        p = random.uniform(size=n) ** 6
+        p[random.uniform(size=n) < 0.1] = np.nan
+        known = np.sort(p[np.isfinite(p)])
+        fails = known > 0.05 / np.arange(len(known), 0, -1)
+        held = known[: fails.argmax()] if fails.any() else known
+        assert holm(p).tolist() == np.isin(p, held).tolist()

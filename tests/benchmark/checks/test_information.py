@@ -42,7 +42,7 @@ def test_predicted_variances_are_those_of_the_targets():
         fitted = Fitted(
             truth_of(TASK, 1, 10), [simulations.only(method.requires)], posteriors, torch.zeros(0)
         )
-        rows = list(METRICS["target_variance"].measure(fitted))
+        rows = list(METRICS["target_variance"].compute(fitted))
         weighted = [alpha_sigma_at(row["time"])[1] ** 2 * row["value"] for row in rows]
         averages[name] = np.trapezoid(weighted, TIMES)
     # 1,000 test simulations with noise of their own at 27 times: each average is good to about 1 %

@@ -26,8 +26,8 @@ def brownian():
 
 
 def test_brownian_bridges_are_exact(brownian):
-    ess = list(METRICS["ess_fraction"].measure(brownian))
-    error = list(METRICS["log_likelihood_error"].measure(brownian))
+    ess = list(METRICS["ess_fraction"].compute(brownian))
+    error = list(METRICS["log_likelihood_error"].compute(brownian))
     assert [(row["replicate"], row["observation"]) for row in ess] == [(0, 0), (0, 1)]
     assert all(row["value"] == pytest.approx(1) for row in ess)
     assert all(row["value"] < 1e-9 for row in error)
@@ -35,10 +35,10 @@ def test_brownian_bridges_are_exact(brownian):
 
 def test_geometric_brownian_bridges_are_off_by_their_standard_error():
     fitted = fitted_on("geometric_brownian")
-    for row in METRICS["log_likelihood_error"].measure(fitted):
+    for row in METRICS["log_likelihood_error"].compute(fitted):
         # 4.5 errors, once in 150,000 times, and 0.05 for the scheme
         assert 0 < row["value"] < 4.5 * row["stderr"] + 0.05
-    for row in METRICS["ess_fraction"].measure(fitted):
+    for row in METRICS["ess_fraction"].compute(fitted):
         assert 0.1 < row["value"] < 0.999
 
 
@@ -49,7 +49,7 @@ def test_parameter_rmse_is_the_distance_of_the_posterior_mean(brownian):
     spread = 0.1 * torch.randn(N, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64) @ mixed
     centred = spread - spread.mean(0)
     samples = torch.stack([[t + shift + centred for t in truth]][0]).unsqueeze(0)
-    rows = list(METRICS["parameter_rmse"].measure(Fitted(brownian.truth, [], brownian.posteriors, samples)))
+    rows = list(METRICS["parameter_rmse"].compute(Fitted(brownian.truth, [], brownian.posteriors, samples)))
     assert [row["value"] for row in rows] == pytest.approx([0.125**0.5] * 2)
     # by the delta method: (shiftᵀ C shift)^½/(2 rmse √N), C the covariance of the samples
     expected = float(shift @ torch.cov(centred.T) @ shift) ** 0.5 / (2 * 0.125**0.5 * N**0.5)
@@ -60,6 +60,6 @@ def test_they_do_not_apply_to_what_has_no_likelihood():
     dsm = fitted_on("brownian", "dsm", steps=2)
     for metric in ("ess_fraction", "log_likelihood_error"):
         with pytest.raises(DoesNotApplyError, match="estimates no likelihood"):
-            list(METRICS[metric].measure(dsm))
+            list(METRICS[metric].compute(dsm))
     with pytest.raises(DoesNotApplyError, match="likelihood of the task is not known"):
-        list(METRICS["log_likelihood_error"].measure(fitted_on("landmarks")))
+        list(METRICS["log_likelihood_error"].compute(fitted_on("landmarks")))

@@ -10,7 +10,7 @@ import torch
 from graybench.benchmark.metrics import samples as sample_metrics
 from graybench.benchmark.metrics.catalogue import METRICS
 from graybench.benchmark.metrics.metric import DoesNotApplyError, Fitted
-from graybench.benchmark.metrics.truth import SCORE_POINTS, SCORE_TOLERANCE, TIMES, Truth, truth_of
+from graybench.benchmark.metrics.truth import SCORE_POINTS, SCORE_TOLERANCE, TIMES, Once, Truth, truth_of
 from graybench.methods import get_method
 from graybench.methods.method import Posterior
 from graybench.methods.score.gates import optimal_weight
@@ -55,8 +55,8 @@ def test_metrics_of_the_same_distance_compute_it_once(perfect, monkeypatch):
     monkeypatch.setattr(
         sample_metrics, "mmd_squared", lambda *given: (calls.append(1), mmd_squared(*given))[1]
     )
-    fitted = replace(perfect, truth=Truth(TASK, 2, N), estimates={})
-    squared, root = ([*METRICS[name].measure(fitted)] for name in ("mmd_squared", "mmd"))
+    fitted = replace(perfect, truth=Truth(TASK, 2, N), once=Once())
+    squared, root = ([*METRICS[name].compute(fitted)] for name in ("mmd_squared", "mmd"))
     assert len(calls) == 4 + 2 * 5
     for a, b in zip(squared, root, strict=True):
         assert b["value"] == math.sqrt(max(a["value"], 0))
@@ -78,7 +78,7 @@ def trained():
 
 
 def measured(metric, fitted):
-    return list(METRICS[metric].measure(fitted))
+    return list(METRICS[metric].compute(fitted))
 
 
 def test_score_error_of_the_exact_score_is_zero_and_of_a_shift_its_square(perfect):

@@ -117,6 +117,13 @@ def test_c2st_is_seeded():
     assert c2st_mlp(x, y, seed=2**40) == c2st_mlp(x, y, seed=2**40)
 
 
+def test_what_stops_the_classifier_is_raised_itself():
+    """scikit-learn would put the tracebacks of all folds into one message."""
+    x = normal(100, 2, 1)
+    with pytest.raises(ValueError, match=r"^Input X contains NaN"):
+        c2st_mlp(x * torch.nan, x, seed=1)
+
+
 def test_moment_errors_are_in_units_of_the_reference():
     n = 4000
     mean, std = (torch.tensor(v, dtype=torch.float64) for v in ([1.0, 10.0], [0.5, 4.0]))

@@ -12,6 +12,8 @@ from graybench.methods import get_method
 from graybench.methods.method import Method, Posterior
 from graybench.tasks.classic.galton import Galton
 from graybench.tasks.errors import NotFiniteError
+from graybench.tasks.sampled_reference import SampledReference
+from graybench.tests.benchmark.toys import Fast, Line
 from graybench.tests.tasks.test_task import Broken
 
 SEEN = []
@@ -145,3 +147,92 @@ def test_a_task_without_reference_is_skipped_metric_by_metric():
     rows = run_cell(cell(Spy(), task=Broken(fault="none")))
     assert (rows["status"] == "skipped").all()
     assert rows["reason"].str.contains("has no reference").all()
+
+
+class OddReference(Line):
+    """A reference that is one point, or not finite."""
+
+    name: ClassVar[str] = "odd_reference"
+
+    point: float = 2.0
+
+    def reference(self, x_o):
+        return SampledReference(torch.full((50, 1), self.point, dtype=torch.float64), None)
+
+
+OF_SAMPLES = ("mmd", "c2st_mlp", "posterior_mean_error", "posterior_std_error")
+
+
+def test_a_reference_without_spread_is_named_as_the_cause():
+    """The posterior's samples are fine."""
+    rows = run_cell(cell(Fast(), task=OddReference(), metrics=OF_SAMPLES))
+    place = "the reference of odd_reference, observation 0, has no spread"
+    assert dict(zip(rows["metric"], rows["reason"], strict=True)) == {
+        "mmd": f"{place}: most pairs of its draws are the same, so that MMD has no bandwidth.",
+        **dict.fromkeys(OF_SAMPLES[1:], f"{place} in parameter 0."),
+    }
+    assert (rows["status"] == "failed").all()
+
+
+def test_a_reference_that_is_not_finite_is_named_as_the_cause():
+    rows = run_cell(cell(Fast(), task=OddReference(point=float("nan")), metrics=OF_SAMPLES))
+    reason = "the reference of odd_reference(point=nan), observation 0, is not finite."
+    assert rows["reason"].tolist() == [reason] * 4
+
+
+class Far(PriorPosterior):
+    """Samples that are finite, but whose squares are not."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def sample(self, n, x_o, seed):
+        return torch.full((len(x_o), n, 1), self.value, dtype=torch.float64)
+
+    def score(self, u_t, x_o, t):
+        return torch.full_like(u_t, torch.nan)
+
+
+class Wild(Fast):
+    name: ClassVar[str] = "wild"
+
+    value: float = 1e200
+
+    def fit(self, simulations, seed):
+        return Far(self.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "metric", "reason"),
+    [
+        (1e200, "posterior_mean_error", "the metric overflows"),
+        (float("inf"), "posterior_mean_error", "the posterior's samples are not finite"),
+        (float("nan"), "parameter_rmse", "the posterior's samples are not finite"),
+        (float("nan"), "predictive_distance", "the posterior's samples are not finite"),
+        (0.0, "score_error", "the posterior's score is not finite"),
+    ],
+)
+def test_a_value_that_is_not_finite_names_its_cause(value, metric, reason):
+    rows = run_cell(cell(Wild(value=value), task=Line(), metrics=(metric,)))
+    assert set(rows["status"]) == {"not_finite"}
+    assert set(rows["reason"]) == {reason}
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [("\n  All fits failed.\nTraceback (most recent call last):\n  File", ": All fits failed."), ("", "")],
+)
+def test_a_reason_is_one_line(message, reason, monkeypatch):
+    def fails(self, simulations, seed):
+        raise ValueError(message)
+
+    monkeypatch.setattr(Spy, "fit", fails)
+    rows = run_cell(cell(Spy(), metrics=("mmd",)))
+    assert rows["reason"].str.match(rf"ValueError{reason} \(test_measure\.py:\d+ in fails\)$").all()
+
+
+def test_c2st_of_too_few_samples_says_so_in_one_line():
+    rows = run_cell(cell(Fast(), task=Line(), metrics=("c2st_mlp",), posterior_samples=3))
+    (reason,) = set(rows["reason"])
+    assert reason.startswith("ValueError: n_splits=5 cannot be greater than the number of members")
+    assert "\n" not in reason

@@ -1,0 +1,92 @@
+"""The records of the metrics, against the committed results and the documentation."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from graybench.benchmark.metrics.catalogue import MAIN, METRICS, record_of, reported
+from graybench.benchmark.metrics.metric import Metric
+
+ROOT = Path(__file__).parents[3]
+TABLES = sorted(ROOT.glob("results/**/table.parquet"))
+ROUNDING = 1e-9
+OLD_TARP = "rivals_diagnostics"  # of the first version of tarp, with another area: see its README
+
+
+@pytest.fixture(scope="module")
+def released() -> pd.DataFrame:
+    columns = ["metric", "value", "floor", "status"]
+    rows = pd.concat([pd.read_parquet(path, columns=columns).assign(of=path.parent.name) for path in TABLES])
+    return rows[(rows["status"] == "ok") & ~((rows["of"] == OLD_TARP) & (rows["metric"] == "tarp"))]
+
+
+def test_released_values_have_the_bounds_and_floors_of_the_records(
+    released: pd.DataFrame,
+) -> None:
+    assert set(released["metric"]) == set(METRICS)
+    for name, own in released.groupby("metric"):
+        low, high = record_of(str(name)).bounds
+        assert low - ROUNDING <= own["value"].min(), name
+        assert own["value"].max() <= high + ROUNDING, name
+        assert own["floor"].notna().any() == bool(record_of(str(name)).floor), name
+
+
+@pytest.mark.parametrize("record", METRICS.values(), ids=list(METRICS))
+def test_a_record_is_beside_its_function(record: Metric) -> None:
+    """The source of that module is what a cell's id knows of the metric."""
+    module = importlib.import_module(record.compute.__module__)
+    assert record in [value for value in vars(module).values() if isinstance(value, Metric)]
+    assert record.compute.__module__.startswith("graybench.benchmark.metrics.")
+    assert record.perfect is None or record.bounds[0] <= record.perfect <= record.bounds[1]
+    assert not record.ranked or record.same_as in {"", *METRICS}
+
+
+def test_ratios_are_of_errors_alone() -> None:
+    assert {name for name, record in METRICS.items() if record.has_ratio} == {
+        "score_error",
+        "mmd",
+        "posterior_mean_error",
+        "posterior_std_error",
+        "parameter_rmse",
+        "log_likelihood_error",
+    }
+    assert all(METRICS[name].has_ratio for name in MAIN)
+
+
+def test_distance_from_perfect() -> None:
+    values = np.array([0.4, 0.9, 1.0])
+    np.testing.assert_allclose(record_of("coverage").distance(values), [0.5, 0.0, 0.1], atol=1e-15)
+    np.testing.assert_array_equal(record_of("excess_variance").distance(values - 1), values - 1)
+
+
+def test_a_metric_that_only_a_table_knows_is_shown_by_its_name_and_not_ranked() -> None:
+    record = record_of("of_another_version")
+    assert (record.title, record.ranked, record.definition) == ("of_another_version", False, "")
+    names = {"tarp", "mmd_squared", "mmd", "of_another_version", "score_error", "a"}
+    assert reported(names) == ["score_error", "mmd", "tarp", "a", "of_another_version"]
+
+
+def test_the_documentation_shows_the_records() -> None:
+    """Where this fails, the line that is missing is what the record says now."""
+    text = (ROOT / "benchmark" / "metrics" / "README.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("| `")]
+    assert lines == [_line(record) for record in METRICS.values()]
+
+
+def _line(record: Metric) -> str:
+    low, high = (f"{bound:g}".replace("inf", "∞").replace("-", "−") for bound in record.bounds)
+    ends = f"{'(' if low == '−∞' else '['}{low}, {high}{')' if high == '∞' else ']'}"
+    best = "lower" if record.perfect is None else f"{record.perfect:g}"
+    cells = (
+        f"`{record.name}`",
+        record.title,
+        record.definition.replace("|", r"\|"),
+        best if record.ranked else "not ranked",
+        ends,
+        ", ".join(f"`{need}`" for need in sorted(record.needs)),
+        record.floor,
+    )
+    return f"| {' | '.join(cells)} |"
