@@ -15,7 +15,7 @@ PATIENCE = 10.0  # seconds
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise `KeyboardInterrupt` at the first Ctrl-C or TERM, so that the cluster is closed as the block is left.
+    """Raise `KeyboardInterrupt` at the first Ctrl-C or TERM: leaving the block closes the cluster.
 
     A second Ctrl-C or TERM ends the process at once. The process also ends if the block is not left
     `PATIENCE` seconds after the first.

@@ -65,7 +65,6 @@ def source_of(*modules: str) -> str:
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()
 
 
-@cache
 def digest_of(module: str) -> str:
     """Return the SHA-256 of the source of one module alone."""
     return _read(module)[0]

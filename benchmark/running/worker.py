@@ -34,7 +34,7 @@ def work(pickled: bytes, topic: str, device: str) -> pd.DataFrame:
     try:
         cell: Cell = loads(pickled)
     except BaseException as error:  # Dask waits for ever where a task raises what is no `Exception`
-        raise WorkerError(f"a worker cannot import it: {type(error).__name__}: {error}") from None
+        raise WorkerError(f"a worker cannot read it: {type(error).__name__}: {error}") from None
     worker = get_worker()
     last = time.monotonic()
 

@@ -3,6 +3,7 @@
 They are addressed as `tests.benchmark.toys:Name`, so that worker processes find them.
 """
 
+import builtins
 import ctypes
 import os
 import signal
@@ -106,6 +107,33 @@ class Raises(Fast):
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
         raise ArithmeticError("no luck today")
+
+
+class Panic(BaseException):
+    """Is no `Exception`, as what extensions in Rust raise."""
+
+
+@dataclass(frozen=True)
+class RaisesWhatever(Fast):
+    error: str = "Panic"
+
+    name: ClassVar[str] = "raises_whatever"
+
+    def fit(self, simulations: Simulations, seed: int) -> Posterior:
+        raise {**vars(builtins), **globals()}[self.error]("not today")
+
+
+class Unreadable(Fast):
+    """Pickles to what raises where it is read."""
+
+    name = "unreadable"
+
+    def __reduce__(self) -> Any:
+        return _panic, ()
+
+
+def _panic() -> None:
+    raise Panic("not here")
 
 
 class Hangs(Fast):
