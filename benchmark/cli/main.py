@@ -67,12 +67,11 @@ def main() -> None:
 
 
 def _working_folder() -> str:
-    from ...tasks.errors import UserError
-
     try:
         return os.getcwd()
-    except FileNotFoundError as error:
-        raise UserError("the current folder has been deleted; change to another one.") from error
+    except FileNotFoundError:  # said right here: without a folder, torch cannot even be imported
+        print("graybench: the current folder has been deleted; change to another one.", file=sys.stderr)
+        sys.exit(2)
 
 
 def _with_home(argument: str) -> str:

@@ -4,7 +4,7 @@ PyYAML reads YAML 1.1, where 010 is eight, 1e-5 a text, 1:30 ninety, and `no` fa
 """
 
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -24,8 +24,6 @@ SCHEMA = [
 
 class Loader(yaml.SafeLoader):
     """Reads the core schema of YAML 1.2, and refuses a key given twice, of which PyYAML keeps the last."""
-
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys: list[Any] = []
@@ -48,6 +46,7 @@ class Dumper(yaml.SafeDumper):
     """Quotes a text that either version of YAML would take for something else."""
 
 
+Loader.yaml_implicit_resolvers = {}
 for tag, pattern, first in SCHEMA:
     for reader in (Loader, Dumper):
         reader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(rf"(?:{pattern})\Z"), first)

@@ -7,8 +7,10 @@ import builtins
 import ctypes
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -113,7 +115,6 @@ class Panic(BaseException):
     """Is no `Exception`, as what extensions in Rust raise."""
 
 
-@dataclass(frozen=True)
 class RaisesWhatever(Fast):
     error: str = "Panic"
 
@@ -144,6 +145,18 @@ class Hangs(Fast):
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
         ctypes.PyDLL(None).sleep(3600)
         return super().fit(simulations, seed)
+
+
+class Stubborn(Fast):
+    """Goes on whatever is raised in it, and starts a process that ignores what it is asked."""
+
+    name = "stubborn"
+
+    def fit(self, simulations: Simulations, seed: int) -> Posterior:
+        subprocess.Popen(["sh", "-c", "trap '' INT TERM; sleep 600; sleep 600"])
+        while True:
+            with suppress(BaseException):
+                time.sleep(1)
 
 
 class Deadly(Fast):

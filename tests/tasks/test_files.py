@@ -63,7 +63,10 @@ def test_a_relative_import_finds_the_neighbours_of_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for folder in ("one", "two"):
-        write(tmp_path / folder / "mine.py", f"{METHOD.format(name='m')}    from .level import LEVEL as summary\n")
+        write(
+            tmp_path / folder / "mine.py",
+            f"{METHOD.format(name='m')}    from .level import LEVEL as summary\n",
+        )
         write(tmp_path / folder / "level.py", f"LEVEL = {folder!r}\n")
     monkeypatch.chdir(tmp_path)
     assert [get_method(f"{folder}/mine.py:Mine").summary for folder in ("one", "two")] == ["one", "two"]
@@ -75,12 +78,13 @@ def test_a_file_may_have_the_name_of_another_module(tmp_path: Path, monkeypatch:
     assert get_method("random.py:Mine").name == "mine"
     with pytest.raises(UserError) as caught:
         get_method("random:Mine")
-    assert str(caught.value) == (
-        f"method random:Mine: {random.__file__} has no Mine; write random.py:Mine for the file in this folder."
-    )
+    lack = f"method random:Mine: {random.__file__} has no Mine"
+    assert str(caught.value) == f"{lack}; write random.py:Mine for the file in this folder."
     with pytest.raises(UserError, match=r"^method sys:Mine: the built-in module sys has no Mine\.$"):
         get_method("sys:Mine")
-    with pytest.raises(UserError, match=rf"^task random\.py:Task: {re.escape(os.getcwd())}/random\.py has no Task\.$"):
+    with pytest.raises(
+        UserError, match=rf"^task random\.py:Task: {re.escape(os.getcwd())}/random\.py has no Task\.$"
+    ):
         get_task("random.py:Task")
 
 

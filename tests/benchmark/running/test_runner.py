@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
+import dask
 import pandas as pd
 import psutil
 import pytest
@@ -170,6 +171,18 @@ def test_a_worker_runs_a_cell_on_the_device(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(device, "require", lambda name: None)
     (cell,) = Sweep.load(write_sweep(tmp_path / "given.yaml")).cells()
     assert worker.work(pickle.dumps(cell), "topic", "cuda:7") == "cuda:7"
+
+
+def test_a_setting_of_a_site_that_makes_dask_fail_is_told() -> None:
+    with (
+        dask.config.set({"distributed.worker.preload": ["nosuch"]}),
+        pytest.raises(ClusterError) as caught,
+        local_cluster(1),
+    ):
+        pass
+    assert str(caught.value) == (
+        "the worker processes cannot be started: ModuleNotFoundError: No module named 'nosuch'."
+    )
 
 
 def test_schedulers_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,7 +201,9 @@ def test_a_table_that_is_not_of_the_suite_is_not_replaced(tmp_path: Path, sweep:
     (tmp_path / "given.yaml").rename(tmp_path / "sweep.yaml")
     pd.DataFrame({"mine": [1]}).to_parquet(tmp_path / "table.parquet")
     content = (tmp_path / "table.parquet").read_bytes()
-    with pytest.raises(UserError, match=r"table\.parquet: it is not the table of files in .* give another --out\.$"):
+    with pytest.raises(
+        UserError, match=r"table\.parquet: it is not the table of files in .* give another --out\.$"
+    ):
         Store(tmp_path, sweep)
     assert (tmp_path / "table.parquet").read_bytes() == content
 
