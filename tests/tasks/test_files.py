@@ -15,9 +15,7 @@ from graybench.tasks import get_task
 from graybench.tasks.errors import UserError
 from graybench.tasks.files import name_without_folder
 
-METHOD = """from dataclasses import dataclass
-from graybench.tests.benchmark.toys import Fast
-@dataclass(frozen=True)
+METHOD = """from graybench.tests.benchmark.toys import Fast
 class Mine(Fast):
     size: int = 1
     name = "{name}"
