@@ -1,19 +1,24 @@
 """Finds tasks and methods by name: built-in ones, those of other packages, and a user's own files."""
 
 import importlib
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from .errors import UserError
+from .files import SUFFIX, module_of
 from .plugin import Plugin, nearest, option_fields
 
 P = TypeVar("P", bound=Plugin)
 
+_LOADED_FROM: dict[type[Plugin], set[str]] = {}
+
 
 class Registry(Generic[P]):
-    """Finds plug-ins by name: an explicit table, the entry points of a group, and `module:Class`.
+    """Finds plug-ins by name: a table, the entry points of a group, `module:Class` and `file.py:Class`.
 
     Args:
         kind: "task" or "method", the word used in messages.
@@ -39,31 +44,41 @@ class Registry(Generic[P]):
 
     def load(self, name: str) -> type[P]:
         """Import the class behind `name`; raise `UserError` if there is none or it is not a plug-in."""
-        points = self._entry_points
-        if ":" in name:
-            target = name
-        elif name in self.table:
-            target = self.table[name]
-        elif name in points:
-            target = points[name].value
-        else:
-            raise UserError(f"there is no {self.kind} {name!r}: {nearest(name, self.names())}")
-        module, _, attribute = target.partition(":")
+        target = self._target(name)
+        place, _, attribute = target.rpartition(":")
+        if place.endswith(SUFFIX) and not Path(place).expanduser().is_file():
+            raise UserError(f"{self.kind} {name}: there is no file {place}.")
+        module = module_of(place)
         try:
-            loaded = getattr(importlib.import_module(module), attribute)
-        except UserError:
+            found = importlib.import_module(module)
+            loaded = getattr(found, attribute, None)
+        except (UserError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:  # somebody else's module may raise anything
-            where = "the current folder and the environment" if target == name else module
+        except BaseException as error:  # somebody else's module may raise anything
+            named = target == name and module == place
+            where = "the current folder and the environment" if named else place
             raise UserError(f"{self.kind} {name} cannot be imported from {where}: {_told(error)}.") from error
+        if loaded is None:
+            raise UserError(
+                f"{self.kind} {name}: {_lack(place, attribute, getattr(found, '__file__', None))}"
+            )
         if not (isinstance(loaded, type) and issubclass(loaded, self.base)):
             raise UserError(f"{target} is not a {self.kind}: it must extend {self.base.__name__}.")
-        for attribute in loaded.required:
-            if not hasattr(loaded, attribute):
-                raise UserError(
-                    f"{self.kind} {target} must set {', '.join(loaded.required)}: no {attribute}."
-                )
+        for required in loaded.required:
+            if not hasattr(loaded, required):
+                raise UserError(f"{self.kind} {target} must set {', '.join(loaded.required)}: no {required}.")
+        _LOADED_FROM.setdefault(loaded, set()).add(module)
         return loaded
+
+    def _target(self, name: str) -> str:
+        """Return the `module:Class` or `file.py:Class` behind `name`."""
+        if ":" in name:
+            return name
+        if name in self.table:
+            return self.table[name]
+        if name in self._entry_points:
+            return self._entry_points[name].value
+        raise UserError(f"there is no {self.kind} {name!r}: {nearest(name, self.names())}")
 
     def get(self, name: str, /, **options: Any) -> P:
         """Make the plug-in `name` with `options`; an unknown name or option is answered with the nearest."""
@@ -78,15 +93,31 @@ class Registry(Generic[P]):
                 raise UserError(f"{self.kind} {name!r}: {option} must have no spaces, but is {value!r}.")
         try:
             return loaded(**options)
-        except UserError:
+        except (UserError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise UserError(f"{self.kind} {name!r} cannot be made: {_told(error)}.") from error
 
     @cached_property
     def _entry_points(self) -> dict[str, EntryPoint]:
         """What other packages add; looking through all that is installed takes milliseconds."""
         return {point.name: point for point in entry_points(group=self.group)}
+
+
+def modules_behind(plugin: Plugin) -> set[str]:
+    """Return the modules that made the class of `plugin`: its own, and those by whose names it was loaded.
+
+    They differ where a module imports a class and changes it, or makes it by calling a function of another.
+    """
+    return {type(plugin).__module__, *_LOADED_FROM.get(type(plugin), ())}
+
+
+def _lack(place: str, attribute: str, file: str | None) -> str:
+    """Say that a module lacks an attribute, and what to write if a file here is hidden by that module."""
+    sentence = f"{file or f'the built-in module {place}'} has no {attribute}"
+    here = place.replace(".", "/") + SUFFIX
+    hidden = not place.endswith(SUFFIX) and os.path.isfile(here) and os.path.abspath(here) != file
+    return f"{sentence}; write {here}:{attribute} for the file in this folder." if hidden else f"{sentence}."
 
 
 def _told(error: BaseException) -> str:

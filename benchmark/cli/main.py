@@ -6,12 +6,12 @@ What is heavy to import is imported inside the functions, so that `graybench --h
 """
 
 import os
-import signal
+import re
 import sys
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -55,9 +55,9 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A result folder of 
 
 def main() -> None:
     """Run the command line; the entry point of `graybench`."""
-    sys.path.append(os.getcwd())  # so that a method in a file right here is named by `file:Class`
     try:
-        app()
+        sys.path.append(_working_folder())  # so that a method in a file right here is named by `module:Class`
+        app([_with_home(argument) for argument in sys.argv[1:]])
     except Exception as error:
         status = _exit_status(error)
         if status is None:
@@ -66,14 +66,29 @@ def main() -> None:
         sys.exit(status)
 
 
+def _working_folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # said right here: without a folder, torch cannot even be imported
+        print("graybench: the current folder has been deleted; change to another one.", file=sys.stderr)
+        sys.exit(2)
+
+
+def _with_home(argument: str) -> str:
+    """Replace the ~ of `~/x` and of `--out=~/x` by the home folder; shells do so for the former only."""
+    option, path = re.fullmatch(r"(--[\w-]+=)?(.*)", argument, re.DOTALL).groups(default="")  # type: ignore[union-attr]
+    return option + os.path.expanduser(path)
+
+
 def _exit_status(error: Exception) -> int | None:
     """Give the exit status of an error that needs no traceback; None for a bug."""
     from ...tasks.errors import UserError
-    from ..running.runner import ClusterError
-    from ..running.store import StoreError
 
     if isinstance(error, UserError):
         return 2
+    from ..running.runner import ClusterError
+    from ..running.store import StoreError
+
     return 1 if isinstance(error, StoreError | ClusterError | OSError) else None
 
 
@@ -97,7 +112,13 @@ def run(
     """Run what is missing of a sweep, and merge its table."""
     from ...methods.device import require, require_name
     from ...tasks.errors import UserError
-    from ..running.progress import summarize
+
+    try:
+        import dask  # noqa: F401  # it reads its configuration
+    except Exception as error:
+        raise UserError(f"Dask cannot be imported: {' '.join(str(error).split())}.") from error
+    from ..running.interruption import end, interruptible
+    from ..running.progress import say, summarize
     from ..running.runner import ClusterError
     from ..running.shard import Shard
     from ..running.store import Store
@@ -112,11 +133,13 @@ def run(
     store = Store(out or Path("runs") / loaded.name, loaded)
     console = Console()
     try:
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signum, _interrupt)
-        endings = _run_missing(asked, store, console, workers, scheduler, device, retry_failed)
+        with interruptible():
+            endings = _run_missing(asked, store, console, workers, scheduler, device, retry_failed)
     except KeyboardInterrupt:
-        _end_interrupted(asked, cells, store, console)
+        _merge(cells, store, console)
+        finished = len(store.finished(asked, warn=partial(say, console)))
+        told = f"interrupted with {finished} of {len(asked)} cells finished"
+        end(f"{told}; the same command goes on with the rest.")
     except ClusterError:
         _merge(cells, store, console)
         raise
@@ -149,27 +172,6 @@ def _run_missing(
     cluster = remote_cluster(scheduler) if scheduler else local_cluster(processes)
     with cluster as client, Display(console, len(asked), len(kept)) as display:
         return kept | run_cells(missing, client, store, display, device)
-
-
-def _interrupt(signum: int, frame: object) -> NoReturn:
-    for other in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(other, signal.SIG_IGN)  # a second Ctrl-C would break off the tidying up
-    raise KeyboardInterrupt
-
-
-def _end_interrupted(
-    asked: "Sequence[Cell]", cells: "Sequence[Cell]", store: "Store", console: Console
-) -> NoReturn:
-    from ..running.progress import say
-
-    _merge(cells, store, console)
-    finished = len(store.finished(asked, warn=partial(say, console)))
-    print(
-        f"graybench: interrupted with {finished} of {len(asked)} cells finished; "
-        "the same command goes on with the rest.",
-        file=sys.stderr,
-    )
-    sys.exit(1)
 
 
 def _merge(cells: "Sequence[Cell]", store: "Store", console: Console) -> None:

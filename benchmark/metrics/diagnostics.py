@@ -186,7 +186,6 @@ TARP = Metric(
     tarp,
     bounds=(-0.375, 0.125),
     floor=EXACT,
-    version=2,
 )
 PREDICTIVE_DISTANCE = Metric(
     "predictive_distance",

@@ -59,7 +59,6 @@ class Metric:
         axis: the label of its axis in figures, for Matplotlib; empty for the title.
         floor: what the column `floor` of the result table holds; empty if it is null.
         same_as: a metric that says the same and is reported in place of this one; empty if there is none.
-        version: grows when values change for the same posterior, so that stored cells are measured anew.
     """
 
     name: str
@@ -74,7 +73,6 @@ class Metric:
     axis: str = ""
     floor: str = ""
     same_as: str = ""
-    version: int = 1
 
     @property
     def signed(self) -> bool:

@@ -39,7 +39,7 @@ def run_cell(cell: Cell) -> pd.DataFrame:
         return frame(cell, [{**costs, **row} for row in _measure(cell, fitted)])
     except NotFiniteError as error:
         return failure_rows(cell, "not_finite", _one_line(error))
-    except (Exception, SystemExit) as error:  # whatever a plug-in raises is a result about the plug-in
+    except BaseException as error:  # whatever a plug-in raises is a result about the plug-in
         return failure_rows(cell, "failed", _reason(error))
 
 
@@ -98,7 +98,7 @@ def _measure(cell: Cell, fitted: Fitted) -> Iterator[Row]:
             rows = [{"status": "skipped", "reason": str(error)}]
         except NotFiniteError as error:
             rows = [{"status": "not_finite", "reason": _one_line(error)}]
-        except (Exception, SystemExit) as error:  # one that fails must not take the others with it
+        except BaseException as error:  # one that fails must not take the others with it
             rows = [{"status": "failed", "reason": _reason(error)}]
         yield from ({"metric": name, **row} for row in rows)
 

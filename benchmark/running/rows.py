@@ -41,6 +41,19 @@ DTYPES = {
     "root_seed": "Int64",
 }
 COLUMNS = tuple(DTYPES)
+ESSENTIAL = (  # a table that lacks one of them is none, and a gap in any other can be filled
+    "task",
+    "method",
+    "method_settings",
+    "budget",
+    "replicate",
+    "observation",
+    "time",
+    "metric",
+    "value",
+    "status",
+    "cell",
+)
 TIMINGS = ("fit_seconds", "sample_seconds")
 
 STATUSES = ("ok", "skipped", "failed", "timeout", "not_finite")
@@ -59,7 +72,7 @@ def frame(cell: "Cell", rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Make the frame of one cell from its rows, which may leave out what is null or the same in the cell.
 
     The columns are `COLUMNS` with the types of `DTYPES`: missing whole numbers are NA, missing real numbers
-    NaN, missing texts empty; the status of a row that gives none is `ok`.
+    NaN, missing texts empty; the status of a row that gives none is `ok`. A reason is put on one line.
 
     Raises:
         ValueError: a row has a key which is no column.
@@ -82,6 +95,7 @@ def frame(cell: "Cell", rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     for record in records:
         if unknown := record.keys() - DTYPES.keys():
             raise ValueError(f"a result row has no column {sorted(unknown)[0]!r}")
+        record["reason"] = " ".join(record["reason"].split())
     return pd.DataFrame.from_records(records, columns=list(COLUMNS)).astype(DTYPES)
 
 

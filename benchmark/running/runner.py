@@ -25,7 +25,9 @@ from uuid import uuid4
 
 import dask
 import pandas as pd
+import psutil
 from distributed import Client, KilledWorker, LocalCluster
+from distributed.protocol.pickle import dumps
 
 from ...methods.device import CPU, require
 from ...tasks.errors import UserError
@@ -33,7 +35,7 @@ from .cell import Cell
 from .progress import Display
 from .rows import TO_RETRY, Ending, ending, failure_rows
 from .store import Store
-from .worker import work
+from .worker import WorkerError, work
 
 if TYPE_CHECKING:
     from distributed import Future
@@ -110,16 +112,31 @@ def _start(workers: int) -> LocalCluster:
             memory_limit=0,
             silence_logs="CRITICAL",
         )
-    except RuntimeError as error:
-        raise ClusterError(f"the worker processes cannot be started: {error}") from error
+    except Exception as error:  # the settings of a site can make it fail in any way
+        raise ClusterError(f"the worker processes cannot be started: {_because(error)}.") from error
+
+
+def _because(error: BaseException) -> str:
+    """Return the first cause of an error on one line, which Dask does not tell: its type and its message."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
 
 
 def _kill(cluster: LocalCluster) -> None:
     for nanny in cluster.workers.values():
         nanny.close_gracefully()  # else it starts a new process in place of the one killed here
-    for process in multiprocessing.active_children():
-        process.kill()
+    kill_workers()
     cluster.close()
+
+
+def kill_workers() -> None:
+    """Kill the worker processes that this process has started, and whatever these have started."""
+    for worker in multiprocessing.active_children():
+        with suppress(psutil.NoSuchProcess):
+            for process in [*psutil.Process(worker.pid).children(recursive=True), psutil.Process(worker.pid)]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 @contextmanager
@@ -230,7 +247,7 @@ class _Run:
 
     def _submit(self, cell: Cell) -> None:
         key = f"{self.topic}-{cell.id}-{self.blamed[cell.id]}"
-        future = self.client.submit(work, cell, self.topic, self.device, key=key, pure=False)
+        future = self.client.submit(work, dumps(cell), self.topic, self.device, key=key, pure=False)
         self.running[cell.id] = _Running(cell, future)
         future.add_done_callback(partial(self._deliver, cell))
 
@@ -256,7 +273,9 @@ class _Run:
             act = partial(self._blame, cell)
         except CancelledError:
             act = partial(self._check_lost, cell)
-        except Exception as error:
+        except WorkerError as error:
+            act = partial(self._fail, cell, str(error))
+        except BaseException as error:
             act = partial(self._fail, cell, f"{type(error).__name__}: {error}")
         self.inbox.put(act)
 

@@ -7,6 +7,9 @@
 A folder belongs to a sweep's name and root seed. A sweep may grow or change under its name: cells that are no
 longer of it stay in their files, and are left out of the table.
 
+The `sweep.yaml` of a folder is replaced only if it says something else than the sweep that is run, and is as
+the suite writes it, byte for byte: what a person wrote or edited is never replaced.
+
 Several runs may work on one folder at a time, without locks: each takes over what it finds finished by
 another, and a table is made anew if a cell came while it was made, so that the last one written lacks none.
 
@@ -18,6 +21,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pandas as pd
@@ -28,12 +32,16 @@ from pyarrow import parquet
 
 from ...tasks.errors import UserError
 from .cell import Cell
-from .rows import COLUMNS, DTYPES, Ending, ending
+from .rows import COLUMNS, DTYPES, ESSENTIAL, Ending, ending
 from .sweep import Sweep
+from .yaml_loader import Dumper, Loader
 
 TEMPORARY = ".tmp"
 SUFFIX = ".parquet"
+HEADER = "# written by graybench\n"  # of a sweep.yaml
 LOT = 100  # cell files in a table while the table of all is made
+
+ARROW = {"string": pa.string(), "Int64": pa.int64(), "float64": pa.float64()}
 
 Stamp = tuple[int, int]  # inode and time of change of a file, which differ once it is replaced
 
@@ -51,7 +59,7 @@ class Store:
 
     Raises:
         UserError: the folder holds something else, or the results of another sweep, or a table without the
-            cells it was made from, which a new one would lack.
+            cells it was made from, which a new one would lack, or another sweep file that a person wrote.
         StoreError: the folder cannot be written.
     """
 
@@ -60,12 +68,13 @@ class Store:
         self.cells = folder / "cells"
         self.table = folder / "table.parquet"
         self._known: dict[str, Stamp] = {}
+        marker = folder / "sweep.yaml"
         _require_own(folder, sweep)
         _require_cells(self.table, self.cells)
         with _explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(sweep.model_dump(), sort_keys=False, allow_unicode=True)
-        write_whole(folder / "sweep.yaml", text.encode())
+        if not _says(marker, sweep):
+            write_whole(marker, _written(sweep.model_dump()).encode())
         with _explained(self.cells):
             self.cells.mkdir(exist_ok=True)
 
@@ -194,8 +203,9 @@ class _DamagedError(Exception):
 def _require_own(folder: Path, sweep: Sweep) -> None:
     marker = folder / "sweep.yaml"
     try:
-        content = yaml.safe_load(marker.read_text(encoding="utf-8"))
-        owner = {"name": str(content["name"]), "root_seed": int(content["root_seed"])}
+        text = marker.read_text(encoding="utf-8")
+        content = yaml.load(text, Loader=Loader)
+        owner = {"name": str(content["name"]), "root_seed": int(content.get("root_seed", 0))}
     except FileNotFoundError as error:
         if folder.is_dir() and any(path.suffix != TEMPORARY for path in folder.iterdir()):
             raise UserError(f"{folder}: the folder is not empty and holds no results of a sweep.") from error
@@ -204,21 +214,46 @@ def _require_own(folder: Path, sweep: Sweep) -> None:
         raise UserError(f"{folder}: this is not a folder.") from error
     except OSError as error:
         raise StoreError(f"{marker}: it cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, ValueError) as error:
+    except (yaml.YAMLError, AttributeError, TypeError, KeyError, ValueError) as error:
         raise UserError(f"{marker}: it does not say which sweep the folder belongs to.") from error
     if owner != {"name": sweep.name, "root_seed": sweep.root_seed}:
         theirs = f"sweep {owner['name']} with root_seed {owner['root_seed']}"
         ours = f"sweep {sweep.name} with root_seed {sweep.root_seed}"
         raise UserError(f"{folder}: it holds results of {theirs}, not of {ours}; give another --out.")
 
+    if text != _written(content) and not _says(marker, sweep):
+        raise UserError(
+            f"{marker}: this file is not graybench's own and would be replaced; give another --out."
+        )
+
+
+def _written(content: dict[str, Any]) -> str:
+    return HEADER + yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True)
+
+
+def _says(marker: Path, sweep: Sweep) -> bool:
+    """Say whether a sweep file comes to `sweep`."""
+    try:
+        return Sweep.load(marker) == sweep
+    except UserError:
+        return False
+
 
 def _require_cells(table: Path, cells: Path) -> None:
     """Refuse a table none of whose cells has a file, as released results have them: it would be lost."""
-    with suppress(FileNotFoundError, _DamagedError):
+    if not table.exists():
+        return
+    stems = {path.stem for path in cells.glob(f"*{SUFFIX}")}
+    try:
         ids = set(_read_parquet(table)["cell"].to_pylist())
-        if ids and ids.isdisjoint(path.stem for path in cells.glob("*")):
-            missing = f"the files of its {len(ids)} cells are not in {cells}, as in released results"
-            raise UserError(f"{table}: {missing}, so a new table would lack them; give another --out.")
+    except _DamagedError as error:
+        if stems:  # it is made anew from them
+            return
+        strange = f"it is not the table of files in {cells} ({error}) and would be replaced"
+        raise UserError(f"{table}: {strange}; give another --out.") from error
+    if ids and ids.isdisjoint(stems):
+        missing = f"the files of its {len(ids)} cells are not in {cells}, as in released results"
+        raise UserError(f"{table}: {missing}, so a new table would lack them; give another --out.")
 
 
 @contextmanager
@@ -280,15 +315,27 @@ def _read_parquet(path: Path) -> pa.Table:
     except OSError as error:
         raise StoreError(f"{path}: it cannot be read: {error.strerror}.") from error
     try:
-        file = parquet.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
+        # not through a file object of Python's: a thread of Arrow's may let go of it when Python has ended
+        file = parquet.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         rows = file.read(use_threads=False)
         columns = {column["name"]: column["numpy_type"] for column in rows.schema.pandas_metadata["columns"]}
     except Exception as error:  # pyarrow tells damage by OSError, ValueError and others
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise _DamagedError(reason.rstrip(".")) from error
-    if columns != DTYPES or rows.column_names != list(COLUMNS):
+    if columns.keys() != set(rows.column_names) or not columns.items() <= DTYPES.items():
         raise _DamagedError("its columns are not those of a result table")
-    return rows
+    if missing := [column for column in ESSENTIAL if column not in columns]:
+        raise _DamagedError(f"it has no column {missing[0]}")
+    return _filled(rows)
+
+
+def _filled(rows: pa.Table) -> pa.Table:
+    """Add the columns that a table of an older version lacks: empty texts, and numbers that are null."""
+    for place, (column, dtype) in enumerate(DTYPES.items()):
+        if column not in rows.column_names:
+            empty = [""] * len(rows) if dtype == "string" else [None] * len(rows)
+            rows = rows.add_column(place, column, pa.array(empty, ARROW[dtype]))
+    return rows.select(COLUMNS)
 
 
 def _to_frame(rows: pa.Table) -> pd.DataFrame:

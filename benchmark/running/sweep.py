@@ -219,11 +219,9 @@ def _read_mapping(path: Path) -> dict[Any, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise UserError(f"{path}: {place}this is no valid YAML: {error.problem}.") from error
+        raise UserError(f"{path}: {place}invalid YAML: {error.problem}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: this is not YAML: it is not text in UTF-8.") from error
-    except ValueError as error:  # of a date that there is not
-        raise UserError(f"{path}: this is no valid YAML: {error}.") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: a sweep is a mapping of keys to values, but this is not one.")
     return content

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import torch
 from distributed import get_worker
+from distributed.protocol.pickle import loads
 from distributed.utils import sync
 
 from ...methods.device import on
@@ -16,13 +17,24 @@ from .measure import run_cell
 SECONDS_BETWEEN_REPORTS = 0.2
 
 
-def work(cell: Cell, topic: str, device: str) -> pd.DataFrame:
-    """Run `cell` on one thread and on `device`, and log events to `topic`.
+class WorkerError(RuntimeError):
+    """A worker cannot begin with a cell; the message is the reason."""
+
+
+def work(pickled: bytes, topic: str, device: str) -> pd.DataFrame:
+    """Run a pickled cell on one thread and on `device`, and log events to `topic`.
 
     An event is `{cell, worker, stage, done, total}`; the first one, without a stage, says that the cell has
     been started.
+
+    Raises:
+        WorkerError: the cell cannot be read: a module of the user's that it imports may raise anything.
     """
     torch.set_num_threads(1)
+    try:
+        cell: Cell = loads(pickled)
+    except BaseException as error:  # Dask waits for ever where a task raises what is no `Exception`
+        raise WorkerError(f"a worker cannot read it: {type(error).__name__}: {error}") from None
     worker = get_worker()
     last = time.monotonic()
 

@@ -1,17 +1,29 @@
-"""YAML as people write it in sweep files: keys once, and numbers such as 1e-5 as numbers."""
+"""YAML 1.2, for sweep files: `010` is ten, `1e-5` a number, `no` a text, and no key is given twice.
+
+PyYAML reads YAML 1.1, where 010 is eight, 1e-5 a text, 1:30 ninety, and `no` false.
+"""
 
 import re
 from typing import Any
 
 import yaml
 
-MERGE, FLOAT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:float"
+MERGE = "tag:yaml.org,2002:merge"
+DIGITS = "0123456789"
+
+# the core schema, https://yaml.org/spec/1.2.2/#103-core-schema: tag, pattern and first characters
+SCHEMA = [
+    ("null", r"null|Null|NULL|~|", ["n", "N", "~", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", [*"-+", *DIGITS]),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", [*"-+.", *DIGITS]),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", [*"-+."]),
+    ("merge", r"<<", ["<"]),  # of YAML 1.1, for `<<: *defaults`
+]
 
 
 class Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would silently keep the last; 1e5 is a number, as in
-    YAML 1.2, where YAML 1.1 takes it for a text.
-    """
+    """Reads the core schema of YAML 1.2, and refuses a key given twice, of which PyYAML keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys: list[Any] = []
@@ -24,5 +36,18 @@ class Loader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
         return super().construct_mapping(node, deep)
 
+    def construct_whole(self, node: yaml.ScalarNode) -> int:
+        """Read a whole number: decimal whatever its zeros, or octal as 0o10, or hexadecimal."""
+        text = self.construct_scalar(node)
+        return int(text, 0 if text.startswith(("0o", "0x")) else 10)
 
-Loader.add_implicit_resolver(FLOAT, re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), [*"-+0123456789"])
+
+class Dumper(yaml.SafeDumper):
+    """Quotes a text that either version of YAML would take for something else."""
+
+
+Loader.yaml_implicit_resolvers = {}
+for tag, pattern, first in SCHEMA:
+    for reader in (Loader, Dumper):
+        reader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(rf"(?:{pattern})\Z"), first)
+Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_whole)

@@ -3,11 +3,14 @@
 They are addressed as `tests.benchmark.toys:Name`, so that worker processes find them.
 """
 
+import builtins
 import ctypes
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -108,6 +111,32 @@ class Raises(Fast):
         raise ArithmeticError("no luck today")
 
 
+class Panic(BaseException):
+    """Is no `Exception`, as what extensions in Rust raise."""
+
+
+class RaisesWhatever(Fast):
+    error: str = "Panic"
+
+    name: ClassVar[str] = "raises_whatever"
+
+    def fit(self, simulations: Simulations, seed: int) -> Posterior:
+        raise {**vars(builtins), **globals()}[self.error]("not today")
+
+
+class Unreadable(Fast):
+    """Pickles to what raises where it is read."""
+
+    name = "unreadable"
+
+    def __reduce__(self) -> Any:
+        return _panic, ()
+
+
+def _panic() -> None:
+    raise Panic("not here")
+
+
 class Hangs(Fast):
     """Sleeps in C and holds Python's lock, so that no other thread of the worker process gets a turn."""
 
@@ -116,6 +145,18 @@ class Hangs(Fast):
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
         ctypes.PyDLL(None).sleep(3600)
         return super().fit(simulations, seed)
+
+
+class Stubborn(Fast):
+    """Goes on whatever is raised in it, and starts a process that ignores what it is asked."""
+
+    name = "stubborn"
+
+    def fit(self, simulations: Simulations, seed: int) -> Posterior:
+        subprocess.Popen(["sh", "-c", "trap '' INT TERM; sleep 600; sleep 600"])
+        while True:
+            with suppress(BaseException):
+                time.sleep(1)
 
 
 class Deadly(Fast):

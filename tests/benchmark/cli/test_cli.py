@@ -1,6 +1,8 @@
 """The command line: exit statuses, the one sentence of each mistake, and what the lists say."""
 
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,6 +163,76 @@ def test_another_sweep_in_the_folder(graybench: Any, finished: Store, tmp_path: 
         f"graybench: {finished.folder}: it holds results of sweep toys with root_seed 0, "
         "not of sweep other with root_seed 0; give another --out.\n"
     )
+
+
+def command(*arguments: str, cwd: Path, shell: str = "", **environment: str) -> tuple[int, str, str]:
+    """Run the command in a process of its own, after some lines of a shell."""
+    script = f'{shell}\nexec "$@"'
+    ran = subprocess.run(
+        ["sh", "-c", script, "sh", sys.executable, "-m", "graybench", *arguments],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return ran.returncode, ran.stdout, ran.stderr
+
+
+def test_a_tilde_after_an_option_is_the_home_folder(
+    graybench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["--out=~/x"], ["--out", "~/x"]):
+        asked = ("merge", "~/nowhere", *arguments)
+        assert graybench(*asked)[2].startswith(
+            f"graybench: {tmp_path}/home/nowhere: this is no result folder"
+        )
+    assert graybench("table", "~/x")[2] == f"graybench: {tmp_path}/home/x: there is no such folder.\n"
+    assert graybench("report", "~/x", "--out=~/site")[2].startswith(f"graybench: {tmp_path}/home/x")
+    home = tmp_path / "home"
+    given = ["--out=~/x", "~/x", "--out", "x", "mix(gate=~)", "a=~/x", "--method=m(a=~/x)"]
+    assert [cli._with_home(argument) for argument in given] == [f"--out={home}/x", f"{home}/x", *given[2:]]
+
+
+def test_a_deleted_working_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    status, _, err = command("table", "x", cwd=tmp_path / "gone", shell='rmdir "$PWD"')
+    assert (status, err) == (2, "graybench: the current folder has been deleted; change to another one.\n")
+
+
+def test_a_malformed_configuration_of_dask_is_named(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("distributed: [a\n")
+    sweep = write_sweep(tmp_path / "given.yaml")
+    status, _, err = command("run", str(sweep), cwd=tmp_path, DASK_CONFIG=str(tmp_path))
+    assert status == 2
+    assert err.startswith(
+        f"graybench: Dask cannot be imported: A dask config file at '{tmp_path}/site.yaml' is malformed"
+    )
+    assert err.count("\n") == 1
+
+
+def test_plugins_in_files_run_beside_files_named_like_our_folders(tmp_path: Path) -> None:
+    stranger = "raise RuntimeError('this is not graybench')\n"
+    for name in ("tasks.py", "benchmark.py", "tasks/__init__.py", "methods/other.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(stranger)
+    toys = "from graybench.tests.benchmark.toys import Fast, Line\n"
+    (tmp_path / "methods" / "mine.py").write_text(f"{toys}class Mine(Fast):\n    name = 'first'\n")
+    (tmp_path / "mine.py").write_text(
+        f"{toys}class Mine(Fast):\n    name = 'second'\nclass Task(Line):\n    name = 'own'\n"
+    )
+    methods = ["methods/mine.py:Mine", "mine.py:Mine"]
+    text = write_sweep(tmp_path / "sweep.yaml", tasks=["mine.py:Task"], methods=methods).read_text()
+    asked = ("run", "sweep.yaml", "--out", ".", "--workers", "1")
+    status, out, err = command(*asked, cwd=tmp_path)
+    assert (status, err) == (0, "")
+    assert "own · first · budget 10: ok" in out
+    assert "own · second · budget 10: ok" in out
+    assert (tmp_path / "sweep.yaml").read_text() == text
+    assert command("table", ".", cwd=tmp_path)[0] == 0
+    assert "mine.py has no Line2" in command("check", "task", "mine.py:Line2", cwd=tmp_path)[2]
 
 
 def test_a_damaged_table_ends_with_1(graybench: Any, finished: Store) -> None:

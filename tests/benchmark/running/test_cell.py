@@ -1,8 +1,8 @@
 """The id of a cell: equal for the same work, different for any other, the source included."""
 
 import dataclasses
-import importlib
 import math
+import os
 import pickle
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from graybench.benchmark.running.cell import Cell, source_of
+from graybench.benchmark.running.cell import Cell
 from graybench.benchmark.running.rows import COLUMNS, DTYPES, ending, failure_rows, frame
 from graybench.tasks import frozen
 from graybench.tasks.jump.schloegl import Schloegl
@@ -33,7 +33,7 @@ def test_the_id_does_not_depend_on_the_process() -> None:
         capture_output=True,
         text=True,
         check=True,
-        env={"PYTHONHASHSEED": "7"},
+        env=os.environ | {"PYTHONHASHSEED": "7"},
     )
     assert said.stdout.strip() == CELL.id
     assert len(CELL.id) == 16
@@ -98,35 +98,6 @@ def test_titles() -> None:
     assert change(method=Slow(seconds=1.5)).title == "line · slow(seconds=1.5) · budget 1,000"
 
 
-@pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package `plugs` whose module `a` reaches `b` inside a function, `c` through `b`, and never `d`."""
-    folder = tmp_path / "plugs"
-    folder.mkdir()
-    (folder / "__init__.py").write_text("REGISTRY = 1\n")
-    (folder / "a.py").write_text("import torch\ndef f():\n    from plugs import b\n")
-    (folder / "b.py").write_text("from .c import LIMIT\n")
-    (folder / "c.py").write_text("LIMIT = 1\n")
-    (folder / "d.py").write_text("import plugs.a\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "plugs"]:
-        monkeypatch.delitem(sys.modules, name)
-    importlib.invalidate_caches()
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("file", "counts"), [("a", True), ("b", True), ("c", True), ("d", False), ("__init__", False)]
-)
-def test_the_source_behind_a_plugin_is_part_of_it(package: Path, file: str, counts: bool) -> None:
-    source_of.cache_clear()
-    before = source_of("plugs.a")
-    source_of.cache_clear()
-    with (package / f"{file}.py").open("a") as opened:
-        opened.write("# edited\n")
-    assert (source_of("plugs.a") != before) == counts
-
-
 def test_frames_have_every_column_and_type() -> None:
     rows = frame(CELL, [{"metric": "mmd", "replicate": 0, "value": 0.5}, {"metric": "mmd", "time": 0.1}])
     assert tuple(rows.columns) == COLUMNS
@@ -138,6 +109,11 @@ def test_frames_have_every_column_and_type() -> None:
     assert set(rows["method"]) == {"slow"}
     assert set(rows["method_settings"]) == {""}
     assert set(rows["cell"]) == {CELL.id}
+
+
+def test_a_reason_is_put_on_one_line() -> None:
+    rows = failure_rows(CELL, "failed", "ValueError: first\n  second\n")
+    assert ending(rows) == ("failed", "ValueError: first second")
 
 
 def test_a_row_with_an_unknown_column_is_refused() -> None:

@@ -282,6 +282,46 @@ def test_termination_counts_as_interruption(tmp_path: Path) -> None:
     wait_until(run.nothing_is_left, 5)
 
 
+def test_an_interrupted_run_ends_within_seconds_whatever_its_workers_do(tmp_path: Path) -> None:
+    methods = [toy("Fast"), toy("Stubborn"), toy("RaisesWhatever", error="GeneratorExit"), toy("Hangs")]
+    sweep = write_sweep(tmp_path / "sweep.yaml", methods=methods)
+    run = Run(sweep, tmp_path / "out", "--workers", "2")
+    run.wait_for_cells(2)  # the two others hold a worker each
+    os.killpg(run.process.pid, signal.SIGINT)
+    try:
+        run.process.wait(15)  # takes 2 s; the limit of the code is 10 s
+    finally:
+        run.process.kill()
+    status, _, err = run.end()
+    assert status == 1
+    assert err.startswith("graybench: interrupted with 2 of 4 cells finished;")
+    wait_until(run.nothing_is_left, 5)
+
+
+@pytest.mark.parametrize(
+    ("patience", "second"), [(0.2, "pass"), (600, "os.kill(os.getpid(), signal.SIGTERM)")]
+)
+def test_patience_with_what_does_not_close_ends(patience: float, second: str) -> None:
+    """After some seconds, or by a second signal."""
+    program = f"""
+import os, signal, time
+from graybench.benchmark.running import interruption
+interruption.PATIENCE = {patience}
+with interruption.interruptible():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(100)
+    except KeyboardInterrupt:
+        {second}
+        time.sleep(600)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "graybench: interrupted; the same command goes on with the rest, and makes the table.\n"
+    )
+
+
 def test_a_full_disk_stops_the_run_and_keeps_what_is_there(undisturbed_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(undisturbed_folder, out)

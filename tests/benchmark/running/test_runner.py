@@ -1,10 +1,12 @@
 """Cells on a real Dask cluster: one for all tests here, with two worker processes."""
 
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
+import dask
 import pandas as pd
 import psutil
 import pytest
@@ -42,9 +44,10 @@ class Instead:
     def nthreads(self) -> dict[str, int]:
         return {"worker": 1}
 
-    def submit(self, _: Any, cell: Cell, *__: Any, **___: Any) -> "Instead":
+    def submit(self, _: Any, pickled: bytes, *__: Any, **___: Any) -> "Instead":
+        cell = pickle.loads(pickled)
         self.store.write(cell, failure_rows(cell, self.theirs, "theirs"))
-        self.cell = cell
+        self.cell: Cell = cell
         return self
 
     def add_done_callback(self, callback: Any) -> None:
@@ -135,6 +138,19 @@ def test_a_worker_that_dies_is_replaced_and_blames_no_other_cell(client: Client,
     assert not table.duplicated(["cell", "replicate", "observation", "metric"]).any()
 
 
+def test_whatever_is_raised_is_a_failed_cell_with_its_reason(client: Client, tmp_path: Path) -> None:
+    """What is no `Exception` never comes back from Dask, and a cell waiting behind it would time out."""
+    names = ("GeneratorExit", "KeyboardInterrupt", "SystemExit", "Panic")
+    methods = [toy("RaisesWhatever", error=name) for name in names]
+    run = Run(client, tmp_path, methods=[*methods, toy("Unreadable"), toy("Fast")], timeout=20)
+    *raised, unreadable, fast = run.endings.values()
+    for name, (status, reason) in zip(names, raised, strict=True):
+        assert status == "failed"
+        assert reason.startswith(f"{name}: not today (toys.py:")
+    assert unreadable == ("failed", "a worker cannot read it: Panic: not here")
+    assert fast == ("ok", "")
+
+
 def test_a_remote_scheduler_runs_the_same_cells(client: Client, tmp_path: Path) -> None:
     with remote_cluster(client.scheduler.address) as remote:
         run = Run(remote, tmp_path, budgets=[10, 20])
@@ -154,7 +170,19 @@ def test_a_worker_runs_a_cell_on_the_device(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(worker, "run_cell", lambda cell: device.current())
     monkeypatch.setattr(device, "require", lambda name: None)
     (cell,) = Sweep.load(write_sweep(tmp_path / "given.yaml")).cells()
-    assert worker.work(cell, "topic", "cuda:7") == "cuda:7"
+    assert worker.work(pickle.dumps(cell), "topic", "cuda:7") == "cuda:7"
+
+
+def test_a_setting_of_a_site_that_makes_dask_fail_is_told() -> None:
+    with (
+        dask.config.set({"distributed.worker.preload": ["nosuch"]}),
+        pytest.raises(ClusterError) as caught,
+        local_cluster(1),
+    ):
+        pass
+    assert str(caught.value) == (
+        "the worker processes cannot be started: ModuleNotFoundError: No module named 'nosuch'."
+    )
 
 
 def test_schedulers_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pandas.testing import assert_frame_equal
 
 from graybench.benchmark.running import store as store_module
 from graybench.benchmark.running.cell import Cell
-from graybench.benchmark.running.rows import failure_rows, frame
+from graybench.benchmark.running.rows import COLUMNS, DTYPES, ESSENTIAL, failure_rows, frame
 from graybench.benchmark.running.store import Store, StoreError, read_table
 from graybench.benchmark.running.sweep import Sweep
 from graybench.tasks.errors import UserError
@@ -194,6 +194,89 @@ def test_a_table_without_its_cells_is_not_lost(store: Store, sweep: Sweep) -> No
     with pytest.raises(UserError, match=r"table\.parquet: the files of its 2 cells .* give another --out\.$"):
         Store(store.folder, sweep)
     assert store.table.read_bytes() == content
+
+
+def test_a_table_that_is_not_of_the_suite_is_not_replaced(tmp_path: Path, sweep: Sweep) -> None:
+    """A person's sweep file makes its folder a result folder, whatever else is in it."""
+    (tmp_path / "given.yaml").rename(tmp_path / "sweep.yaml")
+    pd.DataFrame({"mine": [1]}).to_parquet(tmp_path / "table.parquet")
+    content = (tmp_path / "table.parquet").read_bytes()
+    with pytest.raises(
+        UserError, match=r"table\.parquet: it is not the table of files in .* give another --out\.$"
+    ):
+        Store(tmp_path, sweep)
+    assert (tmp_path / "table.parquet").read_bytes() == content
+
+
+def test_a_sweep_file_that_a_person_wrote_or_edited_is_never_replaced(tmp_path: Path, sweep: Sweep) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    marker = folder / "sweep.yaml"
+    (tmp_path / "given.yaml").rename(marker)
+    marker.write_text(f"# mine\n{marker.read_text()}")
+    text, stamp = marker.read_text(), marker.stat()
+    Store(folder, sweep)  # as it says the same
+    assert (marker.read_text(), marker.stat()) == (text, stamp)
+    with pytest.raises(UserError) as caught:
+        Store(folder, load(tmp_path, budgets=[10]))
+    assert str(caught.value) == (
+        f"{marker}: this file is not graybench's own and would be replaced; give another --out."
+    )
+    assert marker.read_text() == text
+
+
+def test_the_suites_own_sweep_file_is_replaced_until_it_is_edited(
+    store: Store, sweep: Sweep, tmp_path: Path
+) -> None:
+    marker = store.folder / "sweep.yaml"
+    first = marker.read_text()
+    grown = load(tmp_path, budgets=[10, 20, 30, 40])
+    Store(store.folder, grown)
+    assert marker.read_text() == first.replace("- 30\n", "- 30\n- 40\n")
+    assert Sweep.load(marker) == grown
+    edited = marker.read_text().replace("- 40\n", "- 40  # the dear one\n")
+    marker.write_text(edited)
+    Store(store.folder, grown)
+    with pytest.raises(UserError, match=r"sweep\.yaml: this file is not graybench's own"):
+        Store(store.folder, sweep)
+    assert marker.read_text() == edited
+
+
+GAPS = [column for column in COLUMNS if column not in ESSENTIAL]
+
+
+@pytest.mark.parametrize("column", GAPS)
+def test_the_gap_of_an_older_table_is_filled(store: Store, sweep: Sweep, column: str) -> None:
+    first, second, _ = sweep.cells()
+    store.write(first, rows_of(first).drop(columns=column))
+    store.write(second, rows_of(second))
+    assert store.finished(sweep.cells(), never).keys() == {first.id, second.id}
+    store.merge(sweep.cells(), never)
+    table = read_table(store.folder)
+    assert table.dtypes.astype(str).to_dict() == DTYPES
+    assert list(table.columns) == list(COLUMNS)
+    older = table[column][table["cell"] == first.id]
+    assert (older == "").all() if DTYPES[column] == "string" else older.isna().all()
+    expected = pd.concat([rows_of(first), rows_of(second)], ignore_index=True)
+    assert_frame_equal(table.drop(columns=column), expected.drop(columns=column), check_exact=True)
+    rows_of(first).drop(columns=column).to_parquet(store.table)  # a table of released results
+    assert read_table(store.folder)["value"].tolist() == [0.1, 1.1]
+
+
+@pytest.mark.parametrize("column", ESSENTIAL)
+def test_a_table_without_an_essential_column_is_refused(store: Store, sweep: Sweep, column: str) -> None:
+    rows_of(sweep.cells()[0]).drop(columns=column).to_parquet(store.table)
+    with pytest.raises(StoreError, match=rf"the file is damaged \(it has no column {column}\)"):
+        read_table(store.folder)
+
+
+@pytest.mark.parametrize("change", [{"valve": 1.0}, {"budget": "ten"}, {"value": 1}])
+def test_a_table_with_an_unknown_column_or_type_is_refused(
+    store: Store, sweep: Sweep, change: dict[str, Any]
+) -> None:
+    rows_of(sweep.cells()[0]).assign(**change).to_parquet(store.table)
+    with pytest.raises(StoreError, match="its columns are not those of a result table"):
+        read_table(store.folder)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path, sweep: Sweep) -> None:

@@ -1,0 +1,172 @@
+"""A hash of the source behind a plug-in or a metric: of everything in it that can change a number.
+
+It covers the module itself and, from there on, each module that is imported anywhere in a source, inside
+functions as well, if it belongs to graybench or to the user: modules of the standard library and of installed
+packages are left out, except those of the plug-in's own top-level package. The packages that a user's module
+is in count too, as Python runs their `__init__`.
+
+Of a module, the syntax tree without docstrings enters. Comments, line breaks, the encoding, a byte-order mark
+and the machine's locale do not.
+
+A module whose name is put together while the program runs is not seen.
+"""
+
+import ast
+import hashlib
+import json
+import re
+import site
+import sys
+import sysconfig
+import warnings
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.machinery import ModuleSpec
+from importlib.metadata import entry_points
+from importlib.util import decode_source, resolve_name, spec_from_file_location
+from pathlib import Path
+
+from ... import _HOME
+from ...tasks.errors import UserError
+from ...tasks.files import module_of, name_without_folder
+
+ROOT = __name__.partition(".")[0]
+REGISTRIES = (f"{ROOT}.tasks", f"{ROOT}.methods")  # the groups of entry points have these names, too
+PLUGIN = re.compile(r"([\w./~ -]+):[A-Za-z_]\w*")  # `module:Class` or `folder/file.py:Class`
+IMPORTERS = ("import_module", "__import__")
+
+
+@cache
+def source_of(*modules: str) -> str:
+    """Return the SHA-256 of the source of `modules` and of every module of graybench or the user behind them.
+
+    Raises:
+        UserError: one of `modules` has no source, as a class that was typed into a notebook.
+    """
+    own = {module.partition(".")[0] for module in modules} | {ROOT}
+    for module in modules:
+        if _counted(module, own) is None:
+            raise UserError(f"module {module}: its source is not found; put the class into a file.")
+    digests: dict[str, str] = {}
+    waiting = list(modules)
+    while waiting:
+        spec = _counted(waiting.pop(), own)
+        if spec is None or spec.name in digests:
+            continue
+        digests[spec.name], imports = _read(spec.name)
+        waiting += imports
+        if spec.name in REGISTRIES:  # whoever composes plug-ins by name may mean any of them
+            added = [point.module for point in entry_points(group=spec.name)]
+            own |= {module.partition(".")[0] for module in added}
+            waiting += added
+        elif spec.name.partition(".")[0] != ROOT:
+            waiting.append(spec.name.rpartition(".")[0])
+    named = sorted((name_without_folder(name), digest) for name, digest in digests.items())
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()
+
+
+def digest_of(module: str) -> str:
+    """Return the SHA-256 of the source of one module alone."""
+    return _read(module)[0]
+
+
+def _counted(name: str, own: Iterable[str]) -> ModuleSpec | None:
+    """Find the module that `name` is, or is in, as `task` for `task.Task`; None if it does not count."""
+    top, _, rest = name.partition(".")
+    if top == ROOT and (public := rest.partition(".")[0]) in _HOME:
+        name = f"{ROOT}.{_HOME[public]}.{public}"
+    while name and (spec := _find(name)) is None:
+        name = name.rpartition(".")[0]
+    if not name or spec is None or spec.name == ROOT:  # the public face says only where names are
+        return None
+    return spec if top in own or not _installed(spec) else None
+
+
+@cache
+def _find(name: str) -> ModuleSpec | None:
+    """Find a module as Python does, but import neither it nor the packages that it is in."""
+    if module := sys.modules.get(name):
+        file = getattr(module, "__file__", None)
+        return module.__spec__ or (spec_from_file_location(name, file) if file else None)
+    path = None
+    if parent := name.rpartition(".")[0]:
+        package = sys.modules.get(parent)
+        path = (
+            getattr(package, "__path__", None)
+            if package
+            else getattr(_find(parent), "submodule_search_locations", None)
+        )
+        if path is None:
+            return None
+    specs = (finder.find_spec(name, path) for finder in sys.meta_path)
+    return next((spec for spec in specs if spec is not None), None)
+
+
+def _installed(spec: ModuleSpec) -> bool:
+    """Say whether a module is built in, of the standard library, or of an installed package."""
+    places = [spec.origin] if spec.has_location else list(spec.submodule_search_locations or ())
+    paths = [Path(place).resolve() for place in places if place]
+    return all(not _library().isdisjoint(path.parents) for path in paths)
+
+
+@cache
+def _library() -> frozenset[Path]:
+    """Return the folders of the standard library and of installed packages."""
+    paths = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return frozenset(
+        Path(path).resolve() for path in [*paths, *site.getsitepackages(), site.getusersitepackages()]
+    )
+
+
+@cache
+def _read(module: str) -> tuple[str, tuple[str, ...]]:
+    """Return the SHA-256 of a module's source, and what it imports; of a compiled one, that of its bytes."""
+    spec = _find(module)
+    content = b""
+    if spec is not None and spec.has_location and spec.origin:
+        content = spec.loader.get_data(spec.origin) if spec.loader else b""  # type: ignore[attr-defined]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            tree = ast.parse(decode_source(content))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return hashlib.sha256(content).hexdigest(), ()
+    _remove_docstrings(tree)
+    package = spec.parent if spec is not None and spec.parent else ""
+    return hashlib.sha256(ast.dump(tree).encode("utf-8", "surrogatepass")).hexdigest(), tuple(
+        _imports(tree, package)
+    )
+
+
+def _remove_docstrings(tree: ast.Module) -> None:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            del node.body[: ast.get_docstring(node, clean=False) is not None]
+
+
+def _imports(tree: ast.Module, package: str) -> Iterator[str]:
+    """Yield the full name of everything that a source in `package` imports, be it a module or in one."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+                if any(alias.name.partition(".")[0] == ROOT for alias in names):  # graybench.Task
+                    yield from (f"{ROOT}.{n.attr}" for n in ast.walk(tree) if isinstance(n, ast.Attribute))
+            case ast.ImportFrom(module=module, names=names, level=level):
+                base = _absolute("." * level + (module or ""), package)
+                given = [alias.name for alias in names]
+                public = list(_HOME) if base == ROOT and given == ["*"] else given
+                yield from (f"{base}.{name}" for name in public)
+            case ast.Call(
+                func=ast.Name(id=called) | ast.Attribute(attr=called), args=[ast.Constant(str(name)), *_]
+            ) if called in IMPORTERS:
+                yield _absolute(name, package)
+            case ast.Constant(str(text)) if (match := PLUGIN.fullmatch(text)) is not None:
+                yield module_of(match[1])
+
+
+def _absolute(name: str, package: str) -> str:
+    try:
+        return resolve_name(name, package)
+    except ImportError:  # it goes out of the top package, so running it raises
+        return ""
