@@ -13,9 +13,9 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from ..analysis.statistics import Array, Z, share_interval
+from ..running.pieces import Result
 from .fits import PARAMETERS
 from .specimens import Specimens
-from .work import Result
 
 AXES = ("x", "y", "z")
 
