@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from rich.console import Console
 from torch import Tensor
@@ -34,6 +34,7 @@ from .store import StoreError, write_whole
 from .writing import make_folder
 
 Result = dict[str, Any]
+T = TypeVar("T")
 
 
 class Pieces:
@@ -76,21 +77,25 @@ class Pieces:
             )
             raise SystemExit(1)
 
-    def get(self, name: str, compute: partial[Result]) -> Result:
+    def get(self, name: str, compute: partial[T]) -> T:
         """Return the stored result of a piece, or else compute and store it.
 
         Args:
             name: what people call the piece.
-            compute: a function of some module with its arguments, which `key_of` can read. It returns what
-                JSON can hold.
+            compute: a function with its arguments, which `key_of` can read. It returns what JSON can hold,
+                but not None.
+
+        Returns:
+            The result as it is read from JSON, whether it was stored before or not.
         """
         stem = re.sub(r"[^\w.+-]+", "_", name)
         path = self.folder / f"{stem}-{key_of(compute)}.json"
-        result = _read(path)
+        result: T | None = _read(path)
         if result is None:
             begun = time.monotonic()
-            result = self._compute(name, compute)
-            write_whole(path, json.dumps(result).encode())
+            content = json.dumps(self._compute(name, compute))
+            write_whole(path, content.encode())
+            result = json.loads(content)
             told = f"in {time.monotonic() - begun:.1f} s"
         else:
             told = "finished before"
@@ -99,7 +104,7 @@ class Pieces:
         say(self.console, f"[{self.done}/{self.total}] {name}: {told}")
         return result
 
-    def _compute(self, name: str, compute: partial[Result]) -> Result:
+    def _compute(self, name: str, compute: partial[T]) -> T:
         bar = self._bars.add_task(name, total=None, stage="")
 
         def heard(stage: str, done: int, total: int) -> None:
@@ -150,10 +155,9 @@ def _named(kind: Callable[..., Any]) -> list[str]:
     return [kind.__module__, kind.__qualname__, source_of(kind.__module__)]
 
 
-def _read(path: Path) -> Result | None:
+def _read(path: Path) -> Any:
     """Return a stored result; None if there is none, or if it is damaged and must be computed again."""
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    return result if isinstance(result, dict) else None

@@ -1,20 +1,20 @@
-"""Does maximum likelihood through bridges recover what made the data? Repeated on simulated landmarks.
+"""Experiments on simulated landmarks: does maximum likelihood through bridges recover the parameters?
 
-Data sets of end points of 8 landmarks from an ellipse, at a = 0.1 and ℓ = 0.5. `recovery` fits (a, ℓ) from
-twice the amplitude and 0.6 of the length; `diffusion_means` fits the start as well, and puts its error beside
-that of the sample mean, which is unbiased since the state is a martingale.
+A data set holds end points of 8 landmarks that start on an ellipse, at a = 0.1 and ℓ = 0.5. `recovery` fits
+(a, ℓ) from twice the amplitude and 0.6 of the length. `diffusion_means` fits the start as well, and compares
+its error with the error of the sample mean, which is unbiased as the state is a martingale.
 """
 
 import math
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ....methods.bridge.inference import Likelihood, maximise
 from ....methods.bridge.likelihood import BridgeSampler
-from ....methods.progress import report
 from ....tasks.landmarks.task import Landmarks
 from ....tasks.seeding import derive_seed
 from ...analysis.statistics import Z
@@ -26,16 +26,21 @@ TRUTH = torch.tensor([math.log(TASK.amplitude), math.log(TASK.length)], dtype=to
 START = TRUTH + torch.tensor([math.log(2), math.log(0.6)], dtype=torch.float64)
 
 
-def recovery() -> Iterator[dict[str, object]]:
+def recovery() -> Iterator[partial[list[dict[str, object]]]]:
     """Fit (log a, log ℓ) to 20 data sets of 64 shapes."""
     for data_set in range(DATA_SETS):
-        report("recovery", data_set, DATA_SETS)
-        start = time.perf_counter()
-        fit = maximise(_likelihood(data_set, SHAPES), START, TASK.start)
-        seconds = time.perf_counter() - start
-        for k, name in enumerate(("a", "length")):
-            error, stderr = float(fit.theta[k] - TRUTH[k]), float(fit.theta_stderr[k])
-            yield {
+        yield partial(_recovered, data_set)
+
+
+def _recovered(data_set: int) -> list[dict[str, object]]:
+    start = time.perf_counter()
+    fit = maximise(_likelihood(data_set, SHAPES), START, TASK.start)
+    seconds = time.perf_counter() - start
+    rows: list[dict[str, object]] = []
+    for k, name in enumerate(("a", "length")):
+        error, stderr = float(fit.theta[k] - TRUTH[k]), float(fit.theta_stderr[k])
+        rows.append(
+            {
                 "data_set": data_set,
                 "parameter": name,
                 "truth": float(TRUTH[k].exp()),
@@ -48,18 +53,24 @@ def recovery() -> Iterator[dict[str, object]]:
                 "evaluations": fit.evaluations,
                 "seconds": seconds,
             }
+        )
+    return rows
 
 
-def diffusion_means() -> Iterator[dict[str, object]]:
+def diffusion_means() -> Iterator[partial[list[dict[str, object]]]]:
     """Fit (log a, log ℓ) and the start together to 20 data sets of 32 shapes."""
     for data_set in range(DATA_SETS):
-        report("diffusion means", data_set, DATA_SETS)
-        likelihood = _likelihood(data_set, SHAPES_FOR_MEANS)
-        mean = likelihood.y.mean(0)
-        start = time.perf_counter()
-        fit = maximise(likelihood, START, mean, free=("theta", "x_0"))
-        covered = (fit.x_0 - TASK.start).abs() <= Z * fit.x_0_stderr
-        yield {
+        yield partial(_recovered_start, data_set)
+
+
+def _recovered_start(data_set: int) -> list[dict[str, object]]:
+    likelihood = _likelihood(data_set, SHAPES_FOR_MEANS)
+    mean = likelihood.y.mean(0)
+    start = time.perf_counter()
+    fit = maximise(likelihood, START, mean, free=("theta", "x_0"))
+    covered = (fit.x_0 - TASK.start).abs() <= Z * fit.x_0_stderr
+    return [
+        {
             "data_set": data_set,
             "diffusion_mean_error": _rms(fit.x_0 - TASK.start),
             "sample_mean_error": _rms(mean - TASK.start),
@@ -72,6 +83,7 @@ def diffusion_means() -> Iterator[dict[str, object]]:
             "evaluations": fit.evaluations,
             "seconds": time.perf_counter() - start,
         }
+    ]
 
 
 def _likelihood(data_set: int, shapes: int) -> Likelihood:

@@ -245,8 +245,7 @@ BRIDGE = Paper(
     "follow its claims, in the order of its method, and nothing is compared with its values. Thresholds are "
     "the suite's. Claims that begin with “Suite:” are about what we found to be needed besides.",
     (
-        # the command leaves alone what is there, wherever it was made
-        Source("bridges", ("bridges",), "diffusion_means.csv", "diffusion_means.csv"),
+        Source("bridges", ("bridges",), "diffusion_means.csv", "work"),
         Source("shapes/apes", ("shapes", "apes", "--group", "group"), "summary.csv", "work"),
         Source("shapes/macaques", ("shapes", "macaques", "--group", "group"), "summary.csv", "work"),
     ),
