@@ -15,7 +15,9 @@ app = typer.Typer()
 @app.command()
 def reproduce(
     context: typer.Context,
-    paper: Annotated[str, typer.Argument(metavar="PAPER", help="`ltsm` or `bridge`.")],
+    paper: Annotated[
+        str, typer.Argument(metavar="PAPER", help="`ltsm`, `bridge`, or `suite`: its own claims.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option(help="Where the page goes, and what is run (default: runs/reproduce-PAPER)."),

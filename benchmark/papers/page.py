@@ -120,7 +120,9 @@ def _gist(held: Held) -> str:
 
 def _section(section: Section) -> str:
     figure = section.figure
-    parts = [f"## {figure.title}", f"*In the paper:* {figure.shows}"]
+    parts = [f"## {figure.title}"]
+    if figure.shows:
+        parts.append(f"*In the paper:* {figure.shows}")
     if figure.reason:
         parts.append(figure.reason)
     if not section.drawn and not figure.pictures:

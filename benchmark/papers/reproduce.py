@@ -20,8 +20,9 @@ from .commits import last_commit
 from .ltsm.paper import LTSM
 from .page import Drawn, Held, Origin, Section, page, summary
 from .paper import Claim, Paper, PaperFigure, Picture, Results, Source
+from .suite import SUITE
 
-PAPERS = {paper.name: paper for paper in (LTSM, BRIDGE)}
+PAPERS = {paper.name: paper for paper in (LTSM, BRIDGE, SUITE)}
 PNG_DPI = 150
 
 
