@@ -7,9 +7,7 @@ import pandas as pd
 
 from ..findings import Finding
 from ..paper import Claim, Paper, PaperFigure, Picture, Source
-from . import claims
-from . import paper_figures as figures
-from .figures import ablations, recovery_figure
+from . import claims, figures
 
 EXACT, LEARNED = ("bridges/exact_scores",), ("bridges/learned_scores",)
 FEW, MANY = ("bridges/landmarks",), ("bridges/many_landmarks",)
@@ -100,7 +98,7 @@ ABLATIONS = PaperFigure(
         Picture(
             "ablations",
             ("bridges/covariance_factor", "bridges/forward_kernel", "bridges/explicit_target"),
-            ablations,
+            figures.ablations,
             "Dashed: what theory says. Geometric Brownian motion in the middle, landmarks to the right.",
         ),
         Picture(
@@ -159,7 +157,7 @@ PARAMETERS = PaperFigure(
         Picture(
             "recovery",
             RECOVERY,
-            recovery_figure,
+            figures.recovery_figure,
             "20 data sets of 64 simulated shapes of 8 landmarks; dashed: what made them.",
         ),
     ),
