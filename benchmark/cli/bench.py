@@ -1,6 +1,6 @@
-"""The command line about speed: `graybench bench`.
+"""The command `graybench bench`: timings side by side.
 
-What is heavy to import is imported inside the functions, so that `graybench --help` is quick.
+Heavy modules are imported inside the functions, so that `graybench --help` is quick.
 """
 
 from pathlib import Path
@@ -13,13 +13,15 @@ app = typer.Typer()
 
 @app.command()
 def bench(
-    quick: Annotated[bool, typer.Option("--quick", help="Less of everything: a few minutes.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Measure less of everything, in a few minutes.")
+    ] = False,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="PART", help="Only this part; may be repeated.")
+        list[str] | None, typer.Option(metavar="PART", help="Measure only this part; may be repeated.")
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The result folder.")] = Path("runs/bench"),
 ) -> None:
-    """Measure speeds side by side, as ratios; print them, and store them in DIR."""
+    """Time the suite and other programs side by side; print and store seconds and ratios."""
     from ..speed.bench import measure
 
     measure(only or (), quick, out, print)

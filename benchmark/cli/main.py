@@ -1,4 +1,4 @@
-"""The command line: `graybench run | table | compare | figures | claims`; the other `cli_*` modules add more.
+"""The command line: `graybench run | table | compare | figures`; the other `cli_*` modules add more.
 
 Exit status: 2 for a mistake of the user's, 1 for whatever else goes wrong, each with one line on stderr, and
 1 for a check that failed.
@@ -265,18 +265,6 @@ def figures(folder: Folder) -> None:
         ok = sorted(frame["metric"][frame["status"] == "ok"].unique())
         why = f"there is none of {', '.join(ok)}" if ok else "no row of the table is ok"
         print(f"no figure can be drawn: {why}.")
-
-
-@app.command()
-def claims(folder: Folder) -> None:
-    """Hold claims about the Galton board and about gates against a result folder, as a Markdown table."""
-    from ..papers.findings import as_markdown, findings
-    from ..papers.ltsm.gates import gate_findings
-    from ..running.store import read_table
-
-    frame = read_table(folder)
-    found = [*findings(frame), *gate_findings(frame)]
-    print(as_markdown(found) if found else "no claim is about what is in this folder.")
 
 
 if __name__ == "__main__":

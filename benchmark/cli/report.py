@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer()
-PACKAGES = ("altair", "jinja2", "vl_convert")  # of the extra
+PACKAGES = ("altair", "jinja2", "vl_convert")  # of the extra `report`
 
 
 @app.command()
@@ -14,9 +14,9 @@ def report(
     folders: Annotated[
         list[Path], typer.Argument(metavar="DIR...", help="Result folders of `graybench run`.")
     ],
-    out: Annotated[Path, typer.Option(metavar="SITE", help="Where the site goes: open its index.html.")],
+    out: Annotated[Path, typer.Option(metavar="SITE", help="The folder of the site; open its index.html.")],
 ) -> None:
-    """Write a site that opens from disk: leaderboard, tasks, methods, figures, failures, provenance."""
+    """Write a static site: leaderboard, tasks, methods, figures, failures, provenance."""
     from ...tasks.errors import UserError
 
     try:

@@ -1,6 +1,6 @@
-"""The command `graybench reproduce PAPER`: what is behind a paper's figures and claims, and a page of both.
+"""The command `graybench reproduce PAPER`: a paper's results, figures and claims on one page.
 
-What is heavy to import is imported inside the function, so that `graybench --help` is quick.
+Heavy modules are imported inside the function, so that `graybench --help` is quick.
 """
 
 from pathlib import Path
@@ -15,19 +15,19 @@ app = typer.Typer()
 @app.command()
 def reproduce(
     context: typer.Context,
-    paper: Annotated[str, typer.Argument(metavar="PAPER", help="`ltsm` or `bridge`.")],
+    paper: Annotated[
+        str, typer.Argument(metavar="PAPER", help="`ltsm`, `bridge`, or `suite`: its own claims.")
+    ],
     out: Annotated[
         Path | None,
-        typer.Option(help="Where the page goes, and what is run (default: runs/reproduce-PAPER)."),
+        typer.Option(help="The folder of the page and the results (default: runs/reproduce-PAPER)."),
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option(
-            "--from", metavar="DIR", help="Run nothing: take the results that DIR has in its folders."
-        ),
+        typer.Option("--from", metavar="DIR", help="Run nothing: use the results in the folders of DIR."),
     ] = None,
 ) -> None:
-    """Run or resume what is behind a paper's figures, draw them, and hold its claims against the results."""
+    """Run or resume the results of a paper, draw its figures, and test its claims."""
     from ...tasks.errors import UserError
     from ...tasks.plugin import nearest
     from ..papers.reproduce import PAPERS, run_missing, write_page

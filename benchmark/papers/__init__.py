@@ -1,1 +1,1 @@
-"""The claims and figures of the two papers, held against result tables."""
+"""The claims and figures of two papers, and claims of the suite, held against result tables."""

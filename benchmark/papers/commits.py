@@ -1,4 +1,4 @@
-"""The git commits that pages name: of the suite's source, and of results."""
+"""The git commits that pages name: the commit of the suite's source, and the commits of results."""
 
 import subprocess
 from pathlib import Path
@@ -8,9 +8,9 @@ PACKAGES = ("benchmark", "methods", "tasks")
 
 
 def last_commit(inside: Path, *paths: Path) -> str:
-    """Give the last commit that touched the paths, and whether they have changed since; empty outside of git.
+    """Return the last commit that touched the paths, and whether they changed since; empty outside of git.
 
-    It is not that of the working tree: committing the report itself changes nothing in it.
+    Committing a report does not change the commits that the report names, as HEAD is not used.
     """
     named = [str(path.resolve()) for path in paths]
     commit = _git(inside, "log", "-1", "--format=%h", "--abbrev=12", "--", *named)
@@ -19,7 +19,7 @@ def last_commit(inside: Path, *paths: Path) -> str:
 
 
 def source_commit() -> str:
-    """Give the last commit of the suite's packages, where it runs from a checkout."""
+    """Return the last commit of the suite's packages; empty if the suite does not run from a checkout."""
     return last_commit(ROOT, *[ROOT / package for package in PACKAGES])
 
 

@@ -1,4 +1,4 @@
-"""The page of a reproduction, in Markdown: every figure and every claim of a paper beside what was found."""
+"""The page of a reproduction, in Markdown: every figure and every claim of a paper, with the findings."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ NOT_TESTED, MISSING = "not tested", "no result"
 
 @dataclass(frozen=True)
 class Held:
-    """A claim, what was found, and, if nothing was, why."""
+    """A claim with its findings, or the reason why there are none."""
 
     claim: Claim
     findings: tuple[Finding, ...]
@@ -23,7 +23,7 @@ class Held:
 
     @property
     def verdict(self) -> str:
-        """The one verdict of all findings; how many of each there are, if they differ."""
+        """The verdict of all findings, or the number of each verdict if they differ."""
         if self.claim.find is None:
             return NOT_TESTED
         counts = Counter(finding.verdict for finding in self.findings)
@@ -36,7 +36,7 @@ class Held:
 
     @property
     def worst(self) -> Finding | None:
-        """The finding that speaks most against the claim: of the worst verdict, farthest from its target."""
+        """The finding with the worst verdict; among several, the one farthest from its target."""
         order = (MISSING, "fails", "open", "holds")
 
         def against(finding: Finding) -> tuple[int, float]:
@@ -48,7 +48,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A picture and its file, relative to the page; None with the reason where there is none."""
+    """A picture and its file, relative to the page; without a file, the reason."""
 
     picture: Picture
     file: str | None
@@ -57,7 +57,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Section:
-    """A figure of the paper with what was drawn and found."""
+    """A figure of the paper with its drawings and findings."""
 
     figure: PaperFigure
     drawn: tuple[Drawn, ...]
@@ -66,7 +66,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where results come from: the folder, the command that makes them, and what they say of themselves."""
+    """The origin of results: their folder, the command that makes them, and their state."""
 
     folder: Path
     command: str
@@ -74,7 +74,7 @@ class Origin:
 
 
 def page(paper: Paper, command: str, origins: Sequence[Origin], sections: Sequence[Section]) -> str:
-    """Write the page."""
+    """Return the page of a paper."""
     parts = [
         f"# {paper.title}, reproduced",
         f"{paper.reference}.",
@@ -82,9 +82,9 @@ def page(paper: Paper, command: str, origins: Sequence[Origin], sections: Sequen
         f"them.",
         paper.note,
         _origins(origins),
-        "A claim *holds* if the whole 95 % interval of a number is on its side of what is wanted, *fails* if "
-        "it is all on the other, and is *open* between. Counts and what is computed without sampling have no "
-        "width, but for what gave no result.",
+        "A claim *holds* if the whole 95 % interval of a number is on the wanted side of its target, *fails* "
+        "if the whole interval is on the other side, and is *open* otherwise. Counts and numbers that are "
+        "computed without sampling have intervals without width, unless a part of them gave no result.",
         "## In short",
         summary(sections),
         *(_section(section) for section in sections),
@@ -93,11 +93,11 @@ def page(paper: Paper, command: str, origins: Sequence[Origin], sections: Sequen
 
 
 def summary(sections: Sequence[Section], page: str = "") -> str:
-    """Write a table with a row for each claim: its verdict, and the finding that speaks most against it.
+    """Return a table with a row for each claim: its verdict, and its worst finding.
 
     Args:
-        sections: of the page.
-        page: where it lies, for links from elsewhere.
+        sections: the sections of the page.
+        page: the path of the page, for links from elsewhere.
     """
     lines = ["| where | claim | found | verdict |", "|---|---|---|---|"]
     for section in sections:
@@ -120,7 +120,9 @@ def _gist(held: Held) -> str:
 
 def _section(section: Section) -> str:
     figure = section.figure
-    parts = [f"## {figure.title}", f"*In the paper:* {figure.shows}"]
+    parts = [f"## {figure.title}"]
+    if figure.shows:
+        parts.append(f"*In the paper:* {figure.shows}")
     if figure.reason:
         parts.append(figure.reason)
     if not section.drawn and not figure.pictures:

@@ -1,9 +1,10 @@
-"""What a reproduction of a paper is made of: the results behind it, its figures, its claims.
+"""The parts of a reproduction: the results behind a paper, its figures and its claims.
 
-A table names every figure of the paper in its order, with the results that it needs, the function that draws
-it, and the claims that go with it. A figure or claim that cannot be had says why, and stays in the table.
+A table lists every figure of the paper in order, with the results that the figure needs, the function that
+draws it, and its claims. A figure or claim that cannot be reproduced stays in the table and says why.
 
-Results lie in folders below one base, so that finished ones, such as those in `results`, can be taken as is.
+Results lie in folders below one base, so finished results, such as those in `results`, can be used as they
+are.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,14 +24,15 @@ SWEEPS = Path(__file__).parents[1] / "sweeps"
 
 @dataclass(frozen=True)
 class Source:
-    """A command of the suite that makes results, and where below the base they go.
+    """A command of the suite that makes results, and the folder of these results below the base.
 
     Attributes:
         folder: the result folder, below the base.
-        arguments: of `graybench`, without --out; the name of a shipped sweep stands for its path.
-        last: a file of the folder that is there once the results are complete.
-        working: what is there as well where they were made, and lets the command do only what is missing;
-            results without it were made elsewhere, and count as they are.
+        arguments: the arguments of `graybench`, without --out; the name of a shipped sweep stands for its
+            path.
+        last: a file of the folder that exists once the results are complete.
+        working: a file or folder from which the command resumes; results without it were made elsewhere and
+            are used as they are.
     """
 
     folder: str
@@ -39,12 +41,12 @@ class Source:
     working: str
 
     def command(self, base: Path, sweeps: Path = SWEEPS) -> list[str]:
-        """Give the arguments of `graybench` that make the results below a base."""
+        """Return the arguments of `graybench` that make the results below a base."""
         own = [str(sweeps / a) if a.endswith(".yaml") else a for a in self.arguments]
         return [*own, "--out", str(base / self.folder)]
 
     def is_given(self, base: Path) -> bool:
-        """Say whether the results below a base are complete and came from elsewhere."""
+        """Return whether the results below a base are complete and were made elsewhere."""
         folder = base / self.folder
         return (folder / self.last).exists() and not (folder / self.working).exists()
 
@@ -57,13 +59,13 @@ class Results:
         self.read = cache(self._read)
 
     def path(self, name: str) -> Path:
-        """Give the file of a table, whether it is there or not."""
+        """Return the path of a table, whether it exists or not."""
         folder = self.base / name
         comma_separated = folder.with_suffix(".csv")
         return comma_separated if comma_separated.exists() or "/" in name else folder / "table.parquet"
 
     def missing(self, names: Iterable[str]) -> list[Path]:
-        """Give the files of those tables that are not there."""
+        """Return the paths of the tables that do not exist."""
         return [path for path in map(self.path, names) if not path.exists()]
 
     def _read(self, name: str) -> pd.DataFrame:
@@ -72,19 +74,19 @@ class Results:
             return read_table(path.parent)
         try:
             return pd.read_csv(path)
-        except ValueError as error:  # pandas' own and that of what is no text are kinds of it
-            raise UserError(f"{path}: this is no table: {error}.") from error
+        except ValueError as error:  # the errors of pandas and of decoding are kinds of it
+            raise UserError(f"{path}: this is not a table: {error}.") from error
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper in words, and how it is held against results.
+    """A claim of the paper in words, and its test against results.
 
     Attributes:
         text: the claim.
-        needs: names of tables.
-        find: gives the findings from those tables; None if it cannot be tested here.
-        reason: why not, or what to know about the test.
+        needs: the names of the tables that the test needs.
+        find: returns the findings from those tables; None if the claim cannot be tested here.
+        reason: why it cannot be tested, or a remark about the test.
     """
 
     text: str
@@ -95,7 +97,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing: its file name, the tables it needs, what draws it from them, and its caption."""
+    """A drawing: its file name, the tables it needs, the function that draws it, and its caption."""
 
     name: str
     needs: tuple[str, ...]
@@ -110,8 +112,8 @@ class PaperFigure:
     Attributes:
         title: such as "Figure 1".
         shows: what it shows in the paper.
-        pictures: in which it is drawn again; none if it cannot be.
-        claims: that it stands for.
+        pictures: the drawings that reproduce it.
+        claims: the claims that it supports.
         reason: why it cannot be drawn, or how the drawing differs.
     """
 

@@ -1,11 +1,11 @@
-"""Reproduces a paper: runs what is missing of its results, draws figures, holds claims, writes a page.
+"""Reproduce a paper: compute missing results, draw the figures, test the claims and write a page.
 
-    OUT/<folder>/      the results of each command of the paper, unless they are taken from elsewhere
+    OUT/<folder>/      the results of each command of the paper, unless they come from elsewhere
     OUT/figures/       every figure in the paper's arrangement, as PNG
     OUT/README.md      the page
-    OUT/claims.md      its table of claims
+    OUT/claims.md      the table of claims
 
-What is run are commands of `graybench`, those that the page names, so that each may be stopped and goes on.
+Results are computed by the `graybench` commands that the page names; each can be stopped and resumed.
 """
 
 from collections import Counter
@@ -20,17 +20,18 @@ from .commits import last_commit
 from .ltsm.paper import LTSM
 from .page import Drawn, Held, Origin, Section, page, summary
 from .paper import Claim, Paper, PaperFigure, Picture, Results, Source
+from .suite import SUITE
 
-PAPERS = {paper.name: paper for paper in (LTSM, BRIDGE)}
+PAPERS = {paper.name: paper for paper in (LTSM, BRIDGE, SUITE)}
 PNG_DPI = 150
 
 
 def run_missing(paper: Paper, base: Path, graybench: Callable[[list[str]], object]) -> None:
-    """Run every command of a paper whose results below `base` were not made elsewhere and are not complete.
+    """Run every command of a paper, except where complete results below `base` were made elsewhere.
 
     Args:
-        paper: whose.
-        base: the folder of folders.
+        paper: the paper.
+        base: the folder that holds the result folders.
         graybench: runs one command, given its arguments.
     """
     for source in paper.sources:
@@ -39,13 +40,16 @@ def run_missing(paper: Paper, base: Path, graybench: Callable[[list[str]], objec
 
 
 def write_page(paper: Paper, base: Path, out: Path, command: str) -> list[Path]:
-    """Draw and judge what the results below `base` allow; give the files written.
+    """Draw the figures and test the claims that the results below `base` allow, and write the page.
 
     Args:
-        paper: what to reproduce.
-        base: where the results are.
-        out: where page and figures go.
-        command: what the user said, for the page.
+        paper: the paper.
+        base: the folder that holds the result folders.
+        out: the folder for page and figures.
+        command: the user's command, for the page.
+
+    Returns:
+        The files written.
 
     Raises:
         UserError: the folder cannot be made.
@@ -89,7 +93,7 @@ def _hold(claim: Claim, paper: Paper, results: Results) -> Held:
 
 
 def _absent(needs: Sequence[str], paper: Paper, results: Results) -> str:
-    """Say which file is missing and what makes it; nothing if all are there."""
+    """Return a sentence that names the first missing file and its command; empty if no file is missing."""
     missing = results.missing(needs)
     if not missing:
         return ""
@@ -99,7 +103,7 @@ def _absent(needs: Sequence[str], paper: Paper, results: Results) -> str:
 
 
 def _said(source: Source, base: Path) -> str:
-    """Give a command as one types it in a clone."""
+    """Return a command as it is typed in a clone."""
     return " ".join(["graybench", *source.command(base, Path("benchmark/sweeps"))])
 
 
@@ -115,7 +119,7 @@ def _origin(source: Source, base: Path) -> Origin:
 
 
 def _cells(source: Source, base: Path) -> str:
-    """Say how many cells of a sweep there are, how they ended, and which software made them."""
+    """Return the number of cells of a sweep, how they ended, and the versions that made them."""
     if source.last != "table.parquet":
         return ""
     table = Results(base).read(source.folder)

@@ -1,1 +1,1 @@
-"""The report of result folders: a static site that opens from disk."""
+"""The report of result folders as a static site, which opens from disk."""

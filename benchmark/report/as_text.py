@@ -1,4 +1,4 @@
-"""The leaderboard as Markdown for a README or a pull request, and as a LaTeX table for a paper."""
+"""The leaderboard as Markdown, for a README or a pull request, and as a LaTeX table, for a paper."""
 
 from ..analysis.formats import booktabs, escape_latex, escape_markdown
 from ..metrics.catalogue import record_of
@@ -8,7 +8,7 @@ from .report import Report
 
 
 def markdown(report: Report) -> str:
-    """Give the leaderboard in GitHub's Markdown."""
+    """Return the leaderboard in GitHub's Markdown."""
     table = _table(report)
     head, *lines = [f"| {' | '.join(map(escape_markdown, line))} |" for line in table]
     rows = "\n".join([head, f"|{' --- |' * len(table[0])}", *lines])
@@ -16,7 +16,7 @@ def markdown(report: Report) -> str:
 
 
 def latex(report: Report) -> str:
-    r"""Give the leaderboard, to be read into a document with `\usepackage{booktabs}`."""
+    r"""Return the leaderboard in LaTeX, for a document with `\usepackage{booktabs}`."""
     table = _table(report)
     head, *lines = [[escape_latex(cell) for cell in line] for line in table]
     return f"% {report.command}\n" + booktabs(_caption(report, table), "l" * len(head), head, lines)

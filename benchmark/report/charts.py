@@ -1,8 +1,8 @@
-"""The charts of a report, as Vega-Lite specifications made with Altair; looks are those of `figures.style`.
+"""The charts of a report, as Vega-Lite specifications made with Altair, in the looks of `figures.style`.
 
-A line shows means over the budget or diffusion time, its band their intervals. What gave no result is a cross
-at the upper edge, what lies beyond the axis a triangle there. Colours of text and grid are set by the page's
-style sheet.
+A line shows means over the budget or diffusion time, its band their intervals. A cross at the upper edge is a
+point without a result, a triangle there a point beyond the axis. The page's style sheet sets the colours of
+text and grid.
 """
 
 import json
@@ -17,7 +17,7 @@ import pandas as pd
 from ..figures.style import Look, log_limits
 from ..metrics.catalogue import record_of
 
-# Paths in Vega's units, a square from −1 to 1, where Vega has no symbol of that name.
+# Paths of symbols that Vega lacks, in its units: a square from −1 to 1.
 CROSS = "M-1,-0.7L-0.7,-1L0,-0.3L0.7,-1L1,-0.7L0.3,0L1,0.7L0.7,1L0,0.3L-0.7,1L-1,0.7L-0.3,0Z"
 STAR = "M0,-1L0.22,-0.31L0.95,-0.31L0.36,0.12L0.59,0.81L0,0.38L-0.59,0.81L-0.36,0.12L-0.95,-0.31L-0.22,-0.31Z"
 PENTAGON = "M0,-1L0.95,-0.31L0.59,0.81L-0.59,0.81L-0.95,-0.31Z"
@@ -42,7 +42,7 @@ Spec = dict[str, Any]
 
 
 def name_of(look: Look) -> str:
-    """Give the name of a look in plain text, without the signs of TeX."""
+    """Return the name of a look in plain text, without TeX."""
     return look.name.replace("$", "").replace("^*", "*")
 
 
@@ -74,7 +74,7 @@ def over_time(points: pd.DataFrame, looks: dict[str, Look], description: str) ->
 
 
 def lines(points: pd.DataFrame, along: str, x: alt.X, looks: dict[str, Look], description: str) -> Spec:
-    """Draw a line with its band for each method; dots where there are few, and what gave no result."""
+    """Draw a line with its band for each method, dots if they are few, and marks for missing results."""
     own = {label: look for label, look in looks.items() if label in set(points["label"])}
     axis = _value_axis(str(points["metric"].iloc[0]), points)
     colour, shape, dash = _scales(own)
@@ -101,12 +101,12 @@ def lines(points: pd.DataFrame, along: str, x: alt.X, looks: dict[str, Look], de
 
 
 def _dots(condition: str, **look: Any) -> alt.Chart:
-    """Give the dots of the points that a condition on `edge` selects."""
+    """Return the dots of the points that a condition on `edge` selects."""
     return alt.Chart().transform_filter(condition).mark_point(filled=True, opacity=1, **look)
 
 
 def posterior_1d(draws: Iterable[float], truth: float, description: str) -> Spec:
-    """Draw a histogram of θ, and the θ behind the observation."""
+    """Draw a histogram of θ, with the θ behind the observation."""
     bars = alt.Chart(alt.Data(values=[{"theta": _short(theta)} for theta in draws])).mark_bar(color="#0072B2")
     histogram = bars.encode(
         alt.X("theta:Q", bin=alt.Bin(maxbins=40), title="θ"), alt.Y("count()", title="draws")
@@ -116,7 +116,7 @@ def posterior_1d(draws: Iterable[float], truth: float, description: str) -> Spec
 
 
 def posterior_2d(draws: Iterable[tuple[float, float]], truth: tuple[float, float], description: str) -> Spec:
-    """Draw draws of the first two parameters, and the θ behind the observation."""
+    """Plot draws of the first two parameters, with the θ behind the observation."""
     x = alt.X("a:Q", title="θ₁", scale=alt.Scale(zero=False))
     y = alt.Y("b:Q", title="θ₂", scale=alt.Scale(zero=False))
     values = [{"a": _short(a), "b": _short(b)} for a, b in draws]
@@ -182,7 +182,7 @@ def _value_axis(metric: str, points: pd.DataFrame) -> _Axis:
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Give the ticks of a log axis: powers of ten, with 2 and 5 times them where there are few."""
+    """Return the ticks of a log axis: powers of ten, and 2 and 5 times these if they are few."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     steps = (1, 2, 5) if math.log10(high / low) < 2 else (1,)
     return [tick for k in powers for step in steps if low <= (tick := float(f"{step}e{k}")) <= high]
@@ -213,9 +213,9 @@ def _dash(look: Look) -> list[float]:
 
 
 def _edges(drawn: pd.DataFrame) -> list[alt.Chart]:
-    """Give the marks at the upper edge: crosses for what has no result, triangles for what lies beyond.
+    """Return the marks at the upper edge: crosses for missing results, triangles for points beyond the axis.
 
-    Those of several methods are one below the other.
+    Marks of several methods stand one below the other.
     """
     shapes = {"missing": CROSS, "beyond": "triangle-up"}
     marked = drawn.loc[drawn["edge"] != "", ["edge", "method"]]
@@ -229,7 +229,7 @@ def _edges(drawn: pd.DataFrame) -> list[alt.Chart]:
 
 
 def _drawn(points: pd.DataFrame, along: str, looks: dict[str, Look], top: float) -> pd.DataFrame:
-    """Give the data of a chart and nothing else; `edge` is what is marked at the upper edge."""
+    """Return the data that a chart needs; `edge` says what is marked at the upper edge."""
     drawn = points[[along, "value", "low", "high"]].copy()
     drawn.insert(0, "method", points["label"].map({label: name_of(look) for label, look in looks.items()}))
     missing = points["value"].isna()
@@ -253,5 +253,5 @@ def _finished(chart: alt.LayerChart | alt.FacetChart, description: str, height: 
         .configure_axis(labelFontSize=12)
     )
     spec = styled.to_dict(validate=False)
-    del spec["$schema"]  # an address that nothing needs; the page says that this is Vega-Lite
+    del spec["$schema"]  # an unused address; the page says that this is Vega-Lite
     return spec

@@ -1,10 +1,10 @@
-"""Where a method wins and where it loses: paired ratios of its error to that of the best other method.
+"""Where a method wins and where it loses: paired ratios of its error to the best other method's error.
 
-Both sides were given the same simulations, so the bootstrap draws the same replicates and observations for
-both. The rival is the one with the least mean, chosen by the same numbers that it is then compared by, which
-makes it look a little better than it is. A method wins or loses where the difference of the two is beyond 0
-by Student's interval, as in `graybench compare DIR_A DIR_B`: against a rival fixed beforehand that is as
-good, 7 times in 100 at most.
+Both methods had the same simulations, so the bootstrap draws the same replicates and observations for both.
+The rival is the method with the least mean. The same numbers choose the rival and compare it, so it looks
+slightly better than it is. A method wins or loses where Student's interval of the difference excludes 0, as
+in `graybench compare DIR_A DIR_B`: against an equally good rival fixed beforehand, this happens at most 7
+times in 100.
 """
 
 from typing import Any
@@ -19,15 +19,15 @@ from .sources import PLACE
 
 
 def contests(rows: pd.DataFrame, points: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    """Give each method's contests, one for each place and metric where another method has a result as well.
+    """Return each method's contests: one for each place and metric where another method has a result as well.
 
     Args:
-        rows: with the same replicates and observations for all methods of a place.
-        points: ranked.
+        rows: the rows, with the same replicates and observations for all methods of a place.
+        points: the points of `points_of`, ranked.
 
     Returns:
-        For each label records of the point, with rival, ratio, low and high (of the ratio; NaN where there is
-        none) and verdict: "wins", "loses", "even", "unknown" of one replicate alone, or the status of a
+        For each label the records of its points, with rival, ratio, low and high (of the ratio; NaN without
+        one) and verdict: "wins", "loses", "even", "unknown" with one replicate only, or the status of a
         failure.
     """
     found: dict[str, list[dict[str, Any]]] = {label: [] for label in points["label"].unique()}

@@ -1,4 +1,4 @@
-"""The figures of a report: a metric on a task over budget or time, and mean ranks; the rows behind each."""
+"""The figures of a report: a metric on a task over budget or time, and mean ranks, with their rows."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -12,9 +12,7 @@ from ..analysis.ranking import Place, average_ranks
 from ..metrics.catalogue import record_of
 from .charts import curves, over_time, rank_chart
 from .numbers import NOTHING, ends, number, span, variant, whole, words
-from .over_time import METRICS as OVER_TIME
-from .over_time import points_over_time, shown_at
-from .points import records
+from .points import OVER_TIME, points_over_time, records, shown_at
 from .report import Report
 from .sources import PLACE
 
@@ -29,7 +27,7 @@ CELL = ["method", "method_settings", "budget", "replicate", "status"]
 
 @cache
 def panels(report: Report, metric: str, task: str) -> list[dict[str, Any]]:
-    """Give title, caption, chart, grid and points for each variant that a metric has on a task."""
+    """Return title, caption, chart, grid and points for each variant of a metric on a task."""
     points = report.points
     points = points[(points["metric"] == metric) & (points["task"] == task)]
     return [_panel(report, metric, task, str(v), p) for v, p in points.groupby("variant", sort=False)]
@@ -53,9 +51,9 @@ def _panel(report: Report, metric: str, task: str, settings: str, points: pd.Dat
 
 @cache
 def time_panel(report: Report, metric: str, task: str) -> dict[str, Any] | None:
-    """Give caption, chart, table and points of a metric over diffusion time; None where nothing is resolved.
+    """Return caption, chart, table and points of a metric over diffusion time; None if it is not resolved.
 
-    It is of the first settings and the largest budget that have a result.
+    The panel shows the first settings and the largest budget that have a result.
     """
     of_task = report.every[(report.every["metric"] == metric) & (report.every["task"] == task)]
     resolved = of_task[of_task["time"].notna() & (of_task["status"] == "ok")]
@@ -121,7 +119,7 @@ def _line(point: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def csv_of(rows: pd.DataFrame) -> str:
-    """Write the rows of a metric and task: a line for a cell and replicate, a column for an observation."""
+    """Return the rows of a metric and task as CSV: a line a replicate, a column an observation."""
     column = rows["observation"].map(lambda o: "value" if pd.isna(o) else f"observation_{o}")
     named = rows.assign(column=column, replicate=rows["replicate"].astype("string").fillna(""))
     wide = named.set_index([*CELL, "column"])["value"].astype("float64").unstack("column", sort=False)
@@ -129,7 +127,7 @@ def csv_of(rows: pd.DataFrame) -> str:
 
 
 def figure_contexts(report: Report) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Yield path, what the template needs, and CSV of the figure of each metric on each task."""
+    """Yield path, context and CSV of the figure of each metric on each task."""
     for metric, task in report.figures().to_numpy():
         rows = report.rows[(report.rows["metric"] == metric) & (report.rows["task"] == task)]
         context = _about(report, metric, task)
@@ -139,7 +137,7 @@ def figure_contexts(report: Report) -> Iterator[tuple[str, dict[str, Any], str]]
 
 
 def time_contexts(report: Report) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Yield path, what the template needs, and CSV of the figures over diffusion time."""
+    """Yield path, context and CSV of the figures over diffusion time."""
     for task, metric in product(report.task_pages, OVER_TIME):
         panel = time_panel(report, metric, task)
         if panel:
@@ -155,7 +153,7 @@ def _about(report: Report, metric: str, task: str) -> dict[str, Any]:
 
 
 def rank_contexts(report: Report) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Yield path, what the template needs, and CSV of the mean ranks by each metric."""
+    """Yield path, context and CSV of the mean ranks by each metric."""
     for metric, places in report.places.items():
         if places:
             points = report.points[(report.points["metric"] == metric) & report.points["rank"].notna()]
@@ -173,7 +171,7 @@ def rank_contexts(report: Report) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 @cache
 def rank_panels(report: Report, metric: str) -> list[dict[str, Any]]:
-    """Give title, caption, chart and table of the mean ranks by a metric, for each settings."""
+    """Return title, caption, chart and table of the mean ranks by a metric, for each settings."""
     places = report.places[metric]
     found = {v: [place for place in places if place.variant == v] for v in report.board["variants"]}
     return [_rank_panel(report, metric, v, own) for v, own in found.items() if own]

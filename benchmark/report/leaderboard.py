@@ -1,13 +1,13 @@
 """The leaderboard: one row for each method, for every selection of settings, task, capability and budget.
 
-rank      of `benchmark.analysis.ranking`, over the places (task, settings, budget) of the selection.
-means     of `benchmark.report.scores`, over the places where every method has a result, so that like is
-          compared with like. A method with results at less than half of the places is left out of this, and
-          its means are over what it has, with a mark.
+rank      the mean rank of `benchmark.analysis.ranking` over the places (task, settings, budget) selected.
+means     the means of `benchmark.report.scores`, over the places where every method has a result. A method
+          with results at less than half of the places does not count for this choice; its means are over its
+          own places, and are marked.
 cost      mean seconds to fit one replicate.
-failures  number of cells that failed, timed out or were not finite.
+failures  the number of cells that failed, timed out or were not finite.
 
-Every selection is computed here and written as text; the page's script looks them up.
+Every selection is computed here and written as text; the page's script looks it up.
 """
 
 import json
@@ -34,21 +34,22 @@ Record = dict[str, Any]
 
 
 def board_of(every: pd.DataFrame, costs: pd.DataFrame, places: dict[str, list[Place]]) -> Record:
-    """Give everything that the leaderboard shows, as plain records that JSON can hold.
+    """Return everything that the leaderboard shows, as plain records that JSON can hold.
 
     Args:
         every: the rows of all cells.
-        costs: of `benchmark.report.points.costs_of`.
-        places: where methods are ranked, by metric.
+        costs: the costs of `benchmark.report.points.costs_of`.
+        places: the places where methods are ranked, by metric.
 
     Returns:
         methods: labels, in the order of the columns of texts.
-        variants: settings, the defaults first; `tasks`, `budgets`, `capabilities`; `can`, those of a task.
-        metrics: what ranks can be by; `means`: what columns of means there are.
-        selections: by variant, scope and budget, where in `found` it is. A scope is "", "task:NAME" or
-            "can:CAPABILITY", a budget is "" or a number.
-        found: `methods`, the indices of those tried, and the texts of each, empty for none: `rank` and
-            `ranked`, the number of places, by metric; `means`, by column; `cost`; `failures`. And `places`.
+        variants: settings, the defaults first; `tasks`, `budgets`, `capabilities`; `can`: capabilities by
+            task.
+        metrics: the metrics that can rank; `means`: the columns of means.
+        selections: the index into `found` by variant, scope and budget. A scope is "", "task:NAME" or
+            "can:CAPABILITY"; a budget is "" or a number.
+        found: `places`; `methods`, the indices of the methods tried; and a text for each of these, empty for
+            none: `rank` and `ranked` (the number of places) by metric, `means` by column, `cost`, `failures`.
     """
     metrics, rows = list(places), every[every["time"].isna()]
     tried = rows[rows["status"] != "skipped"]
@@ -84,7 +85,7 @@ def board_of(every: pd.DataFrame, costs: pd.DataFrame, places: dict[str, list[Pl
 
 
 def _of(texts: Any, methods: list[int]) -> Any:
-    """Take the texts of some methods out of lists for all of them."""
+    """Return the texts of some methods, out of lists for all methods."""
     if isinstance(texts, dict):
         return {name: _of(inner, methods) for name, inner in texts.items()}
     if texts and isinstance(texts[0], list):
@@ -93,7 +94,7 @@ def _of(texts: Any, methods: list[int]) -> Any:
 
 
 def failures_of(rows: pd.DataFrame) -> dict[tuple[Key, str], bool]:
-    """Say of each place and method that was tried there whether anything failed."""
+    """Return for each place, and each method tried there, whether anything failed."""
     tried = rows[rows["status"] != "skipped"]
     failed = (
         tried["status"].isin(TO_RETRY).groupby([tried[key] for key in (*PLACE, "label")], sort=False).any()
@@ -103,10 +104,9 @@ def failures_of(rows: pd.DataFrame) -> dict[tuple[Key, str], bool]:
 
 
 def lines_of(board: Record) -> list[Record]:
-    """Give the rows of the leaderboard as the page shows them at first: the defaults, best first.
+    """Return the rows of the leaderboard as the page shows them at first: the defaults, best first.
 
-    Methods with results at less than half of the places come after those with more, and those without a rank
-    last.
+    Methods with results at less than half of the places come next, methods without a rank last.
     """
     found, metric = first_selection(board), next(iter(board["metrics"]), "")
     lines = [
@@ -128,13 +128,13 @@ def _order(rank: str) -> tuple[bool, bool, float]:
 
 
 def first_selection(board: Record, budget: str = "") -> Record | None:
-    """Give what is shown of the first settings, all tasks, and a budget or all; None without any cell."""
+    """Return the selection of the first settings, all tasks, and one budget or all; None without cells."""
     at = board["selections"][board["variants"][0]].get("", {}).get(budget)
     return None if at is None else board["found"][at]
 
 
 def text_of(board: Record, found: Record | None, label: str, *path: Any) -> str:
-    """Give the text of a method in a selection, such as its "rank" by a metric; empty if there is none."""
+    """Return the text of a method in a selection, such as its "rank" by a metric; empty if there is none."""
     k = board["methods"].index(label)
     if found is None or k not in found["methods"]:
         return ""
@@ -145,7 +145,7 @@ def text_of(board: Record, found: Record | None, label: str, *path: Any) -> str:
 
 
 def _selections(board: Record) -> Iterator[tuple[str, str, str, Test]]:
-    """Yield variant, scope and budget of each selection, and the test for places inside it."""
+    """Yield variant, scope and budget of each selection, and a test for places inside it."""
     scopes = [("", set(board["tasks"]))]
     scopes += [(f"task:{task}", {task}) for task in board["tasks"]]
     for capability in board["capabilities"]:

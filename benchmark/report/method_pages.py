@@ -1,4 +1,4 @@
-"""What the templates need of methods: where each wins and loses, its settings and its cost."""
+"""The contexts of the templates about methods: where each wins and loses, its settings and its cost."""
 
 import inspect
 from typing import Any
@@ -20,7 +20,7 @@ Context = dict[str, Any]
 
 
 def method_pages(report: Report) -> dict[str, Context]:
-    """Give each method's description, ranks, contests, cost and failures, by path."""
+    """Return the description, ranks, contests, cost and failures of each method, by path."""
     found = contests(report.paired, report.points)
     seconds = [
         costs_as_scores(report.costs, report.board["methods"], c) for c in ("fit_seconds", "sample_seconds")
@@ -64,7 +64,7 @@ def _tally(found: list[Context]) -> list[str]:
 
 
 def _costs(report: Report, label: str, seconds: list[Scores]) -> list[Context]:
-    """Give what a method costs at each budget, all settings together: mean seconds, ranges of counts."""
+    """Return the cost of a method at each budget, over all settings: mean seconds, ranges of counts."""
     own, k = report.costs[report.costs["label"] == label], report.board["methods"].index(label)
     lines = []
     for budget in sorted(int(b) for b in own["budget"].unique()):
@@ -82,7 +82,7 @@ def _range(counts: "pd.Series[float]") -> str:
 
 
 def method_of(report: Report, label: str) -> Plugin | None:
-    """Make the method of a label with its gate; None if it is not installed here."""
+    """Return the method of a label with its gate; None if it is not installed here."""
     rows = report.rows[report.rows["label"] == label]
     gate = [s.split("=") for s in rows["method_settings"].iloc[0].split() if s.startswith("gate=")]
     try:
@@ -92,7 +92,7 @@ def method_of(report: Report, label: str) -> Plugin | None:
 
 
 def described(plugin: Plugin) -> Context:
-    """Give a plug-in's summary, options, and the docstrings of its module and class."""
+    """Return a plug-in's summary, its options, and the docstrings of its module and class."""
     cls = type(plugin)
     own = cls.__doc__ and inspect.getdoc(cls)
     texts = [inspect.getdoc(inspect.getmodule(cls)), own if own and "\n" in own else None]
@@ -101,10 +101,10 @@ def described(plugin: Plugin) -> Context:
 
 
 def summary_of(plugin: Plugin | None) -> str:
-    """Give the summary of a method."""
+    """Return the summary of a method."""
     return plugin.summary if plugin else "not installed here"
 
 
 def requires_of(plugin: Any) -> str:
-    """Give what a method requires of a task."""
+    """Return the capabilities that a method requires of a task."""
     return ", ".join(words(c) for c in sorted(plugin.requires)) if plugin else ""

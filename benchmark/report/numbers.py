@@ -1,4 +1,4 @@
-"""How numbers and words are written on the pages."""
+"""Numbers and words as the pages write them."""
 
 import math
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ NOTHING, MINUS = "–", "−"
 
 
 def number(value: float | None) -> str:
-    """Write a number with three significant digits: 0.00123, 12.3, 1.5e6; a dash for none.
+    """Return a number with three significant digits: 0.00123, 12.3, 1.5e6; a dash for none.
 
-    The minus is a real one, at which no line breaks.
+    The minus is a minus sign, at which no line breaks.
     """
     if _missing(value):
         return NOTHING
@@ -23,28 +23,28 @@ def number(value: float | None) -> str:
 
 
 def span(interval: Sequence[float | None]) -> str:
-    """Write the ends of (value, low, high) with a space before them, at which alone lines break."""
+    """Return the ends of (value, low, high) after a space, the only place where a line may break."""
     _, low, high = interval
     return "" if _missing(low) or _missing(high) else f" [{number(low)},\xa0{number(high)}]"
 
 
 def ends(point: dict[str, Any]) -> str:
-    """Write the ends of a point's interval."""
+    """Return the ends of a point's interval."""
     return span((point["value"], point["low"], point["high"])).strip()
 
 
 def whole(value: int) -> str:
-    """Write a whole number with separators of thousands."""
+    """Return a whole number with separators of thousands."""
     return f"{value:,}"
 
 
 def words(name: str) -> str:
-    """Write `not_finite` as words."""
+    """Return a name such as `not_finite` as words."""
     return name.replace("_", " ")
 
 
 def variant(settings: str) -> str:
-    """Write settings as a list; those of the defaults by name."""
+    """Return settings as a list; the defaults by name."""
     return settings.replace(" ", ", ") or "defaults"
 
 

@@ -1,25 +1,27 @@
-"""What the templates need of the overview, the lists of pages, and tasks."""
+"""The contexts of the templates about the overview, the lists of pages, and tasks."""
 
 from typing import Any
 
 import torch
 
+from ...tasks.errors import UserError
 from ...tasks.task import Task
 from ..analysis.labels import task_of
 from ..metrics.catalogue import record_of
+from .charts import posterior_1d, posterior_2d
 from .figure_pages import panels, rank_panels, time_panel
 from .leaderboard import MEANS, first_selection, lines_of
 from .method_pages import described, method_of, requires_of, summary_of
 from .numbers import words
-from .over_time import METRICS as OVER_TIME
-from .posteriors import picture, posterior_of
+from .points import OVER_TIME
 from .report import Report
 
 Context = dict[str, Any]
+DRAWS, SEED = 250, 1  # of the picture of a posterior
 
 
 def overview(report: Report) -> Context:
-    """Give the leaderboard with its definitions."""
+    """Return the leaderboard with its definitions."""
     board = report.board
     geometric = [board["metrics"][m]["title"] for m in board["means"] if board["metrics"][m]["geometric"]]
     note = f"Those of {' and '.join(geometric)} are geometric, as it spans orders of magnitude."
@@ -40,7 +42,7 @@ def overview(report: Report) -> Context:
 
 
 def listings(report: Report) -> dict[str, Context]:
-    """Give the lists of tasks, methods and figures, by path."""
+    """Return the lists of tasks, methods and figures, by path."""
     tasks = [(task, page, task_of(task)) for task, page in report.task_pages.items()]
     task_lines = [
         [[(name, page)], [(task.summary if task else "not installed here", "")], [(_offers(task), "")]]
@@ -76,7 +78,7 @@ def _listing(title: str, intro: str, lines: list[Any], what: str, last: str) -> 
 
 
 def _figures(report: Report, task: str) -> list[tuple[str, str]]:
-    """Give title and page of each figure of a task."""
+    """Return title and page of each figure of a task."""
     metrics = report.figures().query("task == @task")["metric"]
     found = [(record_of(metric).title, report.figure_page(metric, task)) for metric in metrics]
     for metric in OVER_TIME:
@@ -86,7 +88,7 @@ def _figures(report: Report, task: str) -> list[tuple[str, str]]:
 
 
 def task_page(report: Report, label: str) -> Context:
-    """Give a task's description, posterior, and curves and tables of each metric."""
+    """Return a task's description, its posterior, and curves and tables of each metric."""
     task = task_of(label)
     metrics = list(report.figures().query("task == @label")["metric"])
     over_time = {m: panel for m in OVER_TIME if (panel := time_panel(report, m, label))}
@@ -111,14 +113,29 @@ def task_page(report: Report, label: str) -> Context:
 
 
 def _posterior(task: Task) -> Context | None:
-    posterior = posterior_of(task)
-    if posterior is None:
+    """Return a picture and moments of draws from the reference, given the first observation.
+
+    There is none for a task without a reference, or whose data are not installed.
+    """
+    if "reference" not in task.capabilities:
         return None
+    try:
+        observations = task.observations()
+        u = task.reference(observations.x[0]).sample(DRAWS, SEED)
+    except UserError:
+        return None
+    theta, truth = task.prior.to_theta(u), observations.theta[0]
+    what = f"posterior of {task.label} given its first observation, and the true θ"
+    if task.dim_theta == 1:
+        spec = posterior_1d(theta[:, 0].tolist(), float(truth[0]), f"Histogram of draws of the {what}")
+    else:
+        description = f"Draws of the first two parameters of the {what}"
+        spec = posterior_2d(theta[:, :2].tolist(), (float(truth[0]), float(truth[1])), description)
     shown = "the first two parameters" if task.dim_theta > 2 else "θ"
-    columns = (posterior.theta.mean(0), posterior.theta.std(0), posterior.truth)
+    columns = (theta.mean(0), theta.std(0), truth)
     return {
-        "spec": picture(task, posterior),
-        "caption": f"{len(posterior.theta)} draws of {shown} from the reference posterior "
+        "spec": spec,
+        "caption": f"{len(theta)} draws of {shown} from the reference posterior "
         f"({task.reference_kind}) given the first observation; in orange the θ it was simulated from.",
         "numbers": [(f"θ{k + 1}", *row) for k, row in enumerate(torch.stack(columns, 1).tolist())],
     }

@@ -1,20 +1,20 @@
-"""What charts have in common, written once: a site of hundreds of charts stays small."""
+"""The common parts of charts, written once, so a site of hundreds of charts stays small."""
 
 import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-LEAST = 40  # characters that are worth taking out
+LEAST = 40  # characters of a part that is worth sharing
 
 
 def as_json(value: Any) -> str:
-    """Write a value as compact JSON."""
+    """Return a value as compact JSON."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def shared(charts: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
-    """Replace each object or list that charts hold more than once by {"$": k}; give charts and parts."""
+    """Replace each object or list that occurs more than once by {"$": k}; return the charts and the parts."""
     counts = Counter(text for chart in charts.values() for text in _texts(chart))
     index: dict[str, int] = {}
 

@@ -1,4 +1,4 @@
-"""What the templates need of failures, and of where every number comes from."""
+"""The contexts of the templates about failures, and about the origin of every number."""
 
 from importlib.metadata import version
 from typing import Any
@@ -19,11 +19,11 @@ PACKAGES = (
     "torch",
     "altair",
     "vl-convert-python",
-)  # behind the numbers
+)  # the packages behind the numbers
 
 
 def failures(report: Report) -> Context:
-    """Give every cell that failed or was skipped, with its reason, and the metrics that do not apply."""
+    """Return every cell that failed or was skipped, with its reason, and the metrics that do not apply."""
     failed = _gathered(report.every[report.every["status"].isin(TO_RETRY)])
     odd = report.rows[report.rows["status"] == "skipped"]
     with_more = report.every.loc[report.every["status"] != "skipped", "cell"]
@@ -44,7 +44,7 @@ def _some(count: int) -> str:
 
 
 def _gathered(rows: pd.DataFrame) -> list[Context]:
-    """Give one line for each cell, status and reason, with the metrics it is about."""
+    """Return one line for each cell, status and reason, with its metrics."""
     keys = ["label", "variant", "task", "budget", "status", "reason", "cell"]
     if rows.empty:
         return []
@@ -53,7 +53,7 @@ def _gathered(rows: pd.DataFrame) -> list[Context]:
 
 
 def provenance(report: Report) -> Context:
-    """Give the folders and the cells behind all numbers."""
+    """Return the folders and the cells behind all numbers."""
     columns = [
         "task",
         "task_version",

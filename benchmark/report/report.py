@@ -1,4 +1,4 @@
-"""Everything that the pages of a report are made from, computed once."""
+"""The numbers behind all pages of a report, computed once."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -17,14 +17,17 @@ from .sources import in_common, read_sources
 
 
 class Report:
-    """The numbers of result folders, and where each page is.
+    """The numbers of result folders, and the paths of the pages.
 
     Attributes:
-        every, sources: of `read_sources`; rows: those of every that are not resolved in diffusion time;
-            paired: rows with what all methods of a place have in common.
-        places: where methods are ranked, by metric. board: of `benchmark.report.leaderboard`.
-        points: of `points_of`, ranked; costs: of `costs_of`. looks: of the methods.
-        command, commit: that made the report, and of the suite.
+        every, sources: the rows and the sources of `read_sources`.
+        rows: the rows that are not resolved in diffusion time.
+        paired: the rows that all methods of a place have in common.
+        places: the places where methods are ranked, by metric.
+        board: the records of `benchmark.report.leaderboard`.
+        points, costs: the results of `points_of`, ranked, and of `costs_of`.
+        looks: the look of each method.
+        command, commit: the command that made the report, and the commit of the suite.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
@@ -68,12 +71,12 @@ class Report:
         return f"figures/ranks-{self.slugs[metric]}.html"
 
     def figures(self) -> pd.DataFrame:
-        """Give metric and task of each figure."""
+        """Metric and task of each figure."""
         return self.points[["metric", "task"]].drop_duplicates(ignore_index=True)
 
 
 def slugs(names: Iterable[str]) -> dict[str, str]:
-    """Give each name a distinct form for addresses: `mix(gate=learned)` is `mix-gate-learned`."""
+    """Return a distinct form of each name for addresses: `mix(gate=learned)` is `mix-gate-learned`."""
     found: dict[str, str] = {}
     for name in names:
         stem = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "x"

@@ -1,8 +1,8 @@
-"""What methods score on average over places, with intervals.
+"""Means of metrics over places, with intervals.
 
 A place is a task, settings and a budget. Intervals are bootstraps as in `analysis.ranking`: replicates, then
 observations, the same for all places of a task; then tasks with replacement, each with all its places. A cell
-has one cost, so that only tasks are drawn for it, and of a single task it has no interval.
+has one cost, so only tasks are drawn for costs, and a single task has no interval.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,17 +18,17 @@ from ..analysis.statistics import DRAWS, Array, bootstrap_means, percentiles, ta
 from ..running.rows import TO_RETRY
 from .sources import PLACE
 
-LEAST = 1e-300  # in place of 0 where a logarithm is taken
+LEAST = 1e-300  # stands for 0 in logarithms
 Key = tuple[str, str, int]
 
 
 class Scores(NamedTuple):
-    """What k methods have at P places.
+    """The values of k methods at P places.
 
     Attributes:
-        places: task, variant and budget of each.
-        values: (P, k), NaN where there is none.
-        draws: bootstrap draws of them, (P, k, DRAWS), or (P, k, 1) if they have no spread of their own.
+        places: task, variant and budget of each place.
+        values: the values, (P, k), NaN where there is none.
+        draws: their bootstrap draws, (P, k, DRAWS), or (P, k, 1) if the values have no spread of their own.
         replicates: the least number of replicates behind a value.
     """
 
@@ -47,7 +47,7 @@ class Scores(NamedTuple):
 
 
 def scores_of(rows: pd.DataFrame, labels: Sequence[str], metric: str) -> Scores:
-    """Give the means of a metric at each place, and their draws; a method with a failure there has none."""
+    """Return the means of a metric at each place, and their draws; none for a method that failed there."""
     rows = rows[(rows["metric"] == metric) & (rows["status"] != "skipped")]
     places = [key_of(place) for place in rows[PLACE].drop_duplicates().itertuples(index=False)]
     index = {place: i for i, place in enumerate(places)}
@@ -65,14 +65,14 @@ def scores_of(rows: pd.DataFrame, labels: Sequence[str], metric: str) -> Scores:
 
 
 def costs_as_scores(costs: pd.DataFrame, labels: Sequence[str], column: str) -> Scores:
-    """Give a cost of each method at each place, which has no spread of its own."""
+    """Return a cost of each method at each place, without a spread of its own."""
     wide = costs.pivot_table(index=PLACE, columns="label", values=column, aggfunc="max", sort=False)
     values = wide.reindex(columns=list(labels)).to_numpy(dtype=np.float64)
     return Scores([key_of(place) for place in wide.index], values, values[..., None].astype(np.float32), 1)
 
 
 class Mean(NamedTuple):
-    """A mean over places with its interval, and whether it is over other places than those of the others."""
+    """A mean over places with its interval; it is partial if it is over other places than other means."""
 
     value: float
     low: float
@@ -81,7 +81,7 @@ class Mean(NamedTuple):
 
 
 def means(scores: Scores, *, geometric: bool) -> list[Mean]:
-    """Average over the places where all methods that are not partial have a value; NaN without any."""
+    """Return means over the places where all methods that are not partial have a value; NaN without any."""
     present = np.isfinite(scores.values)
     counts = present.sum(0)
     partial = counts < present.any(1).sum() / 2
@@ -106,7 +106,7 @@ def means(scores: Scores, *, geometric: bool) -> list[Mean]:
 
 
 def _pooled(places: list[Key], draws: Array, used: NDArray[np.bool_]) -> Array:
-    """Give draws of the mean over places, (k, DRAWS); of draws (P, k, DRAWS or 1), 0 where not used."""
+    """Return draws (k, DRAWS) of the mean over places, from draws (P, k, DRAWS or 1), 0 where not used."""
     tasks = sorted({task for task, _, _ in places})
     totals = np.zeros((draws.shape[1], len(tasks), DRAWS))
     count = np.zeros(totals.shape[:2])
@@ -117,6 +117,6 @@ def _pooled(places: list[Key], draws: Array, used: NDArray[np.bool_]) -> Array:
 
 
 def key_of(place: Any) -> Key:
-    """Give task, variant and budget as plain values."""
+    """Return task, variant and budget as plain values."""
     task, variant, budget = place
     return str(task), str(variant), int(budget)

@@ -1,12 +1,12 @@
-"""Writes the static site of a report: pages, the rows behind each figure, and one copy of Vega's script.
+"""Write the static site of a report: pages, the rows behind each figure, and one copy of Vega's script.
 
     SITE/index.html, tasks.html, methods.html, figures.html, failures.html, provenance.html
     SITE/leaderboard.md, leaderboard.tex   the leaderboard for a README and for a paper
     SITE/tasks/, methods/, figures/     a page each; figures/*.csv the rows behind them, *.js their charts
     SITE/assets/                        style sheet, scripts
-    SITE/files.txt                      what was written, so that the next report can replace it
+    SITE/files.txt                      the files written, so that the next report can replace them
 
-Nothing in it asks for anything from elsewhere: it opens from disk.
+The site opens from disk and loads nothing from elsewhere.
 """
 
 import re
@@ -31,7 +31,7 @@ from .parts import as_json, shared
 from .report import Report
 
 LIST = "files.txt"
-OMISSIBLE = "</t[dhr]>"  # end tags that HTML lets one leave out: a twentieth of a site
+OMISSIBLE = "</t[dhr]>"  # end tags that HTML does not require: a twentieth of a site
 NAV = (
     ("index.html", "Leaderboard"),
     ("tasks.html", "Tasks"),
@@ -43,10 +43,10 @@ NAV = (
 
 
 def write_site(folders: Sequence[Path], out: Path) -> list[Path]:
-    """Write the report of result folders; an earlier report in `out` is replaced. Give the files written.
+    """Write the report of result folders, in place of an earlier report in `out`; return the files written.
 
     Raises:
-        UserError: a folder has no results, or `out` holds something that is no report, or cannot be written.
+        UserError: a folder has no results; or `out` holds something else than a report, or cannot be written.
         StoreError: a table is damaged.
     """
     _require_own(out)
@@ -95,12 +95,12 @@ def _contents(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _ids(*page_paths: str) -> list[str]:
-    """Give the charts of figure pages: `figures/mmd-galton` of `figures/mmd-galton.html`."""
+    """Return the charts of figure pages: `figures/mmd-galton` for `figures/mmd-galton.html`."""
     return [path.removesuffix(".html") for path in page_paths if path]
 
 
 def _chart_files(specs: dict[str, list[Spec | None]]) -> Iterator[tuple[str, str]]:
-    """Yield path and content of a script for each figure, which several pages load; and of their parts."""
+    """Yield path and content of a script for each figure, which several pages load, and of their parts."""
     charts, parts = shared(specs)
     for chart, panels in charts.items():
         yield f"{chart}.js", f"(window.charts ??= {{}})[{as_json(chart)}] = {as_json(panels)};\n"
@@ -108,13 +108,13 @@ def _chart_files(specs: dict[str, list[Spec | None]]) -> Iterator[tuple[str, str
 
 
 def _vega() -> str:
-    """Give Vega, Vega-Lite and Vega-Embed as one script that sets `vegaEmbed`."""
+    """Return Vega, Vega-Lite and Vega-Embed as one script that sets `vegaEmbed`."""
     snippet = "window.vegaEmbed = vegaEmbed;"
     return vl_convert.javascript_bundle(snippet, vl_version=alt.SCHEMA_VERSION.rpartition(".")[0])
 
 
 class _Templates:
-    """The templates, with what all pages share."""
+    """The templates, with the values that all pages share."""
 
     def __init__(self, report: Report) -> None:
         loader = PackageLoader("graybench.benchmark.report")
@@ -122,7 +122,7 @@ class _Templates:
             loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
         )
         self.environment.filters |= FILTERS
-        # in the order given, which is that of the metrics, and without spaces
+        # keep the order of the metrics, and write no spaces
         self.environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
         self.environment.tests["nan"] = lambda value: value != value
         self.environment.globals |= {
@@ -149,9 +149,9 @@ class _Templates:
 
 def _require_own(out: Path) -> None:
     if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: this is not a folder.")
+        raise UserError(f"{out}: this is not a folder; choose another --out.")
     if out.is_dir() and any(out.iterdir()) and not (out / LIST).is_file():
-        raise UserError(f"{out}: the folder is not empty and holds no report; give another --out.")
+        raise UserError(f"{out}: the folder is not empty and holds no report; choose another --out.")
 
 
 def _remove_earlier(out: Path) -> None:

@@ -1,9 +1,9 @@
 """The result folders of a report, as one frame.
 
-A result counts once: where two folders hold the same metric of the same task, method, settings and budget,
-the rows of the folder named first are taken. So a cell that is in both is not averaged with itself, and a
-folder that measured one more metric still adds it. Methods are compared on the same simulations, which a task
-has from its root seed, so folders that hold different methods of a task must share that.
+A result counts once: if two folders hold the same metric of the same task, method, settings and budget, the
+rows of the folder named first count. So a cell in both folders is not averaged with itself, and a folder that
+measured one more metric still adds that metric. Methods must be compared on the same simulations, which the
+root seed decides, so folders with different methods of a task must have the same root seed.
 """
 
 import hashlib
@@ -28,12 +28,12 @@ class Source(NamedTuple):
     """A result folder, as the page on provenance shows it.
 
     Attributes:
-        folder: as it was named.
+        folder: the folder, as the user named it.
         sweep: the text of its sweep file, empty if it has none.
-        digest: SHA-256 of its table.
-        commit: the last one that touched the folder, empty outside of git.
-        cells: number of its cells.
-        left_out: number of its results, of one metric and cell each, that an earlier folder has as well.
+        digest: the SHA-256 of its table.
+        commit: the last commit that touched the folder; empty outside of git.
+        cells: the number of its cells.
+        left_out: the number of its results (a metric of a cell) that an earlier folder has as well.
     """
 
     folder: str
@@ -48,11 +48,11 @@ def read_sources(folders: Sequence[Path]) -> tuple[pd.DataFrame, list[Source]]:
     """Read the tables of result folders into one frame.
 
     Returns:
-        The rows with the columns of `running.rows`, those of `with_variants` and `folder`; and the sources.
+        The rows, with the columns of `running.rows` and `with_variants` and the column `folder`; the sources.
 
     Raises:
-        UserError: a folder has no table, or no finished cell; nothing in any of them ended well, or nothing
-            that a report shows; methods of one task have different root seeds.
+        UserError: a folder has no table or no finished cell; no cell of any folder gave a result, or none
+            that a report shows; or methods of one task have different root seeds.
         StoreError: a table is damaged.
     """
     frames: list[pd.DataFrame] = []
@@ -72,7 +72,7 @@ def read_sources(folders: Sequence[Path]) -> tuple[pd.DataFrame, list[Source]]:
 
 
 def in_common(rows: pd.DataFrame) -> pd.DataFrame:
-    """Keep the replicates and observations that all methods of a place have that did not fail there.
+    """Return the replicates and observations that all methods of a place have, except methods that failed.
 
     So methods of folders with 5 and with 3 replicates are compared on the same 3.
     """
@@ -88,12 +88,12 @@ def in_common(rows: pd.DataFrame) -> pd.DataFrame:
 def _require_averages(rows: pd.DataFrame, named: str) -> None:
     ok = rows[rows["status"] == "ok"]
     if ok.empty:
-        raise UserError(f"{named}: no cell ended well, so there is nothing to report.")
+        raise UserError(f"{named}: no cell gave a result, so there is nothing to report.")
     plain = set(ok.loc[ok["time"].isna(), "metric"])
     if not plain:
         raise UserError(
-            f"{named}: a report is of averages, and these metrics are resolved in diffusion time: "
-            f"{', '.join(ok['metric'].unique())}; `graybench figures` draws them."
+            f"{named}: a report shows averages, but all metrics are resolved in diffusion time "
+            f"({', '.join(ok['metric'].unique())}); `graybench figures` draws them."
         )
     if not reported(plain):
         told = [(metric, record_of(metric).same_as) for metric in sorted(plain)]
@@ -107,8 +107,8 @@ def _require_one_seed(rows: pd.DataFrame) -> None:
         if len(seeds) > 1:
             given = " and ".join(f"{folder} has {seed}" for seed, folder in seeds.items())
             raise UserError(
-                f"the results of {task} have different root seeds ({given}), so that methods were not given "
-                "the same simulations; report these folders one by one."
+                f"the results of {task} have different root seeds ({given}), so the methods had different "
+                "simulations; report these folders one by one."
             )
 
 

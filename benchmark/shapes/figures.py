@@ -2,11 +2,11 @@
 
     means       each group's specimens with its diffusion mean and its sample mean, and all means together
     bridges     bridges between the means of two groups, as the paths of landmarks
-    matrix      mean log-likelihood of the specimens of group i under group j, relative to their own
+    matrix      mean log-likelihood of the specimens of group i under group j, relative to group i
     profiles    log-likelihood along a and along ℓ
     growth      a and ℓ over age
 
-Each group has its colour, of Okabe and Ito, and its marker in all figures.
+Each group keeps its colour (Okabe and Ito's) and its marker in all figures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,11 +33,11 @@ DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 PROJECTIONS = {2: ((0, 1),), 3: ((0, 1), (0, 2))}
 AXIS_NAMES = "xyz"
 MOST_COLUMNS, MOST_SIGNS, MOST_NUMBERED, CLOSE_UPS = 3, 5, 20, 4
-HALF_DROP = 0.5 * Z**2  # of the log-likelihood at the ends of a 95 % interval
+HALF_DROP = 0.5 * Z**2  # the drop of the log-likelihood at the ends of a 95 % interval
 
 
 def looks_of_groups(groups: Sequence[str]) -> dict[str, Look]:
-    """Give the look of each group, by its place."""
+    """Return the look of each group, by its position."""
     return {
         group: Look(group, COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)], DASHES[k % len(DASHES)])
         for k, group in enumerate(groups)
@@ -49,7 +49,7 @@ def means(specimens: Specimens, starts: Mapping[str, Array]) -> Figure:
     """Draw each group's specimens with its means, and the means of all groups together.
 
     Args:
-        specimens: aligned.
+        specimens: the aligned specimens.
         starts: the diffusion mean of each group, (n, m).
     """
     looks = looks_of_groups(list(starts))
@@ -112,7 +112,7 @@ def _sign(colour: str, marker: str, label: str) -> Line2D:
 
 
 def _shape_axis(axis: Axes, shapes: Array, across: tuple[int, int]) -> None:
-    """Give all panels of a projection the same limits, and equal units on both axes."""
+    """Set the same limits for all panels of a projection, and equal units on both axes."""
     ends = []
     for k in across:
         low, high = float(shapes[..., k].min()), float(shapes[..., k].max())
@@ -127,7 +127,7 @@ def _shape_axis(axis: Axes, shapes: Array, across: tuple[int, int]) -> None:
 
 @styled
 def bridges(paths: Array, first: str, last: str) -> Figure:
-    """Draw bridges (B, K + 1, n, m) from one shape to another, and close-ups of landmarks that move most."""
+    """Draw bridges (B, K + 1, n, m) from one shape to another, with close-ups of some landmarks."""
     projections = PROJECTIONS[paths.shape[-1]]
     figure = Figure(figsize=(PAGE, 2.9 * len(projections)), layout="constrained")
     grid = figure.add_gridspec(2 * len(projections), 4)
@@ -175,7 +175,7 @@ def matrix(likelihoods: pd.DataFrame, groups: Sequence[str]) -> Figure:
     fits = [fit for fit in titles if (likelihoods["fit"] == fit).any()]
     tables = [group_means(likelihoods[likelihoods["fit"] == fit], groups) for fit in fits]
     lowest = min(table.min() for table in tables)
-    # On the scale of asinh, so that groups that are close are told apart where others are far.
+    # The scale is asinh, which separates close groups although others are far apart.
     edge = np.arcsinh(lowest)
     figure = Figure(figsize=(PAGE, 3.1), layout="constrained")
     for k, (fit, table) in enumerate(zip(fits, tables, strict=True)):
@@ -203,7 +203,7 @@ def matrix(likelihoods: pd.DataFrame, groups: Sequence[str]) -> Figure:
 
 @styled
 def profiles(table: pd.DataFrame) -> Figure:
-    """Draw relative log-likelihoods along a and along ℓ, with bands of two standard errors of theirs."""
+    """Draw relative log-likelihoods along a and along ℓ, with bands of two standard errors."""
     looks = looks_of_groups(list(table["group"].unique()))
     figure = Figure(figsize=(PAGE, 2.8), layout="constrained")
     labels = {"a": "amplitude $a$ (rms radii)", "length": r"length-scale $\ell$ (rms radii)"}

@@ -1,23 +1,22 @@
 """Shapes of organisms as diffusions of landmarks: what `graybench shapes` computes, as pure functions.
 
-The specimens y of a group end a diffusion of landmarks that began in one shape x_0, at time 1:
+The specimens y of a group are the states, at time 1, of a diffusion of landmarks that starts in a shape x_0:
 
     y_m ~ p(X_1 = · | X_0 = x_0; a, ℓ),   θ = (log a, log ℓ),   all by bridges, see `methods.bridge`
 
-How specimens are aligned and scaled is in `shape_specimens`. Where they lie tells nothing, so position,
-orientation and size are integrated out, see `methods.bridge.shape_likelihood`. The density of the aligned
-coordinates in all D dimensions, `as_aligned`, is the ablation: the movement that alignment took away looks
-like a small a and ℓ. Neither depends much on the nugget, which is in units of a² and bounds the condition
-number of k: it matters where ℓ is so large that neighbours move as one.
+`specimens.py` says how specimens are aligned and scaled. The position of a specimen carries no information,
+so position, orientation and size are integrated out, see `methods.bridge.shape_likelihood`. The ablation
+`as_aligned` takes the density of the aligned coordinates in all D dimensions instead: a and ℓ then come out
+too small, as alignment has removed movement. The nugget is in units of a² and bounds the condition number of
+k. It has little effect unless ℓ is so large that neighbours move together.
 
-**Held out.** In each fold θ is fitted anew, with x_0 the mean of the training specimens of the group: the
-diffusion has no drift, so the state is a martingale and the mean of the end points is unbiased for x_0.
+**Held out.** Each fold fits θ again, with x_0 the mean of the training specimens of the group: the diffusion
+has no drift, so the state is a martingale and the mean of the end points is unbiased for x_0.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,40 +31,39 @@ from ...tasks.landmarks.procrustes import align, procrustes_distance
 from ...tasks.plugin import require_whole
 from ...tasks.sde.sde import TimeGrid
 from ...tasks.seeding import derive_seed, generator
+from ..running.pieces import Result
 from .specimens import Specimens, aligned
-from .work import Result
 
 PARAMETERS = ("a", "length")  # θ = their logarithms
 HALF_RADIUS = 0.5  # where the search for ℓ begins, in units of the rms radius
 PROFILE_POINTS, PROFILE_STDERRS, WIDEST_LOG = 17, 4.0, math.log(4)
 DIFFERENCE = 0.02  # of log a and of log ℓ, for the Hessian
+ROUNDING = 1e-12  # in units of the rms radius
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of an analysis.
+    """The options of the fits.
 
     Args:
-        particles: bridges for each specimen.
-        steps: of a bridge.
-        folds: how many parts are held out in turn.
+        particles: the number of bridges for each specimen.
+        steps: the number of steps of a bridge.
         seed: names the random streams.
-        nugget: of the kernel, in units of a².
+        nugget: added to the diagonal of the kernel, in units of a².
         keep_size: scale all specimens by one factor, instead of each to size 1.
-        as_aligned: take the density of the aligned coordinates, as they are: an ablation.
+        as_aligned: take the density of the aligned coordinates as they are: an ablation.
     """
 
     particles: int = 16
     steps: int = 50
-    folds: int = 5
     seed: int = 0
     nugget: float = 1e-3
     keep_size: bool = False
     as_aligned: bool = False
 
     def __post_init__(self) -> None:
-        for option, least in (("particles", 2), ("steps", 2), ("folds", 2)):
-            require_whole(f"shapes: {option.replace('folds', 'held-out')}", getattr(self, option), least)
+        for option in ("particles", "steps"):
+            require_whole(f"shapes: {option}", getattr(self, option), 2)
         if not 0 < self.nugget < math.inf:
             raise UserError(f"shapes: nugget must be above 0, but is {self.nugget!r}.")
 
@@ -73,13 +71,9 @@ class Settings:
     def sampler(self) -> BridgeSampler:
         return BridgeSampler(particles=self.particles)
 
-    def key(self) -> tuple[Any, ...]:
-        """Give what a fit depends on, for the names of stored units."""
-        return self.particles, self.steps, self.seed, self.nugget, self.keep_size, self.as_aligned
-
 
 def model(dimensions: int, nugget: float) -> Callable[[Tensor], LandmarkDiffusion]:
-    """Give the diffusion as a function of θ = (log a, log ℓ)."""
+    """Return the diffusion as a function of θ = (log a, log ℓ)."""
     return lambda theta: LandmarkDiffusion(theta[..., 0], theta[..., 1], dimensions, nugget)
 
 
@@ -92,9 +86,9 @@ def likelihood_of(
     reference: Tensor | None = None,
     slack: float = 1.0,
 ) -> Likelihood:
-    """Give the likelihood of shapes (M, n, m) that end a diffusion, on the noise of a named stream.
+    """Return the likelihood of the end points (M, n, m) of a diffusion, on the noise of a named stream.
 
-    `reference` and `slack` are those of `ShapeLikelihood`.
+    `reference` and `slack` are arguments of `ShapeLikelihood`.
     """
     m, grid = shapes.shape[-1], TimeGrid(duration, settings.steps)
     seed = derive_seed(settings.seed, "shapes", stream)
@@ -104,25 +98,42 @@ def likelihood_of(
     return ShapeLikelihood(make, y, grid, settings.sampler, seed, m, settings.keep_size, reference, slack)
 
 
-def start_of(shapes: Tensor) -> tuple[Tensor, Tensor]:
-    """Give where a fit begins: θ from the rms spread and half the rms radius, and the mean shape, (D,)."""
-    mean = shapes.mean(0)
-    spread = (shapes - mean).square().mean().sqrt()
-    theta = torch.stack([spread.log(), torch.tensor(math.log(HALF_RADIUS), dtype=torch.float64)])
-    return theta, mean.flatten()
+def start_of(movements: Tensor, duration: float, what: str) -> Tensor:
+    """Return the θ where a search begins: a from the rms of movements, (…), and ℓ half the rms radius.
+
+    Args:
+        movements: how far landmarks moved within the duration.
+        duration: the time that they took.
+        what: what is fitted, for the message.
+
+    Raises:
+        UserError: nothing moved by more than rounding.
+    """
+    spread = (movements.square().mean() / duration).sqrt()
+    if spread < ROUNDING:
+        raise UserError(
+            f"{what}: the shapes differ by no more than rounding, so no diffusion can be fitted; check "
+            "whether specimens are copies of each other."
+        )
+    return torch.stack([spread.log(), torch.tensor(math.log(HALF_RADIUS), dtype=torch.float64)])
 
 
 def fit(shapes: Tensor, settings: Settings, stream: str, free: tuple[str, ...] = ("theta", "x_0")) -> Result:
-    """Fit (log a, log ℓ) to shapes (M, n, m), and the diffusion mean x_0 where it is free."""
-    theta, mean = start_of(shapes)
-    # What the shapes leave free of x_0 is held as loosely as they determine the rest.
+    """Fit (log a, log ℓ) to shapes (M, n, m), and the diffusion mean x_0 where it is free.
+
+    Raises:
+        UserError: the shapes are all the same.
+    """
+    mean = shapes.mean(0)
+    theta, mean = start_of(shapes - mean, 1.0, stream), mean.flatten()
+    # The directions of x_0 that the shapes do not determine are held as loosely as they determine the others.
     slack = float(theta[0].exp()) / math.sqrt(len(shapes))
     likelihood = likelihood_of(shapes, settings, stream, reference=mean, slack=slack)
     return summary_of(maximise(likelihood, theta, mean, free=free))
 
 
 def summary_of(found: Fit) -> Result:
-    """Give a fit as plain numbers."""
+    """Return a fit as plain numbers."""
     ess = found.estimate.ess_fraction
     return {
         "theta": found.theta.tolist(),
@@ -140,7 +151,7 @@ def summary_of(found: Fit) -> Result:
 
 
 def _as_lists(estimates: Sequence[Estimate]) -> Result:
-    """Give estimates under each group, each (S,), as rows of specimens and columns of groups."""
+    """Return estimates (S,) under each group as lists: a row for each specimen, a column for each group."""
     return {
         "value": torch.stack([e.value for e in estimates], 1).tolist(),
         "stderr": torch.stack([e.stderr for e in estimates], 1).tolist(),
@@ -149,9 +160,9 @@ def _as_lists(estimates: Sequence[Estimate]) -> Result:
 
 
 def matrix(shapes: Tensor, fits: Sequence[Result], settings: Settings, stream: str) -> Result:
-    """Give log-likelihoods of shapes (S, n, m) under each fit, on noise that no fit has seen.
+    """Compute log-likelihoods of shapes (S, n, m) under each fit, on noise that no fit has used.
 
-    A specimen has the same noise under all of them.
+    A specimen has the same noise under all fits.
     """
     likelihood, found = likelihood_of(shapes, settings, stream), []
     with torch.no_grad():
@@ -163,7 +174,12 @@ def matrix(shapes: Tensor, fits: Sequence[Result], settings: Settings, stream: s
 
 
 def folds_of(groups: Sequence[str], folds: int, seed: int) -> list[int]:
-    """Give the fold of each specimen: every group is spread over all folds as evenly as can be."""
+    """Return the fold of each specimen; every group is spread over the folds as evenly as possible.
+
+    Raises:
+        UserError: there are fewer than two folds, or more than specimens.
+    """
+    require_whole("shapes: held-out", folds, 2)
     if folds > len(groups):
         raise UserError(f"shapes: held-out must be at most the {len(groups)} specimens, but is {folds}.")
     random = generator(derive_seed(seed, "shapes", "folds"))
@@ -177,17 +193,20 @@ def folds_of(groups: Sequence[str], folds: int, seed: int) -> list[int]:
 
 
 def held_out(specimens: Specimens, fold: Sequence[int], which: int, settings: Settings) -> Result:
-    """Fit every group without a fold, and score the fold: by likelihood, and by Procrustes distance.
+    """Fit every group without one fold, and score that fold by likelihood and by Procrustes distance.
 
     Args:
-        specimens: not aligned.
-        fold: of each specimen.
+        specimens: the specimens, not aligned.
+        fold: the fold of each specimen.
         which: the fold that is held out.
-        settings: of the fits.
+        settings: the options of the fits.
 
     Returns:
-        As `matrix`, rows being the fold's specimens in their order, and "distance", to each group's own
-        Procrustes mean, which has size 1 whether sizes are kept or not.
+        What `matrix` returns for the specimens of the fold, and "distance": to each group's own Procrustes
+        mean, at size 1 whether sizes are kept or not.
+
+    Raises:
+        UserError: the other specimens of a group are all the same.
     """
     inside = torch.tensor([own == which for own in fold])
     kept = [group for group, out in zip(specimens.groups, inside.tolist(), strict=True) if not out]
@@ -203,11 +222,11 @@ def held_out(specimens: Specimens, fold: Sequence[int], which: int, settings: Se
 
 
 def profile(shapes: Tensor, found: Result, settings: Settings, stream: str) -> Result:
-    """Give the profile likelihoods of log a and of log ℓ: the other one is where the likelihood is highest.
+    """Compute the profile likelihoods of log a and of log ℓ, each maximised over the other to second order.
 
-    To second order, that is on the line θ_j = θ̂_j − (H_jk/H_jj)(θ_k − θ̂_k), H the Hessian at the estimate by
-    differences; x_0 is held. It is taken on the fit's own noise, so that it is highest at the estimate. The
-    grid reaches four standard errors, at most a factor of four, to both sides.
+    The maximum over θ_j lies on the line θ_j = θ̂_j − (H_jk/H_jj)(θ_k − θ̂_k), where H is the Hessian at the
+    estimate, by differences. x_0 is held. The likelihood uses the fit's own noise, so it is highest at the
+    estimate. The grid reaches four standard errors to both sides, at most a factor of four.
     """
     likelihood = likelihood_of(shapes, settings, stream)
     rows: list[Result] = []
@@ -239,7 +258,7 @@ def profile(shapes: Tensor, found: Result, settings: Settings, stream: str) -> R
 
 
 def _slopes(value: Callable[[Tensor], float], top: Tensor) -> tuple[float, float]:
-    """Give how fast the best log ℓ moves with log a, and the best log a with log ℓ, by second differences."""
+    """Return the slopes of the best log ℓ over log a and of the best log a over log ℓ, by differences."""
     a, length = DIFFERENCE * torch.eye(2, dtype=torch.float64)
     at = {(i, j): value(top + i * a + j * length) for i in (-1, 0, 1) for j in (-1, 0, 1)}
     in_a, in_length = (at[1, 0] - 2 * at[0, 0] + at[-1, 0]), (at[0, 1] - 2 * at[0, 0] + at[0, -1])

@@ -1,17 +1,17 @@
 """Growth as a diffusion in age: `graybench shapes FILE --age COLUMN --id COLUMN`.
 
-Between two consecutive ages each animal's landmarks diffuse from where they were to where they are:
+Between two consecutive ages the landmarks of each animal diffuse from the first shape to the second:
 
     y_i ~ p(X_{t+Δ} = · | X_t = x_i; a, ℓ),   i over the animals measured at both ages,   Δ in units of age
 
-so each animal has its own x_0, and (a, ℓ) is fitted by maximum likelihood for each interval of ages; a is per
-square root of a unit of age. Sizes are kept, as growth is for the most part one of size: the specimens of all
-ages are aligned by position and orientation alone, and one factor makes their mean rms radius 1. How an
-animal lay when it was measured tells nothing: position and orientation of y are integrated out.
+Each animal has its own x_0, and (a, ℓ) is fitted by maximum likelihood for each interval of ages; a is per
+square root of a unit of age. Sizes are kept, as growth mostly changes size: the specimens of all ages are
+aligned by position and orientation alone, and one factor makes their mean rms radius 1. Position and
+orientation of y carry no information and are integrated out.
 
-The diffusion has no drift. What the animals have in common, the trend, counts as movement like any other;
-`trend_share` says how much of it there is: |mean movement|² / mean |movement|², which is 1/M on average for M
-animals without any trend, and 1 if all move alike.
+The diffusion has no drift, so a trend that the animals share counts as movement like any other. `trend_share`
+measures it: |mean movement|² / mean |movement|². Without a trend it is 1/M on average for M animals; it is 1
+if all animals move alike.
 """
 
 import math
@@ -27,10 +27,10 @@ from torch import Tensor
 from ...methods.bridge.inference import maximise
 from ...tasks.errors import UserError
 from ...tasks.landmarks.files import LandmarkSample
-from .fits import HALF_RADIUS, Settings, likelihood_of, summary_of
+from ..running.pieces import Result
+from .fits import Settings, likelihood_of, start_of, summary_of
 from .specimens import FEWEST, aligned, label_of
 from .tables import parameter_rows, worth
-from .work import Result
 
 
 class Interval(NamedTuple):
@@ -52,18 +52,19 @@ class Interval(NamedTuple):
 
 
 def intervals_of(sample: LandmarkSample, age: str, identity: str) -> list[Interval]:
-    """Align all specimens, and give the intervals between consecutive ages.
+    """Align all specimens, and return the intervals between consecutive ages.
 
     Raises:
-        UserError: there is no such label; an age is no number; an animal is there twice at one age; there are
-            not two ages; or too few animals were measured at two consecutive ages.
+        UserError: there is no such label, or a specimen has no value; an age is not a number; an animal
+            occurs twice at one age; there are not two ages; or too few animals were measured at two
+            consecutive ages.
     """
-    animals, ages = label_of(sample, identity), _numbers(label_of(sample, age), age)
+    animals, ages = label_of(sample, identity), _numbers(sample, age)
     shapes, _ = aligned(sample.coordinates, keep_size=True)
     at: dict[float, dict[str, Tensor]] = {}
     for animal, when, shape in zip(animals, ages, shapes, strict=True):
         if animal in at.setdefault(when, {}):
-            raise UserError(f"{identity} {animal!r} is there twice at {age} {when:g}; keep one of them.")
+            raise UserError(f"{identity} {animal!r} occurs twice at {age} {when:g}; keep one of the two.")
         at[when][animal] = shape
     known = sorted(at)
     if len(known) < 2:
@@ -82,32 +83,35 @@ def _interval(younger: float, older: float, at: dict[float, dict[str, Tensor]], 
     return Interval(younger, older, before, after)
 
 
-def _numbers(values: Sequence[str], age: str) -> list[float]:
-    try:
-        numbers = [float(value) for value in values]
-    except ValueError as error:
-        raise UserError(f"{age} must be a number for every specimen: {error}.") from error
-    if not all(map(math.isfinite, numbers)):
-        raise UserError(f"{age} must be a finite number for every specimen.")
+def _numbers(sample: LandmarkSample, age: str) -> list[float]:
+    numbers = []
+    for specimen, value in zip(sample.specimens, label_of(sample, age), strict=True):
+        try:
+            numbers.append(float(value))
+        except ValueError:
+            numbers.append(math.nan)
+        if not math.isfinite(numbers[-1]):
+            raise UserError(f"{age} must be a finite number, but is {value!r} for specimen {specimen!r}.")
     return numbers
 
 
 def fit_growth(interval: Interval, settings: Settings) -> Result:
-    """Fit (log a, log ℓ) to the movements of one interval."""
+    """Fit (log a, log ℓ) to the movements of one interval.
+
+    Raises:
+        UserError: no animal has changed.
+    """
     before, moved = interval.before.flatten(-2), (interval.after - interval.before).flatten(-2)
-    duration = interval.older - interval.younger
-    spread = (moved.square().mean() / duration).sqrt()
-    theta = torch.stack([spread.log(), torch.tensor(math.log(HALF_RADIUS), dtype=torch.float64)])
-    likelihood = likelihood_of(
-        interval.after, replace(settings, keep_size=True), f"growth {interval.name}", duration=duration
-    )
+    duration, stream = interval.older - interval.younger, f"growth {interval.name}"
+    theta = start_of(moved, duration, stream)
+    likelihood = likelihood_of(interval.after, replace(settings, keep_size=True), stream, duration=duration)
     found = summary_of(maximise(likelihood, theta, before.unsqueeze(1)))
     trend = float(moved.mean(0).square().sum() / moved.square().sum(-1).mean())
     return {**found, "trend_share": trend, "rms_movement": float(moved.square().mean().sqrt())}
 
 
 def growth_table(intervals: Sequence[Interval], fits: Sequence[Result]) -> pd.DataFrame:
-    """Give a, ℓ, the log-likelihood and what says of the movement itself, for each interval of ages."""
+    """Return a, ℓ, the log-likelihood and two measures of the movement itself, for each interval of ages."""
     rows = []
     for interval, found in zip(intervals, fits, strict=True):
         where: dict[str, object] = {"younger": interval.younger, "older": interval.older}

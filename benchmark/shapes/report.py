@@ -1,4 +1,4 @@
-"""What `graybench shapes` does, unit by unit, and the tables and figures that it writes."""
+"""What `graybench shapes` computes, piece by piece, and the tables and figures that it writes."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -12,55 +12,56 @@ from rich.console import Console
 
 from ...tasks.landmarks.files import LandmarkSample
 from ..figures.style import save
+from ..running.pieces import Pieces, Result
 from ..running.progress import say
+from ..running.store import write_whole
 from . import figures, tables
 from .fits import Settings, bridge_paths, fit, folds_of, held_out, matrix, profile
 from .growth import fit_growth, growth_table, intervals_of
 from .specimens import Specimens, aligned, specimens_of
-from .work import Result, Units, write_table
 
 BRIDGES_DRAWN = 4
 
 
 def report_groups(
-    sample: LandmarkSample,
-    column: str | None,
-    settings: Settings,
-    folder: Path,
-    console: Console,
-    begun: list[Units],
+    sample: LandmarkSample, column: str | None, settings: Settings, folds: int, folder: Path, console: Console
 ) -> pd.DataFrame:
-    """Analyse the groups of a sample; see the command.
+    """Analyse the groups of a sample, and write tables and figures.
 
     Args:
         sample: the landmarks.
-        column: the label with the groups, or None for one group.
-        settings: the options.
+        column: the label that names the groups, or None for one group.
+        settings: the options of the fits.
+        folds: how many parts are held out in turn.
         folder: where tables and figures go.
-        console: where to tell of progress.
-        begun: gets the units, so that an interruption can say how far it came.
+        console: where progress is shown.
 
     Returns:
-        A frame with `ess_fraction`: of each likelihood behind the tables, or the least of each fit.
+        A frame with the column `ess_fraction`: the ESS/N of each likelihood behind the tables.
     """
     raw = specimens_of(sample, column)
     shapes, _ = aligned(raw.shapes, settings.keep_size)
     specimens, names = Specimens(shapes, raw.names, raw.groups), raw.group_names
     several = len(names) > 1
-    with Units(folder, console, 2 * len(names) + 1 + (settings.folds if several else 0)) as units:
-        begun.append(units)
-        fits = {name: _fit(units, specimens, name, settings) for name in names}
-        scores = _matrix(units, specimens, fits, settings)
+    with Pieces(folder, console, 2 * len(names) + 1 + (folds if several else 0)) as pieces:
+        fits = {}
+        for name in names:
+            stream = f"fit {name}"
+            fits[name] = pieces.get(stream, partial(fit, specimens.of(name), settings, stream))
+        scores = pieces.get("matrix", partial(matrix, shapes, list(fits.values()), settings, "matrix"))
         likelihoods = [tables.likelihood_table(specimens, range(len(raw.names)), scores, "all")]
         written = {}
         if several:
-            fold = folds_of(raw.groups, settings.folds, settings.seed)
-            folds = [_held_out(units, raw, fold, k, settings) for k in range(settings.folds)]
-            for k, found in enumerate(folds):
+            fold = folds_of(raw.groups, folds, settings.seed)
+            held = [pieces.get(f"fold {k}", partial(held_out, raw, fold, k, settings)) for k in range(folds)]
+            for k, found in enumerate(held):
                 rows = [row for row, own in enumerate(fold) if own == k]
                 likelihoods.append(tables.likelihood_table(specimens, rows, found, "held_out"))
-            written["classification"] = tables.classification_table(raw, fold, folds)
-        profiles = {name: _profile(units, specimens, name, fits[name], settings) for name in names}
+            written["classification"] = tables.classification_table(raw, fold, held)
+        profiles = {}
+        for name in names:
+            along = partial(profile, specimens.of(name), fits[name], settings, f"fit {name}")
+            profiles[name] = pieces.get(f"profile {name}", along)
     written["groups"] = tables.group_table(specimens, fits)
     written["means"] = tables.mean_table(specimens, fits)
     written["likelihoods"] = pd.concat(likelihoods, ignore_index=True)
@@ -72,51 +73,25 @@ def report_groups(
     return written["likelihoods"]
 
 
-def _fit(units: Units, specimens: Specimens, name: str, settings: Settings) -> Result:
-    shapes = specimens.of(name)
-    inputs = {"unit": "fit", "shapes": shapes, "group": name, "settings": settings.key()}
-    return units.get(f"fit {name}", inputs, partial(fit, shapes, settings, f"fit {name}"))
-
-
-def _matrix(units: Units, specimens: Specimens, fits: dict[str, Result], settings: Settings) -> Result:
-    known = [(found["theta"], found["x_0"]) for found in fits.values()]
-    inputs = {"unit": "matrix", "shapes": specimens.shapes, "fits": known, "settings": settings.key()}
-    compute = partial(matrix, specimens.shapes, list(fits.values()), settings, "matrix")
-    return units.get("matrix", inputs, compute)
-
-
-def _held_out(units: Units, raw: Specimens, fold: list[int], which: int, settings: Settings) -> Result:
-    inputs = {"unit": "fold", "shapes": raw.shapes, "groups": raw.groups, "fold": fold, "which": which,
-              "settings": settings.key()}  # fmt: skip
-    return units.get(f"fold {which}", inputs, partial(held_out, raw, fold, which, settings))
-
-
-def _profile(units: Units, specimens: Specimens, name: str, found: Result, settings: Settings) -> Result:
-    shapes = specimens.of(name)
-    inputs = {"unit": "profile to second order", "shapes": shapes, "group": name, "settings": settings.key(),
-              "fit": [found[part] for part in ("theta", "theta_stderr", "x_0")]}  # fmt: skip
-    compute = partial(profile, shapes, found, settings, f"fit {name}")
-    return units.get(f"profile {name}", inputs, compute)
-
-
 def report_growth(
-    sample: LandmarkSample,
-    age: str,
-    identity: str,
-    settings: Settings,
-    folder: Path,
-    console: Console,
-    begun: list[Units],
+    sample: LandmarkSample, age: str, identity: str, settings: Settings, folder: Path, console: Console
 ) -> pd.DataFrame:
-    """Analyse growth; the arguments and what is returned are as for `report_groups`."""
-    intervals, fits = intervals_of(sample, age, identity), []
-    with Units(folder, console, len(intervals)) as units:
-        begun.append(units)
-        for interval in intervals:
-            inputs = {"unit": "growth", "before": interval.before, "after": interval.after,
-                      "ages": [interval.younger, interval.older], "settings": settings.key()}  # fmt: skip
-            name = f"growth {interval.name}"
-            fits.append(units.get(name, inputs, partial(fit_growth, interval, settings)))
+    """Analyse growth, and write its table and figure.
+
+    Args:
+        sample: the landmarks.
+        age: the label with the ages.
+        identity: the label with the animals.
+        settings: the options of the fits.
+        folder: where table and figure go.
+        console: where progress is shown.
+
+    Returns:
+        A frame with the column `ess_fraction`: the least ESS/N of each fit.
+    """
+    intervals = intervals_of(sample, age, identity)
+    with Pieces(folder, console, len(intervals)) as pieces:
+        fits = [pieces.get(f"growth {one.name}", partial(fit_growth, one, settings)) for one in intervals]
     table = growth_table(intervals, fits)
     _write({"growth": table}, folder, console)
     _tell(save(figures.growth(table, age), folder, "growth"), console)
@@ -161,7 +136,11 @@ def _bridges(specimens: Specimens, fits: dict[str, Result], settings: Settings) 
 
 
 def _write(written: dict[str, pd.DataFrame], folder: Path, console: Console) -> None:
-    _tell([write_table(folder, name, table) for name, table in written.items()], console)
+    """Write each table to DIR/<name>.csv, with six significant digits."""
+    for name, table in written.items():
+        path = folder / f"{name}.csv"
+        write_whole(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
+        _tell([path], console)
 
 
 def _tell(paths: Sequence[Path], console: Console) -> None:

@@ -1,13 +1,13 @@
 """Specimens for `graybench shapes`: their groups, and how they are aligned and scaled.
 
-Generalized Procrustes over all specimens; then all are scaled to a root mean square radius of 1, that is, a
-centroid size of √n, so that a and ℓ are in units of the shape's size. With sizes kept, one factor scales all:
-the mean size is then 1. Held-out specimens have no part in the alignment: the training specimens are aligned
-by themselves, and each held-out one is put onto their mean (`align_to`), which is what `align` does with its
-own.
+All specimens are aligned by generalized Procrustes analysis, then scaled to a root mean square radius of 1,
+that is, a centroid size of √n, so that a and ℓ are in units of the shape's size. With sizes kept, one factor
+scales all specimens to a mean size of 1. Held-out specimens do not enter the alignment: the training
+specimens are aligned first, and each held-out specimen is then rotated onto their mean, as `align` does with
+its own.
 
-Alignment decides in which frame means are reported and what size is the unit. The likelihoods integrate
-position, orientation and size out, see `methods.bridge.shape_likelihood`.
+The alignment only decides the frame of the means and the unit of size. The likelihoods integrate position,
+orientation and size out, see `methods.bridge.shape_likelihood`.
 """
 
 import math
@@ -20,7 +20,7 @@ from ...tasks.landmarks.files import LandmarkSample
 from ...tasks.landmarks.procrustes import align, align_to, centroid_size
 from ...tasks.plugin import nearest
 
-FEWEST = 4  # specimens of a group: fewer leave no spread to estimate from when one fold is held out
+FEWEST = 4  # specimens of a group, as fewer leave no spread to estimate when a fold is held out
 UNLABELLED = "all"
 
 
@@ -30,7 +30,7 @@ class Specimens:
 
     Args:
         shapes: (S, n, m).
-        names: of the specimens.
+        names: the name of each specimen.
         groups: the group of each.
     """
 
@@ -43,31 +43,35 @@ class Specimens:
         return list(dict.fromkeys(self.groups))
 
     def rows(self, group: str) -> list[int]:
-        """Give the positions of a group's specimens."""
+        """Return the positions of a group's specimens."""
         return [row for row, own in enumerate(self.groups) if own == group]
 
     def of(self, group: str) -> Tensor:
-        """Give a group's shapes, (M, n, m)."""
+        """Return a group's shapes, (M, n, m)."""
         return self.shapes[self.rows(group)]
 
 
 def label_of(sample: LandmarkSample, column: str) -> tuple[str, ...]:
-    """Give the values of a label.
+    """Return the value of a label for each specimen.
 
     Raises:
-        UserError: the sample has no such label.
+        UserError: the sample has no such label, or a specimen has no value.
     """
     if column not in sample.labels:
-        known = nearest(column, sample.labels) if sample.labels else "there are no labels in it."
+        known = nearest(column, sample.labels) if sample.labels else "it has no labels."
         raise UserError(f"there is no column {column!r} in this sample: {known}")
-    return sample.labels[column]
+    values = sample.labels[column]
+    if lacking := [name for name, value in zip(sample.specimens, values, strict=True) if not value]:
+        more = f" and {len(lacking) - 1} more have" if len(lacking) > 1 else " has"
+        raise UserError(f"specimen {lacking[0]!r}{more} no {column}; write one, or leave the specimen out.")
+    return values
 
 
 def specimens_of(sample: LandmarkSample, column: str | None) -> Specimens:
-    """Give the specimens, not yet aligned, in the groups of a label; without one they are one group.
+    """Return the specimens, not yet aligned, in the groups of a label; without a label they are one group.
 
     Raises:
-        UserError: there is no such label, or a group has too few specimens.
+        UserError: there is no such label, a specimen has no value, or a group has too few specimens.
     """
     groups = label_of(sample, column) if column else (UNLABELLED,) * len(sample)
     found = Specimens(sample.coordinates, sample.specimens, groups)
@@ -87,10 +91,10 @@ def scaled(shapes: Tensor, sizes: Tensor, mean_size: Tensor | None) -> Tensor:
 
 
 def aligned(coordinates: Tensor, keep_size: bool, held_out: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Align specimens (S, n, m), and put held-out ones (H, n, m) onto their mean; see the module.
+    """Align specimens (S, n, m), and rotate held-out ones (H, n, m) onto their mean.
 
     Returns:
-        The two, (S, n, m) and (H, n, m); H = 0 without any held out.
+        The aligned specimens (S, n, m) and the held-out ones (H, n, m); H = 0 if none is held out.
     """
     held_out = coordinates[:0] if held_out is None else held_out
     alignment = align(coordinates)

@@ -1,8 +1,8 @@
 """The tables of `graybench shapes`, tidy: one row for each number, with its standard error and its ESS/N.
 
-Intervals are of 95 %. Those of a and ℓ are symmetric in their logarithms; those of shares are Wilson's; the
-p-value that two classifiers are equally good is McNemar's, exact: of the specimens that just one of them gets
-right, each is as likely to be either's.
+Intervals are 95 % intervals: symmetric in the logarithm for a and ℓ, Wilson's for shares. The p-value for two
+equally good classifiers is McNemar's exact one: a specimen that only one of them classifies right is as
+likely to be right by the first as by the second.
 """
 
 import math
@@ -13,15 +13,15 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from ..analysis.statistics import Array, Z, share_interval
+from ..running.pieces import Result
 from .fits import PARAMETERS
 from .specimens import Specimens
-from .work import Result
 
 AXES = ("x", "y", "z")
 
 
 def parameter_rows(found: Result, **where: object) -> list[dict[str, object]]:
-    """Give the rows of a and ℓ of a fit: estimate, stderr by the delta method, and interval."""
+    """Return the rows of a and ℓ of a fit: estimate, stderr by the delta method, and interval."""
     rows = []
     for name, log, stderr in zip(PARAMETERS, found["theta"], found["theta_stderr"], strict=True):
         value = math.exp(log)
@@ -33,19 +33,19 @@ def parameter_rows(found: Result, **where: object) -> list[dict[str, object]]:
 
 
 def worth(found: Result) -> dict[str, object]:
-    """Give what says how far a fit is to be trusted."""
+    """Return the columns that say how reliable a fit is."""
     return {name: found[name] for name in ("ess_fraction", "ess_least", "n", "converged")}
 
 
 def group_table(specimens: Specimens, fits: Mapping[str, Result]) -> pd.DataFrame:
-    """Give a, ℓ, the log-likelihood, and how far the diffusion mean is from the sample mean."""
+    """Return a, ℓ, the log-likelihood, and the distance of the diffusion mean from the sample mean."""
     rows = []
     for group, found in fits.items():
         rows += parameter_rows(found, group=group)
         shapes = specimens.of(group).flatten(-2).numpy()
         mean = shapes.mean(0)
         apart = float(np.linalg.norm(np.array(found["x_0"]) - mean))
-        # how well the mean itself is known, in the same measure
+        # the standard error of the mean, in the same measure
         known = float(np.sqrt(np.sum(np.square(found["x_0_stderr"]))))
         spread = float(np.sqrt(np.square(shapes - mean).mean()))
         rest: list[tuple[str, float, float]] = [
@@ -62,7 +62,7 @@ def group_table(specimens: Specimens, fits: Mapping[str, Result]) -> pd.DataFram
 
 
 def mean_table(specimens: Specimens, fits: Mapping[str, Result]) -> pd.DataFrame:
-    """Give the coordinates of the diffusion means, and of the sample means."""
+    """Return the coordinates of the diffusion means and of the sample means."""
     rows = []
     dimensions = specimens.shapes.shape[-1]
     for group, found in fits.items():
@@ -75,7 +75,7 @@ def mean_table(specimens: Specimens, fits: Mapping[str, Result]) -> pd.DataFrame
 
 
 def likelihood_table(specimens: Specimens, rows: Sequence[int], scores: Result, fit: str) -> pd.DataFrame:
-    """Give the log-likelihood of specimens under each group; `fit` says what the groups were fitted to."""
+    """Return the log-likelihoods of specimens under each group; `fit` says what the groups were fitted to."""
     columns = ("value", "stderr", "ess_fraction")
     found = []
     for place, row in enumerate(rows):
@@ -88,9 +88,9 @@ def likelihood_table(specimens: Specimens, rows: Sequence[int], scores: Result, 
 
 
 def classification_table(specimens: Specimens, fold: Sequence[int], scores: Sequence[Result]) -> pd.DataFrame:
-    """Give what each specimen was taken for when it was held out.
+    """Return the group that each held-out specimen was assigned to.
 
-    The margin is by how much the chosen group is ahead of the next: in nats, and in Procrustes distance.
+    The margin is the lead of the chosen group over the next one: in nats, and in Procrustes distance.
     """
     names, rows = specimens.group_names, []
     for which, found in enumerate(scores):
@@ -115,7 +115,7 @@ def classification_table(specimens: Specimens, fold: Sequence[int], scores: Sequ
 
 
 def summary_table(classified: pd.DataFrame, likelihoods: pd.DataFrame) -> pd.DataFrame:
-    """Give accuracies and chance, the paired comparison, and likelihoods within and between groups."""
+    """Return accuracies and chance, the paired comparison, and likelihoods within and between groups."""
     right = {
         by: (classified[f"by_{by}"] == classified["group"]).to_numpy() for by in ("likelihood", "procrustes")
     }
@@ -136,10 +136,9 @@ def summary_table(classified: pd.DataFrame, likelihoods: pd.DataFrame) -> pd.Dat
 
 
 def within_and_between(likelihoods: pd.DataFrame, fit: str) -> list[dict[str, object]]:
-    """Give the mean log-likelihood under the own group, under the others, and the mean difference.
+    """Return the mean log-likelihood under the own group, under the other groups, and their difference.
 
-    The interval of the difference is normal, over specimens: each is under the same fits, whose errors it
-    leaves out.
+    The intervals are normal, over specimens. All specimens share the fits, whose errors the intervals ignore.
     """
     own = likelihoods["own_group"] == likelihoods["group"]
     within = likelihoods[own].set_index("specimen")["log_likelihood"]
@@ -156,25 +155,25 @@ def within_and_between(likelihoods: pd.DataFrame, fit: str) -> list[dict[str, ob
 
 
 def share(hits: int, n: int) -> dict[str, object]:
-    """Give a share with its Wilson interval."""
+    """Return a share with its Wilson interval."""
     return {**share_interval(hits, n)._asdict(), "n": n}
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Give the exact two-sided p-value that two classifiers are equally good."""
+    """Return the exact two-sided p-value for two equally good classifiers."""
     differ = only_first + only_second
     return float(binomtest(only_first, differ).pvalue) if differ else 1.0
 
 
 def group_means(likelihoods: pd.DataFrame, groups: Sequence[str]) -> Array:
-    """Give the mean over specimens of group i of their log-likelihood under j, less that under i, (G, G)."""
+    """Return the mean log-likelihood of group i's specimens under group j minus under group i, (G, G)."""
     wide = likelihoods.pivot(index=["own_group", "specimen"], columns="group", values="log_likelihood")
     means = wide.groupby("own_group").mean().loc[list(groups), list(groups)].to_numpy()
     return means - np.diag(means)[:, None]
 
 
 def profile_table(profiles: Mapping[str, Result]) -> pd.DataFrame:
-    """Give log-likelihoods along a and along ℓ, relative to that at the estimate."""
+    """Return log-likelihoods along a and along ℓ, relative to the log-likelihood at the estimate."""
     return pd.DataFrame(
         [{"group": group, **row} for group, found in profiles.items() for row in found["rows"]]
     )

@@ -1,1 +1,1 @@
-"""`graybench bench`: what things cost, side by side with other programs."""
+"""The timings of `graybench bench`, side by side with other programs."""

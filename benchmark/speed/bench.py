@@ -1,6 +1,7 @@
-"""What `graybench bench` measures, part by part, and how it is stored.
+"""The parts of `graybench bench`, and how their timings are stored.
 
-A part is a module with `rows(quick)`; what is compared takes turns, see `timing`. All run on one thread.
+A part is a module with a function `rows(quick)`. Programs that are compared take turns, see `timing`.
+Everything runs on one thread.
 """
 
 import csv
@@ -29,7 +30,7 @@ PARTS: dict[str, Callable[[bool], list[Timing]]] = {
     "growth": growth.rows,
     "scale": scale.rows,
 }
-# What a part puts into the folder beside its table.
+# The files that a part writes into the folder besides its table.
 FIGURES: dict[str, Callable[[list[Timing], bool, Path], object]] = {
     "sampling": lambda rows, quick, folder: solver_errors.store(quick, folder),
     "growth": lambda rows, quick, folder: growth.draw(rows, folder),
@@ -39,7 +40,7 @@ FIGURES: dict[str, Callable[[list[Timing], bool, Path], object]] = {
 def measure(
     only: Sequence[str], quick: bool, folder: Path, say: Callable[[str], None]
 ) -> dict[str, list[Timing]]:
-    """Measure the parts in `only`, or all; after each, `folder` holds what there is, tables and figures.
+    """Measure the parts in `only`, or all parts, and write tables and figures after each.
 
     Raises:
         UserError: there is no such part, or the folder cannot be made.
@@ -52,7 +53,7 @@ def measure(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(1):  # numpy's and scikit-learn's
+        with threadpool_limits(1):  # the threads of numpy and scikit-learn
             for name in [name for name in PARTS if not only or name in only]:
                 say(f"measuring {name} ...")
                 measured[name] = PARTS[name](quick)
@@ -66,7 +67,7 @@ def measure(
 
 
 def _store(part: str, rows: list[Timing], quick: bool, folder: Path) -> None:
-    """Put the rows of a part into the table, and leave those of other parts, measured then or before."""
+    """Replace the rows of a part in the stored table, and keep the rows of the other parts."""
     path = folder / "bench.csv"
     made = {part: (_made_by(part, quick), rows)}
     if path.exists():
@@ -86,7 +87,7 @@ def _store(part: str, rows: list[Timing], quick: bool, folder: Path) -> None:
 
 
 def _made_by(part: str, quick: bool) -> str:
-    """Say what was measured with, and on what."""
+    """Return the command, the versions and the machine of a measurement."""
     command = f"graybench bench --only {part}{' --quick' if quick else ''}"
     programs = ", ".join(f"{name} {version(name)}" for name in ("graybench", "torch"))
     return f"`{command}`: {programs}, Python {platform.python_version()}, one thread of {platform.machine()}."

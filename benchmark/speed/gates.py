@@ -1,4 +1,4 @@
-"""What gates cost: making, fitting and mixing by each of them, as a share of a whole fit by DSM."""
+"""The cost of gates: making, fitting and mixing with each gate, as a share of a whole fit by DSM."""
 
 from collections.abc import Callable
 
@@ -19,10 +19,10 @@ ROUNDS = 3
 
 
 def rows(quick: bool) -> list[Timing]:
-    """Time gates by themselves, as shares of a whole fit of five replicates by DSM.
+    """Time each gate alone, as a share of a whole fit of five replicates by DSM.
 
-    A gate is made and fitted once, and mixes the targets of `STEPS_AT_ONCE` steps at a time; `choosing` is
-    what `gate=auto` does before that.
+    A gate is made and fitted once, and mixes the targets of `STEPS_AT_ONCE` steps at a time. The row
+    `choosing` is the choice that `gate=auto` makes first.
     """
     task = get_task("linear_gaussian", dim=10, spread=100.0, rotated=True)
     simulations = [task.simulate(BUDGET, r) for r in range(REPLICATES)]

@@ -3,11 +3,12 @@
     budget         MIX on the Galton board, 100 to 1,000,000 simulations, the same steps
     dimension      MIX on the linear Gaussian task of 1 to 100 parameters and as many data
     replicates     MIX on the Galton board, 1 to 30 of them in one batch
-    evaluations    of the network, along the flow; sampling alone
+    evaluations    number of network evaluations along the flow; sampling alone
 
-One thing varies, and else there are 1,000 simulations, 5 replicates, 40 evaluations, 5 observations, and
-200 draws of each. The exponent b of seconds ∝ x^b is the least-squares slope of log seconds over log x, with
-its 95 % interval by Student's t: wide where the points lie on no line, as where a fixed cost comes first.
+One quantity varies at a time. The others are 1,000 simulations, 5 replicates, 40 evaluations, 5 observations,
+and 200 draws for each. The exponent b of seconds ∝ x^b is the least-squares slope of log seconds over log x,
+with its 95 % interval by Student's t. The interval is wide if the points do not lie on a line, for example if
+a fixed cost dominates small x.
 """
 
 import re
@@ -51,7 +52,7 @@ class Exponent(NamedTuple):
 
 
 def rows(quick: bool) -> list[Timing]:
-    """Time what grows; each ratio is to the first point of its curve, whose last row has the exponent."""
+    """Time every curve; ratios are to the first point of a curve, and its last row names the exponent."""
     table: list[Timing] = []
     for axis, points in POINTS.items():
         seconds = _measured(axis, points[:QUICK_POINTS] if quick else points, quick)
@@ -71,7 +72,7 @@ def exponent(seconds: Seconds) -> Exponent:
 
 @styled
 def draw(table: Sequence[Timing], folder: Path) -> list[Path]:
-    """Draw the curves of `rows`, a panel for each thing that varies: PDF and PNG of `growth`."""
+    """Draw the curves of `rows`, with a panel for each quantity that varies, as PDF and PNG of `growth`."""
     curves = curves_of(table)
     looks = looks_of(["fit", "sampling"])
     figure = Figure(figsize=(PAGE, 2.2), layout="constrained")
@@ -93,7 +94,7 @@ def draw(table: Sequence[Timing], folder: Path) -> list[Path]:
 
 
 def curves_of(table: Sequence[Timing]) -> dict[tuple[str, str], dict[int, float]]:
-    """Read seconds at each point of (stage, what varies) from rows."""
+    """Return the seconds at each point of every curve (stage, quantity), read from rows."""
     curves: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     for row in table:
         found = ROW.match(row.what)
@@ -113,7 +114,7 @@ def _as_rows(what: str, seconds: Seconds) -> Iterator[Timing]:
 
 
 def _measured(axis: str, points: Sequence[int], quick: bool) -> dict[str, float]:
-    """Give seconds by 'fit x' and 'sampling x'; over evaluations, of sampling alone."""
+    """Return seconds under the names 'fit x' and 'sampling x'; over evaluations, of sampling alone."""
     contestants: dict[str, Callable[[], object]] = {}
     for x in points:
         fit, sample = _stages(axis, x, QUICK_STEPS if quick else STEPS)
@@ -124,7 +125,7 @@ def _measured(axis: str, points: Sequence[int], quick: bool) -> dict[str, float]
 
 
 def _stages(axis: str, x: int, steps: int) -> tuple[Callable[[], object], Callable[[], object]]:
-    """Give what fits and what samples where `axis` has the value x."""
+    """Return a function that fits and one that samples, where the quantity `axis` has the value x."""
     task: Task = get_task("linear_gaussian", dim=x) if axis == "dimension" else get_task("galton")
     budget, count = (x if axis == name else usual for name, usual in _USUAL)
     simulations = [task.simulate(budget, seed=r) for r in range(count)]

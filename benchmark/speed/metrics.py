@@ -1,4 +1,4 @@
-"""Metrics of large samples: MMD² and the median distance in parts, against all pairs at once, and C2ST."""
+"""Times of metrics of large samples: MMD² and the median distance in parts or at once, and C2ST."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ DIMENSIONS, BANDWIDTH = 4, 2.0
 
 
 def rows(quick: bool) -> list[Timing]:
-    """Time the distances of two samples, held to MMD²."""
+    """Time the distances of two samples; ratios are to MMD²."""
     n, random = QUICK_SIZE if quick else SIZE, generator(1)
     sample, reference = (torch.randn(n, DIMENSIONS, generator=random, dtype=torch.float64) for _ in range(2))
     reference = 1.1 * reference
@@ -30,7 +30,7 @@ def rows(quick: bool) -> list[Timing]:
 
 
 def whole_matrices(sample: Tensor, reference: Tensor) -> float:
-    """Give MMD² by three matrices of n² numbers."""
+    """Compute MMD² from three matrices of n² numbers."""
     n = len(sample)
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Two simulators as plain Python without vectors: what the suite's own are held against."""
+"""Two simulators in plain Python without vectors, to which the suite's own are compared."""
 
 import math
 import random
@@ -8,7 +8,7 @@ from ...tasks.jump.lotka_volterra import MOST_EVENTS, START, TIMES
 
 
 def one_ball(task: Galton, theta: float, source: random.Random) -> tuple[int, float]:
-    """Drop one ball as a simulator without vectors would: the final position and the joint score."""
+    """Drop one ball; return its final position and the joint score."""
     position, score = task.nails // 2, 0.0
     for row in range(task.rows):
         swing = math.sin(math.pi * row / (task.rows - 1))
@@ -24,7 +24,7 @@ def one_ball(task: Galton, theta: float, source: random.Random) -> tuple[int, fl
 
 
 def one_path(rates: list[float], source: random.Random) -> tuple[list[int], list[float]]:
-    """Run one Lotka-Volterra path at e^θ: X and Y at each time, and the joint score N_j − e^{θ_j} I_j."""
+    """Simulate one Lotka-Volterra path at e^θ; return X and Y over time and the score N_j − e^{θ_j} I_j."""
     x, y = START
     now, events = 0.0, 0
     seen: list[int] = []

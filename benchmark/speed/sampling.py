@@ -1,14 +1,15 @@
-"""Sampling: against sbi's posteriors at equal numbers of network evaluations, and what knowing x saves.
+"""Times of sampling: against sbi's posteriors at equal numbers of network evaluations, and with x given once.
 
     draws      1,000 draws for each of 5 observations from 5 replicates on the Galton board. The suite samples
-               all as one batch; sbi's `sample_batched` takes the observations together and one replicate
-               after the other. Its SDE sampler is its default one, Euler-Maruyama as ours; its ODE is zuko's
-               adaptive solver at its default tolerances, and the suite's flow is given as many evaluations
-    network    of the suite, in both; then the network that sbi builds for 3 layers of 64
-    given x    the score of as many draws from 5 replicates with 2 parameters, with x told in every row and by
-               `methods.score.conditioning`
+               everything as one batch; sbi's `sample_batched` takes the observations together, and one
+               replicate after the other. Both SDE samplers are Euler-Maruyama, sbi's default. The ODE sampler
+               of sbi is zuko's adaptive solver at its default tolerances; the suite's flow uses as many
+               evaluations as that
+    network    the suite's network, in both; then the network that sbi builds for 3 layers of 64 given x
+    the score of as many draws from 5 replicates with 2 parameters, with x repeated in every row, or
+               given once by `methods.score.conditioning`
 
-Training makes no difference to times and is short. What solvers' samples are worth is in `solver_errors`.
+Training does not change these times and is short. `solver_errors` measures the quality of the samples.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,7 +45,7 @@ Sampler = Callable[[], object]
 
 
 def rows(quick: bool) -> list[Timing]:
-    """Time sampling side by side."""
+    """Time sampling, by the suite and by sbi."""
     rounds = QUICK_ROUNDS if quick else ROUNDS
     return [*against_sbi(rounds), *given_observations(rounds)]
 
@@ -90,7 +91,7 @@ def against_sbi(rounds: int) -> list[Timing]:
 
 
 def given_observations(rounds: int) -> list[Timing]:
-    """Time one evaluation of the score with x told in every row, and with x given."""
+    """Time one evaluation of the score with x repeated in every row, and with x given once."""
     table, d, m = [], 2, 5
     for dim_x in COLUMNS:
         random = generator(dim_x)
@@ -143,13 +144,13 @@ def _own_estimators(simulations: Sequence[Simulations]) -> list[Any]:
 def _sbi(
     estimators: Sequence[Any], simulations: Sequence[Simulations], x_o: Tensor, sampler: str
 ) -> tuple[Sampler, int]:
-    """Give what samples every replicate by sbi, and its evaluations for a draw, the mean over replicates."""
+    """Return a function that samples every replicate by sbi, and its mean evaluations for a draw."""
     posteriors, calls = [], []
     for estimator, s in zip(estimators, simulations, strict=True):
         made = make_trainer("bench", "NPSE", s.u.shape[1])
         made.append_simulations(s.u.float(), s.x.float())
         posteriors.append(made.build_posterior(estimator, sample_with=sampler))
-    options = {"steps": EVALUATIONS + 1} if sampler == "sde" else {}  # times, one more than steps between
+    options = {"steps": EVALUATIONS + 1} if sampler == "sde" else {}  # sbi counts times, one more than steps
 
     def sample() -> None:
         for posterior in posteriors:

@@ -1,10 +1,9 @@
-"""What a sweep of very many cells costs beside its cells: time for each, and the memory of the client.
+"""The overhead of a sweep of very many cells: time for each cell, and the memory of the client.
 
-A sweep of no-op cells is run by the command that runs all sweeps, on one worker: a method that needs an SDE,
-on a task that has none, so that a worker skips a cell as soon as it has it. A small sweep is subtracted, for
-what starting takes: the numbers for a cell are slopes. The client's process holds the scheduler of a local
-cluster; its CPU time and memory are without the workers, and its CPU time hardly minds what else runs on the
-machine.
+`graybench run` runs a sweep of cells that do nothing, on one worker: the method needs an SDE and the task has
+none, so a worker skips each cell at once. The costs of a small sweep are subtracted, to remove the cost of
+starting, so costs for a cell are slopes. The client's process holds the scheduler of a local cluster. Its CPU
+time and memory exclude the workers, and its CPU time hardly depends on what else runs on the machine.
 """
 
 import os
@@ -27,7 +26,7 @@ SECONDS_BETWEEN_LOOKS = 0.02
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run of the command took: wall and CPU seconds, and the highest memory seen, in MiB."""
+    """The cost of one run of the command: wall and CPU seconds, and the highest memory seen, in MiB."""
 
     seconds: float
     cpu_seconds: float
@@ -35,12 +34,12 @@ class Cost:
 
 
 def rows(quick: bool) -> list[Timing]:
-    """Time no-op cells, and the same sweep once more with all of them finished."""
+    """Time a sweep of cells that do nothing, and the same sweep again when all are finished."""
     return measure(QUICK_CELLS if quick else CELLS, SMALL)
 
 
 def measure(cells: int, small: int) -> list[Timing]:
-    """Run sweeps of `cells` and of `small` no-op cells, both multiples of `BUDGETS`, twice each."""
+    """Run sweeps of `cells` and of `small` idle cells, both multiples of `BUDGETS`, twice each."""
     with TemporaryDirectory() as folder:
         base, load = (_costs(n, Path(folder) / str(n)) for n in (small, cells))
     table = []
@@ -56,7 +55,7 @@ def measure(cells: int, small: int) -> list[Timing]:
 
 
 def _costs(cells: int, folder: Path) -> tuple[Cost, Cost]:
-    """Give the costs of a run and of a second one, which finds everything finished."""
+    """Return the costs of a run, and of a second run that finds everything finished."""
     folder.mkdir()
     particles = [2 + i for i in range(cells // BUDGETS)]
     sweep = {
@@ -77,7 +76,7 @@ def _costs(cells: int, folder: Path) -> tuple[Cost, Cost]:
 
 
 def _watched(command: list[str], folder: Path) -> Cost:
-    """Run a command and look at its process, without its children, all the time."""
+    """Run a command and sample its process, without its children, until it ends."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     start = time.perf_counter()
     with (folder / "log").open("ab") as log:
@@ -86,7 +85,7 @@ def _watched(command: list[str], folder: Path) -> Cost:
     while child.poll() is None:
         with process.oneshot():
             times = process.cpu_times()
-            # an ended process has no memory, and keeps its times until `poll` has seen it
+            # an ended process has no memory, but keeps its times until `poll` sees it
             peak = max(peak, process.memory_info().rss)
         cpu = times.user + times.system
         time.sleep(SECONDS_BETWEEN_LOOKS)

@@ -1,4 +1,4 @@
-"""Simulations with their joint scores a second: of every task, and of two against loops of plain Python."""
+"""Times of simulations with joint scores: of every task, and of two tasks against loops of plain Python."""
 
 import math
 import random
@@ -22,13 +22,13 @@ LOOPED_BALLS, LOOPED_PATHS, SINGLE_BALLS = 2000, 20, 50
 
 
 def rows(quick: bool) -> list[Timing]:
-    """Time the loops, then every task of the registry."""
+    """Time the two tasks with loops, then every registered task."""
     rounds = 1 if quick else ROUNDS
     return [*galton(rounds), *lotka_volterra(rounds), *every_task(quick)]
 
 
 def galton(rounds: int) -> list[Timing]:
-    """Time balls, vectorised, in a loop of plain Python, and by the vectorised code one at a time."""
+    """Time balls: vectorised, in a loop of plain Python, and one at a time by the vectorised code."""
     task, theta, stream, source = Galton(), torch.zeros(BALLS, 1), generator(1), random.Random(1)
     return _against(
         "Galton, a ball with its joint score",
@@ -43,7 +43,7 @@ def galton(rounds: int) -> list[Timing]:
 
 
 def lotka_volterra(rounds: int) -> list[Timing]:
-    """Time paths at the centre of the prior, compiled and in a loop of plain Python."""
+    """Time paths at the centre of the prior: compiled, and in a loop of plain Python."""
     task, stream, source = LotkaVolterra(), generator(1), random.Random(1)
     theta = torch.tensor(CENTRE, dtype=torch.float64).expand(PATHS, -1)
     rates = [math.exp(c) for c in CENTRE]
@@ -57,7 +57,7 @@ def lotka_volterra(rounds: int) -> list[Timing]:
 
 
 def every_task(quick: bool) -> list[Timing]:
-    """Time each registered task from its prior, in seconds a simulation, held to the first of them."""
+    """Time each registered task in seconds for a simulation; ratios are to the first task."""
     least = QUICK_SECONDS if quick else LEAST_SECONDS
     seconds: dict[str, float] = {}
     for name in REGISTRY.table:
@@ -80,7 +80,7 @@ def _against(
     loops: dict[str, tuple[Callable[[], object], int]],
     rounds: int,
 ) -> list[Timing]:
-    """Time `count` simulations at once and single ones in loops: seconds for one, and over the fast one's."""
+    """Time `count` simulations at once and single ones in loops: seconds for one, and ratios to the first."""
 
     def repeat(run: Callable[[], object], times: int) -> Callable[[], None]:
         def repeated() -> None:

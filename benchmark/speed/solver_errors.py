@@ -1,11 +1,11 @@
-"""What the samples of each solver of the flow are worth, over the number of network evaluations.
+"""The quality of the samples of each solver of the flow, over the number of network evaluations.
 
-    gap    root mean square distance of the flow's end points from those of a fine solve from the same noise,
-           over the standard deviation of the latter: it has no sampling noise
-    mmd    of the samples to the reference posterior, the root of the mean MMD² over observations
+    gap    root mean square distance between the flow's end points and the end points of a fine solve from the
+           same noise, over their standard deviation; it has no sampling noise
+    mmd    between the samples and the reference posterior: the root of the mean MMD² over observations
 
-Scores are exact (a mixture with close modes, a Galton posterior) or of a network that `mix` trained. The
-default sampler is Heun's method with 80 evaluations.
+Scores are exact (a mixture with close modes, a Galton posterior) or come from a network that `mix` trained.
+The default sampler is Heun's method with 80 evaluations.
 """
 
 import math
@@ -68,7 +68,7 @@ Target = tuple[str, Score, Sequence[Reference]]
 
 
 def store(quick: bool, folder: Path) -> list[Path]:
-    """Write `errors` to solver_errors.csv, and draw them."""
+    """Write `errors` to solver_errors.csv and draw them."""
     make_folder(folder)
     found = errors(quick)
     found.to_csv(folder / "solver_errors.csv", index=False)
@@ -76,7 +76,7 @@ def store(quick: bool, folder: Path) -> list[Path]:
 
 
 def errors(quick: bool) -> pd.DataFrame:
-    """Give `target`, `solver`, `evaluations`, `gap` and `mmd` of every solve (none: the fine one)."""
+    """Return `target`, `solver`, `evaluations`, `gap` and `mmd` of every solve; none is the fine solve."""
     found = []
     for name, score, references in targets(STEPS // 10 if quick else STEPS):
         found += [{"target": name, **row} for row in _of_target(score, references)]
@@ -84,7 +84,7 @@ def errors(quick: bool) -> pd.DataFrame:
 
 
 def targets(steps: int) -> Iterator[Target]:
-    """Yield names, scores of u_t (m, n, d), and the references of the m observations."""
+    """Yield the name of a target, its score of u_t (m, n, d), and the references of the m observations."""
     laws = [(m, v) for m, v in ((0.2, 0.01), (-0.3, 0.04))]
     modes = [GaussianReference(torch.tensor([m]), torch.tensor([[v]])) for m, v in laws]
     galton = Galton().reference(Galton().observations().x[4])
@@ -172,7 +172,7 @@ def _error(v: Tensor, known: Denoised, h: float) -> float:
 
 @styled
 def draw(found: pd.DataFrame, folder: Path) -> list[Path]:
-    """Draw gap and MMD over evaluations, a column for each target: PDF and PNG of `solver_errors`."""
+    """Draw gap and MMD over evaluations, with a column for each target, as PDF and PNG of `solver_errors`."""
     names = list(found["target"].unique())
     figure = Figure(figsize=(PAGE, 3.6), layout="constrained")
     axes = panels_of(figure, 2 * len(names), len(names))

@@ -1,7 +1,7 @@
-"""Fair timing: what is compared takes turns, so that a drift of the machine hits all, and ratios are kept.
+"""Fair timing: the programs that are compared take turns, so a drift of the machine hardly changes ratios.
 
-Seconds are of the processor, all threads of this process together: on a machine that others use as well, the
-time on the clock says more about them.
+Seconds are processor time, summed over the threads of this process: on a shared machine, the time on the
+clock would depend on the other users.
 """
 
 import statistics
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Timing:
-    """What was timed, its seconds of processor time, and its time over that of the row that it is held to."""
+    """What was timed, its seconds of processor time, and their ratio to the reference row's."""
 
     what: str
     seconds: float
@@ -20,7 +20,7 @@ class Timing:
 
 
 def take_turns(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Run each once to warm up, then all in turn for some rounds; give the median seconds of each."""
+    """Run each once to warm up, then all in turn for some rounds; return the median seconds of each."""
     taken: dict[str, list[float]] = {name: [] for name in contestants}
     for round_number in range(rounds + 1):
         for name, run in contestants.items():
@@ -32,6 +32,6 @@ def take_turns(contestants: Mapping[str, Callable[[], object]], rounds: int) -> 
 
 
 def as_markdown(timings: Iterable[Timing]) -> str:
-    """Write timings as a Markdown table."""
+    """Return timings as a Markdown table."""
     rows = [f"| {row.what} | {row.seconds:.3g} | {row.ratio:.3g} |" for row in timings]
     return "\n".join(["| what | seconds | ratio |", "|---|---|---|", *rows])

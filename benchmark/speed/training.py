@@ -1,13 +1,16 @@
-"""Training steps: of the suite's networks, of their matrix products alone, and of sbi's trainer.
+"""Times of training steps: of the suite's networks, of their matrix products alone, and of sbi's trainer.
 
-    products    for every layer (R, batch, in) × (R, in, out), and backwards the gradients of its weights and
-                but for the first of its inputs: no bias, no activation, no loss, no optimizer. The floor
-    DSM         a whole fit of R replicates of 10,000 simulations, divided by its steps: minibatches, noise,
-                Adam, moving average, validation and the recipe's regression included
-    sbi         `sbi_npse_suite`, a whole fit: the same network, loss, batch and steps by sbi's NPSE with its
-                data loader, validation and logging, as its users get it
+    products    a lower bound: for every layer (R, batch, in) × (R, in, out), and backwards the gradients of
+    the
+                weights and, except in the first layer, of the inputs; no bias, activation, loss or optimizer
+    DSM         a whole fit of R replicates of 10,000 simulations, divided by its steps: with minibatches,
+    noise,
+                Adam, moving average, validation and the recipe's regression
+    sbi         `sbi_npse_suite`, a whole fit: the same network, loss, batch and steps by sbi's NPSE, with its
+                data loader, validation and logging, as its users run it
 
-A fit validates 50 times whatever its steps are, so the shorter fits of `--quick` are somewhat slower a step.
+A fit validates 50 times whatever its number of steps, so the shorter fits of `--quick` take longer for a
+step.
 """
 
 from collections.abc import Callable
@@ -53,7 +56,7 @@ def rows(quick: bool) -> list[Timing]:
 
 
 def matrix_products(d: int, dim_x: int, replicates: int, steps: int) -> Callable[[], None]:
-    """Give a function that takes `steps` times the products of a step, into tensors made before."""
+    """Return a function that computes the products of a step `steps` times, into tensors made beforehand."""
     simulations = torch.zeros(1, 2, d), torch.zeros(1, 2, dim_x)
     n_inputs = Preconditioned(*simulations).n_inputs
     random = [generator(r) for r in range(replicates)]
@@ -76,7 +79,7 @@ def matrix_products(d: int, dim_x: int, replicates: int, steps: int) -> Callable
 
 
 def _as_rows(seconds: dict[str, float]) -> list[Timing]:
-    """Hold DSM to the products, and sbi to DSM, for each network."""
+    """Return rows for each number of networks: the ratio of DSM is to the products, that of sbi to DSM."""
     table = []
     for count in REPLICATES:
         floor, own = seconds[f"products {count}"], seconds[f"dsm {count}"]

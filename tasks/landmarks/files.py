@@ -1,28 +1,31 @@
 """Landmark files: tidy CSV and TPS, read into one tensor of coordinates with the specimens' names and labels.
 
-CSV has a header and one row for each landmark of each specimen:
+A CSV file has a header and one row for each landmark of each specimen:
 
     specimen,landmark,x,y[,z][,label…]
 
-Landmarks are told apart by their names and come in the order in which the file first names them; the rows of
-a specimen need not stand together. Every other column is a label, the same in all rows of a specimen.
+Landmarks are identified by their names and keep the order in which the file first names them. The rows of a
+specimen may stand anywhere. Every other column is a label, which must be the same in all rows of a specimen.
 
-TPS (F. J. Rohlf's tps programs) has a block for each specimen, with keys in upper or lower case:
+A TPS file (F. J. Rohlf's tps programs) has a block for each specimen. Its keys may be in upper or lower case:
 
     LM=8            or LM3=8 for three dimensions; then as many lines of 2 or 3 numbers
-    ID=sp1          the name; without ID it is IMAGE, and without that the position in the file, from 1
+    ID=sp1          the name; without ID the name is IMAGE, and without IMAGE the position in the file, from 1
     SCALE=0.01      the unit of the numbers; coordinates are multiplied by it. All specimens have it or none
-    GROUP=f         or IMAGE=, COMMENT= or any other key, but none twice: a label, its name in lower case
+    GROUP=f         or IMAGE=, COMMENT= or any other key, each at most once: a label, its name in lower case
 
-A label that a specimen does not have is empty. Curves, outlines and radii (CURVES, OUTLINES, RADII, and the
-POINTS that follow) are read past. A landmark is missing where a coordinate is NA or empty. Negative numbers
-are coordinates: files of programs that mark a missing landmark with them must be changed to say NA.
+A label that a specimen does not have is empty. Curves, outlines and radii (CURVES, OUTLINES, CHAIN, RADII and
+the POINTS that follow) are skipped, however many there are. A landmark is missing where a coordinate is NA or
+empty. Negative numbers are coordinates, but some tps programs write −1 −1 for a missing landmark: a landmark
+at −1 −1 whose specimen is positive elsewhere draws a warning.
 
-Nothing is filled in or left out: a specimen that lacks a landmark is an error. Text is UTF-8.
+Nothing is filled in or left out: a specimen that lacks a landmark is an error. Text is UTF-8, or else
+Windows-1252.
 """
 
 import io
 import math
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +44,7 @@ SHIPPED: dict[str, Path] = {
     for name in ("apes", "macaques", "rats", "mice_outlines")
 }
 REQUIRED = ("specimen", "landmark", "x", "y")
-READ_PAST = ("CURVES", "OUTLINES", "RADII", "POINTS")
+SKIPPED = ("CURVES", "OUTLINES", "CHAIN", "RADII", "POINTS")
 Lines = list[tuple[int, str]]  # with their numbers in the file, from 1
 
 
@@ -63,10 +66,10 @@ class LandmarkSample:
         return len(self.specimens)
 
     def select(self, rows: Sequence[int] | Sequence[bool] | Tensor) -> "LandmarkSample":
-        """Give the specimens of `rows`: their positions, in that order, or S truth values.
+        """Return the specimens at the positions `rows`, in that order, or where S truth values are true.
 
         Raises:
-            UserError: there are none, or a row is not in the sample.
+            UserError: `rows` selects no specimen, or one that is not in the sample.
         """
         try:
             found = torch.arange(len(self))[torch.as_tensor(rows)] if len(rows) else ()
@@ -83,11 +86,16 @@ class LandmarkSample:
 
 
 def read_landmarks(source: str | Path) -> LandmarkSample:
-    """Read a file ending in .csv or .tps, or one that is shipped, by its name in `SHIPPED`; see the module.
+    """Read a file ending in .csv or .tps, or a shipped sample by its name in `SHIPPED`.
+
+    The formats are described at the head of this module.
 
     Raises:
-        UserError: there is no such file or name; or it is not as the module says, which the message places by
-            line, specimen and landmark.
+        UserError: there is no such file or name, or the file does not follow its format; the message names
+            the line, or the specimen and the landmark.
+
+    Warns:
+        UserWarning: a landmark at −1 −1 is probably missing.
     """
     path = SHIPPED.get(str(source), Path(source))
     readers = {".csv": _read_csv, ".tps": _read_tps}
@@ -97,10 +105,9 @@ def read_landmarks(source: str | Path) -> LandmarkSample:
             f"{nearest(str(source), SHIPPED)}"
         )
     try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets begin UTF-8 with a mark
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UserError(f"landmark file {path} cannot be read: {reason}.") from error
+        text = _decoded(path, path.read_bytes())
+    except OSError as error:
+        raise UserError(f"landmark file {path} cannot be read: {error.strerror}.") from error
     if not text.strip():
         raise UserError(f"landmark file {path} is empty.")
     sample = readers[path.suffix.lower()](path, text)
@@ -108,6 +115,36 @@ def read_landmarks(source: str | Path) -> LandmarkSample:
         if bool((points == points[0]).all()):
             raise UserError(f"{path}: all landmarks of specimen {specimen!r} coincide; leave it out.")
     return sample
+
+
+def _decoded(path: Path, content: bytes) -> str:
+    """Decode UTF-8 or Windows-1252, without byte-order marks and with one kind of line end.
+
+    Files that were joined have byte-order marks inside as well.
+    """
+    bad = content.find(b"\0")  # UTF-16 could pass for Windows-1252
+    for encoding in ("utf-8", "cp1252") if bad < 0 else ():
+        try:
+            text = content.decode(encoding).replace("\ufeff", "")
+            return io.StringIO(text, newline=None).read()
+        except UnicodeDecodeError as error:
+            bad = error.start
+    line = len(content[: bad + 1].splitlines())
+    raise UserError(f"landmark file {path}, line {line}: this is neither UTF-8 nor Windows-1252 text.")
+
+
+def _warn_of_missing(path: Path, specimens: Sequence[str], landmarks: Sequence[object], raw: Tensor) -> None:
+    """Warn of landmarks at −1 −1 in specimens (S, n, m) whose other coordinates are all positive."""
+    marked = (raw == -1).all(-1)
+    found = (marked & ((raw > 0).all(-1) | marked).all(-1, keepdim=True)).nonzero().tolist()
+    if found:
+        specimen, landmark = found[0]
+        more = f", and {len(found) - 1} more," if len(found) > 1 else ""
+        warnings.warn(
+            f"{path}: landmark {landmarks[landmark]} of specimen {specimens[specimen]!r}{more} is probably "
+            "missing, as it is at -1 among positive coordinates; if so, write NA, or leave the specimen out.",
+            stacklevel=4,
+        )
 
 
 def _read_csv(path: Path, text: str) -> LandmarkSample:
@@ -119,7 +156,7 @@ def _read_csv(path: Path, text: str) -> LandmarkSample:
         specimen, landmark = row["specimen"], row["landmark"]
         where = f"{path}, line {line}: specimen {specimen!r}"
         if not specimen or not landmark:
-            raise UserError(f"{where}, landmark {landmark!r}: specimen and landmark must have a name.")
+            raise UserError(f"{where}, landmark {landmark!r}: specimen and landmark need a name.")
         if (specimen, landmark) in numbers:
             raise UserError(
                 f"{where} has landmark {landmark} a second time; give each specimen its own name."
@@ -128,23 +165,27 @@ def _read_csv(path: Path, text: str) -> LandmarkSample:
         for name, values in labels.items():
             if values.setdefault(specimen, row[name]) != row[name]:
                 raise UserError(
-                    f"{where} has {name} {row[name]!r}, but {values[specimen]!r} in a line before; a label "
+                    f"{where} has {name} {row[name]!r}, but {values[specimen]!r} in an earlier line; a label "
                     "must be the same in all rows of a specimen."
                 )
     specimens, landmarks = ([*dict.fromkeys(key[i] for key in numbers)] for i in (0, 1))
     _require_complete(path, set(numbers), specimens, landmarks)
-    coordinates = [[numbers[specimen, landmark] for landmark in landmarks] for specimen in specimens]
+    coordinates = torch.tensor(
+        [[numbers[specimen, landmark] for landmark in landmarks] for specimen in specimens],
+        dtype=torch.float64,
+    )
+    _warn_of_missing(path, specimens, landmarks, coordinates)
     return LandmarkSample(
-        torch.tensor(coordinates, dtype=torch.float64),
+        coordinates,
         tuple(specimens),
         {name: tuple(values.values()) for name, values in labels.items()},
     )
 
 
 def _csv_rows(path: Path, text: str) -> pd.DataFrame:
-    """Give the rows, as text, under the header's names and indexed by their lines."""
+    """Return the rows as text, under the header's names and indexed by line."""
     try:
-        # The header is read as a row: a longer row is then an error, not taken for one with an index.
+        # With the header as a row, pandas refuses a longer row instead of taking its first cell for an index.
         table = pd.read_csv(
             io.StringIO(text), header=None, dtype=str, keep_default_na=False, skip_blank_lines=False
         )
@@ -167,9 +208,9 @@ def _csv_rows(path: Path, text: str) -> pd.DataFrame:
 
 
 def _require_complete(path: Path, on: set[tuple[str, str]], specimens: list[str], names: list[str]) -> None:
-    """Raise unless every specimen has every landmark; `on` holds the pairs that there are."""
+    """Raise unless every specimen has every landmark; `on` holds the pairs of specimen and landmark found."""
     counts = Counter(landmark for _, landmark in on)
-    # What most specimens lack is a mistake of the few that have it.
+    # Where most specimens lack a landmark, the few that have it are wrong.
     rare = {name for name in names if 2 * counts[name] < len(specimens)}
     for specimen in specimens:
         lacking = [name for name in names if name not in rare and (specimen, name) not in on]
@@ -198,8 +239,10 @@ def _read_tps(path: Path, text: str) -> LandmarkSample:
                 "every specimen needs the same landmarks."
             )
     scales = _tps_scales(path, names, [key.pop("SCALE", None) for key in keys])
+    raw = torch.tensor(points, dtype=torch.float64)
+    _warn_of_missing(path, names, range(1, raw.shape[1] + 1), raw)
     return LandmarkSample(
-        torch.tensor(points, dtype=torch.float64) * scales[:, None, None],
+        raw * scales[:, None, None],
         tuple(names),
         {
             name.lower(): tuple(key.get(name, "") for key in keys)
@@ -215,9 +258,9 @@ def _key(line: str) -> tuple[str, str]:
 
 
 def _tps_blocks(path: Path, text: str) -> list[Lines]:
-    """Give the lines of each specimen, which begin with LM= or LM3=."""
+    """Return the lines of each specimen, which begin with LM= or LM3=."""
     blocks: list[Lines] = []
-    lines = enumerate(map(str.strip, text.splitlines()), start=1)
+    lines = enumerate(map(str.strip, text.split("\n")), start=1)
     for number, line in ((number, line) for number, line in lines if line):
         if _key(line)[0] in ("LM", "LM3"):
             blocks.append([])
@@ -228,19 +271,19 @@ def _tps_blocks(path: Path, text: str) -> list[Lines]:
 
 
 def _tps_keys(path: Path, block: Lines) -> dict[str, str]:
-    """Give the keys and values of a specimen, without those of its landmarks, curves and radii."""
+    """Return the keys and values of a specimen, except for landmarks, curves, outlines and radii."""
     keys: dict[str, str] = {}
     for number, line in block[1:]:
         key, value = _key(line)
         if key in keys:
-            raise UserError(f"{path}, line {number}: {key}= is there twice for one specimen; keep one.")
-        if key and key not in READ_PAST:
+            raise UserError(f"{path}, line {number}: {key}= occurs twice for one specimen; keep one.")
+        if key and key not in SKIPPED:
             keys[key] = value
     return keys
 
 
 def _tps_points(path: Path, specimen: str, block: Lines) -> list[list[float]]:
-    """Give the coordinates of a specimen, before they are scaled."""
+    """Return the coordinates of a specimen, before scaling."""
     (first, opening), *rest = block
     section, value = _key(opening)
     m, where = (3 if section == "LM3" else 2), f"specimen {specimen!r}"
@@ -252,7 +295,7 @@ def _tps_points(path: Path, specimen: str, block: Lines) -> list[list[float]]:
         if section in ("LM", "LM3"):
             at = f"{path}, line {number}: {where}"
             points.append(_numbers(at, str(len(points) + 1), line.split(), m))
-        elif not key and section not in READ_PAST:
+        elif not key and section not in SKIPPED:
             raise UserError(f"{path}, line {number}: {where} has {line!r}; begin a comment with COMMENT=.")
     if len(points) != int(value):
         found = f"{len(points)} lines of coordinates"
@@ -261,12 +304,12 @@ def _tps_points(path: Path, specimen: str, block: Lines) -> list[list[float]]:
 
 
 def _tps_scales(path: Path, names: list[str], scales: list[str | None]) -> Tensor:
-    """Give the factor of each specimen, (S,); 1 if none has any."""
+    """Return the scale of each specimen, (S,); 1 if no specimen has one."""
     factors = [1.0 if scale is None else _number(scale) for scale in scales]
     for name, scale, factor in zip(names, scales, factors, strict=True):
         if scale is None and any(scales):
             raise UserError(
-                f"{path}: specimen {name!r} has no SCALE=, but others have; give all one or none."
+                f"{path}: specimen {name!r} has no SCALE=, but others have one; give one to all, or to none."
             )
         if not 0 < factor < math.inf:
             raise UserError(f"{path}: SCALE of specimen {name!r} must be above 0, but is {scale!r}.")
@@ -274,7 +317,7 @@ def _tps_scales(path: Path, names: list[str], scales: list[str | None]) -> Tenso
 
 
 def _numbers(where: str, landmark: str, words: list[str], m: int) -> list[float]:
-    """Give the m coordinates of a landmark; `where` and `landmark` are for the messages."""
+    """Return the m coordinates of a landmark; `where` and `landmark` are for the messages."""
     if any(word.upper() in ("", "NA") for word in words):
         raise UserError(f"{where} lacks landmark {landmark}; measure it, or leave out the specimen.")
     if len(words) != m:
@@ -292,7 +335,7 @@ def _numbers(where: str, landmark: str, words: list[str], m: int) -> list[float]
 
 
 def _number(word: str) -> float:
-    """Read a number; NaN if it is none."""
+    """Return the number that a word says; NaN if it says none."""
     try:
         return float(word.replace("_", "?"))  # float takes 1_5 for 15
     except ValueError:

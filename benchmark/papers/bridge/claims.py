@@ -1,6 +1,7 @@
 """The claims of Boserup et al. as numbers with intervals, from tables of `graybench bridges` and `shapes`.
 
-Intervals are normal, from standard errors over end points; bootstrap over data sets; and Wilson's for shares.
+Intervals are normal, from standard errors over end points; or bootstrap intervals over data sets; or
+Wilson's, for shares.
 """
 
 import math
@@ -32,20 +33,20 @@ def case_of(row: pd.Series) -> str:
 
 
 def likelihoods_are_unbiased(table: pd.DataFrame) -> Found:
-    """Give |bias| of log-likelihoods against the exact law, in nats."""
+    """Yield the |bias| of log-likelihoods against the exact law, in nats."""
     for _, row in table.iterrows():
         found = absolute(_normal(float(row["bias"]), float(row["bias_stderr"])))
         yield Finding(f"|bias| in nats, {case_of(row)}", _setting(row), None, UNBIASED, found)
 
 
 def bridges_are_good(table: pd.DataFrame) -> Found:
-    """Give ESS/N of the processes whose law is known."""
+    """Yield ESS/N of the processes whose law is known."""
     for _, row in table.iterrows():
         yield _ess(row, case_of(row), _setting(row), GOOD)
 
 
 def few_landmarks_are_usable(table: pd.DataFrame) -> Found:
-    """Give ESS/N of 8 and 16 landmarks with the heat kernel's score."""
+    """Yield ESS/N of 8 and 16 landmarks with the heat kernel's score."""
     for _, row in table[table["proposal"] == "heat_kernel"].iterrows():
         n, m = int(row["landmarks"]), int(row["dimensions"])
         case = f"{n} landmarks, D = {n * m}, a = {row['amplitude']:g}"
@@ -55,7 +56,8 @@ def few_landmarks_are_usable(table: pd.DataFrame) -> Found:
 def many_landmarks_do_not_collapse(table: pd.DataFrame) -> Found:
     """Count the sizes at which ESS/N is too low, and at which two runs disagree, for each proposal.
 
-    There are too few end points, 4 and 2, for intervals of their means. What is not finite counts as bad.
+    The 4 and 2 end points are too few for intervals of their means. A number that is not finite counts as
+    bad.
     """
     counts = {
         f"ESS/N, counted by origins, is below {COLLAPSED}": ~(table["ess_fraction"] >= COLLAPSED),
@@ -81,36 +83,36 @@ def _setting(row: pd.Series) -> str:
 
 
 def exact_proposals(table: pd.DataFrame) -> pd.DataFrame:
-    """Keep the bridges with the exact score, of those that the table compares."""
+    """Return the rows of bridges with the exact score."""
     return table[table["proposal"] == "exact"]
 
 
 def low_dimensions(table: pd.DataFrame) -> pd.DataFrame:
-    """Keep the processes of one and two dimensions."""
+    """Return the rows of processes of one and two dimensions."""
     return table[table["dim"] <= 2]
 
 
 def high_dimensions(table: pd.DataFrame, network: str) -> pd.DataFrame:
-    """Keep the processes of more than two dimensions, with one kind of network."""
+    """Return the rows of processes of more than two dimensions, with one kind of network."""
     return table[(table["dim"] > 2) & (table["network"] == network)]
 
 
 def factor_is_needed(table: pd.DataFrame) -> Found:
-    """Give ESS/N without the factor t_k/t_{k+1} of the proposal's covariance; wanted is that it is poor."""
+    """Yield ESS/N without the factor t_k/t_{k+1} of the proposal's covariance, which should be low."""
     for _, row in table.iterrows():
         ess = _normal(float(row["ess_fraction"]), float(row.get("ess_stderr", math.nan)))
         yield Finding(f"ESS/N, {case_of(row)}", "exact score, no factor", None, GOOD, ess)
 
 
 def adjoint_kernel_is_needed(table: pd.DataFrame) -> Found:
-    """Give ESS/N with the forward kernel on geometric Brownian motion."""
+    """Yield ESS/N with the forward kernel on geometric Brownian motion, which should be low."""
     for _, row in table[table["kernel"] == "forward"].iterrows():
         ess = _normal(float(row["ess_fraction"]), float(row.get("ess_stderr", math.nan)))
         yield Finding(f"ESS/N, {case_of(row)}, K = {row['steps']}", "forward kernel", None, GOOD, ess)
 
 
 def learns_the_score(objective: str) -> Callable[[pd.DataFrame], Found]:
-    """Make the finding of how far an objective's minimiser is from the score, in the coefficient of 1/x."""
+    """Return a function that finds the error of an objective's minimiser in the coefficient of 1/x."""
 
     def find(table: pd.DataFrame) -> Found:
         own = table.loc[table["objective"] == objective, "c"].to_numpy(dtype=float)
@@ -122,9 +124,9 @@ def learns_the_score(objective: str) -> Callable[[pd.DataFrame], Found]:
 
 
 def target_is_stable(table: pd.DataFrame) -> Found:
-    """Give the growth of the targets' rms from the best to the worst condition of Σ.
+    """Compute the growth of the targets' rms from the best to the worst condition of Σ.
 
-    A mean square of n draws has a relative standard error of √(2/n) at most, whatever the spectrum.
+    The mean square of n draws has a relative standard error of at most √(2/n), for any spectrum.
     """
     ordered = table.sort_values("condition")
     worst = ordered["condition"].iloc[-1]
@@ -137,7 +139,7 @@ def target_is_stable(table: pd.DataFrame) -> Found:
 
 
 def log_sum_exp_is_right(table: pd.DataFrame) -> Found:
-    """Give the error of log-sum-exp in the least dimension in which averaging weights has no finite value."""
+    """Yield the error of log-sum-exp in the least dimension where plain averaging has no finite value."""
     for _, row in table.iterrows():
         error = exact(abs(float(row["log_sum_exp_error"])))
         claim = f"|error| in nats at D = {int(row['dim'])}, the first {row['what']} of plain averaging"
@@ -145,7 +147,7 @@ def log_sum_exp_is_right(table: pd.DataFrame) -> Found:
 
 
 def parameters_are_recovered(table: pd.DataFrame) -> Found:
-    """Give the mean |relative error|, the coverage of 95 % intervals, and how many fits converged."""
+    """Compute the mean |relative error|, the coverage of 95 % intervals, and the share of converged fits."""
     for parameter, rows in table.groupby("parameter"):
         error = mean_interval(rows["relative_error"].abs().to_numpy(dtype=float).reshape(-1, 1))
         setting = f"{len(rows)} data sets"
@@ -159,7 +161,7 @@ def parameters_are_recovered(table: pd.DataFrame) -> Found:
 
 
 def starts_are_recovered(table: pd.DataFrame) -> Found:
-    """Give the diffusion mean's rms error over the sample mean's, and the coverage of its intervals."""
+    """Compute the ratio of the diffusion mean's rms error to the sample mean's, and interval coverage."""
     setting = f"{len(table)} data sets"
     squares = [
         table[f"{which}_mean_error"].to_numpy(dtype=float).reshape(-1, 1) ** 2
@@ -172,7 +174,7 @@ def starts_are_recovered(table: pd.DataFrame) -> Found:
 
 
 def means_of_groups_agree(table: pd.DataFrame) -> Found:
-    """Give the largest distance of a diffusion mean from its sample mean over what a mean is known to."""
+    """Compute the largest distance of a diffusion mean from its sample mean, in standard errors."""
     wide = table.pivot(index="group", columns="quantity", values="estimate")
     share = wide["distance_of_means"] / wide["mean_stderr"]
     group = str(share.idxmax())
@@ -181,7 +183,7 @@ def means_of_groups_agree(table: pd.DataFrame) -> Found:
 
 
 def species_are_told_apart(summary: pd.DataFrame, classified: pd.DataFrame) -> Found:
-    """Give held-out accuracies over groups, over species alone, and over the sexes of a species."""
+    """Compute held-out accuracies over groups, over species alone, and over the sexes of a species."""
     yield from groups_are_told_apart("apes")(summary)
     species = [classified[c].str[:-1] for c in ("group", "by_likelihood")]  # a group is a species and f or m
     right = share_interval(int((species[0] == species[1]).sum()), len(classified))
@@ -196,7 +198,7 @@ def species_are_told_apart(summary: pd.DataFrame, classified: pd.DataFrame) -> F
 
 
 def groups_are_told_apart(sample: str) -> Callable[[pd.DataFrame], Found]:
-    """Make the findings of held-out accuracy against the largest group's share, and of nats above others."""
+    """Return a function that finds held-out accuracy and the lead of the own group in nats."""
 
     def find(summary: pd.DataFrame) -> Found:
         known = summary.set_index("quantity")
@@ -215,7 +217,7 @@ def _normal(value: float, stderr: float) -> Interval:
 
 
 def absolute(interval: Interval) -> Interval:
-    """Give the interval of |x| from that of x."""
+    """Return the interval of |x| from the interval of x."""
     value, low, high = interval
     nearest = 0.0 if low <= 0 <= high else min(abs(low), abs(high))
     return Interval(abs(value), nearest, max(abs(low), abs(high)))

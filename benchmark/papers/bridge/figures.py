@@ -1,22 +1,41 @@
-"""Figures of the bridge experiments: what each part is worth, and how well parameters are recovered."""
+"""Figures of the bridge experiments: those of `graybench bridges` and those of the reproduced paper."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ...analysis.statistics import Z
 from ...figures.style import COLUMN, GREY, PAGE, panels_of, save, styled
 from ...running.writing import make_folder
+from ...shapes import figures as shape_figures
+from .claims import SCORE_COEFFICIENT, case_of
 
-BLUE, ORANGE = "#0072B2", "#D55E00"
+BLUE, ORANGE, GREEN, YELLOW, LIGHT = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#999999"
+Look = tuple[str, str, str]  # label, marker, colour
+LEARNED: dict[str, Look] = {
+    "exact": ("exact score", "D", ORANGE),
+    "plain": ("learned, plain", "o", BLUE),
+    "residual": ("learned, residual", "s", GREEN),
+    "guided": ("guided proposal", "^", LIGHT),
+}
+PROPOSALS: dict[str, Look] = {
+    "heat_kernel": ("heat kernel", "D", ORANGE),
+    "midpoint": ("midpoint", "o", BLUE),
+    "guided": ("guided proposal", "^", LIGHT),
+    "heat_kernel, resampled": ("heat kernel, resampled", "v", YELLOW),
+    "midpoint, resampled": ("midpoint, resampled", "s", GREEN),
+}
+FLOOR = 1e-4  # of errors: those of Brownian motion are rounding
 
 
 @styled
 def draw_bridges(folder: Path) -> list[Path]:
-    """Draw, as PDF and PNG in DIR/figures, every figure whose experiments have been run."""
+    """Draw every figure of `FIGURES` whose tables are there, as PDF and PNG in DIR/figures."""
     drawn: list[Path] = []
     for name, (needs, draw) in FIGURES.items():
         paths = [folder / f"{need}.csv" for need in needs]
@@ -70,6 +89,114 @@ def recovery_figure(recovery: pd.DataFrame) -> Figure:
         axis.set(xlabel=title, yticks=[])
     figure.axes[0].set_ylabel("data sets, 95 % intervals")
     return figure
+
+
+@styled
+def likelihoods(exact: pd.DataFrame, learned: pd.DataFrame) -> Figure:
+    """Draw ESS/N and the mean absolute error of log-likelihoods where the law is known, a row a case."""
+    rows = pd.concat([exact.assign(how=exact["proposal"]), learned.assign(how=learned["network"])])
+    rows = rows.assign(case=[case_of(row) for _, row in rows.iterrows()])
+    figure = Figure(figsize=(PAGE, 2.9), layout="constrained")
+    left, right = panels_of(figure, 2, 2)
+    cases = list(rows.sort_values(["task", "dim"])["case"].unique())
+    for k, (how, (_, marker, colour)) in enumerate(LEARNED.items()):
+        own = rows[rows["how"] == how]
+        place = own["case"].map(cases.index).to_numpy(dtype=float) + 0.13 * (k - 1.5)
+        left.plot(own["ess_fraction"], place, marker, color=colour)
+        right.plot(own["mean_absolute_error"].clip(lower=FLOOR), place, marker, color=colour)
+    right.axvline(FLOOR, color=GREY, linestyle=(0, (1, 2)))
+    for axis in (left, right):
+        axis.set_yticks(range(len(cases)), cases)
+        axis.set_ylim(len(cases) - 0.5, -0.5)
+        axis.grid(axis="y", linewidth=0.3)
+    left.set(xlabel="ESS/N", xlim=(0, 1.04))
+    right.set(xlabel="mean |error| in nats (dotted: at most that)", xscale="log")
+    right.set_yticklabels([])
+    _legend(figure, LEARNED.values())
+    return figure
+
+
+@styled
+def landmarks(few: pd.DataFrame, many: pd.DataFrame) -> Figure:
+    """Draw ESS/N and the difference of two runs for 8 to 64 landmarks, a row for each case."""
+    rows = pd.concat([few, many])
+    sizes = rows[["landmarks", "dimensions", "amplitude"]].to_numpy().tolist()
+    rows = rows.assign(case=[f"{int(n)} in {int(m)}-D, a = {a:g}" for n, m, a in sizes])
+    figure = Figure(figsize=(PAGE, 2.6), layout="constrained")
+    left, right = panels_of(figure, 2, 2)
+    cases = list(rows["case"].unique())
+    for k, (proposal, (_, marker, colour)) in enumerate(PROPOSALS.items()):
+        own = rows[rows["proposal"] == proposal]
+        place = own["case"].map(cases.index).to_numpy(dtype=float) + 0.13 * (k - 2)
+        left.plot(own["ess_fraction"], place, marker, color=colour)
+        if "resampled" in proposal:
+            left.plot(own["final_ess_fraction"], place, marker, color=colour, markerfacecolor="none")
+        right.plot(own["mean_difference"], place, marker, color=colour)
+    for axis in (left, right):
+        axis.set_yticks(range(len(cases)), cases)
+        axis.set_ylim(len(cases) - 0.5, -0.5)
+        axis.set_xscale("log")
+        axis.grid(axis="y", linewidth=0.3)
+    left.set(xlabel="ESS/N, counted by origins; open: at the end", xlim=(2e-3, 1.3))
+    right.set(xlabel="mean difference of two runs in nats")
+    right.set_yticklabels([])
+    _legend(figure, PROPOSALS.values())
+    return figure
+
+
+@styled
+def objectives(table: pd.DataFrame) -> Figure:
+    """Draw what both objectives learn on geometric Brownian motion, beside the score."""
+    figure = Figure(figsize=(0.55 * PAGE, 1.5), layout="constrained")
+    axis = figure.subplots()
+    for k, (objective, colour) in enumerate((("paper", BLUE), ("corrected", ORANGE))):
+        own = table.loc[table["objective"] == objective, "c"]
+        axis.plot(own, np.full(len(own), k), "o", color=colour, alpha=0.7)
+    axis.axvline(SCORE_COEFFICIENT, color=GREY, linestyle="--")
+    axis.annotate(
+        "the score", (SCORE_COEFFICIENT, 0.5), xytext=(4, 0), textcoords="offset points", va="center"
+    )
+    axis.set_yticks([0, 1], ["stable objective\nof the paper", "with div Σ"])
+    axis.set_ylim(1.5, -0.5)
+    axis.set_xlabel("learned coefficient of $1/x$, five data sets")
+    return figure
+
+
+@styled
+def diffusion_means(simulated: pd.DataFrame, means: pd.DataFrame) -> Figure:
+    """Draw errors of diffusion means beside those of sample means, and both means of groups of shapes."""
+    figure = Figure(figsize=(PAGE, 2.6), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.7])
+    ends = simulated[["diffusion_mean_error", "sample_mean_error"]].to_numpy()
+    limits = [0.95 * ends.min(), 1.05 * ends.max()]
+    left.plot(limits, limits, color=GREY, linestyle="--")
+    left.plot(simulated["sample_mean_error"], simulated["diffusion_mean_error"], "o", color=BLUE)
+    left.set(xlabel="rms error of the sample mean", ylabel="rms error of the diffusion mean")
+    left.set(xlim=limits, ylim=limits, title=f"{len(simulated)} simulated data sets")
+    looks = shape_figures.looks_of_groups(list(means["group"].unique()))
+    for group, look in looks.items():
+        wide = means[means["group"] == group].pivot(index="landmark", columns="axis")
+        x, y = wide["diffusion_mean"][["x", "y"]].to_numpy().T
+        right.plot(x, y, "+", color=look.colour, markersize=5)
+        x, y = wide["sample_mean"][["x", "y"]].to_numpy().T
+        right.plot(x, y, "o", color=look.colour, markersize=6, markerfacecolor="none", markeredgewidth=0.6)
+    right.set_aspect("equal")
+    right.set(xlabel="x", ylabel="y", title="skulls of apes: + diffusion mean, ○ sample mean")
+    _legend(figure, [(name, "o", look.colour) for name, look in looks.items()])
+    return figure
+
+
+def shape_matrix(table: pd.DataFrame) -> Figure:
+    """Draw mean log-likelihoods of the specimens of each group under each."""
+    return shape_figures.matrix(table, list(table["own_group"].unique()))
+
+
+def _legend(figure: Figure, looks: Iterable[Look]) -> None:
+    signs: list[Any] = [
+        Line2D([], [], color=colour, marker=marker, linestyle="none", label=label)
+        for label, marker, colour in looks
+    ]
+    figure.legend(handles=signs, loc="outside upper center", ncols=len(signs))
 
 
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[..., Figure]]] = {

@@ -7,9 +7,7 @@ import pandas as pd
 
 from ..findings import Finding
 from ..paper import Claim, Paper, PaperFigure, Picture, Source
-from . import claims
-from . import paper_figures as figures
-from .figures import ablations, recovery_figure
+from . import claims, figures
 
 EXACT, LEARNED = ("bridges/exact_scores",), ("bridges/learned_scores",)
 FEW, MANY = ("bridges/landmarks",), ("bridges/many_landmarks",)
@@ -100,7 +98,7 @@ ABLATIONS = PaperFigure(
         Picture(
             "ablations",
             ("bridges/covariance_factor", "bridges/forward_kernel", "bridges/explicit_target"),
-            ablations,
+            figures.ablations,
             "Dashed: what theory says. Geometric Brownian motion in the middle, landmarks to the right.",
         ),
         Picture(
@@ -159,7 +157,7 @@ PARAMETERS = PaperFigure(
         Picture(
             "recovery",
             RECOVERY,
-            recovery_figure,
+            figures.recovery_figure,
             "20 data sets of 64 simulated shapes of 8 landmarks; dashed: what made them.",
         ),
     ),
@@ -245,8 +243,7 @@ BRIDGE = Paper(
     "follow its claims, in the order of its method, and nothing is compared with its values. Thresholds are "
     "the suite's. Claims that begin with “Suite:” are about what we found to be needed besides.",
     (
-        # the command leaves alone what is there, wherever it was made
-        Source("bridges", ("bridges",), "diffusion_means.csv", "diffusion_means.csv"),
+        Source("bridges", ("bridges",), "diffusion_means.csv", "work"),
         Source("shapes/apes", ("shapes", "apes", "--group", "group"), "summary.csv", "work"),
         Source("shapes/macaques", ("shapes", "macaques", "--group", "group"), "summary.csv", "work"),
     ),

@@ -1,1 +1,1 @@
-"""Ko and Geffner, Latent Target Score Matching."""
+"""The reproduction of Ko and Geffner, Latent Target Score Matching."""

@@ -1,10 +1,10 @@
 """The claims of Ko & Geffner as numbers with intervals, from the tables of `galton.yaml` and `graybox.yaml`.
 
-Every function takes tables and gives findings in the form of `papers.findings`. On the Galton board they
-are looked at in two settings: the papers' network without early stopping, and the suite's default. Over all
-tasks a number is the geometric mean of ratios with Student's interval over tasks, or a count of tasks shown
-to be on one side by Student's tests, which Holm's rule holds to 5 % for all tasks together. A task without a
-result may be on either side, and is none of those shown better.
+Every function takes tables and yields findings. On the Galton board there are two settings: the papers'
+network without early stopping, and the suite's default. Over all tasks a number is the geometric mean of
+ratios with Student's interval over tasks, or a count of tasks that Student's tests show to be on one side;
+Holm's rule limits the false alarms of all tasks together to 5 %. A task without a result may be on either
+side, and does not count as shown better.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -47,29 +47,29 @@ Found = Iterator[Finding]
 
 
 def elsewhere(find: Callable[[pd.DataFrame], Found]) -> Callable[[pd.DataFrame], Found]:
-    """Make the same findings of all tasks but the Galton board."""
+    """Return a function with the same findings for all tasks except the Galton board."""
     return lambda table: find(table[table["task"] != "galton"])
 
 
 def settings_of(table: pd.DataFrame) -> pd.DataFrame:
-    """Give the rows of the two settings, with `label` and `variant`, without those skipped."""
+    """Return the rows of the two settings with `label` and `variant`, without skipped rows."""
     rows = with_variants(table[table["status"] != "skipped"])
     return rows[rows["variant"].isin(SETTINGS)]
 
 
 def scored_tasks(table: pd.DataFrame) -> list[str]:
-    """Give the tasks whose score is exact for every x, so that variances of targets were measured."""
+    """Return the tasks on which variances of targets were measured: their score is exact for every x."""
     measured = (table["metric"] == "target_variance") & (table["status"] == "ok")
     return [str(task) for task in table.loc[measured, "task"].unique()]
 
 
 def dsm_variance_rises(table: pd.DataFrame) -> Found:
-    """Compare DSM's variance at t = 0.1 with that at the least t."""
+    """Compare DSM's variance at t = 0.1 with its variance at the least t."""
     yield from _change_of_variance(table, "dsm", MIDDLE_T, None)
 
 
 def ltsm_variance_rises(table: pd.DataFrame) -> Found:
-    """Compare LTSM's variance at t = 0.1 with that at the largest t."""
+    """Compare LTSM's variance at t = 0.1 with its variance at the largest t."""
     yield from _change_of_variance(table, "ltsm", MIDDLE_T, 1.0)
 
 
@@ -83,7 +83,7 @@ def _change_of_variance(table: pd.DataFrame, label: str, of_time: float, to_time
 
 
 def ltsm_variance_is_low(table: pd.DataFrame) -> Found:
-    """Give the ratio of LTSM's target variance to DSM's at the least t, and the largest over small t."""
+    """Compute the ratio of LTSM's target variance to DSM's at the least t, and the largest at small t."""
     for task, rows in _variances(table):
         for end in (float(rows["time"].min()), SMALL_T):
             early = at_times(rows, rows["time"] <= end)
@@ -93,7 +93,7 @@ def ltsm_variance_is_low(table: pd.DataFrame) -> Found:
 
 
 def keeps_the_best(label: str) -> Callable[[pd.DataFrame], Found]:
-    """Make the findings of the largest ratio over t of a target variance to the lower of DSM's and LTSM's."""
+    """Return a function: the largest ratio over t of a variance to the lower of DSM's and LTSM's."""
 
     def find(table: pd.DataFrame) -> Found:
         for task, rows in _variances(table):
@@ -105,8 +105,32 @@ def keeps_the_best(label: str) -> Callable[[pd.DataFrame], Found]:
     return find
 
 
+def tsm_has_less_variance(table: pd.DataFrame) -> Found:
+    """Compute the largest ratio over t of TSM's target variance to LTSM's, where both were measured."""
+    for task, rows in _variances(table):
+        tsm, ltsm = of(rows, "tsm"), of(rows, "ltsm")
+        if len(tsm) and len(ltsm):
+            claim = f"{task}: largest over t of target variance of TSM / of LTSM"
+            yield _finding(claim, rows, largest_ratio(tsm, [ltsm]))
+
+
+def preconditioning_is_no_worse(table: pd.DataFrame) -> Found:
+    """Compare score errors with the preconditioned and the plain network on the Galton board."""
+    rows = with_variants(table[(table["metric"] == "score_error") & (table["task"] == "galton")])
+    rows = rows[(rows["status"] != "skipped") & (rows["budget"] <= 1000) & rows["time"].isna()]
+    for plain, preconditioned in (("recipe=plain", ""), (PAPER, "early_stopping=false")):
+        for _, budget, group in groups(rows[rows["variant"] == plain]):
+            other = rows[(rows["variant"] == preconditioned) & (rows["budget"] == budget)]
+            for label in group["label"].unique():
+                claim = f"galton: score_error of {label}, preconditioned / plain"
+                yield from compared(claim, preconditioned, 1.0, of(other, label), of(group, label))
+
+
 def _variances(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield each task with the rows of its target variances, at the largest budget; papers' setting first."""
+    """Yield each task with the rows of its target variances at the largest budget, in one setting.
+
+    The setting is the papers', or else the suite's default.
+    """
     rows = settings_of(table[table["metric"] == "target_variance"])
     for task in scored_tasks(table):
         own = rows[rows["task"] == task]
@@ -121,9 +145,9 @@ def _finding(claim: str, rows: pd.DataFrame, found: Interval, target: float = 1.
 
 
 def against(metric: str, method: str, baseline: str, target: float = 1.0) -> Callable[..., Found]:
-    """Make the finding of a ratio of means on the Galton board, at every budget in both settings.
+    """Return a function that finds a ratio of means on the Galton board, at every budget in both settings.
 
-    It takes tables of Galton rows; where several hold a budget, the last one counts.
+    The function takes tables of Galton rows; if several hold a budget, the last one counts.
     """
 
     def find(*tables: pd.DataFrame) -> Found:
@@ -148,7 +172,7 @@ def _latest(tables: Iterable[pd.DataFrame], metric: str) -> pd.DataFrame:
 
 
 def between_times(low: float, high: float, method: str, baseline: str) -> Callable[..., Found]:
-    """Make the finding of a ratio of score errors over a range of t on the Galton board."""
+    """Return a function that finds a ratio of score errors over a range of t on the Galton board."""
 
     def find(table: pd.DataFrame) -> Found:
         rows = settings_of(table[(table["metric"] == "score_error") & (table["task"] == "galton")])
@@ -163,7 +187,7 @@ def between_times(low: float, high: float, method: str, baseline: str) -> Callab
 
 
 def fewer_simulations(table: pd.DataFrame) -> Found:
-    """Compare MIX at a budget with DSM at the next one, about three times as large, on the Galton board."""
+    """Compare MIX at each budget with DSM at the next, about three times as large, on the Galton board."""
     rows = _latest([table], "score_error")
     for variant in SETTINGS:
         own = rows[rows["variant"] == variant]
@@ -175,7 +199,7 @@ def fewer_simulations(table: pd.DataFrame) -> Found:
 
 
 def gap_shrinks(table: pd.DataFrame) -> Found:
-    """Give the gap in MMD, DSM's less MIX's, at the largest budget less that at the smallest."""
+    """Compute the change of the gap in MMD (DSM's minus MIX's) from the smallest to the largest budget."""
     rows = settings_of(table[(table["metric"] == "mmd") & table["time"].isna()])
     for task in scored_tasks(table):
         for variant in SETTINGS:
@@ -196,7 +220,7 @@ def gap_shrinks(table: pd.DataFrame) -> Found:
 
 
 def over_tasks(metric: str, method: str, baseline: str) -> Callable[..., Found]:
-    """Make the findings of a ratio over all tasks: geometric mean, tasks shown worse, share shown better."""
+    """Return a function for a ratio over tasks: geometric mean, number shown worse, share shown better."""
 
     def find(table: pd.DataFrame) -> Found:
         every = ratios(table, metric, method, baseline)
@@ -212,7 +236,7 @@ def over_tasks(metric: str, method: str, baseline: str) -> Callable[..., Found]:
 
 
 def few_simulations_gain_more(table: pd.DataFrame) -> Found:
-    """Compare MIX's ratio to DSM at the smallest budget with that at the largest, over tasks."""
+    """Compare MIX's ratio to DSM at the smallest budget with the ratio at the largest, over tasks."""
     for metric in ("score_error", "mmd"):
         rows = ratios(table, metric, "mix", "dsm")
         wide = rows.pivot(index="task", columns="budget", values="value")
@@ -238,7 +262,7 @@ def variance_improves(table: pd.DataFrame) -> Found:
 
 
 def _shown(worse: str, better: str, budget: int, is_worse: NDArray[np.bool_], p: Array) -> Found:
-    """Count the tasks shown to be worse, and the share of those shown better, all together."""
+    """Count the tasks shown to be worse, and the share shown to be better."""
     n, shown = len(p), holm(p)
     worst = count(int((shown & is_worse).sum()), int(np.isnan(p).sum()))
     yield Finding(f"number of {n} tasks on which {worse} {BEYOND}", "", budget, 0, worst)
@@ -260,7 +284,7 @@ def _geometric(logs: Array) -> Interval:
 
 
 def board_differs(*_: pd.DataFrame) -> Found:
-    """Give the overlap of the distributions of x at the two outer θ of the drawing, which is exact."""
+    """Compute the exact overlap of the distributions of x at the two outer θ of the drawing."""
     import torch
 
     pmf = Galton().pmf(torch.tensor([TILTS[0].theta, TILTS[-1].theta], dtype=torch.float64))

@@ -1,7 +1,7 @@
 """The figures of Ko & Geffner with a row, or a panel, for each task.
 
-The tables are those of a sweep over tasks; drawn are the tasks whose score is exact, in the sweep's order,
-since only there can the variance of a target be measured as in the paper's Figure 1.
+The tables come from a sweep over tasks. The figures show the tasks whose score is exact, in the sweep's
+order, as only there the variance of a target can be measured as in the paper's Figure 1.
 """
 
 import pandas as pd
@@ -35,7 +35,7 @@ from ...metrics.catalogue import record_of
 from ...running.rows import with_variants
 from .claims import PAPER, scored_tasks
 
-METHODS = ("dsm", "ltsm", "mix", "mix(gate=learned)")  # of the paper; TSM needs what it does not assume
+METHODS = ("dsm", "ltsm", "mix", "mix(gate=learned)")  # the paper's; it does not assume what TSM needs
 OBSERVATIONS = 5
 
 
@@ -46,7 +46,7 @@ def _rows(table: pd.DataFrame, variant: str) -> tuple[pd.DataFrame, Looks]:
 
 
 def galton_variance(table: pd.DataFrame) -> Figure | None:
-    """Draw Figure 1 for the Galton board in the papers' setting, with a panel of score errors a budget."""
+    """Draw Figure 1 for the Galton board in the papers' setting, with score errors in a panel a budget."""
     return variance(*_rows(table, PAPER))
 
 

@@ -12,13 +12,13 @@ from .claims import LOW, SETTINGS, settings_of
 
 LEARNED = "mix(gate=learned)"
 LARGEST_T = 1.0
-ALLOWED = {"mean": 0.05, "largest": 0.1}  # of |w − w*|
+ALLOWED = {"mean": 0.05, "largest": 0.1}  # limits of |w − w*|
 
 Found = Iterator[Finding]
 
 
 def optimal_weight_rises(table: pd.DataFrame) -> Found:
-    """Give w* at the least t, 1 − w* at t = 1, and the number of tasks on which either is not small."""
+    """Compute w* at the least t and 1 − w* at t = 1, and count the tasks on which either is not small."""
     asked, rows = _asked(table), _optimal(table)
     if asked.empty:
         return
@@ -44,7 +44,7 @@ def optimal_weight_rises(table: pd.DataFrame) -> Found:
 
 
 def optimal_weight_never_falls(table: pd.DataFrame) -> Found:
-    """Give the largest fall of w* between neighbouring t, over all tasks and replicates."""
+    """Compute the largest fall of w* between neighbouring t, over all tasks and replicates."""
     asked, rows = _asked(table), _optimal(table)
     if asked.empty:
         return
@@ -57,20 +57,20 @@ def optimal_weight_never_falls(table: pd.DataFrame) -> Found:
 
 
 def _asked(table: pd.DataFrame) -> pd.DataFrame:
-    """Take the rows of MIX's w* at the largest budget, whatever their status."""
+    """Return the rows of MIX's w* at the largest budget, whatever their status."""
     rows = table[(table["metric"] == "optimal_weight") & (table["method"] == "mix")]
     rows = rows[rows["status"] != "skipped"]
     return rows[rows["budget"] == rows["budget"].max()]
 
 
 def _optimal(table: pd.DataFrame) -> pd.DataFrame:
-    """Take w* once a replicate: MIX's gates have the same simulations and w*."""
+    """Return w* once for each replicate, as all gates of MIX have the same simulations and w*."""
     rows = _asked(table)
     return rows[rows["status"] == "ok"].drop_duplicates(["task", "replicate", "time"])
 
 
 def learned_weight_tracks(table: pd.DataFrame) -> Found:
-    """Give mean and largest over t of |w − w*| on the Galton board, at every budget in both settings."""
+    """Compute mean and largest |w − w*| over t on the Galton board, at every budget in both settings."""
     rows = settings_of(table[table["task"] == "galton"])
     rows = rows[rows["label"] == LEARNED]
     for variant in SETTINGS:
@@ -81,7 +81,7 @@ def learned_weight_tracks(table: pd.DataFrame) -> Found:
 
 
 def learned_weight_tracks_on_all_tasks(table: pd.DataFrame) -> Found:
-    """Count the tasks on which the learned w is farther from w* than allowed by its interval, a budget."""
+    """Count at each budget the tasks whose learned w is, by its interval, too far from w*."""
     rows = with_variants(table[table["status"] != "skipped"])
     rows = rows[rows["label"] == LEARNED]
     for budget, of_budget in rows.groupby("budget"):
@@ -93,12 +93,12 @@ def learned_weight_tracks_on_all_tasks(table: pd.DataFrame) -> Found:
 
 
 def _above(limit: float, found: list[Interval]) -> Interval:
-    """Count what is above a limit by its interval; what has none may be."""
+    """Count the intervals above a limit; a missing one may be above as well."""
     return count(sum(each.low > limit for each in found), sum(np.isnan(each.low) for each in found))
 
 
 def _distances(rows: pd.DataFrame) -> dict[str, Interval]:
-    """Give mean and largest over t of |w − w*| of the rows of one cell; nothing without both weights."""
+    """Return mean and largest |w − w*| over t for the rows of one cell; nothing without both weights."""
     learned, optimal = (rows[rows["metric"] == f"{which}_weight"] for which in ("learned", "optimal"))
     if learned.empty or optimal.empty:
         return {}

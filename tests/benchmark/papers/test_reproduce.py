@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -79,8 +80,13 @@ def test_a_sweep_is_run_once_and_its_page_has_every_figure_and_claim(tiny):
 
 
 def test_experiments_with_bridges_are_run_and_held(tmp_path, monkeypatch):
+    def found():
+        return rows
+
     rows = [{"sigma": 1.0, "what": "underflow", "dtype": "float32", "dim": 80, "log_sum_exp_error": -1e-6}]
-    monkeypatch.setattr(bridge_experiments, "EXPERIMENTS", {"naive_averaging": lambda: iter(rows)})
+    monkeypatch.setattr(
+        bridge_experiments, "EXPERIMENTS", {"naive_averaging": lambda: iter([partial(found)])}
+    )
     monkeypatch.setitem(reproduce.PAPERS, "bridge", replace(BRIDGE, sources=BRIDGE.sources[:1]))
     done = CliRunner().invoke(app, ["reproduce", "bridge", "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output

@@ -21,7 +21,6 @@ from graybench.benchmark.shapes import report as shape_report
 from graybench.benchmark.shapes import tables
 from graybench.benchmark.shapes.growth import fit_growth, intervals_of
 from graybench.benchmark.shapes.specimens import Specimens, aligned, specimens_of
-from graybench.benchmark.shapes.work import Units
 from graybench.tasks.errors import UserError
 from graybench.tasks.landmarks.files import LandmarkSample, read_landmarks
 from graybench.tasks.landmarks.procrustes import align, align_to, procrustes_distance
@@ -138,7 +137,7 @@ def test_groups_that_differ_are_told_apart(
     assert ((means["diffusion_mean"] - means["sample_mean"]).abs() < 3 * means["stderr"]).all()
     assert set(pd.read_csv(out / "likelihoods.csv")["fit"]) == {"all", "held_out"}
 
-    # A rerun does nothing again; without one unit it does that one, and the tables are the same.
+    # A rerun computes only the pieces that are lost or damaged, and the tables are the same.
     monkeypatch.setattr(shape_report, "_draw", lambda *_: None)  # drawing is most of a rerun's time
     written = {path.name: path.read_bytes() for path in out.glob("*.csv")}
     assert graybench("shapes", two_groups, *options)[1].count("finished before") == 8
@@ -152,7 +151,7 @@ def test_groups_that_differ_are_told_apart(
     assert {path.name: path.read_bytes() for path in out.glob("*.csv")} == written
 
 
-def test_an_interrupted_run_leaves_whole_units(
+def test_an_interrupted_run_leaves_whole_pieces(
     two_groups: Path, tmp_path: Path, graybench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: Any, **__: Any) -> Any:
@@ -163,7 +162,7 @@ def test_an_interrupted_run_leaves_whole_units(
     options = ("--group", "sort", "--particles", 2, "--steps", 4, "--out", out)
     status, _, error = graybench("shapes", two_groups, *options)
     assert status == 1
-    assert "interrupted with 2 of 10 units finished; the same command goes on" in error
+    assert "interrupted with 2 of 10 pieces finished; the same command goes on" in error
     assert sorted(path.name.split("-")[0] for path in (out / "work").iterdir()) == ["fit_long", "fit_round"]
 
 
@@ -171,29 +170,10 @@ def test_one_group_needs_no_label(tmp_path: Path) -> None:
     path = _write(tmp_path / "one.csv", {"x": diffuse(ellipse(5, 2), 4, 5)})
     settings = shapes.Settings(particles=2, steps=4)
     found = shape_report.report_groups(
-        read_landmarks(path), None, settings, tmp_path / "out", Console(quiet=True), []
+        read_landmarks(path), None, settings, 5, tmp_path / "out", Console(quiet=True)
     )
     assert len(found) == 4
     assert not (tmp_path / "out" / "summary.csv").exists()
-
-
-def test_units_depend_on_all_that_goes_in(tmp_path: Path) -> None:
-    units, calls = Units(tmp_path, Console(quiet=True), 1), []
-
-    def compute() -> dict[str, Any]:
-        calls.append(0)
-        return {"value": math.pi, "nan": math.nan}
-
-    for inputs in (
-        {"x": torch.zeros(2)},
-        {"x": torch.zeros(2)},
-        {"x": torch.ones(2)},
-        {"x": torch.zeros(2, 1)},
-    ):
-        found = units.get("unit one", inputs, compute)
-        assert found["value"] == math.pi
-        assert math.isnan(found["nan"])
-    assert len(calls) == 3
 
 
 def test_statistics_against_hand_counts() -> None:
@@ -261,13 +241,61 @@ def test_mistakes_are_named(two_groups: Path, tmp_path: Path, graybench: Any) ->
     )
     assert "group 'few' has 3 specimens, and a fit needs 4 or more" in mistake(few, "--group", "sort", *out)
     (tmp_path / "file").write_text("")
-    assert "cannot be written" in mistake(two_groups, "--group", "sort", "--out", tmp_path / "file")
+    assert "this folder cannot be made" in mistake(two_groups, "--group", "sort", "--out", tmp_path / "file")
     assert "needs both --age and --id" in mistake("rats", "--age", "age_days", *out)
     assert "does not go with --age" in mistake(
         "rats", "--age", "age_days", "--id", "rat", "--group", "rat", *out
     )
-    assert "must be a number" in mistake("apes", "--age", "group", "--id", "group", *out)
-    assert "is there twice at age_days 7" in mistake("rats", "--age", "age_days", "--id", "age_days", *out)
+    assert "group must be a finite number, but is 'gorf' for specimen '1'" in mistake(
+        "apes", "--age", "group", "--id", "group", *out
+    )
+    assert "occurs twice at age_days 7" in mistake("rats", "--age", "age_days", "--id", "age_days", *out)
     assert "nugget must be above 0" in mistake("apes", "--nugget", 0, *out)
     with pytest.raises(UserError, match="has 1 specimens"):
         specimens_of(read_landmarks(two_groups).select([0, 9, 10, 11, 12]), "sort")
+
+
+def _labelled(coordinates: Tensor, group: tuple[str, ...]) -> LandmarkSample:
+    return LandmarkSample(coordinates, tuple("abcdefghij"[: len(group)]), {"group": group})
+
+
+def test_specimens_without_a_group_are_named() -> None:
+    shapes_of = diffuse(ellipse(5, 2), 5, 1)
+    with pytest.raises(UserError, match="specimen 'b' has no group; write one, or leave the specimen out"):
+        specimens_of(_labelled(shapes_of, ("f", "", "f", "f", "f")), "group")
+    with pytest.raises(UserError, match="specimen 'b' and 1 more have no group"):
+        specimens_of(_labelled(shapes_of, ("f", "", "f", "", "f")), "group")
+    with pytest.raises(UserError, match="specimen 'a' and 4 more have no group"):
+        intervals_of(_labelled(shapes_of, ("",) * 5), "group", "group")
+
+
+def test_identical_specimens_are_named(tmp_path: Path, graybench: Any) -> None:
+    # the copies are turned, moved and scaled, which is no difference of shape
+    turn = torch.tensor([[0.6, 0.8], [-0.8, 0.6]], dtype=torch.float64)
+    copies = torch.stack([ellipse(5, 2), *(k * ellipse(5, 2) @ turn + k for k in (2.0, 3.0, 4.0, 5.0))])
+    other = diffuse(ellipse(5, 2), 5, 1)
+    path = _write(tmp_path / "copies.csv", {"same": copies, "other": other})
+    status, _, error = graybench("shapes", path, "--group", "sort", "--out", tmp_path / "out")
+    assert status == 2
+    assert error == (
+        "graybench: fit same: the shapes differ by no more than rounding, so no diffusion can be fitted; "
+        "check whether specimens are copies of each other.\n"
+    )
+    # one differs: without it a fold has only copies
+    raw = Specimens(torch.cat([copies[:4], other]), tuple("abcdefghi"), ("p",) * 5 + ("q",) * 4)
+    with pytest.raises(UserError, match="fold 0 p: the shapes differ by no more than rounding"):
+        shapes.held_out(raw, [1, 1, 1, 1, 0, 1, 1, 1, 1], 0, shapes.Settings(particles=2, steps=4))
+    labels = {"id": tuple("abcd") * 2, "age": ("3",) * 4 + ("7",) * 4}
+    still = LandmarkSample(torch.cat([other[:4], other[:4]]), tuple("abcdefgh"), labels)
+    (interval,) = intervals_of(still, "age", "id")
+    with pytest.raises(UserError, match="growth 3-7: the shapes differ by no more than rounding"):
+        fit_growth(interval, shapes.Settings(particles=2, steps=4))
+
+
+def test_a_missing_landmark_is_warned_of(tmp_path: Path, graybench: Any) -> None:
+    found = diffuse(ellipse(5, 2), 4, 5) + 7
+    found[1, 2] = -1
+    path = _write(tmp_path / "minus.csv", {"x": found})
+    status, said, error = graybench("shapes", path, "--particles", 2, "--steps", 4, "--out", tmp_path / "out")
+    assert (status, error) == (0, "")
+    assert said.startswith(f"warning: {path}: landmark 3 of specimen 'x1' is probably missing")

@@ -19,7 +19,7 @@ from graybench.tasks.sde.brownian import BrownianMotion
 from graybench.tasks.sde.sde import TimeGrid, euler_path
 from graybench.tasks.seeding import generator
 
-QUICK = shapes.Settings(particles=4, steps=12, folds=3)
+QUICK = shapes.Settings(particles=4, steps=12)
 A, LENGTH = 0.1, 0.5
 
 

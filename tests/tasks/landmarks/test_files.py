@@ -195,10 +195,10 @@ def test_select_refuses_rows_that_are_not_there(rows):
             "tip,5,6\nc,f,tip,1,2\nc,f,base,3,4\nc,f,side,5,6\nc,f,ear,7,8",
             "'c' has, .* landmark ear",
         ),
-        ("b,m,side", ",m,side", "line 5: specimen '', landmark 'side': .* must have a name"),
-        ("b,m,side", "b,m,", "line 5: specimen 'b', landmark '': .* must have a name"),
+        ("b,m,side", ",m,side", "line 5: specimen '', landmark 'side': .* need a name"),
+        ("b,m,side", "b,m,", "line 5: specimen 'b', landmark '': .* need a name"),
         ("b,m,tip", "b,m,side", "line 6: specimen 'b' has landmark side a second time"),
-        ("b,m,tip", "b,f,tip", "line 6: specimen 'b' has group 'f', but 'm' in a line before"),
+        ("b,m,tip", "b,f,tip", "line 6: specimen 'b' has group 'f', but 'm' in an earlier line"),
         (CSV, "specimen,landmark,x,y\nq,1,2,3\nq,2,2,3\n", "all landmarks of specimen 'q' coincide"),
     ],
 )
@@ -223,7 +223,7 @@ def test_mistakes_in_csv_are_placed(write, old, new, message):
         ("90 80", "90 nan", "line 13: specimen 'b' has 'nan' in landmark 3"),
         ("70 -2.5", "NA NA", "line 12: specimen 'b' lacks landmark 2"),
         ("ID=b", "ID=a", "line 10: a second specimen is called 'a'"),
-        ("ID=b", "ID=b\nid=c", "ID= is there twice"),
+        ("ID=b", "ID=b\nid=c", "line 22: ID= occurs twice"),
         ("ID=a", "ID=a\nhello", "line 7: specimen 'a' has 'hello'; begin a comment with COMMENT="),
         ("\nscale=1", "", "specimen 'a' has no SCALE=, but others have"),
         ("scale=1", "scale=-1", "SCALE of specimen 'a' must be above 0, but is '-1'"),
@@ -257,5 +257,72 @@ def test_unknown_names_and_files_are_answered(write, tmp_path):
         read_landmarks(write(CSV, "q.xlsx"))
     with pytest.raises(UserError, match=r"gone\.tps cannot be read: No such file"):
         read_landmarks(Path(tmp_path / "gone.tps"))
-    with pytest.raises(UserError, match="cannot be read: it is not UTF-8 text"):
-        read_landmarks(write(CSV.replace("tip", "Höhe"), encoding="latin-1"))
+
+
+def test_text_of_windows_programs_is_read(write):
+    sample = read_landmarks(write(TPS.replace("ID=a", "ID=Höhe – 1"), "bones.tps", "cp1252"))
+    assert sample.specimens == ("Höhe – 1", "b")
+    text = CSV.replace("a,f", "ä,f").replace("\n", "\r\n")
+    assert read_landmarks(write(text, encoding="cp1252")).specimens == ("ä", "b")
+
+
+def test_byte_order_marks_are_dropped_where_files_were_joined(write):
+    second = TPS.replace("ID=a", "ID=c").replace("ID=b", "ID=d")
+    sample = read_landmarks(write(f"\ufeff{TPS}\ufeff{second}", "bones.tps"))
+    assert sample.specimens == ("a", "b", "c", "d")
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (TPS.encode().replace(b"ID=b", b"ID=\x81"), 21),  # no character of Windows-1252
+        (TPS.replace("\n", "\r\n").encode().replace(b"ID=b", b"ID=\x81"), 21),
+        (TPS.encode("utf-16"), 1),
+    ],
+)
+def test_other_text_is_refused_by_its_line(tmp_path, content, line):
+    path = tmp_path / "bones.tps"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"bones\.tps, line {line}: this is neither UTF-8 nor Windows-1252"):
+        read_landmarks(path)
+
+
+@pytest.mark.parametrize(
+    "skipped",
+    [
+        "OUTLINES=2\nCHAIN=3 4 5\n0 1 7 7\n2 3\nCHAIN=9\n1 1 2\n",
+        "OUTLINES=1\nPOINTS=1\n7 7\nCHAIN=9\n1 2\nCHAIN=2\n3\n",
+        "RADII=2\n5.5\n6\nRADII=1\n7\n",
+        "RADII=5.5\nradii = 6\n",
+        "CURVES=1\nPOINTS=2\n1 1\n2 2\nCURVES=1\nPOINTS=1\n3 3\n",
+    ],
+)
+def test_curves_outlines_and_radii_of_tps_are_skipped_however_many(write, skipped):
+    sample = read_landmarks(write(TPS.replace("ID=a\n", f"{skipped}ID=a\n"), "bones.tps"))
+    torch.testing.assert_close(sample.coordinates, EXPECTED, rtol=1e-15, atol=0)
+    assert sample.labels == {"image": ("a.jpg", "b=2.jpg"), "group": ("f", "m")}
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "message"),
+    [
+        ("LM=3\n1 2\n-1 -1\n3 4\nSCALE=2\nID=a\n", "a.tps", "landmark 2 of specimen 'a' is probably missing"),
+        ("LM=3\n-1 -1.0\n-1 -1\n3 4\n", "a.tps", "landmark 1 of specimen '1', and 1 more, is probably"),
+        ("LM3=3\n1 2 3\n-1 -1 -1\n3 4 1\n", "a.tps", "landmark 2 of specimen '1' is probably missing"),
+        (
+            "specimen,landmark,x,y\nq,tip,1,2\nq,top,5,2\nq,ear,-1,-1\n",
+            "a.csv",
+            "landmark ear of specimen 'q' is probably missing",
+        ),
+    ],
+)
+def test_a_landmark_at_minus_one_among_positive_ones_draws_a_warning(write, text, name, message):
+    with pytest.warns(UserWarning, match=rf"{name}: {message}"):
+        read_landmarks(write(text, name))
+
+
+@pytest.mark.parametrize("point", ["-1 5", "-2 -2", "1 1", "-1 -1\n-2 5"])
+def test_other_negative_coordinates_draw_none(write, recwarn, point):
+    count = 2 + len(point.split("\n"))
+    read_landmarks(write(f"LM={count}\n1 2\n{point}\n3 4\n", "a.tps"))
+    assert not recwarn.list

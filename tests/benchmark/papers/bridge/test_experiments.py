@@ -1,27 +1,36 @@
 """The bridge experiments that are quick, against what they must find, and the command that runs them."""
 
+from functools import partial
+
 import pandas as pd
 import pytest
 import torch
+from rich.console import Console
 from typer.testing import CliRunner
 
 from graybench.benchmark.cli.main import app
 from graybench.benchmark.papers.bridge import experiments as bridge_experiments
 from graybench.benchmark.papers.bridge.experiments import run_experiment
 from graybench.benchmark.papers.bridge.figures import draw_bridges, recovery_figure
+from graybench.benchmark.running.pieces import Pieces
 from graybench.tasks.errors import UserError
 from graybench.tasks.landmarks.diffusion import LandmarkDiffusion
 from graybench.tasks.landmarks.task import ellipse
 
 
-def test_what_the_objectives_learn():
-    found = run_experiment("objective_coefficients").groupby("objective")["c"].mean()
+@pytest.fixture
+def pieces(tmp_path):
+    return Pieces(tmp_path, Console(quiet=True), 1)
+
+
+def test_what_the_objectives_learn(pieces):
+    found = run_experiment("objective_coefficients", pieces).groupby("objective")["c"].mean()
     assert found["corrected"] == pytest.approx(-1.5, abs=0.1)
     assert found["paper"] == pytest.approx(0.5, abs=0.1)
 
 
-def test_the_explicit_target_grows_with_the_condition_of_the_covariance():
-    found = run_experiment("explicit_target")
+def test_the_explicit_target_grows_with_the_condition_of_the_covariance(pieces):
+    found = run_experiment("explicit_target", pieces)
     for row in found.itertuples():
         logs = torch.log(torch.tensor([0.1, row.length], dtype=torch.float64))
         kernel = LandmarkDiffusion(*logs, 2, 1e-6).at(ellipse(8, 2).flatten()).kernel
@@ -32,8 +41,8 @@ def test_the_explicit_target_grows_with_the_condition_of_the_covariance():
     assert found["rms_explicit"].is_monotonic_increasing
 
 
-def test_the_naive_average_fails_where_log_sum_exp_does_not():
-    found = run_experiment("naive_averaging").set_index(["what", "dtype"])
+def test_the_naive_average_fails_where_log_sum_exp_does_not(pieces):
+    found = run_experiment("naive_averaging", pieces).set_index(["what", "dtype"])
     # a standard normal has a log-density of −1.42 a dimension, and floats end at e^−103 and at e^−745
     assert found.loc[("underflow", "float32"), "dim"] in range(60, 100)
     assert found.loc[("underflow", "float64"), "dim"] in range(450, 650)
@@ -46,16 +55,21 @@ def test_the_naive_average_fails_where_log_sum_exp_does_not():
 def test_the_command_does_what_is_missing_and_draws(tmp_path, monkeypatch):
     calls = []
 
-    def quick():
-        calls.append(1)
-        yield {"dim": 1, "expected": 0.7, "ess_fraction": 0.71}
+    def quick(dim):
+        calls.append(dim)
+        return [{"dim": dim, "expected": 0.7, "ess_fraction": 0.71}]
 
-    monkeypatch.setattr(bridge_experiments, "EXPERIMENTS", {"covariance_factor": quick})
+    def two():
+        yield from (partial(quick, dim) for dim in (1, 2))
+
+    monkeypatch.setattr(bridge_experiments, "EXPERIMENTS", {"covariance_factor": two})
     for _ in range(2):
         done = CliRunner().invoke(app, ["bridges", "--out", str(tmp_path)])
         assert done.exit_code == 0, done.output
-    assert len(calls) == 1
-    assert pd.read_csv(tmp_path / "covariance_factor.csv")["ess_fraction"].tolist() == [0.71]
+        (tmp_path / "covariance_factor.csv").unlink()
+        next((tmp_path / "work").glob("covariance_factor_2-*")).unlink(missing_ok=True)
+    assert calls == [1, 2, 2]
+    assert done.output.count("finished before") == 1
     refused = CliRunner().invoke(app, ["bridges", "--out", str(tmp_path), "--only", "covariance"])
     assert isinstance(refused.exception, UserError)
     assert "did you mean covariance_factor" in str(refused.exception)

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from graybench.benchmark.papers.ltsm.gates import gate_findings
+from graybench.benchmark.papers.suite import SUITE
 from graybench.benchmark.running.rows import DTYPES
 
 ROTATED = "linear_gaussian(rotated=true, spread=100.0)"
@@ -36,7 +36,8 @@ def hand_made():
 
 
 def findings_of(frame):
-    return {(f.claim, f.budget): f for f in gate_findings(frame)}
+    found = [f for claim in SUITE.figures[0].claims for f in claim.find(frame)]
+    return {(f.claim, f.budget): f for f in found}
 
 
 @pytest.mark.parametrize(
@@ -76,4 +77,4 @@ def test_a_side_that_failed_leaves_no_result_and_stays_in_sight(side):
 
 def test_a_table_without_these_methods_has_no_such_claims():
     frame = hand_made()
-    assert gate_findings(frame[frame["method"] == "dsm"]) == []
+    assert findings_of(frame[frame["method"] == "dsm"]) == {}
