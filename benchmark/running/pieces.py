@@ -28,7 +28,7 @@ from ...methods.bridge.likelihood import LowEffectiveSizeWarning
 from ...methods.progress import listening
 from ...tasks.errors import UserError
 from ...tasks.task import Task
-from .cell import source_of
+from .source import source_of
 from .progress import bars, say
 from .store import StoreError, write_whole
 from .writing import make_folder
