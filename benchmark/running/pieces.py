@@ -28,8 +28,8 @@ from ...methods.bridge.likelihood import LowEffectiveSizeWarning
 from ...methods.progress import listening
 from ...tasks.errors import UserError
 from ...tasks.task import Task
-from .source import source_of
 from .progress import bars, say
+from .source import source_of
 from .store import StoreError, write_whole
 from .writing import make_folder
 
