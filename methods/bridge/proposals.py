@@ -144,7 +144,7 @@ def reverse_bridges(
     """
     sde, grid, x_0 = base.sde, base.grid, base.x_0
     dt = grid.dt
-    particles = _start(y, noise, keep_paths)
+    particles = _start(y.unsqueeze(-2), noise, keep_paths)
     here = sde.at(particles.x)
     for k in range(grid.steps - 1, 0, -1):
         eps, after, there = noise[k - 1], particles.x, here
@@ -233,9 +233,7 @@ def _start(x: Tensor, noise: Tensor, keep_paths: bool) -> Particles:
     shape = noise.shape[1:]
     origins = torch.arange(shape[-2]).expand(shape[:-1])
     zero = torch.zeros(shape[:-1], dtype=noise.dtype)
-    return Particles(
-        x.unsqueeze(-2).expand(shape), zero, origins, torch.zeros(shape[:-2]), [] if keep_paths else None
-    )
+    return Particles(x.expand(shape), zero, origins, torch.zeros(shape[:-2]), [] if keep_paths else None)
 
 
 def _gather(x: Tensor, chosen: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from graybench.methods.bridge.bases import (
     MidpointBase,
     NoBase,
 )
+from graybench.methods.bridge.likelihood import BridgeSampler
 from graybench.methods.bridge.proposals import Bridges, Resampling, guided_bridges, reverse_bridges
 from graybench.tasks.sde.sde import SDE, TimeGrid
 from graybench.tests.methods.bridge.models import (
@@ -248,3 +249,16 @@ def test_one_model_for_each_row_gives_what_a_loop_gives() -> None:
             alone = type(reverting())(k[row], number(0.5), s[row])
             one = reverse_bridges(base(alone, x_0, grid), y[row], noise[:, row], kernel="forward").log_weights
             torch.testing.assert_close(together[row], one, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("proposal", ["reverse", "guided"])
+def test_a_start_for_each_end_gives_what_a_loop_gives(proposal: str) -> None:
+    """Guided bridges ended in an error where each end point had its own start."""
+    sampler, grid = BridgeSampler(proposal=proposal, particles=4), TimeGrid(1.0, 10)
+    starts, ends = normals(1, 5, 1, 3), normals(2, 5, 3)
+    noise = sampler.noise(grid, ends.shape[:-1], 3, seed=3)
+    together = sampler.bridges(reverting(), starts, ends, grid, noise).log_weights
+    for m in range(5):
+        own = noise[0][:, m], noise[1][:, m]
+        alone = sampler.bridges(reverting(), starts[m, 0], ends[m], grid, own).log_weights
+        torch.testing.assert_close(together[m], alone)
