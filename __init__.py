@@ -15,18 +15,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .methods import get_method, load_posterior
     from .methods.method import Method, Posterior, PosteriorState
+    from .methods.score.schedule import alpha_sigma_at
     from .tasks import get_task
     from .tasks.errors import UserError
     from .tasks.importance import importance_reference
     from .tasks.likelihood import LikelihoodTask
     from .tasks.prior import CorrelatedNormal, LogNormal, Normal, Prior, Uniform
+    from .tasks.pyro.model import PyroTask
     from .tasks.reference import GaussianReference, GridReference, MixtureReference, Reference
     from .tasks.sampled_reference import SampledReference
+    from .tasks.sde.diffusion_task import DiffusionTask
+    from .tasks.sde.sde import SDE, DiagonalCoefficients, TimeGrid
     from .tasks.seeding import derive_seed, generator
     from .tasks.task import Outcome, Simulations, Task
 
 __all__ = [
+    "SDE",
     "CorrelatedNormal",
+    "DiagonalCoefficients",
+    "DiffusionTask",
     "GaussianReference",
     "GridReference",
     "LikelihoodTask",
@@ -38,12 +45,15 @@ __all__ = [
     "Posterior",
     "PosteriorState",
     "Prior",
+    "PyroTask",
     "Reference",
     "SampledReference",
     "Simulations",
     "Task",
+    "TimeGrid",
     "Uniform",
     "UserError",
+    "alpha_sigma_at",
     "derive_seed",
     "generator",
     "get_method",
@@ -55,13 +65,17 @@ __all__ = [
 _MODULES = {
     "methods": ("get_method", "load_posterior"),
     "methods.method": ("Method", "Posterior", "PosteriorState"),
+    "methods.score.schedule": ("alpha_sigma_at",),
     "tasks": ("get_task",),
     "tasks.errors": ("UserError",),
     "tasks.importance": ("importance_reference",),
     "tasks.likelihood": ("LikelihoodTask",),
     "tasks.prior": ("CorrelatedNormal", "LogNormal", "Normal", "Prior", "Uniform"),
+    "tasks.pyro.model": ("PyroTask",),
     "tasks.reference": ("GaussianReference", "GridReference", "MixtureReference", "Reference"),
     "tasks.sampled_reference": ("SampledReference",),
+    "tasks.sde.diffusion_task": ("DiffusionTask",),
+    "tasks.sde.sde": ("SDE", "DiagonalCoefficients", "TimeGrid"),
     "tasks.seeding": ("derive_seed", "generator"),
     "tasks.task": ("Outcome", "Simulations", "Task"),
 }
