@@ -87,8 +87,8 @@ def verdicts(output: str) -> dict[str, list[str]]:
 def test_readme_and_benchmark(tmp_path: Path) -> None:
     outputs = follow("README.md", tmp_path) | follow("benchmark/README.md", tmp_path)
 
-    # The learned posterior is near the exact one. With ten other pairs of seeds its mean is at most 0.24 exact
-    # standard deviations away, and its own standard deviation 0.82 to 1.09 of the exact one.
+    # The learned posterior is near the exact one. With ten other pairs of seeds its mean is at most 0.24
+    # exact standard deviations away, and its own standard deviation 0.82 to 1.09 of the exact one.
     numbers = re.findall(r"(\w+): (-?[\d.]+) ± ([\d.]+)", outputs["python session.py"])
     (learned, mean, std), (exact, exact_mean, exact_std) = numbers
     assert (learned, exact) == ("learned", "exact")
@@ -118,7 +118,12 @@ def test_readme_and_benchmark(tmp_path: Path) -> None:
     assert {"board-galton.pdf", "board-galton.png"} <= drawn
     assert any(name.startswith("mmd-galton") for name in drawn)
     leaderboard = (tmp_path / "site/leaderboard.md").read_text(encoding="utf-8")
-    assert "galton" in leaderboard
+    rows = [row.split(" | ") for row in leaderboard.splitlines() if row.endswith("0 of 2 |")]
+    assert {row[0].removeprefix("| ") for row in rows} == {
+        "dsm(steps=300)",
+        "mix(steps=300)",
+        "mix(gate=learned, steps=300)",
+    }
     assert (tmp_path / "site/index.html").exists()
 
     header, _, row = outputs["graybench information galton"].strip().splitlines()
