@@ -223,12 +223,18 @@ def first_column(document: str, heading: str, header: str) -> list[str]:
         ("tasks/README.md", "## The tasks", "| capability", CAPABILITIES),
         ("benchmark/README.md", "## Sweeps", "| key", Sweep.model_fields),
         ("benchmark/README.md", "## Runs", "| status", STATUSES),
-        ("benchmark/README.md", "## Metrics", "| metric", METRICS),
         ("benchmark/README.md", "## Result folders", "| column", COLUMNS),
     ],
 )
 def test_tables_are_complete(document: str, heading: str, header: str, names: object) -> None:
     assert sorted(first_column(document, heading, header)) == sorted(names)
+
+
+def test_the_table_of_metrics_has_their_records() -> None:
+    rows = table_after("benchmark/README.md", "## Metrics", "| metric")
+    assert [(*named(name), *rest) for name, *rest in rows] == [
+        (metric.name, metric.definition, metric.floor or "empty") for metric in METRICS.values()
+    ]
 
 
 def test_the_table_of_tasks_has_each_with_the_kind_of_its_reference() -> None:
