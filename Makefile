@@ -23,7 +23,7 @@ demo: install
 	@echo "Everything is in runs/quick: table.parquet holds every number, figures/ the figures."
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 16 --dist worksteal
 
 lint: install
 	$(BIN)/ruff check .

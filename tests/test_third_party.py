@@ -1,27 +1,15 @@
-"""A package of somebody else's, `tests/third_party`: installed, listed, checked and swept.
-
-The environment is fresh: graybench and the package are built from copies and installed into it, and only what
-they depend on is borrowed from the environment that runs the tests, so that nothing is downloaded.
-"""
+"""A package of somebody else's, `tests/third_party`: installed, listed, checked and swept."""
 
 import json
-import os
 import shutil
 import subprocess
-import sysconfig
-import venv
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-ROOT = Path(__file__).parent.parent
-PACKAGES, FILES = (
-    ("benchmark", "methods", "tasks"),
-    ("pyproject.toml", "README.md", "LICENSE", "__init__.py", "__main__.py"),
-)
-SCRATCH = shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
+from graybench.tests.environments import ROOT, SCRATCH, Environment
 
 NO_TASK = (
     "task photon_emulator cannot be imported from graybench_photons.photon_emulator: "
@@ -41,40 +29,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def environment(folder: Path) -> Path:
-    """Make the environment; give the folder of its programs."""
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, folder / "graybench" / package, ignore=SCRATCH)
-    for file in FILES:
-        shutil.copy(ROOT / file, folder / "graybench")
+def graybench(folder: Path, wheel: Environment) -> Graybench:
     shutil.copytree(ROOT / "tests/third_party", folder / "photons", ignore=SCRATCH)
-    venv.create(folder / "env", symlinks=True)
-    own = sysconfig.get_paths("venv", vars={"base": str(folder / "env")})
-    borrowed = {sysconfig.get_path(kind) for kind in ("purelib", "platlib")}
-    (Path(own["purelib"]) / "borrowed.pth").write_text("\n".join(borrowed))
-    programs = Path(own["scripts"])
-    install = ["install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed"]
-    done = _run(folder, programs / "python", "-m", "pip", *install, "./graybench", "./photons")
-    assert done.returncode == 0, done.stderr
-    return programs
-
-
-@pytest.fixture(scope="module")
-def graybench(folder: Path, environment: Path) -> Graybench:
-    return lambda *arguments: _run(folder, environment / "graybench", *arguments)
-
-
-def _run(folder: Path, *command: object) -> "subprocess.CompletedProcess[str]":
-    """Run a command in `folder`, without the paths by which this process may find graybench's source."""
-    environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    return subprocess.run(
-        [str(word) for word in command], cwd=folder, env=environ, capture_output=True, text=True, timeout=120
-    )
-
-
-def test_the_environment_has_a_graybench_of_its_own(folder: Path, environment: Path) -> None:
-    done = _run(folder, environment / "python", "-c", "import graybench; print(graybench.__file__)")
-    assert Path(done.stdout).is_relative_to(folder / "env")
+    wheel.install(folder / "photons")
+    return lambda *arguments: wheel.run(folder, "graybench", *arguments)
 
 
 def test_both_are_listed_and_the_broken_with_their_errors(graybench: Graybench) -> None:

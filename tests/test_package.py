@@ -1,0 +1,106 @@
+"""graybench installed, from a wheel and editable, in a folder whose files are called like parts of it.
+
+The user's `tasks.py`, `tasks/`, `methods/` and `benchmark.py` raise an error when they are imported.
+"""
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from jupyter_client.manager import KernelManager
+
+from graybench.tests.environments import PACKAGES, ROOT, Environment
+
+MINE = "the user's own file"
+DOCSTRING = ast.get_docstring(ast.parse((ROOT / "__init__.py").read_text())) or ""
+EXAMPLE = "".join(f"{line[4:]}\n" for line in DOCSTRING.splitlines() if line.startswith("    "))
+
+
+@pytest.fixture(scope="module", params=["wheel", "editable"])
+def environment(request: pytest.FixtureRequest) -> Environment:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("tasks.py", "tasks/__init__.py", "benchmark.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"raise ImportError({MINE!r})\n")
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods/notes.txt").write_text("One text file makes a folder a namespace package.\n")
+    return tmp_path
+
+
+def test_the_wheel_is_whole(wheel: Environment) -> None:
+    """Every file of the three folders is installed, and nothing else; a README may be missing."""
+    installed = files(wheel.packages / "graybench")
+    source = set[str]().union(*(files(wheel.source / name, wheel.source) for name in PACKAGES))
+    assert installed == source | {"__init__.py", "__main__.py"}
+
+
+def files(folder: Path, start: Path | None = None) -> set[str]:
+    found = {path.relative_to(start or folder) for path in folder.rglob("*") if path.is_file()}
+    return {p.as_posix() for p in found if "__pycache__" not in p.parts and p.name != "README.md"}
+
+
+def test_the_package_is_where_it_was_installed(
+    wheel: Environment, editable: Environment, folder: Path
+) -> None:
+    for environment, home in ((wheel, wheel.packages / "graybench"), (editable, editable.source)):
+        done = environment.run(folder, "python", "-c", "import graybench; print(graybench.__file__)")
+        assert done.stdout.strip() == str(home / "__init__.py")
+
+
+def test_the_command_has_two_names(environment: Environment, folder: Path) -> None:
+    command = environment.run(folder, "graybench", "methods")
+    module = environment.run(folder, "python", "-m", "graybench", "methods")
+    assert (command.returncode, command.stderr) == (module.returncode, module.stderr) == (0, "")
+    assert "LTSM" in command.stdout
+    assert command.stdout == module.stdout
+
+
+def test_workers_find_the_package(environment: Environment, folder: Path) -> None:
+    assert run_sweep(environment, folder, "mix", "prior") == {"mix", "prior"}
+
+
+def run_sweep(environment: Environment, folder: Path, *methods: str) -> set[str]:
+    """Run a sweep with two workers; return the methods whose cells are ok."""
+    content: dict[str, Any] = {
+        "name": "sweep",
+        "tasks": ["linear_gaussian"],
+        "budgets": [50],
+        "replicates": 1,
+    }
+    content |= {"posterior_samples": 50, "replicates": 1, "observations": 1, "metrics": ["mmd"]}
+    content["methods"] = [{"name": name, "steps": 10} if name == "mix" else name for name in methods]
+    (folder / "sweep.yaml").write_text(json.dumps(content))  # JSON is YAML
+    done = environment.run(folder, "graybench", "run", "sweep.yaml", "--workers", 2)
+    assert (done.returncode, done.stderr) == (0, "")
+    table = pd.read_parquet(folder / "runs/sweep/table.parquet")
+    return set(table.loc[table["status"] == "ok", "method"])
+
+
+def test_the_example_runs(environment: Environment, folder: Path) -> None:
+    (folder / "example.py").write_text(EXAMPLE + "print(samples.shape)\n")
+    done = environment.run(folder, "python", "example.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("torch.Size([")
+
+
+def test_a_kernel_of_jupyter_runs_the_example(environment: Environment, folder: Path) -> None:
+    manager = KernelManager()
+    manager.kernel_spec.argv[0] = str(environment.programs / "python")
+    manager.start_kernel(cwd=str(folder), env=environment.variables)
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        ran, then = (client.execute(code, reply=True, timeout=60) for code in (EXAMPLE, "import tasks"))
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert ran["content"]["status"] == "ok", ran["content"]
+    assert then["content"]["evalue"] == MINE  # the folder is where the kernel looks first
