@@ -157,6 +157,7 @@ def undisturbed(undisturbed_folder: Path) -> pd.DataFrame:
     return results(undisturbed_folder)
 
 
+@pytest.mark.alone
 def test_two_workers_one_of_them_killed_give_the_same_table(
     sweep: Path, undisturbed: pd.DataFrame, tmp_path: Path
 ) -> None:
@@ -170,6 +171,7 @@ def test_two_workers_one_of_them_killed_give_the_same_table(
     wait_until(run.nothing_is_left, 5)
 
 
+@pytest.mark.alone
 def test_interrupted_then_killed_then_finished(
     sweep: Path, undisturbed: pd.DataFrame, tmp_path: Path
 ) -> None:
@@ -220,6 +222,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         kill(process)
 
 
+@pytest.mark.alone
 def test_a_cluster_loses_a_worker_gets_one_and_its_scheduler_is_restarted(
     sweep: Path, undisturbed: pd.DataFrame, cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -267,6 +270,7 @@ def test_two_runs_on_one_folder_share_the_work(
     assert_same_bytes(results(out), undisturbed, tmp_path)
 
 
+@pytest.mark.alone
 def test_termination_counts_as_interruption(tmp_path: Path) -> None:
     sweep = write_sweep(tmp_path / "sweep.yaml", methods=[toy("Fast"), toy("Hangs")])
     run = Run(sweep, tmp_path / "out", "--workers", "2")

@@ -108,6 +108,7 @@ def test_every_cell_ends_with_a_status_and_a_reason(client: Client, tmp_path: Pa
     assert sorted(line.split("]")[0] for line in run.lines) == [f"[{i}/6" for i in range(1, 7)]
 
 
+@pytest.mark.alone
 def test_a_hang_in_c_ends_at_its_timeout_and_the_others_go_on(client: Client, tmp_path: Path) -> None:
     before = set(psutil.Process().children(recursive=True))
     run = Run(client, tmp_path, methods=[toy("Hangs"), toy("Fast")], budgets=[10, 20], timeout=2.0)
@@ -120,6 +121,7 @@ def test_a_hang_in_c_ends_at_its_timeout_and_the_others_go_on(client: Client, tm
     assert len(client.nthreads()) == 2
 
 
+@pytest.mark.alone
 def test_a_worker_that_dies_is_replaced_and_blames_no_other_cell(client: Client, tmp_path: Path) -> None:
     run = Run(
         client,
@@ -185,6 +187,7 @@ def test_a_setting_of_a_site_that_makes_dask_fail_is_told() -> None:
     )
 
 
+@pytest.mark.alone
 def test_schedulers_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "CONNECT_TIMEOUT", "1s")
     with (
