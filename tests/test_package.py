@@ -16,6 +16,20 @@ from graybench.tests.environments import PACKAGES, ROOT, Environment
 MINE = "the user's own file"
 DOCSTRING = ast.get_docstring(ast.parse((ROOT / "__init__.py").read_text())) or ""
 EXAMPLE = "".join(f"{line[4:]}\n" for line in DOCSTRING.splitlines() if line.startswith("    "))
+METHOD = """
+import torch
+from graybench import Method, Posterior, generator
+
+class Standard(Posterior):
+    def sample(self, n, x_o, seed):
+        return torch.randn(len(x_o), n, 2, generator=generator(seed))
+
+class Mine(Method):
+    name, version, summary, requires = "mine", 1, "The prior.", frozenset()
+
+    def fit(self, simulations, seed):
+        return Standard()
+"""
 
 
 @pytest.fixture(scope="module", params=["wheel", "editable"])
@@ -105,3 +119,8 @@ def test_a_kernel_of_jupyter_runs_the_example(environment: Environment, folder: 
         manager.shutdown_kernel(now=True)
     assert ran["content"]["status"] == "ok", ran["content"]
     assert then["content"]["evalue"] == MINE  # the folder is where the kernel looks first
+
+
+def test_a_users_method_in_such_a_folder_is_run(environment: Environment, folder: Path) -> None:
+    (folder / "methods/mine.py").write_text(METHOD)
+    assert run_sweep(environment, folder, "methods/mine.py:Mine", "prior") == {"mine", "prior"}
