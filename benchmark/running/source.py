@@ -111,11 +111,11 @@ def _installed(spec: ModuleSpec) -> bool:
 
 @cache
 def _library() -> frozenset[Path]:
-    """Return the folders of the standard library and of installed packages."""
+    """Return the folders of the standard library and of packages, those of other environments included."""
     paths = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return frozenset(
-        Path(path).resolve() for path in [*paths, *site.getsitepackages(), site.getusersitepackages()]
-    )
+    paths += [*site.getsitepackages(), site.getusersitepackages()]
+    paths += [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    return frozenset(Path(path).resolve() for path in paths)
 
 
 @cache
