@@ -256,7 +256,7 @@ class TestStrangers:
     def test_an_unknown_tensor_is_said(self, tmp_path):
         fitted("dsm", SMALL).save(tmp_path)
         save_file({**load_file(tmp_path / TENSORS), "z": torch.zeros(1)}, tmp_path / TENSORS)
-        assert "tensor z belongs to nothing" in self.refused(tmp_path)
+        assert "tensor z is unknown" in self.refused(tmp_path)
 
     def test_a_method_that_makes_no_such_posterior_is_said(self, folder):
         assert "makes no posterior of tensors and JSON" in self.describe(
