@@ -94,12 +94,11 @@ class Trainer:
 
     Only F depends on the network, so minibatches are prepared for many steps at a time.
 
-    Adam with a cosine schedule and stratified t is followed by an exponential moving average of the
-    parameters. With early stopping, a share of the simulations is held out, and each replicate keeps the
-    moving average with the least held-out loss. Without it, all simulations train up to the last step. The
-    recipe's regression and the gate are fitted before and use all simulations in either case. A learned
-    weight is judged on its own
-    target: its loss also falls if the variance of the target falls.
+    Adam follows a cosine schedule, t is stratified, and a moving average of the parameters is kept. With
+    early stopping, a share of the simulations is held out, and each replicate keeps the average with the
+    least held-out loss. Without early stopping, all simulations train, and the last average is kept. The
+    recipe's regression and the gate are fitted beforehand and use all simulations in either case. A learned
+    weight is judged on its own target, so its loss also falls if the variance of the target falls.
 
     Each replicate has its own generators, so its result depends only on its own simulations and seed.
 
@@ -136,7 +135,7 @@ class Trainer:
         """Train the model; `progress(done, total)` is called about fifty times.
 
         Raises:
-            NotFiniteError: the held-out losses or the final parameters of a replicate are not finite.
+            NotFiniteError: no held-out loss of a replicate is finite, or its final parameters are not.
         """
         steps, rate = self.training.steps, self.training.rate
         groups = [([*self.model.mlp.parameters()], rate), (self.gate_parameters, GATE_RATE * rate)]
@@ -189,8 +188,7 @@ class Trainer:
     def _prepare(
         self, steps: int, rows: int, first: int, last: int, generators: Sequence[torch.Generator]
     ) -> Minibatch:
-        """Draw rows first to last − 1, t and ε for `steps` steps; tensors have shape (steps, R, rows,
-        features)."""
+        """Return `steps` minibatches (steps, R, rows, features) of the simulations first to last − 1."""
         d = self.data.u.shape[2]
         index, t, eps = minibatches(steps, rows, first, last, d, generators).to(self.data.u.device)
         drawn = self.data.rows(index)
