@@ -29,8 +29,8 @@ class StateGate(Gate):
 
     Adam minimises `loss` on four fifths of the simulations. On the other fifth the cost σ² ‖y_W‖²/d is
     evaluated ten times, see `gates.cost`. With Δ the difference from the cost at the start, each replicate
-    keeps the step of least mean Δ plus one standard error, or the start if none is
-    below 0. With fewer than two simulations to hold out, nothing is fitted.
+    keeps the step of least mean Δ plus one standard error, or the start if none is below 0. With fewer than
+    two simulations to hold out, nothing is fitted.
 
     Args:
         start: the closed form for t alone.
