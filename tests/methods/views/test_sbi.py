@@ -236,7 +236,7 @@ def test_a_trained_posterior_is_the_one_that_sbi_sees():
 
 def test_mistakes_are_answered(monkeypatch):
     posterior = Exact().as_sbi()
-    with pytest.raises(UserError, match="one observation, but x has 3; try sample_batched"):
+    with pytest.raises(UserError, match="one observation, but x has 3: use sample_batched"):
         posterior.sample((2,), X[:3])
     for density in (posterior.log_prob, posterior.potential):
         with pytest.raises(UserError, match="one observation, but x has 3"):
