@@ -119,7 +119,7 @@ PRIORS = {
 
 @pytest.mark.parametrize(("prior", "law"), PRIORS.values(), ids=list(PRIORS))
 def test_the_prior_method_has_the_priors_own_density_in_theta(prior, law):
-    posterior = PriorPosterior(2, X.shape[1]).as_sbi(prior).set_default_x(X[0])
+    posterior = PriorPosterior(2).as_sbi(prior).set_default_x(X[0])
     theta = law.sample((50,))
     torch.testing.assert_close(posterior.log_prob(theta), law.log_prob(theta).sum(1), rtol=1e-4, atol=1e-4)
 
