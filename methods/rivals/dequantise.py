@@ -23,9 +23,8 @@ def dequantise(x: Tensor, spacing: Tensor, generator: torch.Generator) -> Tensor
         x̃ = x + δ (v − ½),    v ~ U(0, 1)
 
     x is the centre of its cell, and p(x̃ | θ) = p(x | θ)/δ. A density q(x̃) fitted to such data bounds log
-        p(x | θ) from below: E_v log(δ q(x̃)) ≤ log ∫ q over the cell of x. The noise v does not depend on θ,
-        so joint scores
-    stay valid: ∇_θ log p(x̃, z | θ) = ∇_θ log p(x, z | θ).
+    p(x | θ) from below: E_v log(δ q(x̃)) ≤ log ∫ q over the cell of x. The noise v does not depend on θ, so
+    joint scores stay valid: ∇_θ log p(x̃, z | θ) = ∇_θ log p(x, z | θ).
 
     Args:
         x: data; whole numbers become float64, floating dtypes are kept.
