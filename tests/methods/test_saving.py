@@ -108,7 +108,7 @@ def test_the_choice_of_a_gate_is_saved_with_its_posterior(tmp_path, budget):
 def test_a_method_of_the_users_own_is_handed_over(tmp_path):
     posterior = Unregistered(2.0).fit(TASK.simulate(10, 1), 1)
     posterior.save(tmp_path)
-    with pytest.raises(UserError, match=r"'unregistered', which is not a registered method: use load_posterior"):
+    with pytest.raises(UserError, match=r"'unregistered', which is not a registered method: use"):
         load_posterior(tmp_path)
     loaded = load_posterior(tmp_path, method=Unregistered())
     assert loaded.sample(3, X_O, 1).equal(posterior.sample(3, X_O, 1))
@@ -132,7 +132,7 @@ class TestPickles:
         folder, told = tmp_path / "posterior", tmp_path / "it ran"
         folder.mkdir()
         (folder / PICKLED).write_bytes(pickle.dumps(Trap(str(told))))
-        with pytest.raises(UserError, match="holds a pickle, which can run any code when it is read: if you trust"):
+        with pytest.raises(UserError, match="holds a pickle, which can run any code when it is read"):
             load_posterior(folder)
         assert not told.exists()
         with pytest.raises(UserError, match="holds a TextIOWrapper, not a posterior"):
