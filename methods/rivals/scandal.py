@@ -63,7 +63,7 @@ class LikelihoodPosterior(Posterior):
     """The posterior ∝ N(u; 0, I) q(x_o | u), sampled by sbi's vectorised slice sampler with its defaults.
 
     Args:
-        log_likelihood: returns log q(x | u) (n,) up to a constant, for u (n, d) and x (n, dim_x) or (1, dim_x).
+        log_likelihood: returns log q(x | u) (n,) up to a constant, for u (n, d), x (n, dim_x) or (1, dim_x).
         dim: d.
     """
 

@@ -46,7 +46,7 @@ class Mix(ScoreMatching):
         self._require_choice("gate", [*GATES, AUTO])
 
     def train(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[ScorePosterior]:
-        """Train all replicates; with `gate=auto`, those that chose the same gate together."""
+        """Fit all replicates; with gate="auto", replicates with the same choice are fitted as one batch."""
         if self.gate != AUTO:
             return super().train(simulations, seeds)
         choices = choose(self.training_data(simulations), seeds)

@@ -76,12 +76,12 @@ class ScorePosterior(Posterior):
 
     @property
     def mixed_field(self) -> str | None:
-        """The field of the simulations that a weight of t alone mixes with DSM's target; None without."""
+        """The field of the simulations that the gate mixes with DSM, or None if no weight w(t) mixes them."""
         return self.score_field if self.gate.mixes_by_time else None
 
     @property
     def learns_weight(self) -> bool:
-        """Whether the weight w(t) was trained with the score."""
+        """Whether the gate was trained with the score."""
         return self.gate.trained
 
     def weight(self, t: Tensor) -> Tensor:
