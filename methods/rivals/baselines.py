@@ -39,9 +39,9 @@ class PriorPosterior(Posterior):
 
 
 class Prior(Method):
-    """The prior, without any use of the data.
+    """The prior N(0, I) of u, whatever the data.
 
-    p(u | x) = N(u; 0, I)
+    Its diffused score is −u_t. It shows what a method scores that learns nothing.
     """
 
     name: ClassVar[str] = "prior"
@@ -87,8 +87,8 @@ class NearestSimulations(Posterior):
 def robust_scale(x: Tensor) -> Tensor:
     """Return the scale (dim_x,) of each component of data x (n, dim_x).
 
-    It is the median absolute deviation, the standard deviation where the median absolute deviation is 0, and
-    1 where the component does not vary.
+    It is the median absolute deviation. Where that is 0, it is the standard deviation, and 1 where the
+    component does not vary.
     """
     deviation = (x - x.median(0).values).abs().median(0).values
     scale = torch.where(deviation > 0, deviation, x.std(0, correction=0))

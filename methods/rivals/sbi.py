@@ -1,4 +1,4 @@
-"""Methods of the package sbi (Boelts et al. 2025), with its own defaults where nothing else is said.
+"""Methods of the package sbi (Boelts et al. 2025), with its own defaults unless stated otherwise.
 
 All learn in u, where the prior is N(0, I).
 """

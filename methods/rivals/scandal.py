@@ -89,8 +89,8 @@ class Scandal(Method):
 
     g is the joint score, which contains the prior's −u. By Fisher's identity E[s | u, x] = ∇_u log p(x | u),
     so both terms are least at q = p. With the division by the mean square E s_i² over the training
-    simulations, the second term is a for a q that ignores u, whatever the scales of the parameters. If a few
-    very large scores dominate E s_i², the other scores have little weight.
+    simulations, the second term equals a for any q that ignores u, whatever the scales of the parameters. If
+    a few very large scores dominate E s_i², the other scores have little weight.
 
     q is a neural spline flow with smooth activations, because its gradient is differentiated in training. x
     is standardised, and discrete columns are dequantised with fresh noise in every minibatch, see

@@ -104,7 +104,7 @@ class ConditionalWeight(StateGate):
 
         J(x)⁻¹ = V diag(λ)^(−½) L Lᵀ diag(λ)^(−½) Vᵀ
 
-    It minimises the proper scoring rule
+    The network minimises the proper scoring rule
 
         E[‖Lᵀ h‖² − 2 Σ_i log L_ii],    h = diag(λ)^(−½) Vᵀ g
 

@@ -193,14 +193,14 @@ class TestStrangers:
         monkeypatch.chdir(folder)
         (folder / "evil.py").write_text("open('it ran', 'w')\nclass Method: ...\n")
         for name in ("evil:Method", "evil.py:Method", "graybench.methods.score.score_matching:DSM"):
-            assert "no registered method" in self.describe(folder, method=name)
+            assert "not a registered method" in self.describe(folder, method=name)
         assert not (folder / "it ran").exists()
 
     @pytest.mark.parametrize(
         ("changes", "what"),
         [
             ({"method": 3}, "method: Input should be a valid string"),
-            ({"method": "ltsm_"}, "no registered method"),
+            ({"method": "ltsm_"}, "not a registered method"),
             ({"options": [1]}, "options: Input should be an object"),
             ({"options": {"nonsense": 1}}, "has no option 'nonsense'"),
             ({"options": {"steps": {"a": 1}}}, "options.steps"),
