@@ -1,4 +1,4 @@
-"""Methods that turn simulations into posteriors."""
+"""Methods that turn simulations into posteriors, by name, and posteriors read from disk."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -35,10 +35,14 @@ REGISTRY: Registry[Method] = Registry(
 
 
 def get_method(name: str, /, **options: Any) -> Method:
-    """Make the method `name`, a registered name or `module:Class`, with its options.
+    """Return a method with its options.
+
+    Args:
+        name: a registered name, or `module:Class`.
+        options: the method's options.
 
     Raises:
-        UserError: there is no such method or option; the message gives the nearest names.
+        UserError: there is no such method or option; the message names the nearest ones.
     """
     return REGISTRY.get(name, **options)
 
@@ -46,18 +50,18 @@ def get_method(name: str, /, **options: Any) -> Method:
 def load_posterior(
     folder: Path | str, *, method: Method | None = None, allow_pickle: bool = False
 ) -> Posterior:
-    """Read a posterior that `Posterior.save` wrote to `folder`, whichever method and options made it.
+    """Return the posterior that `Posterior.save` wrote to `folder`.
 
-    Tensors and JSON run no code: a method that they name is taken if it is registered, and never imported
+    Reading tensors and JSON runs no code: only registered methods are found by name, and nothing is imported
     from the current folder.
 
     Args:
-        folder: where it was saved.
-        method: the method that made it, where that is not a registered one; its options do not matter.
-        allow_pickle: also read a pickle, which runs whatever code it names: only if you trust who wrote it.
+        folder: where the posterior was saved.
+        method: the method that fitted it, if it is not registered; its options do not matter.
+        allow_pickle: True also reads a pickle, which can run any code: use it only if you trust the author.
 
     Raises:
-        UserError: there is no saved posterior, or it is not to be read, or it cannot be.
+        UserError: there is no saved posterior, it cannot be read, or `allow_pickle` is False for a pickle.
     """
     folder = Path(folder)
     if saving.is_pickle(folder):
@@ -66,7 +70,7 @@ def load_posterior(
     name = description.method
     if method is None and name not in REGISTRY.names():
         raise UserError(
-            f"{folder} holds a posterior of {name!r}, which is no registered method: hand over the method by "
+            f"{folder} holds a posterior of {name!r}, which is not a registered method: use "
             "load_posterior(folder, method=...)."
         )
     if method is not None and name != method.name:
@@ -77,17 +81,17 @@ def load_posterior(
     except Exception as error:  # the content may be anything
         told = " ".join(str(error).split()).rstrip(".")
         raise UserError(f"{folder} does not hold a posterior of {name}: {told}.") from error
-    object.__setattr__(posterior, "dims", description.dims)  # a posterior may be a frozen dataclass
+    object.__setattr__(posterior, "dims", description.dims)  # the posterior may be a frozen dataclass
     return posterior
 
 
 def _unpickled(folder: Path, allowed: bool) -> Posterior:
     if not allowed:
         raise UserError(
-            f"{folder} holds a pickle, which runs code when it is read: if you trust who wrote it, "
+            f"{folder} holds a pickle, which can run any code when it is read: if you trust its author, use "
             "load_posterior(folder, allow_pickle=True)."
         )
     posterior = saving.read_pickle(folder)
     if not isinstance(posterior, Posterior):
-        raise UserError(f"{folder} holds no posterior, but a {type(posterior).__name__}.")
+        raise UserError(f"{folder} holds a {type(posterior).__name__}, not a posterior.")
     return posterior

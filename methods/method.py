@@ -126,20 +126,20 @@ class Posterior(ABC):
             raise UserError(f"x_o must be finite, but observation {int((~finite).nonzero()[0])} is not.")
 
     def state(self) -> "PosteriorState | None":
-        """Return the tensors and facts that its method's `restore` makes it of again; None if it has none."""
+        """Return the tensors and facts from which `Method.restore` makes the posterior, or None."""
         return None
 
     def save(self, folder: Path | str, allow_pickle: bool = False) -> None:
-        """Write the posterior into `folder`, which is made if need be, for `load_posterior`.
+        """Write the posterior into `folder`, for `load_posterior`.
 
-        A posterior with a `state` is written as tensors and JSON. Any other can be pickled alone.
+        A posterior with a `state` is written as tensors and JSON; any other can only be pickled.
 
         Args:
-            folder: a posterior that was saved there before is replaced.
-            allow_pickle: pickle a posterior without a `state`.
+            folder: created if needed; a posterior saved there before is replaced.
+            allow_pickle: True pickles a posterior without a `state`.
 
         Raises:
-            UserError: the posterior has no `state` and must not be pickled, or cannot be written.
+            UserError: the posterior has no `state` and `allow_pickle` is False, or it cannot be written.
         """
         state, folder = self.state(), Path(folder)
         if state is not None:
@@ -149,7 +149,7 @@ class Posterior(ABC):
             saving.write_pickle(folder, self)
         else:
             raise UserError(
-                f"{type(self).__name__} has no form in tensors and JSON: pickle it by "
+                f"{type(self).__name__} has no form in tensors and JSON: pickle it with "
                 "save(folder, allow_pickle=True), for readers who trust you."
             )
 
@@ -198,9 +198,9 @@ class PosteriorState:
     """A posterior as tensors and facts, which run no code when they are read.
 
     Attributes:
-        method: that restores it, with its options.
-        tensors: by name.
-        facts: what else is needed, as JSON has it: no NaN.
+        method: the method that restores the posterior, with its options.
+        tensors: tensors by name.
+        facts: further values, as JSON without NaN.
     """
 
     method: "Method"
@@ -208,7 +208,7 @@ class PosteriorState:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def tensor(self, name: str, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return a tensor.
+        """Return the tensor `name`.
 
         Raises:
             UserError: it is missing, or has another shape or dtype.
@@ -262,12 +262,12 @@ class Method(Plugin, defines_contract=True):
         return [self.fit(s, seed) for s, seed in zip(simulations, seeds, strict=True)]
 
     def restore(self, state: PosteriorState, dims: tuple[int, int]) -> Posterior:
-        """Make the posterior again whose `state` and `dims` were saved; their content may be anybody's.
+        """Return the posterior of a saved `state` and `dims`; their content may come from anybody.
 
         Raises:
             UserError: a tensor or a fact is missing or wrong.
         """
-        raise UserError(f"method {self.name} makes no posterior of tensors and JSON.")
+        raise UserError(f"method {self.name} cannot restore a posterior from tensors and JSON.")
 
     def sample_replicates(
         self, posteriors: Sequence[Posterior], n: int, x_o: Tensor, seeds: Sequence[int]

@@ -1,8 +1,10 @@
-"""Files of saved posteriors. Tensors and a description run no code when they are read; a pickle does.
+"""Files of saved posteriors.
 
-posterior.json           a `Description`
-posterior.safetensors    the tensors
-posterior.pickle         in place of the two, where that was asked for
+    posterior.json           a `Description`
+    posterior.safetensors    the tensors
+    posterior.pickle         in place of these two, on request
+
+Reading tensors and a description runs no code; reading a pickle does.
 """
 
 import pickle
@@ -21,13 +23,13 @@ DESCRIPTION, TENSORS, PICKLED = "posterior.json", "posterior.safetensors", "post
 
 
 class Description(BaseModel):
-    """What is said of a saved posterior: all but its tensors.
+    """The description of a saved posterior: everything but its tensors.
 
     Attributes:
-        method: the name of the method that made it.
-        options: those of the method.
+        method: the name of the method that fitted it.
+        options: the method's options.
         dims: (d, dim_x).
-        facts: whatever else it is restored from.
+        facts: further values that the method restores it from.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
@@ -46,11 +48,10 @@ def write(
     facts: dict[str, Any],
     tensors: Mapping[str, Tensor],
 ) -> None:
-    """Write a `Description` and tensors into `folder`, in place of a posterior that was saved there.
+    """Write a `Description` and tensors into `folder`, in place of a posterior saved there before.
 
     Raises:
-        UserError: the dims are None, the options or the facts are no JSON, or the folder cannot be
-            written to.
+        UserError: the dims are None, the options or facts are not JSON, or the folder cannot be written to.
     """
     try:
         content = {"method": method, "options": options, "dims": dims, "facts": facts}
@@ -64,7 +65,7 @@ def write(
 
 
 def read(folder: Path) -> tuple[Description, dict[str, Tensor]]:
-    """Read what `write` wrote, and run no code of it.
+    """Return the description and the tensors in `folder`, without running any code of theirs.
 
     Raises:
         UserError: a file is missing or malformed.
@@ -80,45 +81,45 @@ def read(folder: Path) -> tuple[Description, dict[str, Tensor]]:
     try:
         return description, load_file(path)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} holds no tensors that can be read: {error}.") from error
+        raise UserError(f"{path} holds no readable tensors: {error}.") from error
 
 
 def write_pickle(folder: Path, posterior: object) -> None:
-    """Pickle a posterior into `folder`, in place of one that was saved there.
+    """Pickle a posterior into `folder`, in place of a posterior saved there before.
 
     Raises:
-        UserError: it holds something that cannot be pickled, or the folder cannot be written to.
+        UserError: the posterior cannot be pickled, or the folder cannot be written to.
     """
     try:
         pickled = pickle.dumps(posterior)
-    except Exception as error:  # pickling runs the code of whatever is pickled
+    except Exception as error:  # pickling runs code of the pickled objects
         name = type(posterior).__name__
-        raise UserError(f"{name} cannot be pickled, so give it a `state`: {error}.") from error
+        raise UserError(f"{name} cannot be pickled ({error}): define `state`.") from error
     _clear(folder)
     (folder / PICKLED).write_bytes(pickled)
 
 
 def read_pickle(folder: Path) -> object:
-    """Unpickle what `write_pickle` wrote, which runs the code that it names.
+    """Return the object that is pickled in `folder`; unpickling runs the code that the file names.
 
     Raises:
-        UserError: it cannot be unpickled.
+        UserError: the file cannot be unpickled.
     """
     path = folder / PICKLED
     try:
         return pickle.loads(path.read_bytes())
-    except Exception as error:  # unpickling runs the code of whatever was pickled
+    except Exception as error:  # unpickling runs code of the pickled objects
         told = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{path} cannot be read: {told}.") from error
 
 
 def is_pickle(folder: Path) -> bool:
-    """Say whether a pickle is all that `folder` holds of a posterior."""
+    """Return whether `folder` holds a pickle and no description."""
     return (folder / PICKLED).exists() and not (folder / DESCRIPTION).exists()
 
 
 def _clear(folder: Path) -> None:
-    """Make the folder, and remove a posterior that was saved there before."""
+    """Create the folder, and remove a posterior saved there before."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in (DESCRIPTION, TENSORS, PICKLED):
@@ -128,6 +129,6 @@ def _clear(folder: Path) -> None:
 
 
 def _first(error: ValidationError) -> str:
-    """Say on one line where the first thing is that is wrong, and what it is."""
+    """Return the place and the message of the first error, on one line."""
     first = error.errors()[0]
     return ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)

@@ -1,1 +1,1 @@
-"""Networks and their training; nothing here knows a posterior."""
+"""Networks and their training, without any knowledge of posteriors."""

@@ -1,9 +1,4 @@
-"""What every training here shares: the moving average of the parameters, and the step that is kept.
-
-Adam's last step is noisy; a moving average of the parameters, a ← δ a + (1 − δ) p after a step, is less so.
-Where simulations are held out, the average is judged on them from time to time, and each replicate keeps the
-average of least loss. Where none are, it keeps the last.
-"""
+"""The moving average of parameters in training, and the best step by a held-out loss."""
 
 from collections.abc import Callable, Iterable
 
@@ -12,17 +7,17 @@ from torch import Tensor
 
 DECAY = 0.995  # δ
 VALIDATION_SHARE = 0.1
-VALIDATION_ROWS = 1024  # the most held-out simulations that a loss is computed on
+VALIDATION_ROWS = 1024  # the largest number of held-out simulations in a loss
 VALIDATIONS = 50
 
 
 def held_out(n: int) -> int:
-    """Return how many of n simulations are held out: a tenth of them, but at least one, and none of one."""
+    """Return how many of n simulations are held out: a tenth, at least one, but none if n = 1."""
     return max(1, round(VALIDATION_SHARE * n)) if n > 1 else 0
 
 
 def is_due(step: int, steps: int) -> bool:
-    """Say whether to judge after `step` of 1 … `steps`: about `VALIDATIONS` times, and after the last."""
+    """Return whether to judge after `step` of 1 … `steps`: about `VALIDATIONS` times, and after the last."""
     return step % max(1, steps // VALIDATIONS) == 0 or step == steps
 
 
@@ -30,9 +25,9 @@ class BestStep:
     """Keeps the parameters of the step of least loss, for each replicate.
 
     Args:
-        values: the parameters to keep until a loss is below `loss`. They lead with R replicates; with R = 1
-            they may have any shape.
-        loss: what the first loss must be below, (R,).
+        values: parameters to keep until a loss is below `loss`. They lead with R replicates; with R = 1 they
+            may have any shape.
+        loss: upper limit (R,) for the first loss.
     """
 
     def __init__(self, values: Iterable[Tensor], loss: Tensor) -> None:
@@ -41,7 +36,7 @@ class BestStep:
 
     @torch.no_grad()
     def update(self, values: Iterable[Tensor], loss: Tensor) -> None:
-        """Keep the values of each replicate whose loss, (R,), is the least so far; NaN never is."""
+        """Keep the values of each replicate whose loss (R,) is the least so far; NaN never is."""
         better = loss < self.loss
         self.loss = torch.where(better, loss, self.loss)
         for kept, value in zip(self.values, values, strict=True):
@@ -50,10 +45,14 @@ class BestStep:
 
 
 class MovingAverage:
-    """The moving average of parameters in training, and the best of it where it is judged.
+    """The moving average a of parameters p in training, and the best average if it is judged.
+
+        a ← δ a + (1 − δ) p    after each step
+
+    The last step of Adam is noisy, and the average less so.
 
     Args:
-        parameters: leading with R replicates; with R = 1 they may have any shape.
+        parameters: lead with R replicates; with R = 1 they may have any shape.
         decay: δ.
         replicates: R.
     """
@@ -66,13 +65,16 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the average after a step of the parameters."""
+        """Update the average after a step of the parameters."""
         torch._foreach_lerp_(self.average, self.parameters, 1 - self.decay)
 
     def judge(self, loss: Callable[[], Tensor]) -> None:
-        """Keep the average where it is best by the held-out `loss`, (R,), computed with it as the parameters.
+        """Keep the average of each replicate for which its held-out loss is the least so far.
 
-        The parameters are put back afterwards.
+        The loss is computed with the average in place of the parameters, which are restored afterwards.
+
+        Args:
+            loss: returns the held-out loss of each replicate (R,).
         """
         current = [p.detach().clone() for p in self.parameters]
         self._load(self.average)
@@ -81,10 +83,10 @@ class MovingAverage:
         self.judged = True
 
     def finish(self) -> Tensor:
-        """Set the parameters to the best average, or to the last one where none was judged.
+        """Set the parameters to the best average, or to the last average if none was judged.
 
         Returns:
-            whether each replicate's parameters are finite, and one of its losses was, (R,).
+            Whether the parameters of each replicate, and its least loss if judged, are finite (R,).
         """
         self._load(self.best.values if self.judged else self.average)
         rows = (len(self.best.loss), -1)

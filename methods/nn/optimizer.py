@@ -1,6 +1,6 @@
-"""The one optimizer: Adam, whose rates fall to 0 along half a cosine over the steps it is made for.
+"""The optimizer of all networks: Adam with learning rates that fall to 0 along half a cosine.
 
-The parameters of a group become views of one flat tensor, and so do their gradients: one kernel moves them.
+The parameters of a group become views of one flat tensor, as do their gradients, so one kernel updates them.
 """
 
 import math
@@ -11,12 +11,12 @@ from torch import Tensor
 
 
 class CosineAdam:
-    """Adam at rate · (1 + cos(π k/steps))/2 in step k.
+    """Adam with the learning rate rate · (1 + cos(π k/steps))/2 in step k = 0, 1, …
 
     Args:
-        groups: parameters, each group with its first rate; they are moved into flat tensors, and have a
-            `grad` of zeros from then on, after each step as well.
-        steps: after which the rates are 0.
+        groups: parameters with the initial rate of each group. The parameters become views of flat tensors,
+            and have a `grad`, which is zero after each step.
+        steps: number of steps after which the rates are 0.
     """
 
     def __init__(self, groups: Sequence[tuple[Iterable[Tensor], float]], steps: int) -> None:
@@ -27,12 +27,12 @@ class CosineAdam:
         self.taken, self.steps = 0, steps
 
     def step(self, loss: Tensor) -> None:
-        """Move the parameters down the gradient of `loss`, a scalar."""
+        """Update the parameters by the gradient of `loss`, a scalar."""
         loss.backward()
         self.move()
 
     def move(self) -> None:
-        """Move the parameters down the gradients that are in their `grad`."""
+        """Update the parameters by the gradients in their `grad`."""
         share = 0.5 * (1 + math.cos(math.pi * self.taken / self.steps))
         for group, rate in zip(self.adam.param_groups, self.rates, strict=True):
             group["lr"] = rate * share
@@ -43,7 +43,7 @@ class CosineAdam:
 
 
 def _flatten(parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Make parameters views of one tensor, and their gradients of its gradient, and give the two."""
+    """Make parameters and gradients views of one flat tensor each, and return both."""
     flat = torch.cat([p.detach().flatten() for p in parameters])
     gradient = flat.grad = torch.zeros_like(flat)
     start = 0

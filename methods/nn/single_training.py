@@ -1,8 +1,4 @@
-"""Training of one network on its own, by the rules of `methods.score.trainer` for the score-matching family.
-
-Adam with a cosine schedule, minibatches drawn with replacement, and the moving average of `nn.averaging`: the
-network does not see the last tenth of the simulations, and keeps the average whose loss there was least.
-"""
+"""Training of a single network, by the rules of `methods.score.trainer`."""
 
 from collections.abc import Callable
 
@@ -19,18 +15,23 @@ Loss = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def train(module: nn.Module, loss: Loss, n: int, *, steps: int, batch: int, rate: float, seed: int) -> None:
-    """Train `module` in place, to the moving average of its best step.
+    """Train `module` in place, up to the moving average of its best step.
+
+    Adam follows a cosine schedule on minibatches drawn with replacement. The last tenth of the simulations is
+    held out, and the moving average with the least loss on it is kept, see `MovingAverage`. A single
+    simulation is not held out, and the last average is kept.
 
     Args:
-        module: its parameters are trained.
-        loss: gives the mean loss of the simulations of an index (rows,), a scalar; what it draws comes from
-            the generator, which starts the same each time for the simulations held out.
-        n: number of simulations; one alone is not held out, and the last moving average is kept.
-        steps, batch, rate: of Adam.
-        seed: names the random streams.
+        module: the network.
+        loss: `loss(index, generator)` returns the mean loss, a scalar, of the simulations `index` (rows,).
+            Its random numbers come from the generator, which starts anew whenever held-out simulations are
+            judged.
+        n: number of simulations.
+        steps, batch, rate: number of steps, size of a minibatch, initial learning rate.
+        seed: the only source of randomness.
 
     Raises:
-        NotFiniteError: the held-out loss was never finite, or what is kept is not.
+        NotFiniteError: no held-out loss is finite, or the final parameters are not.
     """
     n_train = n - held_out(n)
     unseen = torch.arange(n_train, n)[:VALIDATION_ROWS]

@@ -1,11 +1,4 @@
-"""Baselines that any method should beat: the prior, and rejection ABC at the same budget.
-
-    prior            p(u) = N(0, I) for every x; its diffused score is −u_t exactly
-    rejection_abc    the simulations whose data are nearest to x_o, as they are [Pritchard et al. 1999]
-
-Distances are Euclidean, each component of the data scaled by its median absolute deviation over the training
-simulations, or by its standard deviation where more than half of them are alike.
-"""
+"""Baselines that any method should beat: the prior, and rejection ABC at the same budget."""
 
 import math
 from typing import ClassVar
@@ -21,12 +14,16 @@ from ..method import Method, Posterior, PosteriorState
 
 
 class PriorPosterior(Posterior):
-    """N(0, I) of dimension `dim` for every observation of `dim_x` components."""
+    """The prior N(0, I) for every observation; its diffused score is −u_t.
+
+    Args:
+        dim: d.
+    """
 
     network_evaluations = 0
 
-    def __init__(self, dim: int, dim_x: int) -> None:
-        self.dim, self.dim_x = dim, dim_x
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
         return torch.randn(len(x_o), n, self.dim, generator=generator(seed))
@@ -42,24 +39,27 @@ class PriorPosterior(Posterior):
 
 
 class Prior(Method):
-    """The prior; it looks at no data."""
+    """The prior N(0, I) of u, whatever the data.
+
+    Its diffused score is −u_t. It shows what a method scores that learns nothing.
+    """
 
     name: ClassVar[str] = "prior"
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "The prior, whatever the data: what knowing nothing scores."
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
-        return PriorPosterior(simulations.u.shape[1], simulations.x.shape[1])
+        return PriorPosterior(simulations.u.shape[1])
 
     def restore(self, state: PosteriorState, dims: tuple[int, int]) -> Posterior:
-        return PriorPosterior(*dims)
+        return PriorPosterior(dims[0])
 
 
 class NearestSimulations(Posterior):
-    """Samples are drawn, with replacement, from the u of the simulations nearest to x_o.
+    """Draws, with replacement, of u from the simulations nearest to x_o, see `RejectionABC`.
 
     Args:
-        method: says how many count as near.
+        method: determines how many simulations are accepted.
         u, x: the simulations, (n, d) and (n, dim_x).
     """
 
@@ -71,7 +71,7 @@ class NearestSimulations(Posterior):
         self.scale = robust_scale(x)
 
     def nearest(self, x_o: Tensor) -> Tensor:
-        """Return the accepted u of each observation: (m, accepted, d)."""
+        """Return the accepted u (m, accepted, d) of each observation."""
         distance = torch.cdist(x_o.to(self.x) / self.scale, self.x / self.scale)
         return self.u[distance.topk(self.accepted, largest=False).indices]
 
@@ -85,18 +85,35 @@ class NearestSimulations(Posterior):
 
 
 def robust_scale(x: Tensor) -> Tensor:
-    """Give the scale of each component of data (n, dim_x): 1 where it does not vary; see the module."""
+    """Return the scale (dim_x,) of each component of data x (n, dim_x).
+
+    It is the median absolute deviation. Where that is 0, it is the standard deviation, and 1 where the
+    component does not vary.
+    """
     deviation = (x - x.median(0).values).abs().median(0).values
     scale = torch.where(deviation > 0, deviation, x.std(0, correction=0))
     return torch.where(scale > 0, scale, torch.ones_like(scale))
 
 
 class RejectionABC(Method):
-    """Rejection ABC: accept a share of the simulations by the distance of their data.
+    """Rejection ABC: accept the simulations whose data are nearest to the observation.
+
+    The distance of simulation i is Euclidean in scaled components:
+
+        dist_i² = Σ_j (x_ij − x_oj)²/scale_j²
+
+    scale_j is the median absolute deviation of component j over the training simulations, or its standard
+    deviation if more than half of the values are equal. Of n simulations, max(least, share · n) are accepted,
+    at most n. Samples are the accepted u, drawn with replacement.
 
     Args:
-        share: of the simulations that is accepted, above 0 and up to 1.
-        least: at least so many are accepted, or all if there are fewer.
+        share: share of the simulations to accept, above 0 and up to 1.
+        least: least number of simulations to accept.
+
+    Raises:
+        UserError: an option is out of range.
+
+    Source: Pritchard et al., Population growth of human Y chromosomes, 1999.
     """
 
     name: ClassVar[str] = "rejection_abc"

@@ -1,35 +1,37 @@
-"""Uniform noise on discrete data, so that a density model of x has a density to learn.
-
-A column of x that lies on a lattice of spacing δ is spread over its cells,
-
-    x̃ = x + δ (v − ½),  v ~ U(0, 1),
-
-so that x is the centre of its cell, and p(x̃ | θ) = p(x | θ)/δ there. A density q(x̃) fitted to such data
-bounds log p(x) from below: E_v log(δ q(x̃)) ≤ log ∫ q over the cell of x [Theis et al. 2016, A note on the
-evaluation of generative models]. The noise knows nothing of θ, so ∇_θ log p(x̃, z | θ) is
-∇_θ log p(x, z | θ): a joint score stays valid.
-
-Which columns are discrete is told from the training data alone: whole numbers throughout have the spacing 1;
-else a column in which values recur, and in which every gap between neighbours is a multiple of the least gap,
-has that as its spacing.
-"""
+"""Uniform noise on discrete data, so that a density model of x has a density to learn."""
 
 import torch
 from torch import Tensor
 
-ROUNDING = 1e-6  # relative to the largest value: two values closer than that are one
-MULTIPLE = 1e-3  # how far a gap may be from a multiple of the least, in least gaps
+ROUNDING = 1e-6  # relative to the largest value; closer values count as equal
+MULTIPLE = 1e-3  # tolerated distance of a gap from a multiple of the least gap, in least gaps
 
 
 def spacings(x: Tensor) -> Tensor:
-    """Give the spacing of each column of x (n, dim_x), and 0 where it is continuous: (dim_x,)."""
+    """Return the spacing δ of each column of x (n, dim_x), and 0 for continuous columns: (dim_x,).
+
+    The training data alone determine which columns are discrete. A column of whole numbers has δ = 1.
+    Otherwise a column is discrete if values recur and every gap between neighbours is a multiple of the least
+    gap, which is δ.
+    """
     return torch.stack([_spacing(column) for column in x.double().T]).to(x.dtype)
 
 
 def dequantise(x: Tensor, spacing: Tensor, generator: torch.Generator) -> Tensor:
-    """Spread x (..., dim_x) over its cells: x + δ (v − ½), for spacings δ (dim_x,) as from `spacings`.
+    """Spread x (..., dim_x) uniformly over the cells of its lattice.
 
-    A floating dtype is kept; whole numbers become float64.
+        x̃ = x + δ (v − ½),    v ~ U(0, 1)
+
+    x is the centre of its cell, and p(x̃ | θ) = p(x | θ)/δ. A density q(x̃) fitted to such data bounds log
+    p(x | θ) from below: E_v log(δ q(x̃)) ≤ log ∫ q over the cell of x. The noise v does not depend on θ, so
+    joint scores stay valid: ∇_θ log p(x̃, z | θ) = ∇_θ log p(x, z | θ).
+
+    Args:
+        x: data; whole numbers become float64, floating dtypes are kept.
+        spacing: δ (dim_x,), see `spacings`; 0 adds no noise.
+        generator: the source of v.
+
+    Source: Theis et al., A note on the evaluation of generative models, arXiv 1511.01844.
     """
     x = x if x.is_floating_point() else x.double()
     return x + spacing * (torch.rand(x.shape, generator=generator, dtype=x.dtype) - 0.5)

@@ -1,7 +1,4 @@
-"""Packages that only some methods need, imported when such a method is used.
-
-Importing sbi draws from Python's global generator, so an import counts as work that puts generators back.
-"""
+"""Packages that only some methods need: they are imported when such a method is used."""
 
 import importlib
 from types import ModuleType
@@ -11,10 +8,16 @@ from .private_randomness import private_randomness
 
 
 def import_for(user: str, module: str) -> ModuleType:
-    """Import `module` of sbi or zuko for a user, such as "method sally", who is named if it is missing.
+    """Return the module `module` of sbi or zuko.
+
+    Importing sbi draws from Python's global generator, which is restored afterwards.
+
+    Args:
+        user: who needs the module, such as "method sally"; the message names it.
+        module: the full name of the module.
 
     Raises:
-        UserError: it is not installed.
+        UserError: the package is not installed.
     """
     try:
         with private_randomness(0):

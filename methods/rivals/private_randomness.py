@@ -1,7 +1,4 @@
-"""How libraries that draw from global generators and print are kept from doing either to their callers.
-
-Generators of accelerators are left alone: these libraries run on the CPU.
-"""
+"""Isolation of libraries that draw from global generators and print."""
 
 import contextlib
 import io
@@ -19,9 +16,10 @@ from ...tasks.seeding import GLOBAL_GENERATORS
 
 @contextlib.contextmanager
 def private_randomness(seed: int) -> Iterator[None]:
-    """Set the global generators of torch, numpy and Python from `seed`, and put them back at the end.
+    """Set the global generators of torch, numpy and Python from `seed`, and restore them at the end.
 
-    One thread at a time gets them, those that run pyro models included.
+    One thread at a time enters, including threads that run pyro models. The generators of accelerators are
+    left alone, because these libraries run on the CPU.
     """
     seed = operator.index(seed)
     with GLOBAL_GENERATORS:
@@ -39,7 +37,7 @@ def private_randomness(seed: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep prints, warnings and log lines below errors from the terminal."""
+    """Suppress prints, warnings, and log lines below errors."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,17 +1,6 @@
-"""Methods of the package sbi [Boelts et al. 2025] with its own defaults, as rivals in the same tables.
-NPE alone has, as in `sally`, a neural spline flow where sbi's default is a masked autoregressive one.
+"""Methods of the package sbi (Boelts et al. 2025), with its own defaults unless stated otherwise.
 
-    sbi_npe           neural posterior estimation, a neural spline flow         [Greenberg et al. 2019]
-    sbi_nle           neural likelihood estimation, sampled by slice MCMC       [Papamakarios et al. 2019]
-    sbi_nre           neural ratio estimation, sampled by slice MCMC            [Durkan et al. 2020]
-    sbi_fmpe          flow matching                                             [Wildberger et al. 2023]
-    sbi_npse          posterior score estimation, variance-exploding            [Geffner et al. 2023]
-    sbi_npse_suite    the last, by sbi's trainer and loss on the suite's network, diffusion and steps
-
-All learn in u, where the prior is N(0, I). `sbi_nle` is a density of the data, which are dequantised for it
-(`rivals.dequantise`). `sbi_npse_suite` and `dsm` are the same method trained by two programs: both minimise
-σ² ‖s + ε/σ‖² over the same network with Adam and a cosine of rates; sbi's trainer draws t uniformly, adds a
-control variate to the loss, clips gradients and keeps no moving average. It is sampled as `dsm` is.
+All learn in u, where the prior is N(0, I).
 """
 
 import math
@@ -37,10 +26,16 @@ from .sbi_trainers import DensityPosterior, FlowPosterior, WrappedPosterior, mak
 
 
 class SbiMethod(Method):
-    """What sbi's methods share; see the module. A subclass says which trainer and with what options."""
+    """The base of sbi's methods; a subclass sets the trainer and its options.
+
+    Attributes:
+        algorithm: the name of the trainer in `sbi.inference`.
+        settings_of_sbi: the trainer's options.
+        posterior: the form of the posterior.
+    """
 
     version: ClassVar[int] = 1
-    least_simulations: ClassVar[int] = 3  # sbi trains on nine tenths of them, and standardises these
+    least_simulations: ClassVar[int] = 3  # sbi trains on nine tenths of them and standardises these
     in_float32: ClassVar[bool] = True
     algorithm: ClassVar[str]
     settings_of_sbi: ClassVar[dict[str, Any]] = {}
@@ -51,14 +46,21 @@ class SbiMethod(Method):
         with private_randomness(derive_seed(seed, "sbi")), quiet():
             made.append_simulations(simulations.u.float(), self._data(simulations.x, seed).float())
             made.train()
-            return self.posterior(made.build_posterior(), simulations.x.shape[1])
+            return self.posterior(made.build_posterior())
 
     def _data(self, x: Tensor, seed: int) -> Tensor:
         return x
 
 
 class SbiNPE(SbiMethod):
-    """Neural posterior estimation with a neural spline flow."""
+    """Neural posterior estimation: a density q(u | x) is fitted by maximum likelihood.
+
+        minimise −E log q(u | x)
+
+    q is a neural spline flow, as in `sally`, instead of sbi's default, a masked autoregressive flow.
+
+    Source: Greenberg et al., Automatic posterior transformation, arXiv 1905.07488.
+    """
 
     name: ClassVar[str] = "sbi_npe"
     summary: ClassVar[str] = "sbi's neural posterior estimation with a spline flow."
@@ -68,7 +70,15 @@ class SbiNPE(SbiMethod):
 
 
 class SbiNLE(SbiMethod):
-    """Neural likelihood estimation on dequantised data."""
+    """Neural likelihood estimation: a density q(x | u) is fitted by maximum likelihood.
+
+        minimise −E log q(x | u),    p(u | x_o) ∝ N(u; 0, I) q(x_o | u)
+
+    q is a density of the data, so discrete columns are dequantised, see `dequantise`. The posterior is
+    sampled by slice sampling.
+
+    Source: Papamakarios et al., Sequential neural likelihood, arXiv 1805.07226.
+    """
 
     name: ClassVar[str] = "sbi_nle"
     summary: ClassVar[str] = "sbi's neural likelihood estimation, sampled by slice MCMC."
@@ -79,16 +89,28 @@ class SbiNLE(SbiMethod):
 
 
 class SbiNRE(SbiMethod):
-    """Neural ratio estimation."""
+    """Neural ratio estimation: a classifier learns the ratio of likelihood and evidence.
+
+        r(x, u) ≈ p(x | u)/p(x),    p(u | x_o) ∝ N(u; 0, I) r(x_o, u)
+
+    The posterior is sampled by slice sampling.
+
+    Source: Durkan et al., On contrastive learning for likelihood-free inference, arXiv 2002.03712.
+    """
 
     name: ClassVar[str] = "sbi_nre"
     summary: ClassVar[str] = "sbi's neural ratio estimation, sampled by slice MCMC."
-    least_simulations: ClassVar[int] = 11  # two of them held out: each is contrasted with another one's u
+    least_simulations: ClassVar[int] = 11  # two are held out: each is contrasted with the u of the other
     algorithm: ClassVar[str] = "NRE"
 
 
 class SbiFMPE(SbiMethod):
-    """Flow matching."""
+    """Flow matching: a velocity field v that carries noise ε to the posterior is learned by regression.
+
+        minimise E ‖v(u_t, x, t) − (ε − u)‖²,    u_t = (1 − t) u + t ε
+
+    Source: Wildberger et al., Flow matching for scalable simulation-based inference, arXiv 2305.17161.
+    """
 
     name: ClassVar[str] = "sbi_fmpe"
     summary: ClassVar[str] = "sbi's flow matching posterior estimation."
@@ -97,7 +119,14 @@ class SbiFMPE(SbiMethod):
 
 
 class SbiNPSE(SbiMethod):
-    """Posterior score estimation."""
+    """Posterior score estimation: denoising score matching with sbi's own network and loss weight λ.
+
+        minimise E λ(t) ‖s(u_t, x, t) + ε/σ‖²,    u_t = u + σ(t) ε
+
+    The diffusion is variance-exploding, sbi's default.
+
+    Source: Geffner et al., Compositional score modeling for simulation-based inference, arXiv 2209.14249.
+    """
 
     name: ClassVar[str] = "sbi_npse"
     summary: ClassVar[str] = "sbi's posterior score estimation with its own network."
@@ -106,9 +135,22 @@ class SbiNPSE(SbiMethod):
 
 
 class SbiNPSESuite(DSM):
-    """Posterior score estimation by sbi's trainer on the network of `dsm`; see the module.
+    """Posterior score estimation by sbi's trainer, on the network, diffusion and number of steps of `dsm`.
 
-    The options are those of `dsm`, but for `average` and `early_stopping`, which sbi's trainer decides.
+    This is the method `dsm` trained by another program. Both minimise
+
+        E σ² ‖s(u_t, x, t) + ε/σ‖²
+
+    over the same network with Adam and a cosine schedule. sbi's trainer draws t uniformly, adds a control
+    variate to the loss, clips gradients and keeps no moving average. Samples are drawn as for `dsm`.
+
+    The options are described at `ScoreMatching`; `average` and `early_stopping` must keep their defaults,
+    because sbi's trainer has no average and always stops early.
+
+    Raises:
+        UserError: an option has an unknown or impossible value.
+
+    Source: Geffner et al., Compositional score modeling for simulation-based inference, arXiv 2209.14249.
     """
 
     name: ClassVar[str] = "sbi_npse_suite"
@@ -131,7 +173,7 @@ class SbiNPSESuite(DSM):
         return fitted
 
     def _train(self, model: ScoreModel, u: Tensor, x: Tensor, seed: int) -> None:
-        """Train one replicate in place, for `steps` steps and the rest of the epoch; two epochs at least."""
+        """Train one replicate in place for at least `steps` steps, in whole epochs; two epochs at least."""
         seen = int((1 - VALIDATION_SHARE) * len(u))
         epochs = math.ceil(self.steps / (seen // min(self.batch, seen)))
         made = make_trainer(
@@ -149,7 +191,7 @@ class SbiNPSESuite(DSM):
 
 
 def follow_cosine(made: Any, rate: float, epochs: int) -> None:
-    """Let the rates of one of sbi's trainers fall along the suite's cosine, epoch by epoch."""
+    """Make the learning rate of one of sbi's trainers follow the suite's cosine, epoch by epoch."""
     train_epoch = made._train_epoch
 
     def at_rate(*args: Any, **options: Any) -> Any:
@@ -162,7 +204,7 @@ def follow_cosine(made: Any, rate: float, epochs: int) -> None:
 
 @cache
 def estimator_class() -> Any:
-    """Give the class of sbi's estimators whose score is that of a `ScoreModel` of one replicate."""
+    """Return the class of sbi's estimators that take the score of a `ScoreModel` of one replicate."""
     from sbi.neural_nets.estimators.score_estimator import VPScoreEstimator
 
     class SuiteEstimator(VPScoreEstimator):
@@ -187,5 +229,8 @@ def estimator_class() -> Any:
 
 
 def _variance(times: Tensor) -> Tensor:
-    """Give σ², (n,). sbi's own "variance" weight is (n, 1) and weighs the losses, (n,), by its mean alone."""
+    """Return σ² (n,).
+
+    sbi's own "variance" weight has shape (n, 1), so it multiplies the losses (n,) by its mean only.
+    """
     return alpha_sigma(times)[1] ** 2

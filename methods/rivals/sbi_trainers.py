@@ -1,8 +1,7 @@
-"""sbi's trainers and posteriors as the methods of the suite use them.
+"""sbi's trainers and posteriors, made deterministic and silent for the methods that use them.
 
-sbi draws from the global generators and prints: they are set from the seed that a call was given for as long
-as it runs, and nothing is printed (`rivals.private_randomness`). It counts epochs, which are reported to
-whoever listens to the suite's progress.
+sbi draws from global generators and prints. Every call sets the generators from its own seed and suppresses
+the prints, see `private_randomness.py`. sbi's epochs are reported as progress.
 """
 
 from collections.abc import Callable
@@ -16,11 +15,11 @@ from ..progress import report
 from .optional_package import import_for
 from .private_randomness import private_randomness, quiet
 
-PATIENCE = 20  # epochs without improvement after which sbi stops: at least so many more are to come
+PATIENCE = 20  # sbi stops after so many epochs without improvement, so at least so many are to come
 
 
 class NoTracker:
-    """Takes sbi's training curves and keeps none of them, where sbi's own would write them to a folder."""
+    """A tracker that discards training curves; sbi's default writes them to a folder."""
 
     log_dir = None
 
@@ -31,7 +30,13 @@ class NoTracker:
 
 
 def make_trainer(method: str, algorithm: str, d: int, **options: Any) -> Any:
-    """Make one of sbi's trainers for d parameters with the prior N(0, I), for the method of that name.
+    """Return one of sbi's trainers for d parameters with the prior N(0, I).
+
+    Args:
+        method: the name of the method that uses it, for messages.
+        algorithm: the name of the class in `sbi.inference`.
+        d: number of parameters.
+        options: further arguments of the class.
 
     Raises:
         UserError: sbi is not installed.
@@ -46,15 +51,20 @@ def make_trainer(method: str, algorithm: str, d: int, **options: Any) -> Any:
 
 
 def standard_normal(d: int) -> torch.distributions.MultivariateNormal:
-    """Give the prior of u."""
+    """Return the prior N(0, I) of u."""
     return torch.distributions.MultivariateNormal(torch.zeros(d), torch.eye(d))
 
 
 class WrappedPosterior(Posterior):
-    """One of sbi's posteriors, given what `data` makes of observations of `dim_x` components."""
+    """One of sbi's posteriors.
 
-    def __init__(self, posterior: Any, dim_x: int, data: Callable[[Tensor], Tensor] = Tensor.float) -> None:
-        self.posterior, self.dim_x, self.data = posterior, dim_x, data
+    Args:
+        posterior: sbi's posterior.
+        data: the map from observations (m, dim_x) to the data that sbi was trained on.
+    """
+
+    def __init__(self, posterior: Any, data: Callable[[Tensor], Tensor] = Tensor.float) -> None:
+        self.posterior, self.data = posterior, data
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
         with private_randomness(seed), quiet():
@@ -63,7 +73,7 @@ class WrappedPosterior(Posterior):
 
 
 class DensityPosterior(WrappedPosterior):
-    """One with a normalised density, which is differentiated if u is to be."""
+    """A posterior with a normalised density, which is differentiable if u requires a gradient."""
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
         theta = u.float().transpose(0, 1)
@@ -74,11 +84,10 @@ class DensityPosterior(WrappedPosterior):
 
 
 class FlowPosterior(WrappedPosterior):
-    """One whose density sbi finds by solving an ODE, here for all observations at once; it is differentiated
-    if u is to be.
+    """A posterior whose density sbi finds by solving an ODE, here for all observations at once.
 
-    The density is that of `sample` for flow matching; a score's samples come from an SDE, whose law it is
-    only as far as the score is right.
+    The density is differentiable if u requires a gradient. For flow matching it is the density of `sample`.
+    For score estimation `sample` integrates an SDE, whose law equals this density only if the score is exact.
     """
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
@@ -89,5 +98,5 @@ class FlowPosterior(WrappedPosterior):
 
 
 def _differentiated(u: Tensor) -> bool:
-    """Say whether a density of u is to be differentiated: sbi's own parameters always ask for it."""
+    """Return whether to differentiate a density of u; sbi's own parameters always require a gradient."""
     return u.requires_grad and torch.is_grad_enabled()

@@ -1,27 +1,4 @@
-"""SCANDAL: neural likelihood estimation that also learns from joint scores [Brehmer et al. 2020].
-
-A conditional density q(x | u), a neural spline flow [Durkan et al. 2019], is fitted to
-
-    E[ −log q(x | u) + (a/d) Σ_i (∂_{u_i} log q(x | u) − s_i)² / E s_i² ],  s = ∇_u log p(x, z | u) = g + u,
-
-with g the joint score, which holds the prior's −u. The second term has its minimum at E[s | u, x], which is
-∇_u log p(x | u) by Fisher's identity: both terms are least at q = p. Divided by E s_i², the mean over the
-training simulations, the second term is a for a q that ignores u, whatever the parameters' scales; where a
-few huge scores make up E s_i², the others count for little. The gradient of q is differentiated in turn,
-hence smooth activations.
-
-The posterior ∝ N(u; 0, I) q(x_o | u) is drawn from by sbi's vectorised slice sampler, set as sbi sets it for
-neural likelihood estimation. x is standardised, and dequantised with fresh noise in every minibatch where it
-is discrete (`methods.rivals.dequantise`); an observation is taken as it is, the centre of its cell.
-
-a = 1 and the learning rate of 1e-3 gave the least −log q on fresh simulations, after 800 steps on 300
-simulations of `linear_gaussian` and of `galton`, among a = 0, 1 and 10 and the rates 1e-3 and 3e-3; no
-posterior was looked at. Two spline transformations take 9 ms of one core a step for one component of x, 15
-for ten, 60 for a hundred.
-
-Source: Brehmer, Louppe, Pavez and Cranmer, Mining gold from implicit models to improve likelihood-free
-inference, PNAS 117 (2020), https://arxiv.org/abs/1805.12244.
-"""
+"""SCANDAL: neural likelihood estimation that also learns from joint scores."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -41,15 +18,15 @@ from .optional_package import import_for
 from .private_randomness import private_randomness, quiet
 from .sbi_trainers import standard_normal
 
-ROUNDING = 1e-7  # in float32, of s = g + u, where numbers of about 1 may cancel
+ROUNDING = 1e-7  # of s = g + u in float32, where numbers near 1 can cancel
 
 
 class LikelihoodModel(nn.Module):
-    """log q(x | u) up to the constant of the standardisation, by a conditional flow.
+    """log q(x | u) by a conditional flow on standardised x, without the constant of the standardisation.
 
     Args:
         flow: a zuko flow over dim_x features with a context of d.
-        x: training data that set the standardisation, (n, dim_x).
+        x: training data (n, dim_x), which determine the standardisation.
     """
 
     def __init__(self, flow: nn.Module, x: Tensor) -> None:
@@ -57,11 +34,11 @@ class LikelihoodModel(nn.Module):
         self.flow, self.standardise = flow, Standardise(x.unsqueeze(0))
 
     def forward(self, u: Tensor, x: Tensor) -> Tensor:
-        """Give log q(x | u) for u (n, d) and x (n, dim_x) or (1, dim_x): (n,)."""
+        """Return log q(x | u) (n,) for u (n, d) and x (n, dim_x) or (1, dim_x)."""
         return self.flow(u).log_prob(self.standardise(x)[0].expand(len(u), -1))
 
     def with_score(self, u: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Give log q(x | u), (n,), and ∇_u log q(x | u), (n, d), which can be differentiated again."""
+        """Return log q(x | u) (n,) and ∇_u log q(x | u) (n, d), which is differentiable again."""
         with torch.enable_grad():
             u = u.detach().requires_grad_(True)
             log_q = self(u, x)
@@ -70,27 +47,28 @@ class LikelihoodModel(nn.Module):
 
 
 def scandal_loss(model: LikelihoodModel, u: Tensor, x: Tensor, score: Tensor, weight: Tensor) -> Tensor:
-    """Give the mean of −log q(x | u) + Σ_i w_i (∂_{u_i} log q(x | u) − s_i)² over simulations.
+    """Return the mean over simulations of −log q(x | u) + Σ_i w_i (∂_{u_i} log q(x | u) − s_i)².
 
     Args:
-        u, x: (n, d) and (n, dim_x).
-        score: s = ∇_u log p(x, z | u), (n, d).
-        weight: w = a/(d E s²), (d,).
+        model: log q.
+        u, x: simulations (n, d) and (n, dim_x).
+        score: s = ∇_u log p(x, z | u) (n, d).
+        weight: w = a/(d E s²) (d,).
     """
     log_q, found = model.with_score(u, x)
     return ((weight * (found - score).square()).sum(1) - log_q).mean()
 
 
 class LikelihoodPosterior(Posterior):
-    """Slice samples of N(u; 0, I) q(x_o | u).
+    """The posterior ∝ N(u; 0, I) q(x_o | u), sampled by sbi's vectorised slice sampler with its defaults.
 
     Args:
-        log_likelihood: log q(x | u) up to a constant for u (n, d) and x (n, dim_x) or (1, dim_x): (n,).
-        dim, dim_x: of u and of x.
+        log_likelihood: returns log q(x | u) (n,) up to a constant, for u (n, d), x (n, dim_x) or (1, dim_x).
+        dim: d.
     """
 
-    def __init__(self, log_likelihood: Callable[[Tensor, Tensor], Tensor], dim: int, dim_x: int) -> None:
-        self.log_likelihood, self.dim, self.dim_x = log_likelihood, dim, dim_x
+    def __init__(self, log_likelihood: Callable[[Tensor, Tensor], Tensor], dim: int) -> None:
+        self.log_likelihood, self.dim = log_likelihood, dim
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
         posteriors = import_for("method scandal", "sbi.inference.posteriors")
@@ -104,16 +82,42 @@ class LikelihoodPosterior(Posterior):
 
 
 class Scandal(Method):
-    """A likelihood flow trained on data and on joint scores; see the module for the mathematics.
+    """SCANDAL: a conditional density q(x | u) is fitted to data and to joint scores.
+
+        minimise E[−log q(x | u) + (a/d) Σ_i (∂_{u_i} log q(x | u) − s_i)²/E s_i²]
+        s = ∇_u log p(x, z | u) = g + u
+
+    g is the joint score, which contains the prior's −u. By Fisher's identity E[s | u, x] = ∇_u log p(x | u),
+    so both terms are least at q = p. With the division by the mean square E s_i² over the training
+    simulations, the second term equals a for any q that ignores u, whatever the scales of the parameters. If
+    a few very large scores dominate E s_i², the other scores have little weight.
+
+    q is a neural spline flow with smooth activations, because its gradient is differentiated in training. x
+    is standardised, and discrete columns are dequantised with fresh noise in every minibatch, see
+    `dequantise`. An observation is not dequantised: it is the centre of its cell. The posterior ∝ N(u; 0, I)
+    q(x_o | u) is sampled by sbi's vectorised slice sampler, with its defaults for neural likelihood
+    estimation.
+
+    The defaults a = 1 and rate 1e-3 had the least −log q on fresh simulations, among a = 0, 1 and 10 and the
+    rates 1e-3 and 3e-3, after 800 steps on 300 simulations of `linear_gaussian` and of `galton`. No posterior
+    was used for this choice. On one core a step with two transformations takes 9 ms for one component of x,
+    15 ms for ten and 60 ms for a hundred.
 
     Args:
-        score_weight: a, from 0 up; 0 is neural likelihood estimation.
-        steps: training steps.
-        batch: simulations in a minibatch, drawn with replacement.
-        rate: the first learning rate; it falls to 0 along a cosine.
-        transforms: spline transformations of the flow.
-        bins: of a spline.
-        width, depth: units in a hidden layer, and hidden layers, of the network behind a transformation.
+        score_weight: a, at least 0; 0 is neural likelihood estimation.
+        steps: number of training steps.
+        batch: number of simulations in a minibatch, drawn with replacement.
+        rate: initial learning rate; it falls to 0 along a cosine.
+        transforms: number of spline transformations of the flow.
+        bins: number of bins of a spline.
+        width, depth: number of units in a hidden layer, and of hidden layers, of the network of a
+            transformation.
+
+    Raises:
+        UserError: an option is out of range.
+
+    Sources: Brehmer et al., Mining gold from implicit models to improve likelihood-free inference, PNAS 117
+    (2020), arXiv 1805.12244; Durkan et al., Neural spline flows, arXiv 1906.04032.
     """
 
     name: ClassVar[str] = "scandal"
@@ -139,11 +143,15 @@ class Scandal(Method):
             raise UserError(f"method {self.name}: rate must be above 0, and score_weight from 0 up.")
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
-        model = self.fit_likelihood(simulations, seed)
-        return LikelihoodPosterior(model, simulations.u.shape[1], simulations.x.shape[1])
+        return LikelihoodPosterior(self.fit_likelihood(simulations, seed), simulations.u.shape[1])
 
     def fit_likelihood(self, simulations: Simulations, seed: int) -> LikelihoodModel:
-        """Fit q(x | u)."""
+        """Return the fitted q(x | u).
+
+        Raises:
+            UserError: the simulations have no joint score.
+            NotFiniteError: training diverged.
+        """
         u, x, score = simulations.u.float(), simulations.x.float(), likelihood_score(self.name, simulations)
         d, spacing = u.shape[1], spacings(simulations.x).float()
         model = self._model(d, dequantise(x, spacing, generator(derive_seed(seed, "standardise"))), seed)
@@ -170,7 +178,11 @@ class Scandal(Method):
 
 
 def likelihood_score(method: str, simulations: Simulations) -> Tensor:
-    """Give s = ∇_u log p(x, z | u) = g + u in float32, (n, d), for the method of that name.
+    """Return s = ∇_u log p(x, z | u) = g + u (n, d) in float32.
+
+    Args:
+        method: the name of the method, for messages.
+        simulations: n simulations with joint scores g.
 
     Raises:
         UserError: the simulations have no joint score.
@@ -181,6 +193,6 @@ def likelihood_score(method: str, simulations: Simulations) -> Tensor:
 
 
 def mean_square(score: Tensor) -> Tensor:
-    """Give E s_i² of each component, and 1 for one that is 0 but for rounding: (n, d) to (d,)."""
+    """Return E s_i² (d,) for scores (n, d), and 1 for components that are 0 up to rounding."""
     square = score.square().mean(0)
     return torch.where(square > ROUNDING**2, square, torch.ones_like(square))

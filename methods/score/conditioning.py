@@ -1,9 +1,4 @@
-"""A score model that is given its observations: what depends on x alone is computed once, not once a draw.
-
-The first layer is (u_t, x, rest) W + b. For a fixed x, x's share of it becomes part of b, and m(x) of the
-preconditioned recipe its intercept. So R replicates of a model, each given m observations, are R m replicates
-of a model without x. `benchmark.speed.sampling` has what it saves.
-"""
+"""A score model for given observations: what depends on x alone is computed once, not at every draw."""
 
 import copy
 
@@ -16,7 +11,20 @@ from .trainer import ScoreModel
 
 @torch.no_grad()
 def condition(model: ScoreModel, x: Tensor) -> ScoreModel:
-    """Give the model for the observations x (R, m, dim_x): R m replicates, whose own x has no columns."""
+    """Return the score model for given observations, which takes no further x.
+
+    The first layer of the network computes (u_t, x, rest) W + b. For a given x, the contribution of x is
+    constant and is added to b. The mean m(x) of the preconditioned recipe becomes its intercept. R replicates
+    with m observations each thus become R m replicates with dim_x = 0. `benchmark.speed.sampling` measures
+    the gain.
+
+    Args:
+        model: a score model of R replicates.
+        x: observations (R, m, dim_x).
+
+    Returns:
+        A copy of the model with R m replicates. It expects x of shape (R m, n, 0).
+    """
     given, dim_x = copy.deepcopy(model), x.shape[2]
     for tensor in [*given.parameters(), *given.buffers()]:
         tensor.data = tensor.data.repeat_interleave(x.shape[1], 0)

@@ -1,16 +1,7 @@
-"""Which gates there are, from the simplest to the richest, and which to take: `auto`.
+"""The names of the gates, and `choose`, which selects a gate from the simulations for `gate=auto`.
 
-Gates are judged by their cost σ² E‖y_W‖²/d (`score.gates`) on simulations that they were not fitted to,
-all at the same t and ε, and compared in pairs: the standard error is of the difference over simulations.
-
-* Those in closed form, DSM among them, are fitted on four fifths of the budget and judged on the rest, five
-  times over. Of those within one standard error of the least cost the simplest is taken.
-* The others are fitted once, on the first four fifths. Of those more than one standard error below that
-  closed form on the last fifth, if any, the simplest within one standard error of the best is taken.
-
-The gain is DSM's cost less that of the gate chosen: what it takes from the target variance, in units of
-E‖y_DSM‖². The least of several costs is somewhat too low, and a gain near its standard error somewhat too
-high. A learned w(t) is no candidate: it is trained with the score, and costs no less than w*.
+Gates are listed from the simplest to the richest: `CLOSED` are closed forms, `FITTED` are fitted before the
+score network is trained, and `TRAINED` are trained together with it.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +17,7 @@ from .training_data import TrainingData, every_row
 
 AUTO = "auto"
 HELD_OUT_DRAWS = 32_000
-ROUNDING = 1e-5  # of DSM's cost, 1; fitted gates that kept their start differ from it by that of float32
+ROUNDING = 1e-5  # float32 rounding of costs; DSM's cost is 1
 
 Streams = Sequence[torch.Generator]
 Builder = Callable[[TrainingData, Tensor, Streams], Gate]
@@ -62,13 +53,44 @@ GATES = CLOSED | FITTED | TRAINED
 
 
 def make_gate(name: str, data: TrainingData, seeds: Sequence[int]) -> Gate:
-    """Make a gate for R replicates at its closed form; `Gate.fit` then fits what that leaves open."""
+    """Return the gate `name` for R replicates, at its closed form.
+
+    `Gate.fit` then fits what the closed form leaves open.
+
+    Args:
+        name: a name in `GATES`.
+        data: the simulations of R replicates, with scores.
+        seeds: one for each replicate.
+    """
     assert data.score is not None
     return GATES[name](data, data.score, [generator(derive_seed(seed, "gate")) for seed in seeds])
 
 
 def choose(data: TrainingData, seeds: Sequence[int]) -> list[Choice]:
-    """Choose the gate of each replicate; see the module. With fewer than two simulations a fold, DSM."""
+    """Choose the gate of each replicate by its cost σ² E‖y_W‖²/d on held-out simulations, see `gates.cost`.
+
+    All gates are judged at the same t and ε and compared in pairs: standard errors are of differences in cost
+    over simulations.
+
+    1. Each gate of `CLOSED`, which includes DSM, is fitted on four fifths of the simulations and judged on
+       the rest, five times over. The candidate is the simplest gate within one standard error of the least
+       cost.
+    2. Each gate of `FITTED` is fitted on the first four fifths and judged on the last fifth. Gates that cost
+       less than the candidate by more than one standard error remain. If any remain, the simplest of them
+       within one standard error of the best is chosen, otherwise the candidate.
+
+    Gates of `TRAINED` take no part: they are trained with the score, and w* has the least cost they can
+    reach. With fewer than two simulations in a fifth, DSM is chosen.
+
+    The least of several costs is biased low, so a gain near its standard error is too high on average.
+
+    Args:
+        data: the simulations of R replicates, with scores.
+        seeds: one for each replicate.
+
+    Returns:
+        The choice of each replicate.
+    """
     if data.u.shape[1] < 2 * FOLDS:
         return [Choice("dsm", 0.0, float("nan"))] * len(seeds)
     every, last = HeldOut(data, seeds, range(FOLDS)), HeldOut(data, seeds, [FOLDS - 1])
@@ -83,14 +105,14 @@ def choose(data: TrainingData, seeds: Sequence[int]) -> list[Choice]:
 
 
 class HeldOut:
-    """Some folds of the simulations, each held out from the fit of a gate, with the t and ε to judge it at.
+    """Folds of the simulations, each held out from the fit of a gate, with the t and ε to judge the gate at.
 
     The folds are fitted side by side, as replicates of one batch.
 
     Args:
-        data: the simulations of R replicates.
+        data: the simulations of R replicates, with scores.
         seeds: one for each replicate.
-        folds: which of the `FOLDS` folds to hold out.
+        folds: the numbers of the folds to hold out, below `FOLDS`.
     """
 
     def __init__(self, data: TrainingData, seeds: Sequence[int], folds: Sequence[int]) -> None:
@@ -110,7 +132,7 @@ class HeldOut:
         self.shape = replicates, k, repeats, held
 
     def costs(self, name: str) -> Tensor:
-        """Give the cost of each simulation under the gate fitted without its fold, (R, folds * (n // 5))."""
+        """Return the cost of each simulation under the gate fitted without its fold (R, folds * (n // 5))."""
         gate = make_gate(name, self.seen, self.seeds)
         gate.fit(self.seen, self.seeds)
         with torch.no_grad():
@@ -118,7 +140,12 @@ class HeldOut:
 
 
 def _choose(closed: dict[str, Tensor], fitted: dict[str, Tensor]) -> Choice:
-    """Choose for one replicate from costs, (n,), of closed forms, and of the rest on the last simulations."""
+    """Return the choice of one replicate, see `choose`.
+
+    Args:
+        closed: costs (n,) of the gates of `CLOSED`.
+        fitted: costs of the gates of `FITTED` on the last of these simulations.
+    """
     chosen = _simplest(closed)
     costs = closed[chosen]
     better = {
@@ -133,13 +160,13 @@ def _choose(closed: dict[str, Tensor], fitted: dict[str, Tensor]) -> Choice:
 
 
 def _simplest(costs: dict[str, Tensor]) -> str:
-    """Give the first of the candidates within one standard error of the one of least cost."""
+    """Return the first candidate within one standard error of the least mean cost."""
     best = min(costs, key=lambda name: float(costs[name].mean()))
     return next(name for name, own in costs.items() if _within(own, costs[best]))
 
 
 def _within(costs: Tensor, best: Tensor) -> bool:
-    """Say whether costs exceed others by at most one standard error, or by what rounding may do."""
+    """Return whether costs exceed `best` by at most one standard error, or by rounding."""
     excess, stderr = _mean(costs - best)
     return excess <= max(stderr, ROUNDING)
 

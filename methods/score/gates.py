@@ -1,18 +1,7 @@
-"""Gates: the weight W of the DSM target in a mixture y_W = W y_DSM + (I − W) y_score, for each replicate.
+"""Gates: the weight W of the DSM target in a mixture y_W = W y_DSM + (I − W) y_score.
 
-E⟨y_DSM, y_score⟩ = 0 and E[y_DSM y_DSMᵀ] = I/σ², so that with J = E[g gᵀ] over the training simulations, the
-W of least target variance among those that depend on t alone is [Ko & Geffner, Prop 3.2, for the scalar one]
-
-    scalar      w*(t)   = σ² j/(σ² j + α²),  j = tr J/d
-    diagonal    w*_i(t) = σ² J_ii/(σ² J_ii + α²)
-    matrix      W*(t)   = σ² J (σ² J + α² I)⁻¹
-
-None needs a network. Diagonal and matrix gates use the shrunk J of `score.moments`. `LearnedWeight` is a
-scalar w(t) trained on the score network's own loss, whose minimiser is w*. Gates that depend on x and u_t as
-well are in `methods.score.state_gates`.
-
-A target is computed as y_DSM + (I − W)(y_score − y_DSM) with I − W in closed form: near t = 1 the scores may
-be 10⁷ times y_DSM, and 1 − w taken in float32 would leave an error of order one.
+The gates of this file depend on t alone; `state_gates.py` has gates that also depend on x and u_t. `cost`
+compares gates without a score network.
 """
 
 from abc import ABC, abstractmethod
@@ -33,7 +22,13 @@ LEAST_EIGENVALUE = 1e-12
 
 
 class Choice(NamedTuple):
-    """The gate that a replicate chose, and the cost it takes from DSM's, with a standard error."""
+    """The gate that a replicate chose.
+
+    Attributes:
+        gate: a name in `gate_choice.GATES`.
+        gain: DSM's cost minus the gate's cost, in units of E‖y_DSM‖²: the reduction of the target variance.
+        stderr: standard error of the gain.
+    """
 
     gate: str
     gain: float
@@ -41,33 +36,52 @@ class Choice(NamedTuple):
 
 
 class Gate(nn.Module, ABC):
-    """A weight W. Its tensors lead with replicates; inputs are (..., R, n, features), t is (..., R, n, 1).
+    """A weight W(u_t, x, t) for each of R replicates.
 
-    `trained` says whether the trainer fits it together with the score network, `mixes_by_time` whether it
-    mixes both targets by a weight that depends on t alone.
+        y_W = W y_DSM + (I − W) y_score = y_DSM + (I − W)(y_score − y_DSM)
+
+    The second form is computed, with I − W in closed form: near t = 1 the scores can be 10⁷ times y_DSM, and
+    1 − w in float32 would leave an error of order one.
+
+    Parameters and buffers lead with R. Inputs have shape (..., R, n, features), t has (..., R, n, 1).
+
+    Attributes:
+        trained: True if the gate is trained together with the score network.
+        mixes_by_time: True if both targets have a weight that depends on t alone.
     """
 
     trained = False
     mixes_by_time = False
 
     def fit(self, data: TrainingData, seeds: Sequence[int]) -> None:
-        """Fit, before any score is trained, what closed forms leave open: here nothing."""
+        """Fit the gate before the score network is trained; closed forms have nothing to fit."""
 
     def mix(self, y_dsm: Tensor, y_score: Tensor, u_t: Tensor, x: Tensor, t: Tensor) -> Tensor:
-        """Give y_W; the targets may be shifted and scaled alike, as the map is affine in them."""
+        """Return y_W (..., R, n, d).
+
+        A shift and a scaling of both targets carry over to y_W.
+
+        Args:
+            y_dsm, y_score: the targets (..., R, n, d).
+            u_t, x, t: where W is evaluated.
+        """
         return y_dsm + self.score_part(y_score - y_dsm, u_t, x, t)
 
     @abstractmethod
     def score_part(self, v: Tensor, u_t: Tensor, x: Tensor, t: Tensor) -> Tensor:
-        """Give (I − W) v for v (..., R, n, d)."""
+        """Return (I − W) v for v (..., R, n, d)."""
 
     @abstractmethod
     def second_moment(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """Give E‖y_W‖²/d at each t, (..., R, n, 1): the target's variance and the share of the score."""
+        """Return E‖y_W‖²/d at each t (..., R, n, 1): the target variance plus E‖s‖²/d."""
 
 
 class TimeGate(Gate):
-    """A gate that depends on t alone: W = V diag(w(t)) Vᵀ, with V = I if there are no `directions`."""
+    """A gate that depends on t alone: W = V diag(w(t)) Vᵀ.
+
+    Args:
+        directions: V (R, d, d); None stands for V = I.
+    """
 
     directions: Tensor | None
 
@@ -77,25 +91,32 @@ class TimeGate(Gate):
 
     @abstractmethod
     def forward(self, t: Tensor) -> Tensor:
-        """Give the weights w(t), (..., R, n, 1) or (..., R, n, d)."""
+        """Return the weights w(t), of shape (..., R, n, 1) or (..., R, n, d)."""
 
     @abstractmethod
     def remainder(self, t: Tensor) -> Tensor:
-        """Give 1 − w(t), free of cancellation."""
+        """Return 1 − w(t), computed without cancellation."""
 
     def score_part(self, v: Tensor, u_t: Tensor, x: Tensor, t: Tensor) -> Tensor:
         return along(self.directions, self.remainder(t), v)
 
 
 def along(directions: Tensor | None, factors: Tensor, v: Tensor) -> Tensor:
-    """Give V diag(factors) Vᵀ v; `directions` None stands for V = I."""
+    """Return V diag(factors) Vᵀ v for V = `directions`; None stands for V = I."""
     if directions is None:
         return factors * v
     return (factors * (v @ directions)) @ directions.transpose(-2, -1)
 
 
 class ConstantWeight(TimeGate):
-    """The same w at all t: 1 is DSM; 0 is TSM or LTSM, whose j is then needed, (R,)."""
+    """The same scalar weight w at all t: w = 1 is DSM, w = 0 is TSM or LTSM.
+
+        E‖y_W‖²/d = w²/σ² + (1 − w)² j/α²,    j = E‖g‖²/d
+
+    Args:
+        value: w.
+        j: the second moment of the scores (R,); any value if w = 1.
+    """
 
     j: Tensor
 
@@ -116,11 +137,21 @@ class ConstantWeight(TimeGate):
 
 
 class OptimalWeight(TimeGate):
-    """The closed form of least variance, W*(t) = σ² J (σ² J + α² I)⁻¹.
+    """The weight of least target variance among weights that depend on t alone, in closed form.
+
+    With E⟨y_DSM, y_score⟩ = 0, E[y_DSM y_DSMᵀ] = I/σ² and J = E[g gᵀ] over the training simulations:
+
+        scalar      w*(t)   = σ² j/(σ² j + α²),    j = tr J/d
+        diagonal    w*_i(t) = σ² J_ii/(σ² J_ii + α²)
+        matrix      W*(t)   = σ² J (σ² J + α² I)⁻¹
+
+    No network is needed. Diagonal and matrix gates use the shrunk J of `moments.shrunk_second_moment`.
 
     Args:
-        values: eigenvalues of J, (R, 1, d), or j alone, (R, 1, 1).
-        directions: its eigenvectors as columns, (R, d, d); None for a diagonal or scalar J.
+        values: eigenvalues of J (R, 1, d), or j (R, 1, 1).
+        directions: eigenvectors of J as columns (R, d, d); None for a diagonal or scalar J.
+
+    Source: Ko and Geffner, arXiv 2602.07189, Proposition 3.2, for the scalar weight.
     """
 
     mixes_by_time = True
@@ -132,18 +163,18 @@ class OptimalWeight(TimeGate):
 
     @classmethod
     def scalar(cls, score: Tensor) -> Self:
-        """Make the gate of j = E‖g‖²/d from scores (R, n, d)."""
+        """Return the gate of j = E‖g‖²/d for scores (R, n, d)."""
         return cls(second_moment(score).view(-1, 1, 1))
 
     @classmethod
     def diagonal(cls, score: Tensor) -> Self:
-        """Make the gate of diag(J), shrunk towards j I."""
+        """Return the gate of diag(J), shrunk towards j I, for scores (R, n, d)."""
         moment = shrunk_second_moment(score, diagonal=True)
         return cls(moment.diagonal(dim1=1, dim2=2).unsqueeze(1).to(score.dtype))
 
     @classmethod
     def matrix(cls, score: Tensor) -> Self:
-        """Make the gate of J, shrunk towards diag(J) or j I."""
+        """Return the gate of J, shrunk towards diag(J) or j I, for scores (R, n, d)."""
         values, vectors = torch.linalg.eigh(shrunk_second_moment(score, diagonal=False))
         values = values.clamp_min(LEAST_EIGENVALUE * values[:, -1:])
         return cls(values.unsqueeze(1).to(score.dtype), vectors.to(score.dtype))
@@ -161,18 +192,24 @@ class OptimalWeight(TimeGate):
 
 
 def optimal_weight(j: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """Give w* = σ² j/(σ² j + α²); tensors broadcast."""
+    """Return w* = σ² j/(σ² j + α²); tensors broadcast."""
     noise = sigma**2 * j
     return noise / (noise + alpha**2)
 
 
 class LearnedWeight(TimeGate):
-    """w(t) = sigmoid(start(t) + a small network of t), trained with the score [Ko & Geffner, section 3.2].
+    """A scalar weight learned with the score network, on the same loss.
+
+        w(t) = sigmoid(F(t) + logit w*(t)),    or sigmoid(F(t)) if `from_half`
+
+    F is a small network of t whose output is 0 before training. The loss is least at w = w*.
 
     Args:
-        start: the closed form w*, scalar, which w is at first and which says the target's second moment.
-        from_half: start at w = ½ instead, as the paper does.
+        start: the scalar closed form w*.
+        from_half: True starts at w = ½, as the paper does, instead of w*.
         generators: one for each replicate.
+
+    Source: Ko and Geffner, arXiv 2602.07189, section 3.2.
     """
 
     trained = True
@@ -193,7 +230,11 @@ class LearnedWeight(TimeGate):
         return torch.sigmoid(-self._logit(t))
 
     def second_moment(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """Give that of w*: a loss weight that followed w would pay it for making the target noisier."""
+        """Return E‖y_W‖²/d for w*, not for w.
+
+        The loss weight is its inverse: if it followed w, training could lower the loss by making the target
+        noisier.
+        """
         return self.start.second_moment(alpha, sigma)
 
     def _logit(self, t: Tensor) -> Tensor:
@@ -202,17 +243,20 @@ class LearnedWeight(TimeGate):
 
 
 def logit(values: Tensor, t: Tensor) -> Tensor:
-    """Give log(w/(1 − w)) = log(σ² λ/α²) of optimal weights."""
+    """Return log(w/(1 − w)) = log(σ² λ/α²) for optimal weights with the eigenvalues λ = `values`."""
     alpha, sigma = alpha_sigma(t)
     return torch.log(values) + 2 * torch.log(sigma / alpha)
 
 
 def cost(gate: Gate, data: TrainingData, draws: Draws) -> Tensor:
-    """Return the cost σ² ‖y_W‖²/d of a gate for every draw, (R, n).
+    """Return the cost σ² ‖y_W‖²/d of a gate for every draw (R, n).
 
-    All mixtures are unbiased for the score, so that E‖y_W − s‖² = E‖y_W‖² − E‖s‖² for any gate that depends
-    on u_t, x and t, and E‖s‖² is the same for all gates: they can be compared without the score. DSM's cost
-    is 1 at every t. The weight σ² is the one with which score errors are averaged over t.
+    Every mixture is unbiased for the score s. For any gate that depends on u_t, x and t,
+
+        E‖y_W − s‖² = E‖y_W‖² − E‖s‖²,
+
+    where E‖s‖² is the same for all gates, so gates can be compared without the score. The expected cost of
+    DSM is 1 at every t. Score errors are averaged over t with the same factor σ².
     """
     drawn, (alpha, sigma) = data.rows(draws.rows), alpha_sigma(draws.t)
     assert drawn.score is not None

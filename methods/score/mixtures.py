@@ -1,11 +1,4 @@
-"""Mixtures of DSM with a target score, by the gates of `score.gate_choice` [Ko & Geffner, section 3.2].
-
-    mix        y = W y_DSM + (I − W) y_LTSM
-    tsm_mix    y = W y_DSM + (I − W) y_TSM, the oracle: what is between the two is what the latents cost
-
-With `gate=auto` each replicate chooses its gate from its own simulations and is then fitted as `gate=...`
-would have fitted it.
-"""
+"""Mixtures of the DSM target with a score target: `mix` uses joint scores and `tsm_mix` marginal scores."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,10 +15,22 @@ from .training_data import TrainingData
 
 
 class Mix(ScoreMatching):
-    """DSM and LTSM mixed by a gate; the other options are those of `ScoreMatching`.
+    """DSM and LTSM mixed by a gate W.
+
+        y = W y_DSM + (I − W) y_LTSM,    y_DSM = −ε/σ,    y_LTSM = ∇_u log p(u_0, z, x)/α
+
+    With gate="auto" each replicate chooses its gate from its own simulations, see `gate_choice.choose`. The
+    replicate is then fitted as if its gate had been named.
+
+    The loss weight is d/E‖y‖² for the preconditioned recipe and σ² for the plain recipe. With the scalar
+    gate, d/E‖y‖² = σ² + α²/j, where j = E‖g‖²/d is the second moment of the joint scores.
 
     Args:
-        gate: a name in `methods.score.gate_choice.GATES`, or "auto" to choose one from the simulations.
+        gate: a name in `methods.score.gate_choice.GATES`, or "auto".
+
+    The other options are described at `ScoreMatching`.
+
+    Source: Ko and Geffner, arXiv 2602.07189, section 3.2 and equation 5.
     """
 
     name: ClassVar[str] = "mix"
@@ -41,7 +46,7 @@ class Mix(ScoreMatching):
         self._require_choice("gate", [*GATES, AUTO])
 
     def train(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[ScorePosterior]:
-        """Train all replicates; with `gate=auto`, those that chose the same gate together."""
+        """Fit all replicates; with gate="auto", replicates with the same choice are fitted as one batch."""
         if self.gate != AUTO:
             return super().train(simulations, seeds)
         choices = choose(self.training_data(simulations), seeds)
@@ -63,7 +68,14 @@ class Mix(ScoreMatching):
 
 
 class TSMMix(Mix):
-    """DSM and TSM mixed by a gate, on the exact marginal score [De Bortoli et al. 2024, section 3.2]."""
+    """DSM and TSM mixed by a gate W.
+
+        y = W y_DSM + (I − W) y_TSM,    y_DSM = −ε/σ,    y_TSM = ∇_u log p(u_0 | x)/α
+
+    It is an oracle: it needs the exact marginal score. Its advantage over `mix` is the cost of the latents.
+
+    Source: De Bortoli et al., Target score matching, arXiv 2402.08667, section 3.2.
+    """
 
     name: ClassVar[str] = "tsm_mix"
     version: ClassVar[int] = 1

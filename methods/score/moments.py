@@ -1,18 +1,4 @@
-"""The second moment of the scores, J = E[g gᵀ], on which the gates of least target variance rest.
-
-J is an average over a budget's own simulations. Few of them in many dimensions, or heavy-tailed scores, make
-some of its eigenvalues far too small, and a gate that believes them trusts noise. So J is shrunk,
-
-    J_ρ = (1 − ρ) J + ρ T,  T = diag(J) or j I,  j = tr J/d
-
-with ρ and T of least held-out E‖y_W‖² by cross-validation. For a gate that depends on t alone this needs no
-draw of ε: with J_ρ = V diag(λ) Vᵀ from the other folds, w_i = σ² λ_i/(σ² λ_i + α²), and H the second moment
-of the fold held out,
-
-    σ² E‖y_W‖²/d = mean over i of w_i² + (1 − w_i)² (v_iᵀ H v_i) σ²/α²,
-
-averaged over t. It contains ρ = 0, J itself, and ρ = 1, a diagonal or a scalar gate.
-"""
+"""The second moment J = E[g gᵀ] of the scores, which determines the gates of least target variance."""
 
 import torch
 from torch import Tensor
@@ -25,24 +11,30 @@ GRID = 64
 
 
 def second_moment(score: Tensor) -> Tensor:
-    """Give j = E‖g‖²/d of each replicate: (R, n, d) to (R,)."""
+    """Return j = E‖g‖²/d (R,) of each replicate for scores (R, n, d)."""
     return score.square().mean((1, 2))
 
 
 def moment_matrix(score: Tensor) -> Tensor:
-    """Give J = E[g gᵀ], unshrunk: (..., n, d) to (..., d, d)."""
+    """Return J = E[g gᵀ] (..., d, d), not shrunk, for scores (..., n, d)."""
     return score.mT @ score / score.shape[-2]
 
 
 def shrunk_second_moment(score: Tensor, *, diagonal: bool) -> Tensor:
-    """Give J of each replicate, shrunk as far as held-out scores ask for; see the module.
+    """Return J of each replicate, shrunk as far as held-out scores require.
+
+        J_ρ = (1 − ρ) J + ρ T,    T = diag(J) or j I,    j = tr J/d
+
+    With few simulations in many dimensions, or heavy-tailed scores, some eigenvalues of J are far too small,
+    and a gate computed from them trusts noise. Five-fold cross-validation selects ρ and T by `held_out_cost`;
+    ρ = 0 is J itself, ρ = 1 a diagonal or scalar gate.
 
     Args:
-        score: g, (R, n, d).
-        diagonal: give a diagonal J, shrunk towards j I.
+        score: g (R, n, d).
+        diagonal: True returns a diagonal J, shrunk towards j I alone.
 
     Returns:
-        J in float64, (R, d, d). With fewer than two simulations a fold, j I.
+        J (R, d, d) in float64. With fewer than two simulations in a fold it is j I.
     """
     score = score.double()
     n = score.shape[1]
@@ -59,10 +51,14 @@ def shrunk_second_moment(score: Tensor, *, diagonal: bool) -> Tensor:
 
 
 def held_out_cost(own: Tensor, held_out: Tensor) -> Tensor:
-    """Give σ² E‖y_W‖²/d, averaged over t, of the gate of J = `own` where the scores have J = `held_out`.
+    """Return σ² E‖y_W‖²/d, averaged over t, for the gate of J = `own` if the scores have J = `held_out`.
+
+    For a gate that depends on t alone no draw of ε is needed. With `own` = V diag(λ) Vᵀ and H = `held_out`:
+
+        σ² E‖y_W‖²/d = mean over i of w_i² + (1 − w_i)² (v_iᵀ H v_i) σ²/α²,    w_i = σ² λ_i/(σ² λ_i + α²)
 
     Args:
-        own, held_out: symmetric matrices (..., d, d) that broadcast.
+        own, held_out: symmetric matrices (..., d, d); they broadcast.
     """
     values, vectors = torch.linalg.eigh(own)
     t = T_MIN + (1 - T_MIN) * (torch.arange(GRID, dtype=own.dtype) + 0.5) / GRID
@@ -74,7 +70,7 @@ def held_out_cost(own: Tensor, held_out: Tensor) -> Tensor:
 
 
 def _shrunk(moment: Tensor, diagonal: bool) -> Tensor:
-    """Give every candidate J_ρ, (candidates, R, d, d), the last of them j I."""
+    """Return every candidate J_ρ (candidates, R, d, d); the last is j I."""
     own = torch.diag_embed(moment.diagonal(dim1=-2, dim2=-1))
     scalar = torch.eye(moment.shape[-1], dtype=moment.dtype) * own.sum((-2, -1), keepdim=True)
     scalar = scalar / moment.shape[-1]

@@ -1,4 +1,4 @@
-"""The posterior of a score-matching method: a trained score, the gate it was trained with, and a sampler."""
+"""The posterior of a score-matching method: a trained score model, its gate and a sampler."""
 
 import copy
 import math
@@ -22,21 +22,24 @@ from .schedule import alpha_sigma
 from .trainer import ScoreModel
 
 LOG_PROB_STEPS = 60
-# For which a model is given its observations when it is evaluated step after step: with fewer draws it is as
-# large as their activations, and with fewer columns of x there is little to save (results/speed).
+# The least numbers of draws and of columns of x for which conditioning the model pays: with fewer draws the
+# conditioned model is as large as their activations, and with fewer columns it saves little (results/speed).
 MANY_DRAWS, WIDE_X = 64, 32
 
 
 class ScorePosterior(Posterior):
-    """One replicate of a trained score model; `choice` says how its gate was chosen, if it was.
+    """The posterior of one replicate of a trained score model.
 
     Args:
-        model, gate: of one replicate.
-        score_field: the field of the simulations that the target used, or None for DSM.
+        model, gate: the score model and the gate of one replicate; both stay on the CPU.
+        score_field: the field of the simulations that the target uses; None for DSM.
         sampler: a name in `SAMPLERS`.
-        steps: of the sampler.
-        method: that restores it.
-        device: where the network is evaluated; the model and the gate themselves are kept on the CPU.
+        steps: number of steps of the sampler.
+        method: the method that fitted the posterior and can restore it.
+        device: where the network is evaluated.
+
+    Attributes:
+        choice: the choice of the gate; None if the gate was named.
     """
 
     def __init__(
@@ -63,34 +66,37 @@ class ScorePosterior(Posterior):
         return score(u_t.to(self.device).unsqueeze(0), t)[0].cpu()
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
-        """Give log p(u | x_o) along the probability-flow ODE, in float64; costs d backward passes a step."""
+        """Return log p(u | x_o) (m, n) along the probability-flow ODE, in float64.
+
+        Each step costs 2 d backward passes, see `samplers.log_prob_ode`.
+        """
         model = stack_replicates([self.model]).double()
         score = _score(model, x_o.unsqueeze(0), u.shape[1], self.device)
         return log_prob_ode(score, u.double().to(self.device).unsqueeze(0), LOG_PROB_STEPS)[0].cpu()
 
     @property
     def mixed_field(self) -> str | None:
-        """The field of the simulations that a weight of t alone mixes with DSM's target; None without."""
+        """The field of the simulations that the gate mixes with DSM, or None if no weight w(t) mixes them."""
         return self.score_field if self.gate.mixes_by_time else None
 
     @property
     def learns_weight(self) -> bool:
-        """Whether the weight w(t) was trained with the score."""
+        """Whether the gate was trained with the score."""
         return self.gate.trained
 
     def weight(self, t: Tensor) -> Tensor:
-        """Return the DSM weights w(t) of the target that was trained on, for t (n,): (n, 1) or (n, d).
+        """Return the DSM weights w(t) of the training target, (n, 1) or (n, d), for t (n,).
 
         Raises:
-            UserError: the gate's weight depends on more than t.
+            UserError: the gate depends on more than t.
         """
         if not isinstance(self.gate, TimeGate):
-            raise UserError("this gate has no weight w(t): it depends on more than t.")
+            raise UserError("this gate has no weight w(t), because it depends on more than t.")
         weights: Tensor = self.gate(t.to(torch.float32).view(1, -1, 1))[0]
         return weights
 
     def target(self, simulations: Simulations, eps: Tensor, t: float) -> Tensor:
-        """Give the regression target y at time t of simulations with noise ε, (n, d)."""
+        """Return the regression target y (n, d) at time t for simulations and noise ε (n, d)."""
         alpha, sigma = alpha_sigma(torch.tensor(t, dtype=eps.dtype))
         y_dsm = targets.dsm(eps, sigma)
         if self.score_field is None:
@@ -110,10 +116,10 @@ class ScorePosterior(Posterior):
 
 
 def fill(model: ScoreModel, gate: Gate, state: PosteriorState) -> None:
-    """Set the tensors of a model and a gate of the same form to those of a `ScorePosterior.state`.
+    """Set the tensors of a model and a gate to the tensors of a `ScorePosterior.state`.
 
     Raises:
-        UserError: a tensor is missing, is of another shape or dtype, or belongs to nothing.
+        UserError: a tensor is missing, unknown, or has another shape or dtype.
     """
     known = set()
     for prefix, module in (("model.", model), ("gate.", gate)):
@@ -121,11 +127,15 @@ def fill(model: ScoreModel, gate: Gate, state: PosteriorState) -> None:
         module.load_state_dict({k: state.tensor(prefix + k, *v.shape, dtype=v.dtype) for k, v in own.items()})
         known |= {prefix + key for key in own}
     if unknown := sorted(state.tensors.keys() - known):
-        raise UserError(f"tensor {unknown[0]} belongs to nothing in it.")
+        raise UserError(f"tensor {unknown[0]} is unknown.")
 
 
 def restored_choice(state: PosteriorState) -> Choice | None:
-    """Return the choice of a gate that a `ScorePosterior.state` holds, or None."""
+    """Return the choice of a gate in a `ScorePosterior.state`, or None.
+
+    Raises:
+        UserError: the choice is malformed.
+    """
     if "choice" not in state.facts:
         return None
     try:
@@ -138,10 +148,19 @@ def restored_choice(state: PosteriorState) -> Choice | None:
 def sample_together(
     posteriors: Sequence[ScorePosterior], n: int, x_o: Tensor, seeds: Sequence[int]
 ) -> Tensor:
-    """Sample all replicates and observations as one batch: (replicates, observations, n, d).
+    """Sample all replicates and observations as one batch.
 
-    Each replicate's noise comes from its own seed, so the samples are those of one-by-one sampling up to
+    The noise of each replicate comes from its own seed, so the samples equal one-by-one sampling up to
     rounding.
+
+    Args:
+        posteriors: R replicates of one method.
+        n: number of samples for each observation.
+        x_o: observations (m, dim_x).
+        seeds: one for each replicate.
+
+    Returns:
+        The samples (R, m, n, d).
     """
     first = posteriors[0]
     model = stack_replicates([p.model for p in posteriors])
@@ -167,14 +186,16 @@ def _dim_theta(model: ScoreModel) -> int:
 
 
 def _score(model: ScoreModel, x_o: Tensor, n: int, device: str, *, once: bool = False) -> Score:
-    """Give score(u_t, t) of R replicates for u_t (R, m, n, d) on the device and x_o (R, m, dim_x).
+    """Return the function score(u_t, t) of R replicates for u_t (R, m, n, d) on the device.
 
-    `once` says that it will be evaluated a single time, for which preparing the model does not pay.
+    Args:
+        x_o: observations (R, m, dim_x).
+        once: True if the function is called a single time, so that conditioning the model does not pay.
     """
     dtype = model.mlp.biases[-1].dtype
     x = x_o.to(device, dtype)
     if device != CPU:
-        model = copy.deepcopy(model).to(device)  # the posterior's own stays where it is
+        model = copy.deepcopy(model).to(device)  # the posterior's model stays on the CPU
     if n >= MANY_DRAWS and x.shape[2] >= WIDE_X and not once:
         model, x = condition(model, x), x[..., :0].flatten(0, 1).unsqueeze(1).expand(-1, n, -1)
     else:

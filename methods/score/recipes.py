@@ -1,21 +1,7 @@
-"""Network recipes: how a score is made of a network's output F. In both, s = base + scale · F.
+"""Recipes: how the output F of a network becomes a score, s = base + scale · F.
 
-* `plain`, the papers' way: s = −F/σ, with inputs u_t, x and time features.
-* `preconditioned`, the same for every target: ridge-regress u on x for a mean m(x) and a covariance S of the
-  held-out residuals. With r = u_t − α m(x), a Gaussian posterior N(m(x), S) would have the score
-  −(α² S + σ² I)⁻¹ r; the network corrects it,
-
-      s = −(α² S + σ² I)⁻¹ r + α c F,  c = (σ² + α²/j_S)^(−½),  j_S = trace(S⁻¹)/d,
-
-  and also sees log(σ/α)/3, 2t − 1, r_i/√(σ² + α² S_ii), and asinh(r/σ) for posteriors of several scales.
-  j_S comes from S and not from joint scores, so that DSM, which has none, gets the same network.
-  With n < 3d simulations m = 0 and S = I, the prior's: S has a rank of n − 1 at most, and even a little above
-  n = d its least eigenvalues are far too small, a confidence that the network cannot take back. (dsm on
-  `linear_gaussian(dim=10)`, 400 steps: by −log p of the truth under N(mean, covariance) of its samples, the
-  regression was worse than the prior at n = 2, 5, 10, 11, 12, 15 and 20, and better at 30.)
-
-Shapes lead with replicates: u_t (R, n, d), x (R, n, dim_x), t (R, n, 1) or (1, 1, 1). x is standardised by
-the training simulations. Inputs start with u_t and x.
+Shapes lead with R replicates: u_t (R, n, d), x (R, n, dim_x), t (R, n, 1) or (1, 1, 1). The inputs of the
+network start with u_t and x, standardised by the training simulations.
 """
 
 import torch
@@ -24,7 +10,7 @@ from torch import Tensor, nn
 from ..nn.network import time_features
 from .schedule import alpha_sigma
 
-LEAST_ROWS = 3  # simulations for each parameter, below which S is no estimate
+LEAST_ROWS = 3  # the regression needs so many simulations for each parameter
 RIDGE_PENALTIES = (1e-3, 1e-1, 1.0, 1e1, 1e2, 1e3)
 LEAST_VARIANCE = 1e-6
 SMALLEST_FREEDOM = 1e-9
@@ -32,7 +18,11 @@ ROUNDING = 1e-5
 
 
 class Standardise(nn.Module):
-    """x ↦ (x − mean)/std, with the statistics of each replicate's training simulations."""
+    """x ↦ (x − mean)/std for each replicate; std = 1 for columns that do not vary.
+
+    Args:
+        x: training simulations (R, n, dim_x), which determine the mean and std.
+    """
 
     mean: Tensor
     std: Tensor
@@ -42,16 +32,24 @@ class Standardise(nn.Module):
         std = x.std(1, keepdim=True, correction=0)
         mean = x.mean(1, keepdim=True)
         self.register_buffer("mean", mean)
-        constant = std <= ROUNDING * mean.abs()  # what its rounding lets vary must not be blown up
+        constant = std <= ROUNDING * mean.abs()  # variation by rounding must not be scaled up
         self.register_buffer("std", torch.where(constant, torch.ones_like(std), std))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Standardise x."""
+        """Return the standardised x."""
         return (x - self.mean) / self.std
 
 
 class Plain(nn.Module):
-    """s = −F(u_t, x, time features)/σ."""
+    """The recipe of the papers.
+
+        s = −F(u_t, x, time features)/σ
+
+    Args:
+        u, x: training simulations (R, n, d) and (R, n, dim_x).
+
+    Source: Ko and Geffner, arXiv 2602.07189.
+    """
 
     def __init__(self, u: Tensor, x: Tensor) -> None:
         super().__init__()
@@ -59,7 +57,7 @@ class Plain(nn.Module):
         self.n_inputs = u.shape[2] + x.shape[2] + 5
 
     def forward(self, u_t: Tensor, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give the network's inputs, the base and the scale."""
+        """Return the inputs of the network, the base and the scale."""
         _, sigma = alpha_sigma(t)
         time = time_features(t).expand(*u_t.shape[:-1], -1)
         inputs = torch.cat([u_t, self.standardise(x), time], -1)
@@ -67,7 +65,26 @@ class Plain(nn.Module):
 
 
 class Preconditioned(nn.Module):
-    """s = −(α² S + σ² I)⁻¹ r + α c F; see the module."""
+    """The recipe that corrects the score of a Gaussian approximation; it is the same for every target.
+
+    Ridge regression of u on x gives a mean m(x) and a covariance S of leave-one-out residuals. The posterior
+    N(m(x), S) has the score −(α² S + σ² I)⁻¹ r with r = u_t − α m(x), and the network corrects it:
+
+        s = −(α² S + σ² I)⁻¹ r + α c F,    c = (σ² + α²/j_S)^(−½),    j_S = trace(S⁻¹)/d
+
+    Inputs besides u_t and x are log(σ/α)/3, 2t − 1, sines and cosines of πt and 2πt, r_i/√(σ² + α² S_ii), and
+    asinh(r/σ) for posteriors with several scales. j_S is computed from S and not from joint scores, so DSM,
+    which has no joint scores, gets the same network.
+
+    With n < 3d simulations, m = 0 and S = I as for the prior. The rank of S is at most n − 1, and for n a
+    little above d its least eigenvalues are far too small, an error that the network does not undo. Measured
+    with `dsm` on `linear_gaussian(dim=10)` after 400 steps, by −log p of the truth under N(mean, covariance)
+    of the samples: the regression was worse than the prior at n = 2, 5, 10, 11, 12, 15 and 20, and better at
+    n = 30.
+
+    Args:
+        u, x: training simulations (R, n, d) and (R, n, dim_x).
+    """
 
     coefficients: Tensor
     intercept: Tensor
@@ -96,7 +113,7 @@ class Preconditioned(nn.Module):
         self.n_inputs = 3 * d + dim_x + 6
 
     def forward(self, u_t: Tensor, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give the network's inputs, the base and the scale."""
+        """Return the inputs of the network, the base and the scale."""
         alpha, sigma = alpha_sigma(t)
         x = self.standardise(x)
         residual = u_t - alpha * (x @ self.coefficients + self.intercept)
@@ -110,19 +127,21 @@ class Preconditioned(nn.Module):
 
 
 def ridge(x: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Regress u on standardised x in each replicate, with the penalty of least leave-one-out error.
+    """Regress u on standardised x in each replicate, with the penalty λ of least leave-one-out error.
 
-    With the centred x = U D Vᵀ, the fit's leverages are h_i = 1/n + Σ_k U_ik² d_k²/(d_k² + λ), and the
-    residual of row i under the fit to all other rows is (u_i − û_i)/(1 − h_i), so no row predicts itself.
+    With x = U D Vᵀ, the leverage of row i and its residual under the fit to all other rows are
+
+        h_i = 1/n + Σ_k U_ik² D_k²/(D_k² + λ),    r_i = (u_i − û_i)/(1 − h_i)
 
     Args:
-        x: (R, n, p), centred, with n from 2 up. u: (R, n, d).
+        x: centred inputs (R, n, p), n ≥ 2.
+        u: outputs (R, n, d).
 
     Returns:
-        coefficients (R, p, d), intercept (R, 1, d), covariance of the leave-one-out residuals (R, d, d).
+        The coefficients (R, p, d), the intercept (R, 1, d) and the covariance of the residuals r (R, d, d).
     """
     dtype, n = x.dtype, x.shape[1]
-    x, u = x.double(), u.double()  # where columns outnumber rows, 1 − h_i is near the rounding of float32
+    x, u = x.double(), u.double()  # with more columns than rows, 1 − h_i is near float32 rounding
     intercept = u.mean(1, keepdim=True)
     left, singular, right = torch.linalg.svd(x, full_matrices=False)
     projected = left.transpose(1, 2) @ (u - intercept)

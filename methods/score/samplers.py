@@ -1,15 +1,10 @@
-"""Samplers that need only a score: reverse SDE, probability-flow ODE, and the density along that ODE.
+"""Samplers that need only a score, and the density along the probability-flow ODE.
 
-Time runs in λ = log(σ/α), in which β dt = 2σ² dλ, on an equidistant grid from λ(1) down to λ(t_min):
+Time runs in λ = log(σ/α), for which β dt = 2σ² dλ, on an equidistant grid from λ(1) down to λ(t_min). The
+slope du/dλ of the ODE nearly vanishes at both ends: s is near −u for large λ, and σ² is near 0 for small λ.
 
-    reverse SDE            du = −σ² (u + 2s) dλ + √2 σ dW̄        Euler-Maruyama
-    probability-flow ODE   du/dλ = −σ² (u + s)                    Heun
-                           d(u/α)/dλ = u/α − D                    exponential integrator
-    density                d log p(u)/dλ = σ² (d + ∇·s)           Heun, with the exact divergence
-
-D = E[u_0 | u_t] = (u + σ² s)/α is the denoised mean. The first two right-hand sides vanish at either end: at
-high noise s is near −u, at low noise σ² is near 0. A score is a function `score(u_t, t)` of u_t (..., d) and
-a float t; leading dimensions are independent chains.
+A score is a function `score(u_t, t)` of u_t (..., d) and a float t. Leading dimensions are independent
+chains.
 """
 
 import math
@@ -34,8 +29,8 @@ class Sampler(NamedTuple):
 
     Attributes:
         run: `run(score, draw, steps)` returns samples (..., d); `draw()` returns standard normal noise.
-        steps: taken by default.
-        evaluations: of the score in each step.
+        steps: default number of steps.
+        evaluations: number of evaluations of the score in each step.
     """
 
     run: Callable[[Score, Draw, int], Tensor]
@@ -50,7 +45,18 @@ def noise_levels(steps: int) -> list[float]:
 
 
 def sample_ode(score: Score, noise: Tensor, steps: int) -> Tensor:
-    """Carry standard normal `noise` (..., d) along the probability flow by Heun's method."""
+    """Integrate the probability-flow ODE by Heun's method.
+
+        du/dλ = −σ² (u + s)
+
+    Args:
+        score: the score function.
+        noise: standard normal start (..., d).
+        steps: number of steps, with two evaluations of the score each.
+
+    Returns:
+        The samples u/α(t_min) (..., d).
+    """
     u = noise
     for level, below in pairwise(noise_levels(steps)):
         slope = _slope(score, u, level)
@@ -60,10 +66,22 @@ def sample_ode(score: Score, noise: Tensor, steps: int) -> Tensor:
 
 
 def sample_exponential(score: Score, noise: Tensor, steps: int, order: int = ORDER) -> Tensor:
-    """Carry standard normal `noise` (..., d) along the probability flow by an exponential integrator.
+    """Integrate the probability-flow ODE by an exponential integrator.
 
-    `order` is 1, 2 or 3: the number of denoised means that a step rests on. Order 1 is DDIM; orders 2 and 3
-    are DPM-Solver++(2M) and (3M) [Lu et al. 2022, arXiv 2206.00927, 2211.01095] with exact integrals.
+        d(u/α)/dλ = u/α − D,    D = E[u_0 | u_t] = (u + σ² s)/α
+
+    Order 1 is DDIM. Orders 2 and 3 are DPM-Solver++(2M) and (3M), with exact integrals.
+
+    Args:
+        score: the score function.
+        noise: standard normal start (..., d).
+        steps: number of steps, with one evaluation of the score each.
+        order: 1, 2 or 3, the number of denoised means D that a step uses.
+
+    Returns:
+        The samples u/α at t_min (..., d).
+
+    Source: Lu et al., arXiv 2206.00927 and 2211.01095.
     """
     levels = noise_levels(steps)
     v, known = noise / alpha_at(levels[0]), list[tuple[float, Tensor]]()
@@ -74,24 +92,24 @@ def sample_exponential(score: Score, noise: Tensor, steps: int, order: int = ORD
 
 
 def denoised(score: Score, v: Tensor, level: float) -> Tensor:
-    """Return D at λ for v = u/α (..., d)."""
+    """Return the denoised mean D = (u + σ² s)/α at λ for v = u/α (..., d)."""
     t, variance = time_and_variance(level)
     alpha = math.sqrt(1 - variance)
     return v + variance / alpha * score(alpha * v, t)
 
 
 def exponential_step(v: Tensor, known: Denoised, h: float) -> Tensor:
-    """Return v = u/α at λ + h from v at λ, exactly but for the change of D.
+    """Return v = u/α at λ + h from v at λ; the step is exact up to the interpolation of D.
 
-    D is the polynomial D + a τ + b τ² in τ through its last three values (two: b = 0; one: a = b = 0), by
-    divided differences, and
+    D is replaced by the polynomial D + a τ + b τ² through its last three values, by divided differences. With
+    two values b = 0, with one a = b = 0. Then
 
-        v(λ + h) = v + c_0 (v − D) − c_1 a − c_2 b,   c_0 = e^h − 1,  c_k = k c_{k−1} − h^k.
+        v(λ + h) = v + c_0 (v − D) − c_1 a − c_2 b,    c_0 = e^h − 1,    c_k = k c_{k−1} − h^k
 
     Args:
-        v: (..., d).
-        known: one to three values (λ, D) of the denoised mean, the last one at the λ of v.
-        h: below 0.
+        v: u/α at λ (..., d).
+        known: one to three pairs (λ, D); the last one belongs to v.
+        h: the step, below 0.
     """
     (level, newest), *older = reversed(known)
     slope, curve = torch.zeros_like(v), torch.zeros_like(v)
@@ -106,7 +124,19 @@ def exponential_step(v: Tensor, known: Denoised, h: float) -> Tensor:
 
 
 def sample_sde(score: Score, noise: Tensor, steps: int, draw: Draw) -> Tensor:
-    """Carry standard normal `noise` (..., d) along the reverse SDE, drawing each step's noise by `draw()`."""
+    """Integrate the reverse SDE by the Euler-Maruyama scheme.
+
+        du = −σ² (u + 2s) dλ + √2 σ dW̄
+
+    Args:
+        score: the score function.
+        noise: standard normal start (..., d).
+        steps: number of steps, with one evaluation of the score each.
+        draw: returns the standard normal noise (..., d) of a step.
+
+    Returns:
+        The samples u/α(t_min) (..., d).
+    """
     u = noise
     for level, below in pairwise(noise_levels(steps)):
         t, variance = time_and_variance(level)
@@ -116,10 +146,18 @@ def sample_sde(score: Score, noise: Tensor, steps: int, draw: Draw) -> Tensor:
 
 
 def log_prob_ode(score: Score, u: Tensor, steps: int) -> Tensor:
-    """Return log p(u) for u (..., d), blurred by the noise at t_min, by `steps` Heun steps up the flow.
+    """Return log p(u) (...) along the probability-flow ODE, by Heun's method from t_min to 1.
 
-    The exact divergence costs d backward passes per evaluation, two evaluations a step: for small d. It
-    can be differentiated if u requires it, for which all steps are kept.
+        d log p(u)/dλ = σ² (d + ∇·s)
+
+    The density is blurred by the noise at t_min. Each evaluation of the exact divergence costs d backward
+    passes, with two evaluations in each step, so d should be small. If u requires a gradient, the result is
+    differentiable and all steps stay in memory.
+
+    Args:
+        score: the score function.
+        u: points (..., d).
+        steps: number of steps.
     """
     levels, d = noise_levels(steps)[::-1], u.shape[-1]
     alpha = alpha_sigma_at(T_MIN)[0]
@@ -149,7 +187,7 @@ def _slope(score: Score, u: Tensor, level: float) -> Tensor:
 
 
 def _slope_and_divergence(score: Score, u: Tensor, level: float) -> tuple[Tensor, Tensor]:
-    further = u.requires_grad  # the density is to be differentiated
+    further = u.requires_grad  # then the density must be differentiable
     with torch.enable_grad():
         at = u if further else u.detach().requires_grad_(True)
         slope = _slope(score, at, level)

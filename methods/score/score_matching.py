@@ -1,15 +1,7 @@
-"""Diffusion models of posteriors by score matching: DSM, TSM and LTSM; `score.mixtures` has their mixtures.
+"""Diffusion models of posteriors by score matching: DSM, TSM and LTSM; `mixtures.py` has their mixtures.
 
-One trainer and one network; a method is the choice of the score that its target uses and of the gate:
-
-    DSM    y = −ε/σ                             no score          W = I
-    TSM    y = ∇_u log p(u_0 | x)/α             marginal score    W = 0    [De Bortoli et al. 2024]
-    LTSM   y = ∇_u log p(u_0, z, x)/α           joint score       W = 0    [Ko & Geffner 2026]
-    MIX    y = W y_DSM + (I − W) y_LTSM         joint score       W of least variance
-
-The loss weight λ(t) goes with the recipe. `plain`: σ², and α²σ² for TSM and LTSM alone, which otherwise
-diverge. `preconditioned`: the inverse of the target's own second moment, d/E‖y‖²: σ² for DSM, α²/j for TSM
-and LTSM, σ² + α²/j for MIX with the scalar gate. `weighting=sigma_squared` gives every target σ².
+All methods share one trainer and one network. A method is a choice of the score that its target uses and of a
+gate.
 """
 
 from collections.abc import Sequence
@@ -37,21 +29,33 @@ from .training_data import TrainingData
 
 
 class ScoreMatching(Method):
-    """What all score-matching methods share; see the module for the mathematics.
+    """The base of all score-matching methods: a network s(u_t, x, t) is trained to predict a target y.
+
+        minimise E λ(t) ‖s(u_t, x, t) − y‖²,    u_t = α(t) u_0 + σ(t) ε
+
+    The recipe determines the loss weight λ, with j = E‖g‖²/d for the scores g that the target uses:
+
+        preconditioned    λ = d/E‖y‖²: σ² for DSM, α²/j for TSM and LTSM, σ² + α²/j for MIX (scalar gate)
+        plain             λ = σ² for DSM and MIX, α² σ² for TSM and LTSM, which diverge with σ²
+
+    weighting="sigma_squared" sets λ = σ² for every target.
 
     Args:
         recipe: "preconditioned" or "plain", see `methods.score.recipes`.
-        weighting: "recipe", the recipe's own loss weight, or "sigma_squared".
-        early_stopping: keep the moving average of the best validation step, not the last.
-        steps: training steps.
-        batch: simulations in a minibatch, drawn with replacement.
-        rate: the first learning rate; it falls to 0 along a cosine.
+        weighting: "recipe", the loss weight above, or "sigma_squared".
+        early_stopping: True keeps the moving average of the best validation step, False the last one.
+        steps: number of training steps.
+        batch: number of simulations in a minibatch, drawn with replacement.
+        rate: initial learning rate; it falls to 0 along a cosine.
         average: decay of the moving average of the parameters.
-        width: units in a hidden layer.
-        depth: hidden layers.
-        sampler: a name in `methods.score.samplers.SAMPLERS`: "ode" (the flow by Heun's method), "exponential"
-            (the flow by an exponential integrator) or "sde" (the reverse SDE by the Euler-Maruyama scheme).
-        sampling_steps: steps of the sampler; None for those of its record in `SAMPLERS`.
+        width: number of units in a hidden layer.
+        depth: number of hidden layers.
+        sampler: "ode" (Heun's method), "exponential" (an exponential integrator) or "sde" (Euler-Maruyama),
+            see `methods.score.samplers`.
+        sampling_steps: number of steps of the sampler; None selects the sampler's default.
+
+    Raises:
+        UserError: an option has an unknown or impossible value.
     """
 
     version: ClassVar[int] = 1
@@ -84,17 +88,22 @@ class ScoreMatching(Method):
             raise UserError(f"method {self.name}: rate must be above 0, and average from 0 up to below 1.")
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
-        """Train on one replicate; see `fit_replicates`."""
+        """Fit one replicate, see `train`."""
         return self.fit_replicates([simulations], [seed])[0]
 
     def fit_replicates(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[Posterior]:
-        """Train all replicates; see `train`."""
+        """Fit all replicates, see `train`."""
         return [*self.train(simulations, seeds)]
 
     def train(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[ScorePosterior]:
-        """Train all replicates as one batched network; each has its own simulations, seed and result.
+        """Fit all replicates as one batched network; each has its own simulations, seed and result.
 
-        That runs on the device of `methods.device`, and so does what the posteriors are asked for afterwards.
+        The network is trained, and the posteriors evaluate it later, on the current device of
+        `methods.device`.
+
+        Raises:
+            UserError: the simulations lack the scores that the target uses.
+            NotFiniteError: training diverged.
         """
         data = self.training_data(simulations)
         model, gate = self._build(data, seeds)
@@ -113,7 +122,7 @@ class ScoreMatching(Method):
     def sample_replicates(
         self, posteriors: Sequence[Posterior], n: int, x_o: Tensor, seeds: Sequence[int]
     ) -> Tensor:
-        """Sample all replicates and observations as one batch: (replicates, m, n, d)."""
+        """Sample all replicates and observations as one batch (replicates, m, n, d)."""
         return sample_together(cast(Sequence[ScorePosterior], posteriors), n, x_o, seeds)
 
     def restore(self, state: PosteriorState, dims: tuple[int, int]) -> ScorePosterior:
@@ -130,7 +139,11 @@ class ScoreMatching(Method):
         return posterior
 
     def training_data(self, simulations: Sequence[Simulations]) -> TrainingData:
-        """Stack the simulations of R replicates in float32, with the scores that the target uses."""
+        """Return the simulations of R replicates in float32, with the scores that the target uses.
+
+        Raises:
+            UserError: the simulations lack these scores.
+        """
         return TrainingData(
             torch.stack([s.u for s in simulations]).float(),
             torch.stack([s.x for s in simulations]).float(),
@@ -138,7 +151,7 @@ class ScoreMatching(Method):
         )
 
     def _gate(self, data: TrainingData, seeds: Sequence[int]) -> Gate:
-        """Make the gate of the target from the training simulations: w = 1 for DSM, 0 for a lone score."""
+        """Return the gate of the target: w = 1 for DSM, w = 0 for TSM and LTSM."""
         if data.score is None:
             return ConstantWeight(1.0, torch.zeros(len(data.u)))
         return ConstantWeight(0.0, second_moment(data.score))
@@ -181,14 +194,29 @@ class ScoreMatching(Method):
 
 
 class DSM(ScoreMatching):
-    """Denoising score matching: needs nothing but samples."""
+    """Denoising score matching, which needs samples only.
+
+        y = −ε/σ
+
+    The default loss weight is σ². The options are described at `ScoreMatching`.
+
+    Source: Vincent, A connection between score matching and denoising autoencoders, 2011.
+    """
 
     name: ClassVar[str] = "dsm"
     summary: ClassVar[str] = "Denoising score matching, the black-box baseline."
 
 
 class TSM(ScoreMatching):
-    """Target score matching on the marginal score: the oracle without latents [De Bortoli et al. 2024]."""
+    """Target score matching on the exact marginal score, an oracle without latents.
+
+        y = ∇_u log p(u_0 | x)/α
+
+    The default loss weight is α²/j with j = E‖∇_u log p(u_0 | x)‖²/d. The options are described at
+    `ScoreMatching`.
+
+    Source: De Bortoli et al., Target score matching, arXiv 2402.08667.
+    """
 
     name: ClassVar[str] = "tsm"
     summary: ClassVar[str] = "Target score matching on the exact marginal score, an oracle."
@@ -197,7 +225,15 @@ class TSM(ScoreMatching):
 
 
 class LTSM(ScoreMatching):
-    """Latent target score matching on the joint score alone [Ko & Geffner, Prop 3.1]."""
+    """Latent target score matching on the joint score alone.
+
+        y = ∇_u log p(u_0, z, x)/α
+
+    The default loss weight is α²/j with j = E‖∇_u log p(u_0, z, x)‖²/d. The options are described at
+    `ScoreMatching`.
+
+    Source: Ko and Geffner, arXiv 2602.07189, Proposition 3.1.
+    """
 
     name: ClassVar[str] = "ltsm"
     summary: ClassVar[str] = "Latent target score matching on the joint score alone."

@@ -1,20 +1,6 @@
-"""Gates that depend on more than t, fitted before any score network is trained. With J = V diag(λ) Vᵀ:
+"""Gates that depend on more than t: `ConditionalWeight` on x, `StateWeight` on u_t and x.
 
-    given x     W(x, t) = σ² J(x) (σ² J(x) + α² I)⁻¹,  J(x) = E[g gᵀ | x] by regression
-    state       W(u_t, x, t) = V diag(w) Vᵀ,  w_i = sigmoid(log(σ² λ_i/α²) + F_i(u_t, x, t))
-
-Both start at the closed form for t alone. A regression has J(x)⁻¹ = V diag(λ)^(−½) L Lᵀ diag(λ)^(−½) Vᵀ with
-L(x) lower triangular, from a network of x, and minimises over L
-
-    E[ ‖Lᵀ h‖² − 2 Σ_i log L_ii ],  h = diag(λ)^(−½) Vᵀ g,
-
-a proper scoring rule: its minimum is at (L Lᵀ)⁻¹ = E[h hᵀ | x], whatever the distribution of h. With L
-diagonal or a multiple of I and V = I it gives the diagonal or the trace of J(x). The outputs of the network
-are bounded, so that from few simulations no J(x) comes out thousands of times too small. F is fitted on the
-gate's own cost, σ² E‖y_W‖², see `methods.score.gates`.
-
-A fifth of the simulations is held out. Each replicate keeps the step at which the held-out cost, with one
-standard error added to its difference from the start's, is least, and the start if none is below it.
+They are fitted before any score network is trained, and start at the closed form for t alone.
 """
 
 from abc import abstractmethod
@@ -39,7 +25,16 @@ BOUND = 3.0
 
 
 class StateGate(Gate):
-    """What these gates share: a start in closed form, a network, and the fit; see the module."""
+    """A gate with a network that is fitted to simulations, starting at a closed form.
+
+    Adam minimises `loss` on four fifths of the simulations. On the other fifth the cost σ² ‖y_W‖²/d is
+    evaluated ten times, see `gates.cost`. With Δ the difference from the cost at the start, each replicate
+    keeps the step of least mean Δ plus one standard error, or the start if none is below 0. With fewer than
+    two simulations to hold out, nothing is fitted.
+
+    Args:
+        start: the closed form for t alone.
+    """
 
     mlp: ReplicatedMLP
 
@@ -49,10 +44,10 @@ class StateGate(Gate):
 
     @abstractmethod
     def loss(self, data: TrainingData, draws: Draws) -> Tensor:
-        """Give the loss of every draw, (R, n)."""
+        """Return the loss of every draw (R, n)."""
 
     def second_moment(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """Return the second moment before fitting, which the fit lowers."""
+        """Return E‖y_W‖²/d of the start; fitting lowers it."""
         return self.start.second_moment(alpha, sigma)
 
     def fit(self, data: TrainingData, seeds: Sequence[int]) -> None:
@@ -72,7 +67,7 @@ class StateGate(Gate):
 
 
 class _Selection:
-    """Keeps the parameters of the best step of each replicate by held-out cost; see the module."""
+    """The selection of the best step of each replicate by its held-out cost, see `StateGate`."""
 
     @torch.no_grad()
     def __init__(self, gate: StateGate, data: TrainingData, held_out: int, seeds: Sequence[int]) -> None:
@@ -89,23 +84,38 @@ class _Selection:
 
     @torch.no_grad()
     def look(self) -> None:
-        """Keep the present parameters where they are better than all before them."""
+        """Keep the current parameters of the replicates for which they are the best so far."""
         difference = self._costs() - self.start
         excess = difference.mean(1) + difference.std(1) / self.shape[2] ** 0.5
         self.best.update(self.gate.mlp.parameters(), excess)
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Set the gate's parameters to those that were kept."""
+        """Set the gate's parameters to the best."""
         torch._foreach_copy_(list(self.gate.mlp.parameters()), self.best.values)
 
 
 class ConditionalWeight(StateGate):
-    """W(x, t), the closed form of a regressed J(x): scalar, diagonal or matrix as its start is.
+    """A weight that depends on x and t, with a regressed second moment J(x).
+
+        W(x, t) = σ² J(x) (σ² J(x) + α² I)⁻¹,    J(x) = E[g gᵀ | x]
+
+    With J = V diag(λ) Vᵀ of the start, a network of x gives a lower triangular L(x) such that
+
+        J(x)⁻¹ = V diag(λ)^(−½) L Lᵀ diag(λ)^(−½) Vᵀ
+
+    The network minimises the proper scoring rule
+
+        E[‖Lᵀ h‖² − 2 Σ_i log L_ii],    h = diag(λ)^(−½) Vᵀ g
+
+    Its minimum is at (L Lᵀ)⁻¹ = E[h hᵀ | x] for any distribution of h. If the start is diagonal or scalar,
+    then V = I, L is diagonal or a multiple of I, and the minimum gives the diagonal or the trace of J(x). The
+    outputs of the network are bounded by ±3: without a bound, few simulations can give a J(x) that is
+    thousands of times too small.
 
     Args:
-        start: the closed form for t alone.
-        x: the training simulations' data, (R, n, dim_x).
+        start: the closed form for t alone: scalar, diagonal or matrix.
+        x: data of the training simulations (R, n, dim_x).
         generators: one for each replicate.
     """
 
@@ -131,14 +141,14 @@ class ConditionalWeight(StateGate):
         if self.start.directions is None:
             precision = alpha**2 * factor**2
             return precision / (sigma**2 * values + precision) * v
-        # α² J⁻¹ (σ² I + α² J⁻¹)⁻¹ v, scaled by λ^½ on both sides so that it stays well conditioned
+        # α² J⁻¹ (σ² I + α² J⁻¹)⁻¹ v; scaling by λ^½ on both sides keeps it well conditioned
         precision = (alpha**2).unsqueeze(-1) * (factor @ factor.mT)
         whitened = _times(precision, self._into_basis(v) / values.sqrt())
         solved = torch.linalg.solve(precision + torch.diag_embed(sigma**2 * values), whitened)
         return (values.sqrt() * solved) @ self.start.directions.mT
 
     def _factor(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Give log L_ii, (..., n, k), and L, (..., n, k, k), or its diagonal where it has no more."""
+        """Return log L_ii (..., n, k) and L (..., n, k, k), or the diagonal of L if L is diagonal."""
         outputs = BOUND * torch.tanh(self.mlp(self.standardise(x)) / BOUND)
         log_diagonal = outputs[..., : self.k]
         if self.start.directions is None:
@@ -157,13 +167,16 @@ def _times(matrix: Tensor, v: Tensor) -> Tensor:
 
 
 class StateWeight(StateGate):
-    """W(u_t, x, t), a network's correction to the closed form in the eigenbasis of J.
+    """A weight that depends on u_t, x and t: a network corrects the closed form in the eigenbasis of J.
 
-    It sees what the preconditioned recipe shows a score network.
+        W(u_t, x, t) = V diag(w) Vᵀ,    w_i = sigmoid(log(σ² λ_i/α²) + F_i(u_t, x, t)),    J = V diag(λ) Vᵀ
+
+    F minimises the gate's own cost σ² E‖y_W‖²/d. It has the same inputs as the score network of the
+    `Preconditioned` recipe.
 
     Args:
         start: the closed form for t alone.
-        u, x: the training simulations, (R, n, d) and (R, n, dim_x).
+        u, x: training simulations (R, n, d) and (R, n, dim_x).
         generators: one for each replicate.
     """
 

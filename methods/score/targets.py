@@ -1,25 +1,41 @@
-"""Regression targets for the diffused score s(u_t, x, t) = ∇ log p_t(u_t | x).
+"""Regression targets y for the score s(u_t, x, t) = ∇ log p_t(u_t | x) of the diffused posterior.
 
-All are unbiased, E[y | u_t, x] = s; they differ in variance:
-
-| target | formula                 | needs                              | variance                  |
-| ------ | ----------------------- | ---------------------------------- | ------------------------- |
-| DSM    | −ε/σ                    | samples                            | like 1/σ² as t → 0        |
-| TSM    | ∇_u log p(u_0 \\| x)/α  | marginal score [De Bortoli 2024]   | like 1/α² as t → 1        |
-| LTSM   | ∇_u log p(u_0, z, x)/α  | joint score [Ko & Geffner, Prop 3.1] | as TSM, plus the latents' |
-| MIX    | W y_DSM + (I − W) y_LTSM | joint score [Ko & Geffner, eq. 5]  | at W*, below both         |
-
-Pure functions; tensors broadcast. W and the mixture are in `methods.score.gates`.
+All are unbiased: E[y | u_t, x] = s. They differ in variance and in what they need. The mixtures of both
+targets are in `gates.py`. Tensors broadcast.
 """
 
 from torch import Tensor
 
 
 def dsm(eps: Tensor, sigma: Tensor) -> Tensor:
-    """Denoising score matching: −ε/σ."""
+    """Return the target of denoising score matching (DSM).
+
+        y = −ε/σ
+
+    It needs samples only. Its variance grows like 1/σ² as t → 0.
+
+    Args:
+        eps: the noise ε.
+        sigma: σ(t).
+
+    Source: Vincent, A connection between score matching and denoising autoencoders, 2011.
+    """
     return -eps / sigma
 
 
 def from_score(score: Tensor, alpha: Tensor) -> Tensor:
-    """Target score matching: g/α, with g the marginal score (TSM) or the joint score (LTSM)."""
+    """Return the target of target score matching, from marginal scores (TSM) or joint scores (LTSM).
+
+        TSM     y = ∇_u log p(u_0 | x)/α
+        LTSM    y = ∇_u log p(u_0, z, x)/α
+
+    The variance grows like 1/α² as t → 1. LTSM adds the variance due to the latents z.
+
+    Args:
+        score: the marginal or joint scores g at u_0.
+        alpha: α(t).
+
+    Sources: De Bortoli et al., arXiv 2402.08667, for TSM; Ko and Geffner, arXiv 2602.07189, Proposition
+    3.1, for LTSM.
+    """
     return score / alpha

@@ -1,17 +1,4 @@
-"""One trainer for every score-matching method: they differ in their target and its loss weight alone.
-
-Writing the score as s = base + scale · F (see recipes), the loss λ(t) ‖s − y‖² is a weighted regression of
-the network's output F on the goal (y − base)/scale with the weight λ scale². All of that but F is known
-before a step is made, so minibatches are prepared many steps at a time.
-
-Adam with a cosine schedule, stratified t, and an exponential moving average of the parameters. With early
-stopping, the network does not see a share of the simulations, and each replicate keeps the moving average of
-the step at which its loss there was least; without it, all simulations train, to the last step. What is
-fitted before, the recipe's regression and the gate, uses all simulations in either case. A learned weight is
-judged on its own target: its loss falls also as the target's variance does.
-
-Replicates have generators of their own: a replicate's result depends on its own simulations and seed alone.
-"""
+"""The trainer of all score-matching methods, which differ only in their target and its loss weight."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,8 +19,8 @@ from .schedule import alpha_sigma
 from .training_data import TrainingData, minibatches
 
 STEPS_AT_ONCE = 32
-# A learned weight has to settle before the score network can, so it learns that much faster: from ½ it then
-# comes within 0.03 of w* in 3,000 steps at every budget on the Galton board (results/galton).
+# Factor on the learning rate of a learned weight, which must settle before the score network can. With it the
+# weight comes from ½ within 0.03 of w* in 3,000 steps at every budget on the Galton board (results/galton).
 GATE_RATE = 3.0
 
 Weighting = Callable[[Tensor, Tensor], Tensor]
@@ -41,7 +28,15 @@ Weighting = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Training:
-    """How long and how fast to train; see the module."""
+    """How long and how fast to train.
+
+    Attributes:
+        steps: number of training steps.
+        batch: number of simulations in a minibatch.
+        rate: initial learning rate.
+        average: decay of the moving average of the parameters.
+        early_stopping: True holds simulations out and keeps the best step.
+    """
 
     steps: int
     batch: int
@@ -51,21 +46,29 @@ class Training:
 
 
 class ScoreModel(nn.Module):
-    """A recipe with its network: s = base + scale · F for R replicates."""
+    """A recipe with its network, for R replicates: s = base + scale · F."""
 
     def __init__(self, recipe: Plain | Preconditioned, mlp: ReplicatedMLP) -> None:
         super().__init__()
         self.recipe, self.mlp = recipe, mlp
 
     def forward(self, u_t: Tensor, x: Tensor, t: Tensor) -> Tensor:
-        """Give the score at u_t (R, n, d) for x (R, n, dim_x) and t (R, n, 1)."""
+        """Return the score (R, n, d) at u_t (R, n, d) for x (R, n, dim_x) and t (R, n, 1)."""
         inputs, base, scale = self.recipe(u_t, x, t)
         return base + scale * self.mlp(inputs)
 
 
 @dataclass(frozen=True)
 class Minibatch:
-    """A weighted regression: inputs, one goal for the output or two to mix and where, and the loss weight."""
+    """A weighted regression of the network's output.
+
+    Attributes:
+        inputs: of the network.
+        goal_dsm: the goal, or the DSM part of it if a gate is trained.
+        goal_score: the score part of the goal if a gate is trained, else None.
+        u_t, x, t: where the gate is evaluated.
+        weight: the loss weight.
+    """
 
     inputs: Tensor
     goal_dsm: Tensor
@@ -76,19 +79,33 @@ class Minibatch:
     weight: Tensor
 
     def step(self, k: int) -> "Minibatch":
-        """Take step k of minibatches that were prepared together."""
+        """Return step k of minibatches that were prepared together."""
         score = None if self.goal_score is None else self.goal_score[k]
         place = self.u_t[k], self.x[k], self.t[k]
         return Minibatch(self.inputs[k], self.goal_dsm[k], score, *place, self.weight[k])
 
 
 class Trainer:
-    """Trains a model, and its gate if that is learned, on R replicates at once; see the module.
+    """Trains a model, and its gate if the gate is learned, on R replicates at once.
+
+    With s = base + scale · F, see `recipes`, the loss is a weighted regression of the output F:
+
+        λ(t) ‖s − y‖² = λ scale² ‖F − (y − base)/scale‖²
+
+    Only F depends on the network, so minibatches are prepared for many steps at a time.
+
+    Adam follows a cosine schedule, t is stratified, and a moving average of the parameters is kept. With
+    early stopping, a share of the simulations is held out, and each replicate keeps the average with the
+    least held-out loss. Without early stopping, all simulations train, and the last average is kept. The
+    recipe's regression and the gate are fitted beforehand and use all simulations in either case. A learned
+    weight is judged on its own target, so its loss also falls if the variance of the target falls.
+
+    Each replicate has its own generators, so its result depends only on its own simulations and seed.
 
     Args:
         model, gate: for R replicates; trained in place.
-        data: the simulations of the budget, on the device of the model and the gate.
-        weighting: the loss weight λ as a function of α(t) and σ(t), of shape (..., R, B, 1).
+        data: the simulations, on the device of the model and the gate.
+        weighting: the loss weight λ (..., R, B, 1) as a function of α(t) and σ(t).
         training: steps, batch, rate and stopping rule.
         seeds: one for each replicate.
     """
@@ -115,10 +132,10 @@ class Trainer:
             self.validation = self._prepare(1, VALIDATION_ROWS, self.n_train, n, held).step(0)
 
     def run(self, progress: Callable[[int, int], None]) -> None:
-        """Train, calling `progress(done, total)` now and then.
+        """Train the model; `progress(done, total)` is called about fifty times.
 
         Raises:
-            NotFiniteError: a replicate never had a finite held-out loss, or what it keeps is not finite.
+            NotFiniteError: no held-out loss of a replicate is finite, or its final parameters are not.
         """
         steps, rate = self.training.steps, self.training.rate
         groups = [([*self.model.mlp.parameters()], rate), (self.gate_parameters, GATE_RATE * rate)]
@@ -145,12 +162,12 @@ class Trainer:
 
     @torch.no_grad()
     def _loss(self, batch: Minibatch) -> Tensor:
-        """Return the mean loss of each replicate, (R,)."""
+        """Return the mean loss of each replicate (R,)."""
         error = (self.model.mlp(batch.inputs) - self._goal(batch)).square()
         return (batch.weight * error).mean((1, 2))
 
     def _differentiate(self, batch: Minibatch, passes: Sequence[BackwardPass]) -> None:
-        """Write the gradient of the summed `_loss` into the parameters' `grad`."""
+        """Write the gradient of the summed `_loss` into the `grad` of the parameters."""
         goal = self._goal(batch)
         slope = batch.weight * (2 / goal[0].numel())
         slopes = []
@@ -162,7 +179,7 @@ class Trainer:
             goal.backward(-torch.cat(slopes))
 
     def _goal(self, batch: Minibatch) -> Tensor:
-        """Give what the network's output is regressed on, (R, B, d)."""
+        """Return the goal (R, B, d) of the network's output."""
         if batch.goal_score is None:
             return batch.goal_dsm
         return self.gate.mix(batch.goal_dsm, batch.goal_score, batch.u_t, batch.x, batch.t)
@@ -171,7 +188,7 @@ class Trainer:
     def _prepare(
         self, steps: int, rows: int, first: int, last: int, generators: Sequence[torch.Generator]
     ) -> Minibatch:
-        """Draw rows first..last, t and ε for some steps: tensors (steps, R, rows, features)."""
+        """Return `steps` minibatches (steps, R, rows, features) of the simulations first to last − 1."""
         d = self.data.u.shape[2]
         index, t, eps = minibatches(steps, rows, first, last, d, generators).to(self.data.u.device)
         drawn = self.data.rows(index)

@@ -1,6 +1,7 @@
-"""The simulations of R replicates as tensors, and what a fit draws of them: rows, diffusion times and noise.
+"""The simulations of R replicates as tensors, and the draws of a fit: rows, diffusion times and noise.
 
-Each replicate draws from its own generator, on the CPU. Diffusion times are stratified over a step's rows.
+Each replicate draws from its own generator, on the CPU. Diffusion times are stratified over the rows of a
+step.
 """
 
 from collections.abc import Sequence
@@ -15,46 +16,66 @@ from .schedule import T_MIN
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Simulations of R replicates: u (R, n, d), x (R, n, dim_x), and the scores that the target uses."""
+    """The simulations of R replicates.
+
+    Attributes:
+        u: parameters (R, n, d).
+        x: data (R, n, dim_x).
+        score: the scores (R, n, d) that the target uses; None for DSM.
+    """
 
     u: Tensor
     x: Tensor
     score: Tensor | None
 
     def to(self, device: str) -> "TrainingData":
-        """Move the tensors to a device."""
+        """Return the data with their tensors on a device."""
         score = None if self.score is None else self.score.to(device)
         return TrainingData(self.u.to(device), self.x.to(device), score)
 
     def rows(self, index: Tensor) -> "TrainingData":
-        """Gather rows (..., R, B) of each replicate: tensors (..., R, B, features)."""
+        """Return the rows `index` (..., R, B) of each replicate, as tensors (..., R, B, features)."""
         replicate = torch.arange(len(self.u), device=self.u.device).unsqueeze(1)
         score = None if self.score is None else self.score[replicate, index]
         return TrainingData(self.u[replicate, index], self.x[replicate, index], score)
 
 
 class Draws(NamedTuple):
-    """Row numbers (..., R, n), diffusion times t (..., R, n, 1) and noise ε (..., R, n, d)."""
+    """Draws of a fit.
+
+    Attributes:
+        rows: row numbers (..., R, n).
+        t: diffusion times (..., R, n, 1).
+        eps: noise ε (..., R, n, d).
+    """
 
     rows: Tensor
     t: Tensor
     eps: Tensor
 
     def to(self, device: torch.device) -> "Draws":
-        """Move the tensors to a device."""
+        """Return the draws with their tensors on a device."""
         return Draws(*(tensor.to(device) for tensor in self))
 
 
 def minibatches(
     steps: int, rows: int, first: int, last: int, d: int, generators: Sequence[torch.Generator]
 ) -> Draws:
-    """Draw rows first..last with replacement, and t stratified over each step: (steps, R, rows, …)."""
+    """Draw minibatches from rows first to last − 1 with replacement, with t stratified over each step.
+
+    Returns:
+        Draws of shape (steps, R, rows, ...).
+    """
     index = [torch.randint(first, last, (steps, rows), generator=g) for g in generators]
     return Draws(torch.stack(index, 1), *_noise(steps, rows, d, generators))
 
 
 def every_row(first: int, last: int, repeats: int, d: int, generators: Sequence[torch.Generator]) -> Draws:
-    """Take rows first..last as many times as asked for, each time with t and ε of its own: (R, rows, …)."""
+    """Return rows first to last − 1, `repeats` times, each time with new t and ε.
+
+    Returns:
+        Draws of shape (R, repeats * (last − first), ...).
+    """
     index = torch.arange(first, last).repeat(repeats)
     t, eps = (drawn[0] for drawn in _noise(1, len(index), d, generators))
     shuffle = torch.stack([torch.randperm(len(index), generator=g) for g in generators])
@@ -63,7 +84,7 @@ def every_row(first: int, last: int, repeats: int, d: int, generators: Sequence[
 
 
 def _noise(steps: int, rows: int, d: int, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
-    """Return t, (steps, R, rows, 1), and ε, (steps, R, rows, d)."""
+    """Draw t (steps, R, rows, 1) and ε (steps, R, rows, d)."""
     shift = torch.stack([torch.rand(steps, rows, generator=g) for g in generators], 1)
     eps = torch.stack([torch.randn(steps, rows, d, generator=g) for g in generators], 1)
     strata = (torch.arange(rows) + shift) / rows

@@ -1,10 +1,4 @@
-"""A posterior as sbi's tools take it: a `NeuralPosterior`, in θ = T(u) and float32.
-
-    log p(θ | x) = log p(u | x) − log |det ∂θ/∂u|
-
-Each call that samples draws one seed from torch's global generator, so that `torch.manual_seed` rules here as
-it does in sbi.
-"""
+"""A posterior in the form that sbi's tools take: a `NeuralPosterior` in θ = T(u) and float32."""
 
 from collections.abc import Callable
 
@@ -18,11 +12,17 @@ from ...tasks.seeding import ambient_seed
 
 
 class SbiPosterior(NeuralPosterior):
-    """The view; `set_default_x`, `potential` and `map` are sbi's own, the potential being log p(θ | x).
+    """A posterior in θ = T(u).
+
+        log p(θ | x) = log p(u | x) − log |det ∂θ/∂u|
+
+    `set_default_x`, `potential` and `map` are sbi's own, with log p(θ | x) as the potential. Each call that
+    samples draws one seed from torch's global generator, so `torch.manual_seed` determines the samples as in
+    sbi.
 
     Args:
-        sample, log_prob: those of a `Posterior`, in u.
-        prior: the bijection θ = T(u).
+        sample, log_prob: `Posterior.sample` and `Posterior.log_prob`, in u.
+        prior: the bijection T.
     """
 
     def __init__(
@@ -40,7 +40,12 @@ class SbiPosterior(NeuralPosterior):
         x: Tensor | None = None,
         show_progress_bars: bool = True,
     ) -> Tensor:
-        """Draw θ for one observation, x or the default one: (*sample_shape, d); there are no bars to show.
+        """Draw θ (*sample_shape, d) for one observation.
+
+        Args:
+            sample_shape: shape of the samples.
+            x: the observation (dim_x,) or (1, dim_x); None for the default x.
+            show_progress_bars: ignored.
 
         Raises:
             UserError: x holds several observations.
@@ -50,14 +55,14 @@ class SbiPosterior(NeuralPosterior):
     def sample_batched(
         self, sample_shape: tuple[int, ...], x: Tensor, show_progress_bars: bool = True
     ) -> Tensor:
-        """Draw θ for each of B observations x, (B, dim_x): (*sample_shape, B, d)."""
+        """Draw θ (*sample_shape, B, d) for each of B observations x (B, dim_x)."""
         x_o = self._x_else_default_x(x)
         u = self._sample_u(torch.Size(sample_shape).numel(), x_o, ambient_seed()).detach()
         theta = self._prior.to_theta(u.double()).float().transpose(0, 1)
         return theta.reshape(*sample_shape, *theta.shape[1:])
 
     def log_prob(self, theta: Tensor, x: Tensor | None = None, track_gradients: bool = False) -> Tensor:
-        """Give log p(θ | x), normalised, for θ (n, d) and one observation: (n,); −∞ outside the support.
+        """Return the normalised log p(θ | x) (n,) for θ (n, d) and one observation; −∞ outside the support.
 
         Raises:
             UserError: x holds several observations.
@@ -74,5 +79,5 @@ class SbiPosterior(NeuralPosterior):
 
 def _one(x_o: Tensor) -> Tensor:
     if len(x_o) != 1:
-        raise UserError(f"this call takes one observation, but x has {len(x_o)}; try sample_batched.")
+        raise UserError(f"this call takes one observation, but x has {len(x_o)}: use sample_batched.")
     return x_o

@@ -37,8 +37,8 @@ POSTERIORS = {
     "prior": lambda: fitted("prior"),
     "rejection_abc": lambda: fitted("rejection_abc"),
     "dsm": lambda: fitted("dsm", steps=1),
-    "sbi": lambda: unfitted(DensityPosterior(None, DIM)),
-    "scandal": lambda: unfitted(LikelihoodPosterior(None, 2, DIM)),
+    "sbi": lambda: unfitted(DensityPosterior(None)),
+    "scandal": lambda: unfitted(LikelihoodPosterior(None, 2)),
     "bridge_is": lambda: fitted("bridge_is", BROWNIAN),
 }
 

@@ -94,7 +94,7 @@ def test_slice_samples_of_an_exact_likelihood_have_the_moments_of_the_posterior(
             here = TASK.marginal_score(at, x.double().expand(len(u), -1))
         return (0.5 * (at * (start + here)).sum(1)).float().detach()
 
-    posterior = LikelihoodPosterior(log_likelihood, 2, 2)
+    posterior = LikelihoodPosterior(log_likelihood, 2)
     samples = posterior.sample(400, simulations.x[:2], 5).double()
     assert samples.shape == (2, 400, 2)
     for o in range(2):

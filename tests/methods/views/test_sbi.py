@@ -119,7 +119,7 @@ PRIORS = {
 
 @pytest.mark.parametrize(("prior", "law"), PRIORS.values(), ids=list(PRIORS))
 def test_the_prior_method_has_the_priors_own_density_in_theta(prior, law):
-    posterior = PriorPosterior(2, X.shape[1]).as_sbi(prior).set_default_x(X[0])
+    posterior = PriorPosterior(2).as_sbi(prior).set_default_x(X[0])
     theta = law.sample((50,))
     torch.testing.assert_close(posterior.log_prob(theta), law.log_prob(theta).sum(1), rtol=1e-4, atol=1e-4)
 
@@ -236,7 +236,7 @@ def test_a_trained_posterior_is_the_one_that_sbi_sees():
 
 def test_mistakes_are_answered(monkeypatch):
     posterior = Exact().as_sbi()
-    with pytest.raises(UserError, match="one observation, but x has 3; try sample_batched"):
+    with pytest.raises(UserError, match="one observation, but x has 3: use sample_batched"):
         posterior.sample((2,), X[:3])
     for density in (posterior.log_prob, posterior.potential):
         with pytest.raises(UserError, match="one observation, but x has 3"):
