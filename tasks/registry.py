@@ -31,13 +31,13 @@ class Registry(Generic[P]):
         self.kind, self.base, self.table, self.group = kind, base, dict(table), group
 
     def names(self) -> list[str]:
-        """Give every known name, the built-in ones first."""
+        """Return every known name, the built-in names first."""
         return [*self.table, *(name for name in sorted(self._entry_points) if name not in self.table)]
 
     def hidden(self) -> list[str]:
-        """Tell of each entry point that cannot be seen because its name is taken: one sentence each."""
+        """Return one sentence for each entry point whose name is taken, so that it cannot be found."""
         return [
-            f"{self.kind} {point.name} of {point.value} is hidden by {seen}: rename the former's entry point."
+            f"{self.kind} {point.name} of {point.value} is hidden by {seen}: rename its entry point."
             for point in entry_points(group=self.group)
             if (seen := self.table.get(point.name, self._entry_points[point.name].value)) != point.value
         ]
@@ -113,7 +113,7 @@ def modules_behind(plugin: Plugin) -> set[str]:
 
 
 def _lack(place: str, attribute: str, file: str | None) -> str:
-    """Say that a module lacks an attribute, and what to write if a file here is hidden by that module."""
+    """Return the end of a message: what a module lacks, and what to write if the module hides a file here."""
     sentence = f"{file or f'the built-in module {place}'} has no {attribute}"
     here = place.replace(".", "/") + SUFFIX
     hidden = not place.endswith(SUFFIX) and os.path.isfile(here) and os.path.abspath(here) != file
@@ -121,5 +121,5 @@ def _lack(place: str, attribute: str, file: str | None) -> str:
 
 
 def _told(error: BaseException) -> str:
-    """Give the type and the message of an error on one line, to which a full stop is still to be added."""
+    """Return the type and the message of an error on one line, without a full stop."""
     return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".:")

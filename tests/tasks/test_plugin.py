@@ -20,6 +20,6 @@ def test_an_entry_point_whose_name_is_taken_is_told(monkeypatch):
     assert known.load("line") is LinearGaussian
     assert known.hidden() == [
         "task galton of own:Galton is hidden by graybench.tasks.classic.galton:Galton: "
-        "rename the former's entry point.",
-        "task mine of b:B is hidden by a:A: rename the former's entry point.",
+        "rename its entry point.",
+        "task mine of b:B is hidden by a:A: rename its entry point.",
     ]

@@ -1,13 +1,4 @@
-"""A lamp seen by a detector that misses photons: thinned Poisson counts.
-
-    photons N_i ~ Poisson(θ),  counts x_i ~ Binomial(N_i, p),  i = 1 … 5 exposures;  log θ ~ N(log 10, ½²)
-
-The detector, p, is known. With the photons held fixed θ enters through their law alone:
-
-joint score       ∂_θ log p(x, N | θ) = Σ (N_i/θ − 1)
-marginal score    ∂_θ log p(x | θ) = Σ (x_i/θ − p), as the counts are Poisson(p θ)
-posterior         log p(u | x) = −u²/2 + Σ x_i log θ − 5 p θ + constant, at θ = T(u), normalised on a grid
-"""
+"""A task: a lamp whose photons a detector counts."""
 
 import math
 from typing import Any, ClassVar
@@ -15,10 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from graybench.tasks.errors import UserError
-from graybench.tasks.prior import LogNormal
-from graybench.tasks.reference import GridReference
-from graybench.tasks.task import Outcome, Task
+from graybench import GridReference, LogNormal, Outcome, Task, UserError
 
 EXPOSURES = 5
 # Of the prior 3e-12 lies outside. The step is half of the smallest σ(t) of the diffusion, and a tenth of the
@@ -27,7 +15,15 @@ GRID = torch.linspace(-7, 7, 2801, dtype=torch.float64)
 
 
 class PhotonCounts(Task):
-    """The lamp and its detector; see the module.
+    """Thinned Poisson counts: a lamp seen by a detector that misses photons.
+
+        photons N_i ~ Poisson(θ),  counts x_i ~ Binomial(N_i, p),  i = 1 … 5 exposures;  log θ ~ N(log 10, ½²)
+
+    The latents are the photons. Given the photons, the counts do not depend on θ.
+
+        joint score       ∂_θ log p(x, N | θ) = Σ (N_i/θ − 1)
+        marginal score    ∂_θ log p(x | θ) = Σ (x_i/θ − p), as the counts are Poisson(p θ)
+        posterior         log p(u | x) = −u²/2 + Σ x_i log θ − 5 p θ + constant, at θ = T(u), on a grid
 
     Args:
         efficiency: the probability p that a photon is counted, above 0 and up to 1.
@@ -56,15 +52,15 @@ class PhotonCounts(Task):
         return Outcome(counts, (photons / theta - 1).sum(1, keepdim=True), latents=photons)
 
     def log_joint(self, theta: Tensor, x: Tensor, latents: Any) -> Tensor:
-        """Give Σ log Poisson(N_i; θ), (n,), up to what does not depend on θ, for N (n, 5)."""
+        """Return Σ log Poisson(N_i; θ), (n,), up to what does not depend on θ, for N (n, 5)."""
         return (latents * theta.log() - theta).sum(1)
 
     def marginal_score(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Give Σ (x_i/θ − p), (n, 1)."""
+        """Return Σ (x_i/θ − p), (n, 1)."""
         return (x / theta - self.efficiency).sum(1, keepdim=True)
 
     def reference(self, x_o: Tensor) -> GridReference:
-        """Give the exact posterior of u, on the grid."""
+        """Return the exact posterior of u, on the grid."""
         theta = self.prior.to_theta(GRID)
         log_likelihood = x_o.double().sum() * theta.log() - EXPOSURES * self.efficiency * theta
         return GridReference(GRID, log_likelihood - GRID**2 / 2)

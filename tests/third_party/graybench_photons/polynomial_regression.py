@@ -1,28 +1,22 @@
-"""Polynomial regression of u on x, its residuals taken for the posterior:
-
-    p(u | x) = N(m(x), C),  m(x) = Bᵀ f(x),  f(x) = (1, z, z², …, z^degree) of the standardised data z
-
-B is found by least squares, and C is the covariance of the residuals, of as many degrees of freedom as are
-left. With u_t = α u_0 + σ ε the diffused posterior is N(α m, α² C + σ² I), so that its score is
-
-    ∇ log p_t(u_t | x) = −(α² C + σ² I)⁻¹ (u_t − α m(x)).
-"""
+"""A method: polynomial regression of u on x."""
 
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from graybench.methods.method import Method, Posterior, PosteriorState
-from graybench.methods.score.schedule import alpha_sigma_at
-from graybench.tasks.errors import UserError
-from graybench.tasks.plugin import require_whole
-from graybench.tasks.seeding import generator
-from graybench.tasks.task import Simulations
+from graybench import Method, Posterior, PosteriorState, Simulations, UserError, alpha_sigma_at, generator
 
 
 class PolynomialRegression(Method):
-    """Polynomial regression with a Gaussian residual; see the module.
+    """Polynomial regression with a Gaussian residual.
+
+        p(u | x) = N(m(x), C),  m(x) = Bᵀ f(x),  f(x) = (1, z, z², …, z^degree) of the standardised data z
+
+    Least squares gives B. C is the covariance of the residuals, divided by the degrees of freedom that are left.
+    With u_t = α u_0 + σ ε the diffused posterior is N(α m, α² C + σ² I), and its score is
+
+        ∇ log p_t(u_t | x) = −(α² C + σ² I)⁻¹ (u_t − α m(x)).
 
     Args:
         degree: the highest power of each component of the data, at least 1.
@@ -35,7 +29,8 @@ class PolynomialRegression(Method):
     degree: int = 1
 
     def __post_init__(self) -> None:
-        require_whole(f"method {self.name}: degree", self.degree, 1)
+        if self.degree not in range(1, 10):
+            raise UserError(f"method {self.name}: degree must be from 1 to 9, but is {self.degree}.")
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
         """Fit B and C; nothing is random, so that `seed` is not used."""
@@ -51,7 +46,7 @@ class PolynomialRegression(Method):
         return RegressionPosterior(self, {**standard, "coefficients": coefficients, "covariance": covariance})
 
     def features(self, x: Tensor, standard: dict[str, Tensor]) -> Tensor:
-        """Give f(x) for x (n, dim_x), with the center and scale of z: (n, 1 + degree · dim_x)."""
+        """Return f(x) for x (n, dim_x), with the center and scale of z: (n, 1 + degree · dim_x)."""
         z = (x.double() - standard["center"]) / standard["scale"]
         return torch.cat([torch.ones_like(z[:, :1]), *(z**power for power in range(1, self.degree + 1))], 1)
 
@@ -70,7 +65,7 @@ class RegressionPosterior(Posterior):
         self.method, self.fitted, self.covariance = method, fitted, fitted["covariance"]
 
     def mean(self, x_o: Tensor) -> Tensor:
-        """Give m(x) for x (m, dim_x): (m, 1, d)."""
+        """Return m(x) for x (m, dim_x): (m, 1, d)."""
         return (self.method.features(x_o, self.fitted) @ self.fitted["coefficients"]).unsqueeze(1)
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
