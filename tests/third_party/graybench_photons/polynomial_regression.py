@@ -13,7 +13,7 @@ class PolynomialRegression(Method):
 
         p(u | x) = N(m(x), C),  m(x) = Bᵀ f(x),  f(x) = (1, z, z², …, z^degree) of the standardised data z
 
-    Least squares gives B. C is the covariance of the residuals, divided by the degrees of freedom that are left.
+    Least squares gives B. C is the sum of squared residuals over the degrees of freedom that are left.
     With u_t = α u_0 + σ ε the diffused posterior is N(α m, α² C + σ² I), and its score is
 
         ∇ log p_t(u_t | x) = −(α² C + σ² I)⁻¹ (u_t − α m(x)).
