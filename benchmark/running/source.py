@@ -98,12 +98,15 @@ def _find(name: str) -> ModuleSpec | None:
         )
         if path is None:
             return None
-    specs = (finder.find_spec(name, path) for finder in sys.meta_path)
-    return next((spec for spec in specs if spec is not None), None)
+    try:
+        specs = (finder.find_spec(name, path) for finder in sys.meta_path)
+        return next((spec for spec in specs if spec is not None), None)
+    except ImportError:  # a finder of somebody else's knows the name, and that it cannot be imported
+        return None
 
 
 def _installed(spec: ModuleSpec) -> bool:
-    """Say whether a module is built in, of the standard library, or of an installed package."""
+    """Return whether a module is built in, of the standard library, or of an installed package."""
     places = [spec.origin] if spec.has_location else list(spec.submodule_search_locations or ())
     paths = [Path(place).resolve() for place in places if place]
     return all(not _library().isdisjoint(path.parents) for path in paths)

@@ -92,6 +92,19 @@ def test_whatever_is_imported_on_the_way_counts(
     assert (fresh(plugin) != before) == counts
 
 
+def test_a_module_that_a_finder_refuses_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As setuptools' finder refuses distutils in some environments."""
+
+    class Refusing:
+        def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+            if name == "gone":
+                raise ModuleNotFoundError("No module named 'gone'")
+
+    write(folder, {"plug.py": "try:\n    import gone\nexcept ImportError:\n    gone = None"})
+    monkeypatch.setattr(sys, "meta_path", [Refusing(), *sys.meta_path])
+    assert fresh("plug") == fresh("plug")
+
+
 TEXT = '"""Doc."""\nclass A:\n    """Of α."""\n    def f(self):\n        """Of f."""\n        return "α"\n'
 
 
