@@ -84,7 +84,7 @@ def score_error(fitted: Fitted) -> Iterator[Row]:
             estimate = posterior.score(points.u_t, x_o, t).double()
             if estimate.shape != points.score.shape:
                 shapes = f"{tuple(estimate.shape)}, not {tuple(points.score.shape)}"
-                raise ValueError(f"score of {type(posterior).__name__} returned a tensor of shape {shapes}")
+                raise ValueError(f"score of {type(posterior).__name__} returned shape {shapes}")
             squared = alpha_sigma_at(t)[1] ** 2 * (estimate - points.score).square().mean(2)
             values.append(squared.mean(1))
             errors.append(squared.std(1) / squared.shape[1] ** 0.5)

@@ -140,7 +140,7 @@ def test_a_metric_that_does_not_apply_takes_no_other_with_it():
 def test_a_score_of_a_wrong_shape_fails():
     rows = run_cell(cell(Spy(fault="score"), metrics=("score_error",)))
     assert rows["status"].tolist() == ["failed"]
-    assert r"score of FlatScore returned a tensor of shape (2, 500), not (2, 500, 1)" in rows["reason"].iloc[0]
+    assert r"score of FlatScore returned shape (2, 500), not (2, 500, 1)" in rows["reason"].iloc[0]
 
 
 def test_a_task_without_reference_is_skipped_metric_by_metric():
