@@ -165,8 +165,7 @@ def std_error(sample: Tensor, mean: Tensor, std: Tensor, seed: int) -> Estimate:
 
 
 def _parts(n: int) -> list[tuple[int, slice]]:
-    """Split n rows into parts such that a part against all rows has `PART` pairs; return each start and
-        slice."""
+    """Return the start and slice of each part of n rows; a part against all rows has `PART` pairs."""
     size = max(1, PART // n)
     return [(start, slice(start, start + size)) for start in range(0, n, size)]
 
