@@ -120,7 +120,7 @@ def ranks_by_place(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _contests(frame: pd.DataFrame, metric: str) -> Iterator[tuple[tuple[Any, ...], dict[str, Array | None]]]:
-    """Yield each place of several methods with the table of each (replicates, observations), None if failed."""
+    """Yield each place of several methods and their tables (replicates, observations), None if one failed."""
     rows = with_variants(averaged(frame, metric))
     rows = rows[rows["status"] != "skipped"]
     for place, group in rows.groupby(PLACE, sort=False):
