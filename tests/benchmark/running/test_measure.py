@@ -108,7 +108,7 @@ def test_rows_say_where_the_posterior_was_fitted(monkeypatch):
         (Spy(fault="raises"), None, "failed", "RuntimeError: the matrix is singular"),
         (Spy(fault="not finite"), None, "not_finite", "the loss is NaN"),
         (Spy(fault="exits"), None, "failed", "SystemExit: bye"),
-        (Spy(fault="shape"), None, "failed", r"spy\(fault=shape\) gave samples of shape \(2, 2, 40, 2\)"),
+        (Spy(fault="shape"), None, "failed", r"spy\(fault=shape\) returned samples \(2, 2, 40, 2\)"),
         (Spy(), Broken(), "failed", r"gave shape \(128, 3\) for x"),
         (Spy(), Broken(fault="nan"), "not_finite", "x of simulation 7 is not finite"),
         (get_method("tsm"), Broken(fault="none"), "skipped", "tsm requires marginal_score"),
