@@ -88,7 +88,7 @@ def places_of(frame: pd.DataFrame, metric: str) -> list[Place]:
 
 
 def average_ranks(places: list[Place]) -> pd.DataFrame:
-    """Average the ranks over places that share one metric; the columns are those of `ranks`, best first."""
+    """Average the ranks over places that share one metric. The columns are as in `ranks`, best first."""
     if not places:
         return pd.DataFrame(columns=list(COLUMNS))
     labels = sorted({label for place in places for label in place.labels})

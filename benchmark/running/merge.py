@@ -16,7 +16,7 @@ def merge_folders(folders: Sequence[Path], out: Path, say: Callable[[str], None]
 
     If two folders have different rows for a cell, timings aside, `say` is told. A failed cell gives way to
     one that did not fail. Otherwise the cell that is already in `out` stays, then the cell of the folder
-    named first. `say` is also told of cells that do not belong to the current sweep, such as those of another
+    named first. `say` is also told of cells that do not belong to the current sweep, such as cells of another
     version of a method.
 
     Args:

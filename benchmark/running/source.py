@@ -1,13 +1,12 @@
 """Hashes of the source that can change the numbers of a plug-in or metric.
 
-Two rules say what enters the hash. Modules: the module itself, and every module that it imports directly or
-indirectly, also inside functions, if it belongs to graybench or to the user. Modules of the standard library
-and of installed packages do not enter, except those of the plug-in's own top-level package. The packages of a
-user's module enter too, because Python runs their `__init__`. A module whose name is built at run time is not
-seen.
+The hash covers the module itself and every module that it imports directly or indirectly, also inside
+functions, if that module belongs to graybench or to the user. It covers the packages of a user's module too,
+because Python runs their `__init__`. It leaves out the standard library and installed packages, except the
+plug-in's own top-level package. A module whose name is built at run time is not seen.
 
-Content: the syntax tree without docstrings. Comments, line breaks, the encoding, a byte-order mark and the
-locale do not enter.
+The syntax tree of each module is hashed without docstrings. Comments, line breaks, the encoding, a byte-order
+mark and the locale have no effect.
 """
 
 import ast

@@ -107,7 +107,7 @@ class Store:
         return None if stamp == self._known.get(cell.id) else self._ending(cell, warn)
 
     def merge(self, cells: Sequence[Cell], warn: Callable[[str], None]) -> int:
-        """Write those of `cells` that are finished into the table, in their order.
+        """Write the finished cells among `cells` into the table, in the order of `cells`.
 
         Returns:
             The number of cell files in the folder that belong to none of `cells` and were left out.
