@@ -109,7 +109,8 @@ def predictive_distance(fitted: Fitted) -> Iterator[Row]:
         median over draws of √(mean_j ((x_j − x_oj)/scale_j)²)
 
     x is simulated at posterior draws of θ; scale_j is the spread of component j under the prior predictive.
-    There is one value for each replicate and observation. The standard error is the median's, from quantiles.
+    There is one value for each replicate and observation. The standard error is half the difference of the
+    quantiles ½ ± 1/(2√n) of n draws.
     """
     truth = fitted.truth
     has_reference = "reference" in truth.task.capabilities

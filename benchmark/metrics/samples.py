@@ -115,7 +115,7 @@ def c2st_mlp(sample: Tensor, reference: Tensor, seed: int) -> Estimate:
     Args:
         sample: (n, d).
         reference: (n, d), with spread in every column.
-        seed: of the folds and of the network.
+        seed: the seed of the folds and of the network.
 
     Source: Lueckmann et al., Benchmarking simulation-based inference, 2021.
     """
@@ -145,7 +145,7 @@ def mean_error(sample: Tensor, mean: Tensor, std: Tensor, seed: int) -> Estimate
         sample: (n, d), with mean m.
         mean: m_ref, (d,).
         std: s_ref, (d,).
-        seed: of the bootstrap.
+        seed: the seed of the bootstrap.
     """
     centred = (sample - mean) / std
     return Estimate(_rms(centred.mean(0)), float(_rms_rows(_resampled(centred, seed).mean(1)).std()))
@@ -158,7 +158,7 @@ def std_error(sample: Tensor, mean: Tensor, std: Tensor, seed: int) -> Estimate:
         sample: (n, d), with standard deviations s.
         mean: m_ref, (d,).
         std: s_ref, (d,).
-        seed: of the bootstrap.
+        seed: the seed of the bootstrap.
     """
     scaled = (sample - mean) / std
     return Estimate(_rms(scaled.std(0) - 1), float(_rms_rows(_resampled(scaled, seed).std(1) - 1).std()))
