@@ -1,1 +1,1 @@
-"""Statistics, tables, comparisons and ranks: from result rows to numbers."""
+"""Statistics, tables, comparisons and ranks: which turn result rows into numbers."""

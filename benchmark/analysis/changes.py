@@ -1,14 +1,4 @@
-"""What changed between two runs: one metric of two result tables, cell by cell.
-
-A cell is known by its task, variant, budget and method. The difference is the mean of the second run, B, less
-that of the first, A. If both cells have the same root seed, task version and number of replicates and
-observations, their replicates are of the same simulations, and the difference is paired; otherwise it is not.
-
-A difference whose interval (`analysis.statistics.difference_interval`) excludes 0 is *beyond noise*; of many
-comparisons about 5 % are so by chance. One that holds after Holm's correction for all comparisons of the two
-runs has a second mark: that any of those is chance has a probability of at most 5 %. Cells whose values are
-the same to the last digit are no comparisons.
-"""
+"""Changes between two runs: one metric of two result tables, compared cell by cell."""
 
 from typing import Any, NamedTuple
 
@@ -26,13 +16,14 @@ CELL = ["task", "variant", "budget", "label"]
 
 
 class Change(NamedTuple):
-    """What became of a cell.
+    """The comparison of one cell of run A with the same cell of run B.
 
     Attributes:
-        kind: "only in A", "only in B", "status", "no value" (both ended badly, alike), "same" or "differs".
-        status_a, status_b: how the metric's rows ended in each run; empty where there are none.
-        a, b: the means; NaN unless both are ok.
-        difference, low, high, p: of b − a; NaN unless both are ok.
+        kind: "only in A", "only in B", "status" (the statuses differ), "no value" (both have the same status,
+            which is not ok), "same" (equal to the last digit) or "differs".
+        status_a, status_b: the status of the metric's rows in each run; empty if there are no rows.
+        a, b: the means of the metric; NaN unless both are ok.
+        difference, low, high, p: b − a with its interval and p-value; NaN unless both are ok.
         paired: whether the difference is paired.
     """
 
@@ -52,11 +43,25 @@ COLUMNS = (*CELL, *Change._fields, "beyond", "holm")
 
 
 def changes(a: pd.DataFrame, b: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Compare a metric's values not resolved in diffusion time in two result tables.
+    """Compare a metric in two result tables, cell by cell.
+
+    Values resolved in diffusion time are left out. A cell is identified by task, variant, budget and label.
+    The difference is the mean of run B minus the mean of run A, with the interval of `difference_interval`.
+    It is paired if both cells have the same root seed, task version and number of replicates and
+    observations: their replicates then have the same simulations.
+
+    A difference is *beyond noise* if its interval excludes 0, which happens by chance in about 5 % of
+    comparisons. `holm` marks the differences that remain after Holm's correction over all comparisons of the
+    two runs: with probability at least 95 % none of these is due to chance. Cells with equal values do not
+    count as comparisons.
+
+    Args:
+        a, b: result tables.
+        metric: name of the metric.
 
     Returns:
-        One row for each cell of either, with the columns `COLUMNS`: those of `CELL`, of `Change`, and whether
-        the difference is beyond noise, by itself and after Holm's correction.
+        One row for each cell of either table, with the columns `COLUMNS`: the cell, the fields of `Change`,
+        `beyond` (beyond noise) and `holm`.
 
     Raises:
         UserError: a table has no such metric to average.
@@ -98,7 +103,13 @@ def _origin(rows: pd.DataFrame) -> tuple[Any, Any]:
 
 
 def print_changes(a: pd.DataFrame, b: pd.DataFrame, metric: str, names: list[str], console: Console) -> None:
-    """Print what changed from table A to table B, which have these names.
+    """Print what changed from table A to table B.
+
+    Args:
+        a, b: result tables.
+        metric: name of the metric.
+        names: names of A and B.
+        console: where to print.
 
     Raises:
         UserError: a table has no such metric to average.
@@ -121,20 +132,20 @@ def print_changes(a: pd.DataFrame, b: pd.DataFrame, metric: str, names: list[str
 
 
 def summary(found: pd.DataFrame) -> list[str]:
-    """Say in sentences how many of the `changes` found there are, and how many chance would make."""
+    """Return sentences that count the changes, and say how many are expected by chance."""
     count = found["kind"].value_counts().to_dict()
     lines = [
         f"{len(found)} cells: {count.get('only in A', 0)} only in A, {count.get('only in B', 0)} only in B, "
         f"{count.get('status', 0)} with another status, {count.get('no value', 0)} without a value in both, "
-        f"{count.get('same', 0)} the same to the last digit, {count.get('differs', 0)} that differ."
+        f"{count.get('same', 0)} equal to the last digit, {count.get('differs', 0)} that differ."
     ]
     compared = int(((found["kind"] == "differs") & found["p"].notna()).sum())
     if compared:
         beyond, by_chance = int(found["beyond"].sum()), (1 - LEVEL) * compared
         lines.append(
-            f"Of {compared} compared with an interval, about {by_chance:.1f} (5 %) would be beyond noise by "
-            f"chance; {beyond} are, {max(0.0, beyond - by_chance):.1f} more than that, and "
-            f"{int(found['holm'].sum())} hold after Holm's correction."
+            f"Of {compared} compared with an interval, about {by_chance:.1f} (5 %) are expected beyond noise "
+            f"by chance; {beyond} are, {max(0.0, beyond - by_chance):.1f} more than expected, and "
+            f"{int(found['holm'].sum())} remain after Holm's correction."
         )
     return lines
 

@@ -1,11 +1,7 @@
-"""One method against a baseline over many tasks, as numbers and as a table.
+"""One method compared with a baseline over many tasks, as numbers and as a table.
 
-Where 0 is perfect and no value is negative, the two are compared by the ratio of their means: below 1 the
-method is better. By any other ranked metric they are compared by how far their means are from the perfect
-value, or by the means themselves where less is always better: below 0 the method is better.
-
-Both sides were given the same simulations, so that the bootstrap draws the same replicates and observations
-for both. A side that did not end well everywhere is not compared, and its status is shown.
+Both methods have the same simulations, so each bootstrap draw takes the same replicates and observations of
+both. If a row of either did not end well, the place gets its status instead of numbers.
 """
 
 from collections.abc import Callable, Iterable
@@ -33,25 +29,27 @@ from .statistics import (
 from .table import averaged, method_labels
 
 COLUMNS = ("task", "variant", "budget", "value", "low", "high", "p", "status")
-NO_INTERVAL = "no interval: of one replicate, or where both means are 0 in some bootstrap draws"
+NO_INTERVAL = "no interval: there is one replicate, or both means are 0 in some bootstrap draws"
 
 
 def ratios(frame: pd.DataFrame, metric: str, method: str, baseline: str) -> pd.DataFrame:
-    """Compute the ratio of a method's mean to the baseline's for each task, variant and budget.
+    """Compute the ratio of a method's mean to the baseline's mean for each task, variant and budget.
+
+    Below 1 the method is better. Values resolved in diffusion time are left out.
 
     Args:
         frame: a result table.
-        metric: whose values not resolved in diffusion time are compared.
-        method, baseline: labels such as "mix(gate=learned)", which are compared in each variant. If one of
-            them is no label, both are methods with all their settings: "dsm(steps=30000)", and "dsm" without.
+        metric: name of a metric for which 0 is perfect and no value is negative.
+        method, baseline: two labels such as "mix(gate=learned)", compared within each variant. If one of them
+            is not such a label, both must be methods with all their settings, such as "dsm(steps=30000)".
 
     Returns:
-        One row for each task, variant ("" between settings) and budget that both were run on, with the
-        columns `COLUMNS`; `p` is of Student's test that both means are the same. Numbers are NaN where
-        `status` is not "ok".
+        One row for each task, variant ("" if the labels have all settings) and budget where both were run,
+        with the columns `COLUMNS`. `low` and `high` are the ends of the bootstrap interval. `p` is Student's
+        test of equal means. Numbers are NaN if `status` is not "ok".
 
     Raises:
-        UserError: the ratio of two values of the metric says nothing.
+        UserError: a ratio of two values of the metric does not show which is better.
     """
     if not record_of(metric).has_ratio:
         raise UserError(
@@ -62,15 +60,18 @@ def ratios(frame: pd.DataFrame, metric: str, method: str, baseline: str) -> pd.D
 
 
 def differences(frame: pd.DataFrame, metric: str, method: str, baseline: str) -> pd.DataFrame:
-    """Compute how much farther from perfect a method's mean is than the baseline's; otherwise as `ratios`.
+    """Compute how much farther a method's mean is from perfect than the baseline's, for each place.
+
+    Below 0 the method is better. A place is a task, variant and budget. Arguments and columns are as in
+    `ratios`, but `metric` may be any ranked metric. `Metric.distance` defines the distance.
 
     Raises:
-        UserError: no value of the metric makes a method better.
+        UserError: the metric is not ranked.
     """
     if not record_of(metric).ranked:
         raise UserError(
-            f"no value of {metric} makes one method better than another; `graybench table --metric {metric}` "
-            "shows the values."
+            f"{metric} does not say which method is better; `graybench table --metric {metric}` shows the "
+            "values."
         )
     interval = partial(distance_interval, distance=record_of(metric).distance)
     return _compared(frame, metric, method, baseline, interval)
@@ -108,11 +109,17 @@ def _require_method(label: str, known: Iterable[str]) -> None:
 
 
 def print_comparison(frame: pd.DataFrame, metric: str, method: str, baseline: str, console: Console) -> None:
-    """Print the comparison: tasks down, budgets across; marked where the whole interval says better.
+    """Print a comparison: tasks down, budgets across. A star marks intervals on which the method is better.
+
+    Args:
+        frame: a result table.
+        metric: name of a ranked metric. It is compared by `ratios` if it has a ratio, else by `differences`.
+        method, baseline: as in `ratios`.
+        console: where to print.
 
     Raises:
-        UserError: the table has no such metric to average, or no such method; or the two have no place in
-            common; or no value of the metric makes a method better.
+        UserError: the table has no such metric to average or no such method, the two methods were never
+            measured at the same place, or the metric is not ranked.
     """
     averaged(frame, metric)
     known = dict.fromkeys([*with_variants(frame)["label"].unique(), *method_labels(frame).unique()])
@@ -122,8 +129,8 @@ def print_comparison(frame: pd.DataFrame, metric: str, method: str, baseline: st
     found = (ratios if record.has_ratio else differences)(frame, metric, method, baseline)
     if found.empty:
         raise UserError(
-            f"there is no task, settings and budget at which {metric} was measured of both {method} and "
-            f"{baseline}; `graybench table --metric {metric}` shows where each was."
+            f"{metric} was never measured of both {method} and {baseline} at one task, settings and budget; "
+            f"`graybench table --metric {metric}` shows where it was measured."
         )
     title = f"{_quantity(record, method, baseline)} [95 % interval], * better"
     for variant, rows in found.groupby("variant", sort=False):
@@ -143,11 +150,11 @@ def print_comparison(frame: pd.DataFrame, metric: str, method: str, baseline: st
 
 def _quantity(record: Metric, method: str, baseline: str) -> str:
     if record.has_ratio:
-        return f"{record.name} of {method} / of {baseline}, ratio of means"
+        return f"{record.name}, mean of {method} / mean of {baseline}"
     mean = (
         "mean" if record.perfect is None else f"|mean − {record.perfect:g}|" if record.perfect else "|mean|"
     )
-    return f"{record.name}, {mean} of {method} − that of {baseline}"
+    return f"{record.name}, {mean} of {method} − {mean} of {baseline}"
 
 
 def _cell(record: Metric, status: str, value: float, low: float, high: float) -> str:

@@ -1,6 +1,6 @@
-"""The tables of `benchmark.analysis.table` for papers and pages: LaTeX with booktabs, and Markdown.
+"""Result tables for papers and pages, in LaTeX with booktabs and in Markdown.
 
-The numbers, their intervals, what is best and the floor are those of the table on the terminal.
+Numbers, intervals, floors and the mark of the best method are the same as in the terminal (`.table`).
 """
 
 import re
@@ -28,7 +28,7 @@ LATEX_SPECIAL = str.maketrans(
 
 
 def as_markdown(frame: pd.DataFrame, metric: str) -> str:
-    """Give a table for each task, in GitHub's Markdown.
+    """Return a table for each task, in GitHub's Markdown.
 
     Raises:
         UserError: the table has no such metric to average.
@@ -56,12 +56,12 @@ def _markdown_entry(entry: Entry) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Put a backslash before every sign that means something in Markdown."""
+    """Put a backslash before every sign that has a meaning in Markdown."""
     return MARKDOWN_SPECIAL.sub(r"\\\1", text)
 
 
 def as_latex(frame: pd.DataFrame, metric: str) -> str:
-    r"""Give a table for each task, to be read into a document with `\usepackage{booktabs}`.
+    r"""Return a table for each task, for a document with `\usepackage{booktabs}`.
 
     Raises:
         UserError: the table has no such metric to average.
@@ -80,7 +80,13 @@ def _latex(sheet: Sheet) -> str:
 def booktabs(
     caption: str, columns: str, head: list[str], lines: list[list[str]], foot: list[str] | None = None
 ) -> str:
-    """Give a table with rules, of cells that are LaTeX already; the caption is text."""
+    """Return a LaTeX table with rules.
+
+    Args:
+        caption: plain text.
+        columns: the column specification of `tabular`.
+        head, lines, foot: cells in LaTeX; `foot` is a last row below a rule.
+    """
     return "\n".join(
         [
             r"\begin{table}",
@@ -115,7 +121,7 @@ def _latex_entry(entry: Entry) -> str:
 
 
 def _latex_number(number: str) -> str:
-    r"""Set a number in mathematics, for its minus: "-1.2e-05" is "$-1.2 \times 10^{-5}$"."""
+    r"""Return a number in math mode: "-1.2e-05" becomes "$-1.2 \times 10^{-5}$"."""
     mantissa, _, exponent = number.partition("e")
     if not exponent:
         return f"${number}$" if number else ""
@@ -123,5 +129,5 @@ def _latex_number(number: str) -> str:
 
 
 def escape_latex(text: str) -> str:
-    """Write a text such that LaTeX prints it."""
+    """Escape a text so that LaTeX prints it."""
     return text.translate(LATEX_SPECIAL)

@@ -1,4 +1,4 @@
-"""From the label of a task in a result table back to the task."""
+"""Tasks from their labels in result tables."""
 
 import re
 from typing import Any
@@ -12,7 +12,7 @@ from ..running.yaml_loader import Loader
 
 
 def task_of(label: str) -> Task | None:
-    """Make the task of a label such as `galton(rows=10)`; None if no such task is installed here."""
+    """Return the task of a label such as `galton(rows=10)`; None if no such task is installed."""
     match = re.fullmatch(r"([^(]+)(?:\((.*)\))?", label)
     if match is None:
         return None

@@ -1,22 +1,7 @@
-"""Which method is best over all of a table: average ranks, with intervals.
+"""Average ranks of methods over all tasks of a table, with intervals.
 
-A place is a task, a variant and a budget. There, methods are ranked by how far the mean of a metric is from
-perfect (`Metric.distance`), 1 being best; ties share the mean of their ranks. A method that failed,
-timed out or was not finite shares the last ranks, also when only some of its replicates did; one that was
-skipped for what it lacks has no rank there. A place where fewer than two methods are ranked says nothing and
-is left out. The rank of a method is its mean over the places that have one, of which there may be fewer than
-another method has: `places` says how many.
-
-The interval is a hierarchical bootstrap: in each draw, replicates, then observations are drawn as in
-`analysis.statistics`, the same for all methods and budgets of a task; methods are ranked anew at every
-place; then tasks are drawn with replacement, each with all its places, since the budgets and variants of a
-task share simulations and are not independent. A table of one task answers for that task alone. Ranks of
-noisy means lie nearer to the middle than ranks of true ones, and the draws, noisier still, nearer than the
-ranks: where methods differ by less than the noise of a place, intervals lean to the middle and make a
-difference look smaller than it is. In simulations of 4 methods on 12 tasks with 5 replicates and 10
-observations they covered the rank by true means 85 to 100 times in 100 where tasks differ as much as
-replicates do; where all tasks agree on differences of a third of that noise, those of the best and the worst
-method covered it 37 to 48 times in 100, and never on 30 tasks.
+A place is a task, a variant and a budget. `ranks` averages the ranks of each method over places; the interval
+comes from a bootstrap over replicates, observations and tasks.
 """
 
 from collections.abc import Iterator
@@ -41,12 +26,12 @@ class Place(NamedTuple):
     """The ranks of k methods at one place.
 
     Attributes:
-        task, variant, budget: of the place.
-        labels: the methods, k.
-        ranks: of their means, (k,).
-        draws: of their means in each bootstrap draw, (k, DRAWS).
-        failed: whether each failed, (k,).
-        replicates: how many there are of the methods that did not fail; NaN if all did.
+        task, variant, budget: the place.
+        labels: labels of the k methods.
+        ranks: ranks of the methods' means, (k,).
+        draws: ranks in each bootstrap draw, (k, DRAWS).
+        failed: whether each method failed, (k,).
+        replicates: number of replicates of the methods that did not fail; NaN if all failed.
     """
 
     task: str
@@ -60,15 +45,32 @@ class Place(NamedTuple):
 
 
 def ranks(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Give the average rank of each method, best first.
+    """Compute the average rank of each method, best first.
+
+    At each place, methods are ranked by the distance of their mean from perfect (`Metric.distance`); 1 is
+    best, and ties share the mean of their ranks. A method of which any replicate failed, timed out or was not
+    finite shares the last ranks. A skipped method has no rank. A place with fewer than two ranked methods is
+    left out. Methods may thus be averaged over different places; `places` is their number.
+
+    The interval is a hierarchical bootstrap. Each draw takes replicates and observations as in
+    `analysis.statistics`, the same for all methods and budgets of a task, and ranks the methods anew. It then
+    takes tasks with replacement, each with all its places: budgets and variants of a task share simulations
+    and are not independent. With one task, the interval holds for that task alone.
+
+    Ranks of noisy means lie nearer to the middle than ranks of true means, and ranks of bootstrap draws lie
+    nearer still. Where methods differ by less than the noise of a place, intervals therefore make differences
+    look smaller than they are. In simulations of 4 methods on 12 tasks, with 5 replicates and 10
+    observations, intervals covered the rank by true means 85 to 100 times in 100 if tasks differ as much as
+    replicates do. If all tasks agree on differences of a third of the noise, intervals of the best and the
+    worst method covered it 37 to 48 times in 100, and never on 30 tasks.
 
     Args:
         frame: a result table.
-        metric: whose values not resolved in diffusion time are ranked.
+        metric: name of the metric; its values resolved in diffusion time are left out.
 
     Returns:
-        The columns `COLUMNS`: the method, its mean rank with the ends of its interval (NaN where a place has
-        one replicate alone), the number of places where it was ranked, and in how many of them it failed.
+        The columns `COLUMNS`: the method, its mean rank, the ends of the interval (NaN if a place has only
+        one replicate), the number of places where it was ranked, and in how many of them it failed.
 
     Raises:
         UserError: the table has no such metric to average.
@@ -77,12 +79,16 @@ def ranks(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def places_of(frame: pd.DataFrame, metric: str) -> list[Place]:
-    """Rank the methods at each place; `UserError` if the table has no such metric to average."""
+    """Rank the methods at each place.
+
+    Raises:
+        UserError: the table has no such metric to average.
+    """
     return [_place(place, metric, tables) for place, tables in _contests(frame, metric)]
 
 
 def average_ranks(places: list[Place]) -> pd.DataFrame:
-    """Average the ranks of places by one metric, of all of a table or of some: as `ranks`, best first."""
+    """Average the ranks over places that share one metric. The columns are as in `ranks`, best first."""
     if not places:
         return pd.DataFrame(columns=list(COLUMNS))
     labels = sorted({label for place in places for label in place.labels})
@@ -98,7 +104,9 @@ def average_ranks(places: list[Place]) -> pd.DataFrame:
 
 
 def ranks_by_place(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Give the rank of each method (columns) at each place (rows: task, variant, budget), NaN if it has none.
+    """Return the rank of each method (columns) at each place (rows); NaN if it has none.
+
+    Rows are indexed by task, variant and budget.
 
     Raises:
         UserError: the table has no such metric to average.
@@ -112,7 +120,7 @@ def ranks_by_place(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _contests(frame: pd.DataFrame, metric: str) -> Iterator[tuple[tuple[Any, ...], dict[str, Array | None]]]:
-    """Yield each place of several methods with their values (replicates, observations), None if failed."""
+    """Yield each place of several methods and their tables (replicates, observations), None if one failed."""
     rows = with_variants(averaged(frame, metric))
     rows = rows[rows["status"] != "skipped"]
     for place, group in rows.groupby(PLACE, sort=False):
@@ -141,7 +149,7 @@ def _place(place: tuple[Any, ...], metric: str, methods: dict[str, Array | None]
 
 
 def _mean_ranks(places: list[Place], labels: list[str]) -> tuple[Array, Array]:
-    """Give the mean rank of each method over places, (k,), and its draws, (k, DRAWS)."""
+    """Return the mean rank of each method over places, (k,), and its bootstrap draws, (k, DRAWS)."""
     tasks = sorted({place.task for place in places})
     count, total = np.zeros((len(labels), len(tasks))), np.zeros((len(labels), len(tasks)))
     totals = np.zeros((len(labels), len(tasks), DRAWS))
@@ -154,14 +162,16 @@ def _mean_ranks(places: list[Place], labels: list[str]) -> tuple[Array, Array]:
 
 
 def over_tasks(totals: Array, count: Array) -> Array:
-    """Give draws of means over places, tasks drawn with replacement, each with all its places.
+    """Return bootstrap draws of means over places.
+
+    Tasks are drawn with replacement, each with all its places.
 
     Args:
-        totals: the sum over a task's places, in each bootstrap draw, (k, tasks, DRAWS).
-        count: of those places, (k, tasks).
+        totals: sum over the places of each task, in each bootstrap draw, (k, tasks, DRAWS).
+        count: number of these places, (k, tasks).
 
     Returns:
-        The means, (k, DRAWS); NaN where no task was drawn at which there is a place.
+        The means, (k, DRAWS); NaN if no drawn task has a place.
     """
     tasks = count.shape[1]
     random = np.random.default_rng(SEED)

@@ -1,4 +1,4 @@
-"""The result table for people: budgets across, methods down, mean with 95 % interval, the best marked."""
+"""The result table for people: budgets across, methods down, means with 95 % intervals, the best marked."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -16,29 +16,33 @@ from .statistics import summarise
 
 
 def method_labels(frame: pd.DataFrame) -> "pd.Series[str]":
-    """Give each row's method with its settings in brackets, `mix(gate=learned)`."""
+    """Return each row's method with its settings in brackets: `mix(gate=learned)`."""
     settings = frame["method_settings"].str.replace(" ", ", ")
     return frame["method"].where(settings == "", frame["method"] + "(" + settings + ")")
 
 
 def averaged(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Select the rows of a metric that are not resolved in diffusion time; raise `UserError` if none are."""
+    """Return the rows of a metric that are not resolved in diffusion time, with the column `label` added.
+
+    Raises:
+        UserError: there are no such rows.
+    """
     rows = frame[(frame["metric"] == metric) & frame["time"].isna()]
     plain = frame.loc[frame["time"].isna() & (frame["status"] == "ok"), "metric"].unique()
     resolved = (frame["metric"] == metric) & frame["time"].notna()
     if metric not in plain and (rows.empty or resolved.any()):
-        hint = nearest(metric, plain) if len(plain) else "all its metrics are resolved in time."
+        hint = nearest(metric, plain) if len(plain) else "all its metrics are resolved in diffusion time."
         raise UserError(f"the table has no metric {metric!r} to average: {hint}")
     return rows.assign(label=method_labels(rows))
 
 
 class Entry(NamedTuple):
-    """What one method scored at one budget, as text; all empty where it was not run.
+    """The result of one method at one budget, as text; all fields are empty if it was not run.
 
     Attributes:
-        value, low, high: the mean and the ends of its interval, which are empty if there is none.
+        value, low, high: the mean and the ends of its interval; the ends are empty without an interval.
         best: whether it is the best of its budget.
-        status: how it ended, if it did not end well; there is no value then.
+        status: the status if it is not ok; there is no value then.
     """
 
     value: str = ""
@@ -52,7 +56,14 @@ class Entry(NamedTuple):
 
 
 class Sheet(NamedTuple):
-    """The table of one task: the entries of each method, and the floor, by budget."""
+    """The table of one task.
+
+    Attributes:
+        task, metric: what the table shows.
+        budgets: the columns.
+        lines: the entries of each method, by budget.
+        floors: the floor at each budget; empty text if there is none.
+    """
 
     task: str
     metric: str
@@ -61,12 +72,16 @@ class Sheet(NamedTuple):
     floors: list[str]
 
     def caption(self, mark: str) -> str:
-        """Say what is shown; `mark` says how the best is marked, where there is one."""
+        """Return the caption; `mark` says how the best is marked, if the metric is ranked."""
         return f"{self.metric}, mean [95 % interval]" + (f", {mark}" if record_of(self.metric).ranked else "")
 
 
 def sheets_of(frame: pd.DataFrame, metric: str) -> Iterator[Sheet]:
-    """Yield the table of each task; `UserError` if the metric cannot be averaged."""
+    """Yield the table of each task.
+
+    Raises:
+        UserError: the table has no such metric to average.
+    """
     rows = averaged(frame, metric)
     for task, of_task in rows.groupby("task", sort=False):
         yield _sheet(str(task), metric, of_task)
@@ -74,7 +89,7 @@ def sheets_of(frame: pd.DataFrame, metric: str) -> Iterator[Sheet]:
 
 def _sheet(task: str, metric: str, rows: pd.DataFrame) -> Sheet:
     bad = rows[rows["status"] != "ok"]
-    # what is shown as a status must not take the mark of the best
+    # an entry that shows a status must not be marked as the best
     spoiled = (rows["status"] != "ok").groupby([rows["label"], rows["budget"]]).transform("any")
     summary = summarise(rows[~spoiled], ["label", "budget"])
     record = record_of(metric)
@@ -105,7 +120,11 @@ def _entry(value: float, low: float, high: float, *, best: bool) -> Entry:
 
 
 def print_table(frame: pd.DataFrame, metric: str, console: Console) -> None:
-    """Print one table for each task; cells that did not end well show their status."""
+    """Print one table for each task. Entries that are not ok show their status.
+
+    Raises:
+        UserError: the table has no such metric to average.
+    """
     for sheet in sheets_of(frame, metric):
         title = f"{sheet.task} · {sheet.caption('* best')}".replace("[", r"\[")
         table = Table(title=title)

@@ -1,8 +1,7 @@
-"""The command line: `graybench run | table | compare | figures`; the other `cli_*` modules add more.
+"""The command line: `graybench run | table | compare | figures`; other modules of this folder add commands.
 
-Exit status: 2 for a mistake of the user's, 1 for whatever else goes wrong, each with one line on stderr, and
-1 for a check that failed.
-What is heavy to import is imported inside the functions, so that `graybench --help` is quick.
+The exit status is 2 for a mistake of the user and 1 for any other error, with one line on stderr, and 1 if a
+check fails. Heavy modules are imported inside the functions, so that `graybench --help` is quick.
 """
 
 import os
@@ -54,9 +53,9 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A result folder of 
 
 
 def main() -> None:
-    """Run the command line; the entry point of `graybench`."""
+    """Run the command line. This is the entry point of `graybench`."""
     try:
-        sys.path.append(_working_folder())  # so that a method in a file right here is named by `module:Class`
+        sys.path.append(_working_folder())  # plug-ins in files here are `module:Class`
         app([_with_home(argument) for argument in sys.argv[1:]])
     except Exception as error:
         status = _exit_status(error)
@@ -69,19 +68,19 @@ def main() -> None:
 def _working_folder() -> str:
     try:
         return os.getcwd()
-    except FileNotFoundError:  # said right here: without a folder, torch cannot even be imported
+    except FileNotFoundError:  # printed here, because torch cannot be imported without a working folder
         print("graybench: the current folder has been deleted; change to another one.", file=sys.stderr)
         sys.exit(2)
 
 
 def _with_home(argument: str) -> str:
-    """Replace the ~ of `~/x` and of `--out=~/x` by the home folder; shells do so for the former only."""
+    """Replace ~ by the home folder in `~/x` and in `--out=~/x`, where most shells do not."""
     option, path = re.fullmatch(r"(--[\w-]+=)?(.*)", argument, re.DOTALL).groups(default="")  # type: ignore[union-attr]
     return option + os.path.expanduser(path)
 
 
 def _exit_status(error: Exception) -> int | None:
-    """Give the exit status of an error that needs no traceback; None for a bug."""
+    """Return the exit status of an error that needs no traceback; None for a bug."""
     from ...tasks.errors import UserError
 
     if isinstance(error, UserError):
@@ -103,18 +102,18 @@ def run(
     budget: Annotated[list[int] | None, typer.Option(help="Run only this budget; may be repeated.")] = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="Run only part I of N, from 1.")] = None,
     device: Annotated[
-        str, typer.Option(help="cpu, cuda or cuda:N, for score-matching methods; all else is on the CPU.")
+        str, typer.Option(help="cpu, cuda or cuda:N, for score matching; other methods use the CPU.")
     ] = "cpu",
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run again what failed, timed out or was not finite.")
+        bool, typer.Option("--retry-failed", help="Rerun cells that failed, timed out or were not finite.")
     ] = False,
 ) -> None:
-    """Run what is missing of a sweep, and merge its table."""
+    """Run the missing cells of a sweep, and make its table."""
     from ...methods.device import require, require_name
     from ...tasks.errors import UserError
 
     try:
-        import dask  # noqa: F401  # it reads its configuration
+        import dask  # noqa: F401  # Dask reads its configuration
     except Exception as error:
         raise UserError(f"Dask cannot be imported: {' '.join(str(error).split())}.") from error
     from ..running.interruption import end, interruptible
@@ -125,7 +124,7 @@ def run(
     from ..running.sweep import Sweep
 
     if workers is not None and scheduler is not None:
-        raise UserError("--workers is for the local cluster, so it cannot go with --scheduler.")
+        raise UserError("--workers is for the local cluster and cannot be used with --scheduler.")
     (require if scheduler is None else require_name)(device)
     loaded = Sweep.load(sweep)
     asked = Shard.parse(shard or "1/1").of(loaded.select(task or (), method or (), budget or ()))
@@ -139,7 +138,7 @@ def run(
         _merge(cells, store, console)
         finished = len(store.finished(asked, warn=partial(say, console)))
         told = f"interrupted with {finished} of {len(asked)} cells finished"
-        end(f"{told}; the same command goes on with the rest.")
+        end(f"{told}; run the same command again to finish.")
     except ClusterError:
         _merge(cells, store, console)
         raise
@@ -180,14 +179,15 @@ def _merge(cells: "Sequence[Cell]", store: "Store", console: Console) -> None:
     strangers = store.merge(cells, warn=partial(say, console))
     if strangers:
         say(
-            console, f"{strangers} cells in {store.cells} are not of the sweep as it is now and are left out."
+            console,
+            f"{strangers} cells in {store.cells} do not belong to the current sweep and are left out.",
         )
 
 
 @app.command()
 def table(
     folder: Folder,
-    metric: Annotated[str | None, typer.Option(help="Which metric (default: mmd, or the first).")] = None,
+    metric: Annotated[str | None, typer.Option(help="The metric (default: mmd, or the first).")] = None,
     form: Annotated[Format, typer.Option("--format", help="LaTeX needs booktabs.")] = Format.TERMINAL,
 ) -> None:
     """Print a table of one metric: budgets across, methods down."""
@@ -213,15 +213,15 @@ def table(
 def compare(
     folder: Folder,
     other: Annotated[
-        Path | None, typer.Argument(metavar="DIR_B", help="A second one: say what changed to it.")
+        Path | None, typer.Argument(metavar="DIR_B", help="A second result folder: print what changed.")
     ] = None,
-    metric: Annotated[str, typer.Option(help="Which metric.")] = "score_error",
+    metric: Annotated[str, typer.Option(help="The metric.")] = "score_error",
     method: Annotated[
         str | None, typer.Option(help="Such as 'mix(gate=learned)' or 'dsm(steps=30000)' (default: mix).")
     ] = None,
-    baseline: Annotated[str | None, typer.Option(help="What it is compared with (default: dsm).")] = None,
+    baseline: Annotated[str | None, typer.Option(help="The method to compare with (default: dsm).")] = None,
 ) -> None:
-    """Print paired ratios of a method to a baseline; or, of two folders, what changed cell by cell."""
+    """Compare a method with a baseline; or, with two folders, print what changed cell by cell."""
     from ...tasks.errors import UserError
     from ..running.store import read_table
 
@@ -232,7 +232,7 @@ def compare(
         print_comparison(read_table(folder), metric, method or "mix", baseline or "dsm", console)
         return
     if method or baseline:
-        raise UserError("--method and --baseline are for one folder, so they cannot go with a second.")
+        raise UserError("--method and --baseline are for one folder and cannot be used with DIR_B.")
     from ..analysis.changes import print_changes
 
     tables = read_table(folder), read_table(other)
@@ -263,7 +263,7 @@ def figures(folder: Folder) -> None:
         print(path)
     if not drawn:
         ok = sorted(frame["metric"][frame["status"] == "ok"].unique())
-        why = f"there is none of {', '.join(ok)}" if ok else "no row of the table is ok"
+        why = f"there is no figure of {', '.join(ok)}" if ok else "no row of the table is ok"
         print(f"no figure can be drawn: {why}.")
 
 

@@ -1,4 +1,4 @@
-"""The command `graybench merge`: gather what parts of a sweep have left in several folders."""
+"""The command `graybench merge`: merge result folders of one sweep, such as the folders of its shards."""
 
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,9 @@ app = typer.Typer()
 @app.command()
 def merge(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Result folders of one sweep.")],
-    out: Annotated[Path, typer.Option(help="The result folder to gather them in.")],
+    out: Annotated[Path, typer.Option(help="The result folder to write.")],
 ) -> None:
-    """Gather the finished cells of result folders of one sweep, such as its shards', and merge the table."""
+    """Copy the finished cells of several result folders of one sweep into one folder, and make its table."""
     from ..running.merge import merge_folders
     from ..running.progress import say
 

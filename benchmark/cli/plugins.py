@@ -1,6 +1,6 @@
-"""The command line about tasks and methods: `graybench tasks | methods | check | information`.
+"""The commands about tasks and methods: `graybench tasks | methods | check | information`.
 
-What is heavy to import is imported inside the functions, so that `graybench --help` is quick.
+Heavy modules are imported inside the functions, so that `graybench --help` is quick.
 """
 
 import sys
@@ -21,18 +21,18 @@ app = typer.Typer()
 check_app = typer.Typer(help="Check that a plug-in keeps its contract.", no_args_is_help=True)
 app.add_typer(check_app, name="check")
 
-FILE_WIDTH = 200  # of a table that goes to a file or a pipe, where nothing tells how much room there is
+FILE_WIDTH = 200  # width of a table in a file or pipe, which have no width of their own
 
 
 def table_console() -> Console:
-    """Give a console for tables."""
+    """Return a console for tables."""
     console = Console()
     return console if console.is_terminal else Console(width=FILE_WIDTH)
 
 
 @app.command()
 def tasks() -> None:
-    """List the tasks: dimensions, capabilities, one line of description."""
+    """List the tasks: dimensions, capabilities and a line of description."""
     from ...tasks import REGISTRY
 
     table = Table(Column("task", no_wrap=True), "dim θ", "dim x", "capabilities", "summary")
@@ -46,7 +46,7 @@ def tasks() -> None:
 
 @app.command()
 def methods() -> None:
-    """List the methods: what each requires of a task, its options with their defaults."""
+    """List the methods: what each requires of a task, and its options with their defaults."""
     from ...methods import REGISTRY
 
     table = Table(Column("method", no_wrap=True), "requires", "options", "summary")
@@ -58,7 +58,10 @@ def methods() -> None:
 
 
 def _each_plugin(registry: "Registry[Any]", say: "Callable[[str], object]") -> "Iterator[tuple[str, Any]]":
-    """Yield each name with its plug-in; `say` why one cannot be imported, made or seen, and go on."""
+    """Yield each name with its plug-in.
+
+    `say` receives a sentence for each plug-in that cannot be imported or made, or that is hidden by another.
+    """
     from ...tasks.errors import UserError
 
     for name in registry.names():
@@ -81,7 +84,7 @@ Names = Annotated[
     list[str] | None,
     typer.Argument(metavar="NAME...", help="Registered names or module:Class (default: all)."),
 ]
-Seed = Annotated[int, typer.Option(help="Names the random stream.")]
+Seed = Annotated[int, typer.Option(help="The seed.")]
 
 
 @check_app.command("task")
@@ -135,7 +138,7 @@ def _check(
 
 @app.command()
 def information(names: Annotated[list[str] | None, typer.Argument(metavar="NAME...")] = None) -> None:
-    """Measure the scores of tasks, and predict from them what mixing with DSM gains, as a Markdown table."""
+    """Estimate the information in the scores of tasks, and the gain from mixing, as a Markdown table."""
     from ...tasks import REGISTRY, get_task
     from ...tasks.errors import UserError
     from ..checks.information import as_markdown, information_of

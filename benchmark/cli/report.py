@@ -1,4 +1,4 @@
-"""The command `graybench report`: result folders as a static site."""
+"""The command `graybench report`: a static site from result folders."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer()
-PACKAGES = ("altair", "jinja2", "vl_convert")  # of the extra `report`
+PACKAGES = ("altair", "jinja2", "vl_convert")  # the packages of the extra `report`
 
 
 @app.command()
@@ -16,7 +16,7 @@ def report(
     ],
     out: Annotated[Path, typer.Option(metavar="SITE", help="The folder of the site; open its index.html.")],
 ) -> None:
-    """Write a static site: leaderboard, tasks, methods, figures, failures, provenance."""
+    """Write a static site: leaderboard, tasks, methods, figures, failures and provenance."""
     from ...tasks.errors import UserError
 
     try:

@@ -1,4 +1,4 @@
-"""The command `graybench reproduce PAPER`: a paper's results, figures and claims on one page.
+"""The command `graybench reproduce`: results, figures and claims of a paper on one page.
 
 Heavy modules are imported inside the function, so that `graybench --help` is quick.
 """
@@ -16,7 +16,7 @@ app = typer.Typer()
 def reproduce(
     context: typer.Context,
     paper: Annotated[
-        str, typer.Argument(metavar="PAPER", help="`ltsm`, `bridge`, or `suite`: its own claims.")
+        str, typer.Argument(metavar="PAPER", help="`ltsm`, `bridge`, or `suite` for the suite's own claims.")
     ],
     out: Annotated[
         Path | None,
@@ -24,10 +24,10 @@ def reproduce(
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option("--from", metavar="DIR", help="Run nothing: use the results in the folders of DIR."),
+        typer.Option("--from", metavar="DIR", help="Use the results in the folders of DIR and run nothing."),
     ] = None,
 ) -> None:
-    """Run or resume the results of a paper, draw its figures, and test its claims."""
+    """Run the missing results of a paper, draw its figures, and test its claims."""
     from ...tasks.errors import UserError
     from ...tasks.plugin import nearest
     from ..papers.reproduce import PAPERS, run_missing, write_page

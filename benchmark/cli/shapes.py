@@ -1,4 +1,4 @@
-"""The command `graybench shapes FILE --group COLUMN --out DIR`, or with `--age` and `--id` for growth.
+"""The command `graybench shapes`: fit diffusions of landmarks to groups, or to growth (`--age`, `--id`).
 
 Heavy modules are imported inside the functions, so that `graybench --help` is quick.
 """
@@ -34,16 +34,18 @@ def shapes(
     ] = None,
     particles: Annotated[int, typer.Option(min=2, help="Bridges for each specimen.")] = 16,
     steps: Annotated[int, typer.Option(min=2, help="Steps of a bridge.")] = 50,
-    held_out: Annotated[int, typer.Option(min=2, help="The number of folds, held out in turn.")] = 5,
-    seed: Annotated[int, typer.Option(help="Names the random streams.")] = 0,
-    nugget: Annotated[float, typer.Option(help="Added to the kernel's diagonal, in units of a².")] = 1e-3,
+    held_out: Annotated[int, typer.Option(min=2, help="Number of folds; each is held out in turn.")] = 5,
+    seed: Annotated[int, typer.Option(help="The seed.")] = 0,
+    nugget: Annotated[
+        float, typer.Option(help="Number added to the kernel's diagonal, in units of a².")
+    ] = 1e-3,
     keep_size: Annotated[
         bool, typer.Option("--keep-size", help="Scale all specimens by one factor (growth always does).")
     ] = False,
     as_aligned: Annotated[
         bool,
         typer.Option(
-            "--as-aligned", help="Do not integrate position, orientation and size out: an ablation."
+            "--as-aligned", help="Do not integrate out position, orientation and size (an ablation)."
         ),
     ] = False,
 ) -> None:
@@ -55,9 +57,9 @@ def shapes(
     from ..shapes.report import report_groups, report_growth
 
     if (age is None) != (identity is None):
-        raise UserError("growth needs both --age and --id: the columns of the ages and of the animals.")
+        raise UserError("growth needs both --age and --id, the columns of ages and of animals.")
     if age is not None and group is not None:
-        raise UserError("--group does not go with --age: growth is of all animals together.")
+        raise UserError("--group cannot be used with --age: growth is fitted to all animals together.")
     settings, console = Settings(particles, steps, seed, nugget, keep_size, as_aligned), Console()
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
@@ -72,7 +74,7 @@ def shapes(
 
 
 def _warn_of_low_ess(table: "pd.DataFrame", particles: int, console: Console) -> None:
-    """Print how many of the likelihoods behind the tables depend on a few bridges only."""
+    """Print the least ESS/N of the likelihoods in a table, and a warning if some are too low."""
     from ...methods.bridge.likelihood import least_ess_fraction
     from ..running.progress import say
 
@@ -82,6 +84,6 @@ def _warn_of_low_ess(table: "pd.DataFrame", particles: int, console: Console) ->
     if low:
         say(
             console,
-            f"warning: {low} of them have an ESS/N below {floor:.2g}, so they are too low by an unknown "
-            "amount; take more --particles.",
+            f"warning: {low} of them have an ESS/N below {floor:.2g} and are too low by an unknown amount; "
+            "use more --particles.",
         )

@@ -1,7 +1,8 @@
-"""A drawing of the Galton board: nails, the paths of two balls, and where balls end for several θ.
+"""A drawing of the Galton board: nails, the paths of two balls, and the distribution of x for several θ.
 
-A row shifts by half a nail against the one above, so that a ball moves half a nail to either side: position p
-before an odd row lies half a nail to the left of position p before an even one. Final positions lie at x.
+Rows of nails are shifted by half a nail against each other, so that a ball moves half a nail to either side.
+Before an odd row, position p lies half a nail to the left of position p before an even row. Final positions
+lie at x.
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from .style import COLUMN, styled
 
 
 class Tilt(NamedTuple):
-    """One θ of the drawing. These colours are no method's; the paths are drawn for the two with a marker."""
+    """One θ of the drawing. A tilt with a marker also gets a path; the colours are used for no method."""
 
     theta: float
     colour: str
@@ -36,7 +37,7 @@ TILTS = (
 
 @styled
 def board(task: Galton) -> Figure:
-    """Draw the board above the exact distributions of x; both share the horizontal axis."""
+    """Draw the board above the exact distributions of x. Both panels share the horizontal axis."""
     figure = Figure(figsize=(COLUMN, 3.5), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.7, 1])
     _draw_nails(above, task)
@@ -58,7 +59,7 @@ def board(task: Galton) -> Figure:
 
 
 def _shift(task: Galton, row: Any) -> Any:
-    """Give where position 0 before a row, or an array of rows, lies."""
+    """Return the horizontal place of position 0 before a row, or before each of an array of rows."""
     return (task.rows % 2 - row % 2) / 2
 
 

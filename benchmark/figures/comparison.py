@@ -1,4 +1,4 @@
-"""Figures of one method against a baseline over many tasks, from the numbers of `analysis.comparison`."""
+"""Figures of one method against a baseline over many tasks."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ MARKERS, COLOURS = "osD^v", ("#56B4E9", "#0072B2", "#000000", "#D55E00", "#CC79A
 
 
 def comparisons(frame: pd.DataFrame) -> Iterator[tuple[str, str, Figure]]:
-    """Yield label, variant and figure of every method of a table of several tasks, against `BASELINE`."""
+    """Yield label, variant and figure of every method against `BASELINE`, if the table has several tasks."""
     rows = with_variants(frame)
     if rows["task"].nunique() > 1:
         for (variant, label), _ in rows.groupby(["variant", "label"], sort=False):
@@ -31,7 +31,11 @@ def comparisons(frame: pd.DataFrame) -> Iterator[tuple[str, str, Figure]]:
 
 @styled
 def comparison(frame: pd.DataFrame, variant: str, method: str, baseline: str) -> Figure | None:
-    """Draw the ratios of a method to the baseline: tasks down, one panel a metric; None without any."""
+    """Draw the ratios of a method's mean to the baseline's: one panel for each metric of `MAIN`, tasks down.
+
+    Return None if no ratio can be drawn. Tasks are in the order of their geometric mean ratio by the first
+    metric. `analysis.comparison.ratios` computes the numbers.
+    """
     known = frame.loc[frame["time"].isna() & (frame["status"] == "ok"), "metric"].unique()
     found = {metric: ratios(frame, metric, method, baseline) for metric in MAIN if metric in known}
     found = {metric: rows[rows["variant"] == variant] for metric, rows in found.items()}
@@ -53,7 +57,7 @@ def comparison(frame: pd.DataFrame, variant: str, method: str, baseline: str) ->
 
 
 def ratio_handles(figure: Figure, budgets: list[int]) -> list[Artist]:
-    """Return the legend's sign of each budget, and of the marks of a figure that is drawn."""
+    """Return the legend entries of the budgets, and of the marks that the figure has."""
     signs = [
         Line2D([], [], color=COLOURS[k % 5], marker=MARKERS[k % 5], label=f"$N$ = {budget:,}")
         for k, budget in enumerate(budgets)
@@ -62,9 +66,15 @@ def ratio_handles(figure: Figure, budgets: list[int]) -> list[Artist]:
 
 
 def draw_ratios(axis: Axes, rows: pd.DataFrame, tasks: list[str], budgets: list[int]) -> None:
-    """Draw the rows of `ratios` of one method: tasks down, each budget with its colour and marker.
+    """Draw ratios on a logarithmic axis: tasks down, each budget with its colour and marker.
 
-    What gave no ratio, or none that a logarithmic axis holds, is a cross at the right edge.
+    A cross at the right edge marks a ratio without a place on the axis.
+
+    Args:
+        axis: where to draw.
+        rows: rows of one method from `analysis.comparison.ratios`.
+        tasks: the lines, from the top.
+        budgets: the budgets, in the order of their colours.
     """
     for k, budget in enumerate(budgets):
         of_budget = rows[rows["budget"] == budget]
@@ -85,5 +95,5 @@ def draw_ratios(axis: Axes, rows: pd.DataFrame, tasks: list[str], budgets: list[
 
 
 def _drawn(rows: pd.DataFrame) -> "pd.Series[bool]":
-    """Say which ratios have a place on a logarithmic axis."""
+    """Return which ratios have a place on a logarithmic axis."""
     return (rows["status"] == "ok") & np.isfinite(rows["value"]) & (rows["value"] > 0)

@@ -1,22 +1,19 @@
-"""The figures of Ko & Geffner, Latent Target Score Matching (arXiv 2602.07189), from the result table alone.
+"""Every figure of a result table, among them Figures 1 to 5 of Ko & Geffner, arXiv 2602.07189.
 
-    variance            target variance, and score error of each budget, over diffusion time    Figure 1
-    mmd                 MMD over budget, averaged over observations and for each                 Figure 2
-    score_error, c2st_mlp    in the same layout
-    board               the Galton board                                                         Figure 3
-    optimal_weight      w*(t) of the simulations of each budget                                  Figure 4
-    learned_weight      the learned w(t) on top of w*(t)                                         Figure 5
-    comparison          ratios of a method to DSM over all tasks, if there are several
-    critical_difference average ranks over 5 tasks or more, and which of 3 methods or more do not differ
-    gates_*             what gates do and which is chosen, see `benchmark.figures.gates`
+    variance              target variance, and score error at each budget, over t           Figure 1
+    mmd                   MMD over budget, averaged over observations and for each          Figure 2
+    score_error, c2st_mlp the same for these metrics
+    board                 the Galton board                                                  Figure 3
+    optimal_weight        w*(t) of the simulations of each budget                           Figure 4
+    learned_weight        the learned w(t), and w*(t)                                       Figure 5
+    comparison            ratios of a method to DSM, if there are several tasks
+    critical_difference   average ranks, with at least 5 tasks and 3 methods
+    gates_*               gates, in `figures.gates`
 
 A method with its gate is a line with the same colour in all figures. Its other settings, such as the recipe,
-are a *variant*: there is a file for each task and variant, `mmd-galton.pdf` for the defaults and
-`mmd-galton-recipe=plain.pdf`. The board and w*(t) depend on no method's settings and are drawn once for a
-task. The band of a line is the 95 % interval of `benchmark.analysis.statistics`.
-
-Each function takes the rows of one task and variant, as `running.rows.with_variants` gives them, and gives
-None where nothing has a result.
+are a *variant*. Each task and variant has its own file: `mmd-galton.pdf` for the defaults and
+`mmd-galton-recipe=plain.pdf`. The board and w*(t) do not depend on settings and are drawn once for each task.
+The band of a line is its 95 % interval.
 """
 
 import re
@@ -67,13 +64,16 @@ BUDGET_LABEL = "budget $N$ (simulator calls)"
 
 @styled
 def draw_all(frame: pd.DataFrame, folder: Path) -> list[Path]:
-    """Draw every figure that a result table allows; give the files written, PDF and PNG.
+    """Draw every figure that a result table allows, as PDF and PNG.
 
-    The files are the same, byte for byte, whenever the table and the version of Matplotlib are.
+    The same table and the same version of Matplotlib yield the same files, byte for byte.
 
     Args:
-        frame: the table, with the columns of `benchmark.running.rows`.
-        folder: where the files go; made if it is not there.
+        frame: a result table, with the columns of `running.rows`.
+        folder: where the files go; it is made if it does not exist.
+
+    Returns:
+        The files written.
 
     Raises:
         UserError: the folder cannot be made.
@@ -102,11 +102,16 @@ def draw_all(frame: pd.DataFrame, folder: Path) -> list[Path]:
 
 @styled
 def variance(rows: pd.DataFrame, looks: Looks) -> Figure | None:
-    """Draw target variance over t at the largest budget, and score error over t in one panel per budget.
+    """Draw target variance over t at the largest budget, and score error over t in one panel for each budget.
 
-    The variance hardly depends on the budget: it enters only the weights of mixtures.
+    Return None if nothing has a result. The target variance hardly depends on the budget, which enters only
+    the weights of mixtures.
+
+    Args:
+        rows: one task and variant, from `running.rows.with_variants`.
+        looks: the look of each method.
     """
-    rows = rows[rows["time"].notna() | rows["replicate"].isna()]  # no averages, but cells without a result
+    rows = rows[rows["time"].notna() | rows["replicate"].isna()]  # drop averages, keep cells without a result
     targets, scores = rows[rows["metric"] == "target_variance"], rows[rows["metric"] == "score_error"]
     largest = budgets_of(targets[targets["status"] == "ok"])[-1:]
     panels = [("target_variance", budget, targets[targets["budget"] == budget]) for budget in largest]
@@ -137,7 +142,15 @@ def variance(rows: pd.DataFrame, looks: Looks) -> Figure | None:
 
 @styled
 def over_budget(rows: pd.DataFrame, looks: Looks, metric: str) -> Figure | None:
-    """Draw a metric over budget: averaged over observations, then each observation by itself."""
+    """Draw a metric over budget: averaged over observations, then for each observation.
+
+    Return None if nothing has a result.
+
+    Args:
+        rows: one task and variant, from `running.rows.with_variants`.
+        looks: the look of each method.
+        metric: name of the metric.
+    """
     rows = rows[(rows["metric"] == metric) & rows["time"].isna()]
     budgets = budgets_of(rows)
     if not budgets:
@@ -157,14 +170,14 @@ def over_budget(rows: pd.DataFrame, looks: Looks, metric: str) -> Figure | None:
     drawn = []
     for axis, title, own in panels:
         floor = own["floor"].mean()
-        if floor > 0 or record_of(metric).scale == "symlog":  # an axis that holds 0
+        if floor > 0 or record_of(metric).scale == "symlog":  # a log axis has no 0
             axis.axhline(floor, color=GREY, linestyle="--", linewidth=0.9, gid=FLOOR)
         drawn += draw_methods(axis, own, "budget", looks)
         axis.set_title(title)
         budget_axis(axis, budgets)
     for k, (axis, _, _) in enumerate(panels):
         _value_axis(axis, metric, drawn)
-        # panels of several rows are not as high as the first, so that its numbers do not serve them
+        # with several rows, the small panels are lower than the first and need tick labels of their own
         axis.tick_params(labelleft=k == 0 or (lines > 1 and k % 5 == 1))
     panels[0][0].set_ylabel(record_of(metric).axis_label)
     figure.supxlabel(BUDGET_LABEL)
@@ -210,7 +223,7 @@ def _value_axis(axis: Axes, metric: str, lines: list[pd.DataFrame]) -> None:
         axis.set_ylim(log_limits(lines))
         mark_clipped(axis)
     elif record.scale == "symlog":
-        # linear around the floor, where the estimate may be 0, and logarithmic above
+        # linear around the floor, where the estimate may be 0; logarithmic above
         axis.set_yscale("asinh", linear_width=0.03)
         axis.set_yticks([0, 0.03, 0.1, 0.3, 1], ["0", "0.03", "0.1", "0.3", "1"])
         axis.yaxis.set_minor_locator(NullLocator())

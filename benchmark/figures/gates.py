@@ -1,12 +1,7 @@
-"""Figures about gates, from a result table: what each takes from the target's variance, and which to take.
+"""Figures about gates: the variance that each leaves in the target, and which gate is best or chosen.
 
-    gates_variance       σ² E‖y‖²/d over t of every target, above the score's own σ² E‖s‖²/d where it is known
-    gates_eigenvalues    the eigenvalues w_i(t) of the matrix gate, of the sweep's own training simulations
-    gates_ratio          score errors relative to the scalar mixture's: a panel for each gate, tasks down
-    gates_choice         which gate `auto` chose for each task and budget
-
-σ² E‖y‖²/d is 1 plus the `excess_variance` of the table: DSM's is 1. It cannot fall below the score's share,
-by which it differs from the target variance, σ² E‖y − s‖²/d.
+The cost of a target y is σ² E‖y‖²/d, which is 1 plus `excess_variance`. It is 1 for DSM. For an unbiased
+target it is at least σ² E‖s‖²/d, the score's share, and exceeds it by σ² times the target variance.
 """
 
 from collections.abc import Iterator
@@ -48,14 +43,18 @@ from .style import (
 SCALAR, AUTO = "mix", "mix(gate=auto)"
 RATIOS = (0.05, 20.0)
 SHARE_SIMULATIONS, SHARE_DRAWS = 200, 20
-HIGHEST = 1.3  # of σ² E‖y‖²/d on the axis: the variance of bad targets has no end
+HIGHEST = 1.3  # upper end of the axis; the variance of bad targets is unbounded
 
 
 @styled
 def gates_variance(rows: pd.DataFrame) -> Figure | None:
-    """Draw σ² E‖y‖²/d over t of one task's targets, one panel a budget, with the score's own where known."""
+    """Draw the cost σ² E‖y‖²/d of each target over t, one panel for each budget.
+
+    The dashed line is the score's share σ² E‖s‖²/d, if the task has exact scores. Return None with fewer than
+    two targets.
+    """
     rows = rows[(rows["metric"] == "excess_variance") & (rows["status"] != "skipped")]
-    rows = rows[rows["time"].notna() | rows["replicate"].isna()]  # no averages, but cells without a result
+    rows = rows[rows["time"].notna() | rows["replicate"].isna()]  # drop averages, keep cells without a result
     looks, budgets = looks_of(rows["label"].unique()), budgets_of(rows)
     if len(looks) < 2 or not budgets:
         return None
@@ -81,7 +80,7 @@ def gates_variance(rows: pd.DataFrame) -> Figure | None:
 
 @cache
 def _score_share(label: str) -> tuple[float, ...] | None:
-    """Give σ² E‖s‖²/d at `TIMES` of a task with exact scores: 1 − σ² E‖y_DSM − s‖²/d; None if not known."""
+    """Estimate σ² E‖s‖²/d = 1 − E‖σ s + ε‖²/d at `TIMES`; None for a task without exact scores."""
     task = task_of(label)
     if task is None or "reference" not in task.capabilities or task.reference_kind != "exact":
         return None
@@ -101,7 +100,10 @@ def _score_share(label: str) -> tuple[float, ...] | None:
 
 @styled
 def gates_eigenvalues(rows: pd.DataFrame) -> Figure | None:
-    """Draw the eigenvalues of the matrix gate over t, one panel a budget; None in one dimension."""
+    """Draw the eigenvalues of the matrix gate over t, one panel for each budget.
+
+    The gate is computed from the training simulations of the sweep. Return None in one dimension.
+    """
     rows = rows[(rows["label"] == "mix(gate=matrix)") & (rows["status"] == "ok")]
     task = task_of(str(rows["task"].iloc[0])) if len(rows) else None
     if task is None or task.dim_theta == 1:
@@ -125,7 +127,7 @@ def gates_eigenvalues(rows: pd.DataFrame) -> Figure | None:
 
 
 def _draw_eigenvalues(axis: Axes, t: np.ndarray, weights: np.ndarray) -> None:
-    """Draw each eigenvalue's mean over replicates with its interval; weights are (R, n, d)."""
+    """Draw each eigenvalue's mean over replicates with its interval; weights are (replicates, times, d)."""
     for i in range(weights.shape[2]):
         intervals = [mean_interval(column.reshape(-1, 1)) for column in weights[:, :, i].T.astype(float)]
         value, low, high = np.array(intervals).T
@@ -139,7 +141,11 @@ def _draw_eigenvalues(axis: Axes, t: np.ndarray, weights: np.ndarray) -> None:
 
 @styled
 def gates_ratio(rows: pd.DataFrame) -> Figure | None:
-    """Draw score errors relative to scalar MIX, a panel for each method; beyond `RATIOS` at the edge."""
+    """Draw score errors divided by the score error of the scalar mixture.
+
+    Each method has a panel, with tasks down. Ratios beyond `RATIOS` are drawn at the edge. Return None
+    without results of `SCALAR` and `AUTO`.
+    """
     labels = [label for label in looks_of(rows["label"].unique()) if label != SCALAR]
     found = {label: ratios(rows, "score_error", label, SCALAR) for label in labels}
     found = {label: own for label, own in found.items() if (own["status"] == "ok").any()}
@@ -161,7 +167,7 @@ def gates_ratio(rows: pd.DataFrame) -> Figure | None:
         axis.set_xlabel("")
         if k % columns:
             axis.set_yticklabels([])
-    figure.supxlabel("score error / that of scalar MIX, ratio of means; below 1 is better")
+    figure.supxlabel("mean score error / mean score error of scalar MIX, below 1 is better")
     handles = ratio_handles(figure, budgets)
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
@@ -169,7 +175,10 @@ def gates_ratio(rows: pd.DataFrame) -> Figure | None:
 
 @styled
 def gates_choice(rows: pd.DataFrame) -> Figure | None:
-    """Draw how many replicates chose each gate: tasks down, one panel a budget."""
+    """Draw how many replicates chose each gate: tasks down, one panel for each budget.
+
+    Return None if no gate was chosen.
+    """
     rows = rows[(rows["metric"] == "gate_gain") & (rows["label"] == AUTO) & (rows["status"] == "ok")]
     if rows.empty:
         return None
@@ -195,7 +204,7 @@ def gates_choice(rows: pd.DataFrame) -> Figure | None:
 
 
 def _choice_looks(chosen: np.ndarray) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield the colour and hatch of each gate that was chosen, the simplest first."""
+    """Yield the colour and hatch of each gate that was chosen, the simplest gate first."""
     everything = {
         "dsm": ("#0072B2", ""),
         "scalar": ("#D55E00", ""),

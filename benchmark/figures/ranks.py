@@ -1,16 +1,4 @@
-"""The critical-difference diagram of Demšar (2006): average ranks, and which methods do not differ by them.
-
-At one budget, the N places (tasks) where all k methods were ranked are the blocks of a Friedman test, whose p
-is in the title: were all methods alike, in a share p of such tables ranks would differ as much. Two methods
-differ if their average ranks are further apart than the critical difference of Nemenyi,
-
-    CD = q sqrt(k (k + 1)/(6 N)),
-
-q the 95 % point of the studentized range of k means, with infinite degrees of freedom, over √2: no pair
-differs in 95 % of the tables in which all methods are alike. Those that do not differ are joined by a bar.
-Each budget has its own diagram, since budgets of one task share simulations, and as blocks of one test they
-would make it see differences too often. Tests and drawing are those of SciPy and scikit-posthocs.
-"""
+"""The critical-difference diagram: average ranks, and which methods they do not tell apart."""
 
 from typing import Any, NamedTuple
 
@@ -31,14 +19,14 @@ LEVEL = 0.95
 
 
 class RankTest(NamedTuple):
-    """What the ranks of k methods at one budget say.
+    """Tests of the ranks of k methods at N places of one budget.
 
     Attributes:
         ranks: the average rank of each method, (k,).
         places: N.
-        friedman: the p-value of the Friedman test.
-        nemenyi: the p-value of each pair, (k, k).
-        critical_difference: CD.
+        friedman: the p-value of Friedman's test that all methods are alike.
+        nemenyi: the p-value of Nemenyi's test for each pair, (k, k).
+        critical_difference: the difference of average ranks beyond which two methods differ.
     """
 
     ranks: "pd.Series[float]"
@@ -49,7 +37,19 @@ class RankTest(NamedTuple):
 
 
 def rank_test(blocks: pd.DataFrame) -> RankTest:
-    """Test the ranks of methods (columns, 3 at least) at places (rows); not all may be ties."""
+    """Test the ranks of k methods at N places with SciPy and scikit-posthocs.
+
+        CD = q √(k(k + 1)/(6N))
+
+    CD is the critical difference; q is the 95 % point of the studentized range of k means with infinite
+    degrees of freedom, divided by √2. If all methods are alike, no pair differs by more than CD in 95 % of
+    tables.
+
+    Args:
+        blocks: ranks, one row for each place and one column for each of k ≥ 3 methods; not all may be ties.
+
+    Source: Demšar, Statistical comparisons of classifiers over multiple data sets, 2006.
+    """
     n, k = blocks.shape
     q = studentized_range.ppf(LEVEL, k, np.inf) / np.sqrt(2)
     return RankTest(
@@ -62,11 +62,14 @@ def rank_test(blocks: pd.DataFrame) -> RankTest:
 
 
 def rank_tests(rows: pd.DataFrame, metric: str) -> dict[Any, RankTest]:
-    """Give the test of each budget with enough methods and enough places where all of them were ranked.
+    """Return the test of each budget with enough methods and places.
+
+    Places count where all methods were ranked. Each budget is tested alone: budgets of one task share
+    simulations, and as blocks of one test they would show differences too often.
 
     Args:
-        rows: of one variant.
-        metric: whose values not resolved in diffusion time are ranked.
+        rows: rows of one variant.
+        metric: name of the metric; its values resolved in diffusion time are left out.
     """
     plain = rows["time"].isna() & (rows["status"] == "ok")
     if metric not in rows.loc[plain, "metric"].unique():
@@ -84,7 +87,10 @@ def rank_tests(rows: pd.DataFrame, metric: str) -> dict[Any, RankTest]:
 
 @styled
 def critical_difference(rows: pd.DataFrame, metric: str) -> Figure | None:
-    """Draw a diagram for each budget of one variant; None without enough methods and places."""
+    """Draw a diagram for each budget of one variant; None without enough methods and places.
+
+    Bars join methods that do not differ. The title shows the p-value of Friedman's test.
+    """
     tests = rank_tests(rows, metric)
     if not tests:
         return None
@@ -116,7 +122,7 @@ def _draw(axis: Axes, test: RankTest, looks: Looks) -> None:
         text_h_margin=0.12,
     )
     for text in artists["labels"]:
-        text.set_color("black")  # legible for all, in whatever colour the line is
+        text.set_color("black")  # legible whatever the colour of the line
     axis.spines["top"].set_visible(True)
     axis.set_xlim(1, len(names))
     axis.xaxis.set_major_locator(MultipleLocator(1))

@@ -1,9 +1,8 @@
-"""How every figure looks: sizes, fonts, one colour, marker and line style for each method, lines with bands.
+"""The look of all figures: sizes, fonts, one colour, marker and line style for each method, lines with bands.
 
-Colours are those of Okabe and Ito, which the colour-blind can tell apart; markers and dashes say the same
-again for print without colour. A line shows means, its band their intervals. What gave no result is a cross
-at the upper edge, of ratios at the right one, never a gap without a mark; what lies beyond the axis is a
-triangle at that edge.
+Colours are from Okabe and Ito, for colour-blind readers. Markers and dashes carry the same information in
+print without colour. A line shows means; its band shows their intervals. A cross at the edge marks a value
+without a result, and a triangle at the edge marks a value beyond the axis.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,14 +23,14 @@ from matplotlib.transforms import Transform
 from ..analysis.statistics import Array, summarise
 from ..running.rows import TO_RETRY
 
-COLUMN, PAGE = 3.35, 6.9  # widths of one and of two columns, in inches
+COLUMN, PAGE = 3.35, 6.9  # widths of one and two columns, in inches
 GREY = "#555555"
 TIME_LABEL = "diffusion time $t$ (square-root scale)"
-MARK_EVERY = 5  # of the points in diffusion time
-MISSING, CLIPPED, FLOOR = "missing", "clipped", "floor"  # what a mark is, as its `gid`
+MARK_EVERY = 5  # points in diffusion time for each marker
+MISSING, CLIPPED, FLOOR = "missing", "clipped", "floor"  # kinds of marks, stored as `gid`
 MARKS = {MISSING: ("x", "no result"), CLIPPED: ("^", "beyond the axis")}
 
-# From Matplotlib's own defaults, so that a user's settings change nothing.
+# Starts from Matplotlib's defaults, so that a user's settings have no effect.
 styled = style.context(
     [
         "default",
@@ -69,7 +68,7 @@ styled = style.context(
 
 
 class Look(NamedTuple):
-    """How one line is named and drawn."""
+    """The name and style of one line."""
 
     name: str
     colour: Any
@@ -101,7 +100,7 @@ OTHER_DASHES = ("-", (0, (3, 1, 1, 1, 1, 1)), (0, (6, 2)))
 
 
 def looks_of(labels: Iterable[str]) -> dict[str, Look]:
-    """Give the look of each method: the known ones always theirs, others by their place in the alphabet."""
+    """Return the look of each method: fixed for those in `KNOWN`, by alphabetical order for all others."""
     given = set(labels)
     looks = {label: look for label, look in KNOWN.items() if label in given}
     for k, label in enumerate(sorted(given - KNOWN.keys())):
@@ -111,7 +110,7 @@ def looks_of(labels: Iterable[str]) -> dict[str, Look]:
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure as PDF and PNG, the same byte for byte whenever it is."""
+    """Write a figure as PDF and PNG and return both files; equal figures give equal bytes."""
     pdf, png = folder / f"{name}.pdf", folder / f"{name}.png"
     figure.savefig(pdf, metadata={"CreationDate": None})
     figure.savefig(png, metadata={"Software": None})
@@ -119,16 +118,16 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 
 def panels_of(figure: Figure, n: int, columns: int) -> list[Axes]:
-    """Add n panels to a figure, row by row."""
+    """Add n panels to a figure, row by row, and return them."""
     grid = figure.add_gridspec(-(-n // columns), columns)
     return [figure.add_subplot(grid[k // columns, k % columns]) for k in range(n)]
 
 
 def line_of(rows: pd.DataFrame, x: str) -> pd.DataFrame:
-    """Give `x`, `value`, `low`, `high` of one method's rows of one metric, in the order of x.
+    """Return the line of one method: `x`, `value`, `low` and `high` of one metric, in the order of x.
 
-    An x of which any row ended badly has NaN for the three: the mean over what survived would flatter. A
-    cell that failed as a whole has no times; over time it is one row with x NaN.
+    The values at an x are NaN if any of its rows ended badly, since a mean over the remaining rows would be
+    too good. A cell that failed as a whole has no times; over time it becomes one row with x NaN.
     """
     bad = rows[rows["status"].isin(TO_RETRY)]
     good = rows[(rows["status"] == "ok") & ~rows[x].isin(bad[x].dropna()) & rows[x].notna()]
@@ -141,11 +140,11 @@ def draw_line(axis: Axes, line: pd.DataFrame, look: Look, *, place: int = 0, eve
     """Draw a line with its band.
 
     Args:
-        axis: where to.
-        line: of `line_of`.
-        look: of the line and its band.
-        place: of the method among others, which keeps their crosses and markers apart.
-        every: one in so many points has a marker.
+        axis: where to draw.
+        line: from `line_of`.
+        look: the style of line and band.
+        place: position of the method among all methods; it keeps their crosses and markers apart.
+        every: a marker is drawn at one in so many points.
     """
     x, value, low, high = line.dropna(subset="x")[["x", "value", "low", "high"]].to_numpy().T
     axis.fill_between(x, low, high, color=look.colour, alpha=0.2, linewidth=0)
@@ -165,14 +164,14 @@ def draw_line(axis: Axes, line: pd.DataFrame, look: Look, *, place: int = 0, eve
     axis.vlines(x[alone], low[alone], high[alone], color=look.colour, linewidth=3, alpha=0.35)
     crosses = line.loc[line["value"].isna(), "x"].to_numpy()
     height = 1 - 0.06 * place
-    if not here.any():  # no line at all: one cross in the corner says so
+    if not here.any():  # without any point of a line: one cross in the corner
         mark(axis, 0.97, height, look.colour, MISSING, axis.transAxes)
     elif len(crosses):
         mark(axis, crosses, height, look.colour, MISSING, axis.get_xaxis_transform())
 
 
 def draw_methods(axis: Axes, rows: pd.DataFrame, x: str, looks: Looks, every: int = 1) -> list[pd.DataFrame]:
-    """Draw the line of each method that has rows, and give them."""
+    """Draw the line of each method that has rows, and return the lines."""
     lines = []
     for place, (label, look) in enumerate(looks.items()):
         own = rows[(rows["label"] == label) & (rows["status"] != "skipped")]
@@ -183,16 +182,16 @@ def draw_methods(axis: Axes, rows: pd.DataFrame, x: str, looks: Looks, every: in
 
 
 def budgets_of(rows: pd.DataFrame) -> list[int]:
-    """Give the budgets of rows to be drawn, those without a result included; none if nothing has one."""
+    """Return the budgets to draw, those without a result included; none if no budget has a result."""
     if not (rows["status"] == "ok").any():
         return []
     return sorted(int(budget) for budget in rows.loc[rows["status"] != "skipped", "budget"].unique())
 
 
 def mark_clipped(axis: Axes) -> None:
-    """Put triangles at the upper edge, in the line's colour, where a drawn line lies above it.
+    """Mark the upper edge with triangles, in the line's colour, where a line lies above it.
 
-    A line with all its points marked has one at each such point, another at the peak of each stretch.
+    A line with a marker at every point gets a triangle at each such point, any other line at each local peak.
     """
     top = axis.get_ylim()[1]
     for drawn in [line for line in axis.get_lines() if line.get_gid() is None]:
@@ -208,7 +207,7 @@ def mark_clipped(axis: Axes) -> None:
 def mark(
     axis: Axes, x: Array | float, y: Array | float, colour: Any, kind: str, transform: Transform
 ) -> None:
-    """Put the marks of a kind, `MISSING` or `CLIPPED`, at places x and y of a transform."""
+    """Draw marks of one kind, `MISSING` or `CLIPPED`, at x and y in the coordinates of `transform`."""
     axis.plot(
         *np.broadcast_arrays(np.atleast_1d(x), y),
         transform=transform,
@@ -224,9 +223,10 @@ def mark(
 
 
 def log_limits(lines: Iterable[pd.DataFrame], above: float = 4) -> tuple[float, float]:
-    """Give limits of a log axis that hold the lines, within 4 decades below the median and `above` over it.
+    """Return limits of a log axis that hold the lines, within a range around their median.
 
-    So a method that diverges by orders of magnitude cannot press the others together.
+    The range is from 4 decades below the median to `above` decades over it, so that a method that diverges
+    does not press the other lines together.
     """
     every = pd.concat(lines)[["value", "low", "high"]].to_numpy(dtype=float)
     seen = every[np.isfinite(every) & (every > 0)]
@@ -237,7 +237,7 @@ def log_limits(lines: Iterable[pd.DataFrame], above: float = 4) -> tuple[float, 
 
 
 def time_axis(axis: Axes) -> None:
-    """Let x be diffusion time on a square-root scale, which opens up small t and still holds 0."""
+    """Make x diffusion time on a square-root scale, which spreads small t and contains 0."""
     axis.set_xscale("function", functions=(lambda t: np.sqrt(np.clip(t, 0, None)), np.square))
     axis.set_xlim(0, 1)
     axis.xaxis.set_major_locator(FixedLocator([0.01, 0.1, 0.3, 0.6, 1]))
@@ -246,7 +246,7 @@ def time_axis(axis: Axes) -> None:
 
 
 def budget_axis(axis: Axes, budgets: Iterable[int]) -> None:
-    """Let x be the simulator budget on a log scale."""
+    """Make x the simulator budget on a log scale."""
     numbers = [float(budget) for budget in budgets]
     axis.set_xscale("log")
     axis.set_xlim(min(numbers) / 1.4, max(numbers) * 1.4)
@@ -260,7 +260,10 @@ def legend(
     extra: Iterable[Artist] = (),
     columns: int | None = None,
 ) -> None:
-    """Put the legend above the panels: the methods in `rows`, what is skipped, what the marks mean."""
+    """Draw the legend above the panels.
+
+    It shows the methods in `rows`, those that were skipped, the meaning of marks, and `extra`.
+    """
     handles: list[Artist] = []
     for label, look in looks.items():
         statuses = set(rows.loc[rows["label"] == label, "status"])
@@ -276,7 +279,7 @@ def legend(
 
 
 def mark_handles(figure: Figure) -> list[Artist]:
-    """Give the legend's signs for those marks that a figure has."""
+    """Return the legend entries of the marks that a figure has."""
     kinds = {line.get_gid() for axis in figure.axes for line in axis.get_lines()}
     return [
         Line2D([], [], color=GREY, marker=marker, linestyle="none", label=meaning)
@@ -286,7 +289,7 @@ def mark_handles(figure: Figure) -> list[Artist]:
 
 
 def handle(look: Look) -> Line2D:
-    """Give the legend's sign for a line."""
+    """Return the legend entry of a line."""
     return Line2D(
         [],
         [],

@@ -1,4 +1,4 @@
-"""Figures of the weight w(t) of DSM in a mixture, optimal and learned [Ko & Geffner, Figures 4 and 5]."""
+"""Figures of the weight w(t) of DSM in a mixture, optimal and learned (Ko & Geffner, Figures 4 and 5)."""
 
 import matplotlib
 import numpy as np
@@ -29,7 +29,7 @@ OPTIMAL = Look("optimal $w^*(t)$", "#000000", "", (0, (3, 1.5)))
 
 @styled
 def optimal_weight(rows: pd.DataFrame) -> Figure | None:
-    """Draw w*(t) for each budget, and below how far it is from that of the largest budget."""
+    """Draw w*(t) for each budget, and below it the difference from w*(t) of the largest budget."""
     rows = optimal_rows(rows)
     budgets = budgets_of(rows)
     if not budgets:
@@ -61,7 +61,7 @@ def optimal_weight(rows: pd.DataFrame) -> Figure | None:
 
 @styled
 def learned_weight(rows: pd.DataFrame, looks: Looks) -> Figure | None:
-    """Draw the learned w(t) on top of w*(t) of the same simulations, one panel per budget."""
+    """Draw the learned w(t) and w*(t) of the same simulations, one panel for each budget."""
     learned = rows[(rows["metric"] == "learned_weight") & (rows["status"] != "skipped")]
     optimal = optimal_rows(rows)
     known, budgets = budgets_of(optimal), budgets_of(learned)
@@ -85,7 +85,7 @@ def learned_weight(rows: pd.DataFrame, looks: Looks) -> Figure | None:
 
 
 def optimal_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """Take MIX's w* once per replicate: all its gates have the same simulations, and so the same w*."""
+    """Return MIX's w* once for each replicate; all its gates have the same simulations and so the same w*."""
     rows = rows[(rows["metric"] == "optimal_weight") & (rows["status"] != "skipped")]
     rows = rows[rows["method"] == "mix"]
     rows = rows.sort_values("status", key=lambda status: status != "ok", kind="stable")

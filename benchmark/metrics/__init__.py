@@ -1,1 +1,1 @@
-"""What is measured of a posterior."""
+"""The metrics of a posterior: what each measures, and its record."""

@@ -1,7 +1,7 @@
-"""Metrics at the parameters behind an observation, which are known where data are simulated.
+"""Metrics at the parameters that generated an observation.
 
-Likelihoods are estimated with the posterior's own way of drawing bridges, but always with 1,024 bridges at a
-point, so that the method's number of bridges makes no difference.
+Likelihoods are estimated by the posterior's own bridges, always with `PARTICLES` of them, so the method's
+number of bridges does not matter.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ class EstimatesLikelihood(Protocol):
     """A posterior that estimates log p(x_o | u) by bridges."""
 
     def likelihood_at(self, u: Tensor, x_o: Tensor, particles: int, seed: int) -> Estimate:
-        """Estimate it at one point, u (d,) and x_o (D,), with so many bridges."""
+        """Estimate log p(x_o | u) at one point u, (d,), for x_o, (dim_x,), with `particles` bridges."""
 
 
 @runtime_checkable
@@ -31,13 +31,14 @@ class KnowsLikelihood(Protocol):
     """A task with a tractable likelihood."""
 
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Compute log p(x | θ) for θ (n, d) and x (n, D): (n,)."""
+        """Return log p(x | θ), (n,), for θ, (n, d), and x, (n, dim_x)."""
 
 
 def parameter_rmse(fitted: Fitted) -> Iterator[Row]:
-    """Yield (mean over parameters of (E θ − θ*)²)^½, E θ the mean of posterior samples, θ* behind the data.
+    """Yield √(mean over parameters of (m − θ*)²) for each replicate and observation.
 
-    The standard error takes the samples for independent.
+    m is the mean of the posterior samples and θ* generated the observation. The standard error is the delta
+    method's, and treats the samples as independent.
     """
     truth = fitted.truth.observations.theta
     n = fitted.samples.shape[2]
@@ -45,20 +46,32 @@ def parameter_rmse(fitted: Fitted) -> Iterator[Row]:
         for o, sample in enumerate(replicate):
             error = sample.mean(0) - truth[o]
             rmse = error.square().mean().sqrt()
-            # the delta method: the change of rmse is error · (change of mean)/(d rmse)
+            # delta method: d(rmse) = error · d(mean) / (dim · rmse)
             spread = (sample @ error).std() / (n**0.5 * len(error) * rmse)
             cause = "the posterior's samples are not finite"
             yield row(rmse, spread, cause=cause, replicate=r, observation=o)
 
 
 def ess_fraction(fitted: Fitted) -> Iterator[Row]:
-    """Yield ESS/N of each observation's bridges at its own parameters."""
+    """Yield ESS/N of the bridges at the true parameters, for each replicate and observation.
+
+    `methods.bridge.likelihood.average` has the formula of the ESS.
+
+    Raises:
+        DoesNotApplyError: the method does not estimate a likelihood.
+    """
     for r, o, found in _at_truth(fitted):
         yield row(found.ess_fraction, None, replicate=r, observation=o)
 
 
 def log_likelihood_error(fitted: Fitted) -> Iterator[Row]:
-    """Yield |log p̂(x_o | u*) − log p(x_o | u*)| of each observation at its own parameters, in nats."""
+    """Yield |log p̂(x_o | θ*) − log p(x_o | θ*)| in nats for each replicate and observation.
+
+    p̂ is estimated by bridges, and θ* generated the observation.
+
+    Raises:
+        DoesNotApplyError: the task's likelihood is not known, or the method does not estimate one.
+    """
     task, known = fitted.truth.task, fitted.truth.observations
     if not isinstance(task, KnowsLikelihood):
         raise DoesNotApplyError("the likelihood of the task is not known")
@@ -80,14 +93,15 @@ def _at_truth(fitted: Fitted) -> Iterator[tuple[int, int, Estimate]]:
 PARAMETER_RMSE = Metric(
     "parameter_rmse",
     "Parameter error",
-    "Root mean square over parameters of the posterior mean less the θ behind the observation.",
+    "Root mean square difference, over parameters, between the posterior mean and the θ that generated the "
+    "observation.",
     parameter_rmse,
     scale="log",
 )
 ESS_FRACTION = Metric(
     "ess_fraction",
     "ESS fraction",
-    "Effective sample size of importance-weighted bridges over their number; 1 is perfect.",
+    "Effective sample size of the importance-weighted bridges, divided by their number; 1 is perfect.",
     ess_fraction,
     needs=PATH,
     perfect=1.0,
@@ -96,7 +110,7 @@ ESS_FRACTION = Metric(
 LOG_LIKELIHOOD_ERROR = Metric(
     "log_likelihood_error",
     "Error of the log-likelihood",
-    "Error of the estimated log-likelihood at the true parameters.",
+    "Absolute error of the estimated log-likelihood at the true parameters, in nats; 0 is perfect.",
     log_likelihood_error,
     needs=PATH,
 )

@@ -1,4 +1,4 @@
-"""The catalogue: every metric's record, in the order in which reports show them."""
+"""The catalogue: the records of all metrics, in the order of reports."""
 
 from collections.abc import Iterator
 
@@ -37,11 +37,11 @@ IN_ORDER = (
     GATE_GAIN,
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in IN_ORDER}
-MAIN = (SCORE_ERROR.name, MMD.name)  # what two methods are first compared by
+MAIN = (SCORE_ERROR.name, MMD.name)  # the metrics that comparisons show first
 
 
 def record_of(name: str) -> Metric:
-    """Return the record of a metric; of one that only a table knows, an unranked one under its name."""
+    """Return the record of a metric. A name that only a table knows gets an unranked record."""
     return METRICS.get(name) or Metric(name, name, "", _unknown, perfect=None, ranked=False)
 
 
@@ -50,6 +50,6 @@ def _unknown(fitted: Fitted) -> Iterator[Row]:
 
 
 def reported(names: set[str]) -> list[str]:
-    """Put metrics into the order of a report, unknown ones last, without those that others stand for."""
+    """Return metrics in the order of a report. Unknown names come last; those with `same_as` are left out."""
     known = [name for name, metric in METRICS.items() if name in names and not metric.same_as]
     return known + sorted(names - METRICS.keys())

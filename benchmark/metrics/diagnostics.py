@@ -1,12 +1,6 @@
-"""Diagnostics of posteriors on fresh pairs (u, x) from the prior predictive: no reference is needed.
+"""Diagnostics on `PAIRS` fresh pairs (u, x) from the prior predictive, with `DRAWS` posterior draws for each.
 
-Ranks are the numbers of posterior draws below u. With f the share of draws that are nearer than u to a random
-point from the prior N(0, I),
-
-    tarp = ∫_½^1 P(f ≤ α) − α dα = ⅝ − E max(f, ½).
-
-sbi's own has a grid of α from the least f to the largest, and so a wrong area for a posterior that is far too
-wide: 0.131 at twice the width of a normal law in three dimensions, and 0.025 at ten times.
+They need no reference. The rank of u is the number of posterior draws below it, for each component.
 """
 
 import math
@@ -29,7 +23,15 @@ PREDICTIVE_DRAWS, PREDICTIVE_SCALE = 200, 1000
 
 
 def sbc(fitted: Fitted) -> Iterator[Row]:
-    """Yield the p-value of each replicate: the least of Kolmogorov and Smirnov's over parameters, times d."""
+    """Yield the p-value of simulation-based calibration for each replicate.
+
+        min(1, d · min_i p_i)
+
+    p_i is the p-value of the Kolmogorov–Smirnov test that the ranks of component i, divided by `DRAWS`, are
+    uniform. The factor d is Bonferroni's correction for d components.
+
+    Source: Talts et al., arXiv 1804.06788.
+    """
     for r in range(len(fitted.posteriors)):
         u, _, drawn = _drawn(fitted, r)
         ranks = _ranks(u, drawn).double().numpy() / DRAWS
@@ -38,7 +40,10 @@ def sbc(fitted: Fitted) -> Iterator[Row]:
 
 
 def coverage(fitted: Fitted) -> Iterator[Row]:
-    """Yield the share of each replicate."""
+    """Yield the coverage of central intervals for each replicate.
+
+    This is the share of pairs and components with |rank/`DRAWS` − ½| ≤ `LEVEL`/2.
+    """
     for r in range(len(fitted.posteriors)):
         u, _, drawn = _drawn(fitted, r)
         ranks = _ranks(u, drawn)
@@ -46,7 +51,17 @@ def coverage(fitted: Fitted) -> Iterator[Row]:
 
 
 def expected_coverage(fitted: Fitted) -> Iterator[Row]:
-    """Yield the share of each replicate: where at least a tenth of the draws have less density than u."""
+    """Yield the coverage of regions of highest density for each replicate.
+
+    This is the share of pairs where at least a share 1 − `LEVEL` of the draws has a lower density than u.
+
+    Raises:
+        DoesNotApplyError: the method has no density.
+        UserError: `log_prob` returns the wrong shape.
+        NotFiniteError: a density is NaN or +∞.
+
+    Source: Hermans et al., A trust crisis in simulation-based inference?, 2022.
+    """
     for r, posterior in enumerate(fitted.posteriors):
         if not offers(posterior, "log_prob"):
             raise DoesNotApplyError("the method has no density")
@@ -54,7 +69,7 @@ def expected_coverage(fitted: Fitted) -> Iterator[Row]:
         density = posterior.log_prob(torch.cat([u.unsqueeze(1), drawn], 1), x).double()
         if density.shape != (PAIRS, 1 + DRAWS):
             raise UserError(
-                f"log_prob must give the shape {(PAIRS, 1 + DRAWS)}, but gave {tuple(density.shape)}."
+                f"log_prob must return shape {(PAIRS, 1 + DRAWS)}, but returned {tuple(density.shape)}."
             )
         if (density.isnan() | density.isposinf()).any():
             raise NotFiniteError(f"densities of replicate {r} are not finite")
@@ -63,7 +78,18 @@ def expected_coverage(fitted: Fitted) -> Iterator[Row]:
 
 
 def tarp(fitted: Fitted) -> Iterator[Row]:
-    """Yield the area of each replicate."""
+    """Yield the area between the coverage of random regions and their credibility α, for each replicate.
+
+        ∫_½^1 P(f ≤ α) − α dα = ⅝ − E max(f, ½)
+
+    f is the share of draws that are nearer than u to a random point from the prior N(0, I).
+
+    sbi integrates over a grid of α from the least f to the largest, which is wrong for posteriors that are
+    far too wide: it returns 0.131 at twice the width of a normal law in three dimensions, and 0.025 at ten
+    times the width.
+
+    Source: Lemos et al., arXiv 2302.03026.
+    """
     levels = torch.arange(DRAWS + 1) / DRAWS
     for r in range(len(fitted.posteriors)):
         u, _, drawn = _drawn(fitted, r)
@@ -78,7 +104,14 @@ def _area(share: Tensor) -> Tensor:
 
 
 def predictive_distance(fitted: Fitted) -> Iterator[Row]:
-    """Yield the distance of each replicate and observation, with the standard error of a median."""
+    """Yield the median distance between posterior predictive data and the observation.
+
+        median over draws of √(mean_j ((x_j − x_oj)/scale_j)²)
+
+    x is simulated at posterior draws of θ; scale_j is the spread of component j under the prior predictive.
+    There is one value for each replicate and observation. The standard error is half the difference of the
+    quantiles ½ ± 1/(2√n) of n draws.
+    """
     truth = fitted.truth
     has_reference = "reference" in truth.task.capabilities
     for r, samples in enumerate(fitted.samples):
@@ -98,7 +131,10 @@ def _reference_distance(truth: Truth, o: int, r: int) -> float:
 
 
 def _drawn(fitted: Fitted, r: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return pairs u (n, d) and x, the same for every method, and draws (n, DRAWS, d) of replicate r."""
+    """Return u, (n, d), x, (n, dim_x), and posterior draws, (n, DRAWS, d), of replicate r.
+
+    All methods get the same pairs (u, x).
+    """
     return fitted.once(("pairs", r), _draw, fitted, r)
 
 
@@ -112,12 +148,15 @@ def _draw(fitted: Fitted, r: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _ranks(u: Tensor, drawn: Tensor) -> Tensor:
-    """Count the draws (n, DRAWS, d) below u (n, d), for each pair and component: (n, d)."""
+    """Count the draws, (n, DRAWS, d), below u, (n, d): the ranks, (n, d)."""
     return (drawn < u.unsqueeze(1)).sum(1)
 
 
 def _share(covered: Tensor, r: int) -> Row:
-    """Make the row of a share of pairs; an exact posterior's ranks are uniform on 0 … DRAWS."""
+    """Return the row of the share of `covered`, (n, k).
+
+    The floor is the value of an exact posterior, whose ranks are uniform on 0, …, DRAWS.
+    """
     share = covered.double().mean(1)
     levels = torch.arange(DRAWS + 1) / DRAWS
     floor = float((levels >= 1 - LEVEL).double().mean())
@@ -125,9 +164,9 @@ def _share(covered: Tensor, r: int) -> Row:
 
 
 def _distance(truth: Truth, o: int, theta: Tensor, r: int) -> tuple[float, float]:
-    """Compute the median distance from observation o of data simulated at draws of θ, with its error."""
+    """Return the median distance of data simulated at θ, (n, d), from observation o, and its error."""
     task, x_o = truth.task, truth.observations.x[o]
-    # By way of u, as in `simulate_at`, but a wild draw may be where θ is rounded to the edge of its support.
+    # θ passes through u, as in `simulate_at`: an extreme draw may lie on the rounded edge of the support.
     u = task.prior.to_u(theta[:PREDICTIVE_DRAWS])
     random = generator(_seed(truth, "predictive", r, o))
     x = task.simulator(task.prior.to_theta(u), random).x.double()
@@ -139,7 +178,7 @@ def _distance(truth: Truth, o: int, theta: Tensor, r: int) -> tuple[float, float
 
 @lru_cache(maxsize=8)
 def _predictive_scale(truth: Truth) -> Tensor:
-    """Compute the scale of each component of data from the prior predictive, (dim_x,)."""
+    """Return the spread of each component of data under the prior predictive, (dim_x,)."""
     return robust_scale(truth.task.simulate(PREDICTIVE_SCALE, _seed(truth, "predictive scale")).x.double())
 
 
@@ -147,13 +186,13 @@ def _seed(truth: Truth, *purpose: int | str) -> int:
     return derive_seed("diagnostics", truth.task.label, *purpose)
 
 
-EXACT = "the average of an exact posterior"
+EXACT = "the expected value of an exact posterior"
 SBC = Metric(
     "sbc",
     "SBC",
-    "Least p-value over parameters, times their number, of tests that ranks are uniform. An exact "
-    "posterior has any value, one below 0.05 at most 5 times in 100: low values speak against a "
-    "posterior, and of others none is better.",
+    "The least p-value, over parameters, of tests that ranks are uniform, times the number of parameters. An "
+    "exact posterior is below 0.05 at most 5 times in 100, so low values are evidence against a posterior; "
+    "larger values do not rank posteriors.",
     sbc,
     perfect=None,
     ranked=False,
@@ -162,8 +201,8 @@ SBC = Metric(
 COVERAGE = Metric(
     "coverage",
     "Coverage",
-    "Share of parameters within their central 90 % intervals, on fresh pairs of parameters and data; 0.9 "
-    "is perfect.",
+    "Share of parameters inside their central 90 % intervals, on fresh pairs of parameters and data; 0.9 is "
+    "perfect.",
     coverage,
     perfect=LEVEL,
     bounds=(0.0, 1.0),
@@ -172,7 +211,7 @@ COVERAGE = Metric(
 EXPECTED_COVERAGE = Metric(
     "expected_coverage",
     "Expected coverage",
-    "Share of parameters within the 90 % region of highest density; 0.9 is perfect.",
+    "Share of fresh parameter vectors inside the posterior's 90 % region of highest density; 0.9 is perfect.",
     expected_coverage,
     perfect=LEVEL,
     bounds=(0.0, 1.0),
@@ -181,8 +220,8 @@ EXPECTED_COVERAGE = Metric(
 TARP = Metric(
     "tarp",
     "TARP",
-    "Area between the coverage of random regions and their credibility: above 0 the posterior is too "
-    "wide, below 0 too narrow or beside the truth.",
+    "Area between the coverage of random regions and their credibility; 0 is perfect. Above 0 the posterior "
+    "is too wide, below 0 it is too narrow or biased.",
     tarp,
     bounds=(-0.375, 0.125),
     floor=EXACT,
@@ -190,11 +229,11 @@ TARP = Metric(
 PREDICTIVE_DISTANCE = Metric(
     "predictive_distance",
     "Predictive distance",
-    "Median distance from the observation of data simulated at posterior draws, in units of the prior "
-    "predictive's spread.",
+    "Median distance between the observation and data simulated at posterior draws, in units of the spread "
+    "of the prior predictive.",
     predictive_distance,
     perfect=None,
     ranked=False,
     scale="log",
-    floor="the value of the reference, where there is one",
+    floor="the value of the reference, if the task has one",
 )

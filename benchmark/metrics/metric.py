@@ -1,4 +1,4 @@
-"""What a metric is: a record that says what its values mean, and a function that yields rows of the table."""
+"""The contract of a metric: its record, the fits it is computed on, and the rows it yields."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -20,14 +20,14 @@ REFERENCE = frozenset({"reference"})
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a cell's metrics are measured on.
+    """The fits of one cell, on which its metrics are computed.
 
     Attributes:
-        truth: of the cell's task.
+        truth: observations and references of the cell's task.
         simulations: the training simulations of each replicate.
-        posteriors: one for each replicate.
-        samples: of θ, (replicates, observations, n, d), in float64.
-        once: what several metrics of the cell share, computed by the first that asks.
+        posteriors: the fitted posterior of each replicate.
+        samples: posterior samples of θ, (replicates, observations, n, d), in float64.
+        once: results that several metrics of the cell share. The first metric that asks computes them.
     """
 
     truth: Truth
@@ -38,27 +38,27 @@ class Fitted:
 
 
 class DoesNotApplyError(Exception):
-    """A metric has no meaning for a method: the row is `skipped`, with the message as its reason."""
+    """A metric is not defined for a method. The row is `skipped`, and the message is its reason."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric. Tables, comparisons, ranks, figures, reports and documentation read this record.
+    """The record of a metric. Tables, comparisons, ranks, figures, reports and documentation read it.
 
     Attributes:
-        name: in sweep files and result tables.
-        title: in headings.
-        definition: one sentence or two for readers.
+        name: the name in sweep files and result tables.
+        title: the name in headings.
+        definition: one or two sentences for readers.
         compute: yields the rows of a cell.
         needs: the capabilities that a task must have.
-        perfect: the value of a perfect method; None if no value is perfect, and less is better.
-        ranked: whether a value nearer to perfect makes a method better.
-        bounds: the least and the largest value that is possible.
-        scale: of its axis; "symlog" is linear around 0. Means over tasks of metrics with a "log" axis are
-            geometric, as such values differ by orders of magnitude.
-        axis: the label of its axis in figures, for Matplotlib; empty for the title.
-        floor: what the column `floor` of the result table holds; empty if it is null.
-        same_as: a metric that says the same and is reported in place of this one; empty if there is none.
+        perfect: the value of a perfect method; None if no value is perfect and lower is better.
+        ranked: whether a value nearer to perfect means a better method.
+        bounds: the least and the largest possible value.
+        scale: the scale of the axis; "symlog" is linear around 0. With "log", means over tasks are geometric,
+            because values of such a metric differ by orders of magnitude.
+        axis: the axis label in figures, for Matplotlib; empty to use the title.
+        floor: what the column `floor` of the result table holds; empty if the column is null.
+        same_as: name of the metric that is reported instead of this one; empty if there is none.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Metric:
 
     @property
     def has_ratio(self) -> bool:
-        """Whether the ratio of two values says which is better: 0 is perfect, and nothing is below."""
+        """Whether the ratio of two values shows which is better: 0 is perfect and no value is negative."""
         return self.ranked and self.perfect == 0 and not self.signed
 
     @property
@@ -91,16 +91,19 @@ class Metric:
 
     @property
     def axis_label(self) -> str:
-        """The label of its axis in figures."""
+        """The axis label in figures."""
         return self.axis or self.title
 
     def distance(self, values: Values) -> Values:
-        """Compute how far values are from perfect, elementwise: the less, the better, if it is ranked."""
+        """Compute the distance of values from perfect, elementwise; a smaller distance is better if ranked.
+
+        The distance is |value − perfect|, or the value itself if `perfect` is None.
+        """
         return values if self.perfect is None else np.abs(values - self.perfect)
 
 
 def offers(posterior: Posterior, what: str) -> bool:
-    """Say whether a posterior has an optional function of the contract: "score" or "log_prob"."""
+    """Return whether a posterior implements an optional function of its contract: "score" or "log_prob"."""
     return getattr(type(posterior), what) is not getattr(Posterior, what)
 
 
@@ -111,7 +114,14 @@ def row(
     cause: str = "the metric overflows",
     **place: Any,
 ) -> Row:
-    """Make one row; a value that is not finite keeps its place in the table, with `cause` as its reason."""
+    """Return one row. A value that is not finite stays in the table, with `cause` as its reason.
+
+    Args:
+        value: the value of the metric.
+        stderr: its standard error; None if it has none.
+        cause: the reason, if the value is not finite.
+        place: further columns, such as replicate, observation, time and floor.
+    """
     made = {"value": float(value), "stderr": float("nan") if stderr is None else float(stderr), **place}
     if not np.isfinite(made["value"]):
         made |= {"status": "not_finite", "reason": cause}

@@ -1,8 +1,7 @@
-"""Distances between a sample of a posterior and a sample of its reference, and the metrics made of them.
+"""Metrics that compare a sample of a posterior with a sample of its reference.
 
-Both samples are (n, d) tensors of θ in float64. Each function returns a value and its standard error.
-Distances are taken in parts of `PART` pairs, so memory grows with n and not with n²: with 10,000 samples,
-about 100 MB.
+Both samples are (n, d) tensors of θ in float64. Pairs of rows are handled `PART` at a time, so memory grows
+with n rather than n²: 10,000 samples take about 100 MB.
 """
 
 import math
@@ -27,20 +26,22 @@ FOLDS = 5
 UNITS_PER_DIMENSION = 10
 PART = 1_000_000  # pairs
 FEW, MIDDLE, EXACTLY = 2000, (0.4, 0.6), "donot_use_mm_for_euclid_dist"
-FARTHEST = 1e6  # in standard deviations; samples of a score that diverged would overflow the classifier
+FARTHEST = 1e6  # standard deviations; farther samples, from a score that diverged, overflow the classifier
 
 
 class Estimate(NamedTuple):
-    """A value with its standard error."""
+    """A value and its standard error."""
 
     value: float
     stderr: float
 
 
 def median_distance(sample: Tensor) -> float:
-    """Compute the median Euclidean distance between the rows of a sample, the lower of two.
+    """Compute the median Euclidean distance between the rows of a sample, (n, d).
 
-    Of many rows, the distances that the first rows' say to be well off the middle are counted and not kept.
+    For an even number of pairs this is the lower of the two middle distances. Above `FEW` rows, the first
+    rows give a bracket around the median. Distances below the bracket are counted, and only those inside it
+    are kept.
     """
     n = len(sample)
     few = torch.nn.functional.pdist(sample[:FEW])
@@ -61,10 +62,19 @@ def median_distance(sample: Tensor) -> float:
 
 
 def mmd_squared(sample: Tensor, reference: Tensor, bandwidth: float) -> Estimate:
-    """Compute the unbiased MMD² of two samples of the same size n [Gretton et al. 2012, eq. 4].
+    """Compute the unbiased estimate of MMD² for a Gaussian kernel.
 
-    MMD² = Σ_{i≠j} h_ij/(n(n − 1)), h_ij = k(x_i, x_j) + k(y_i, y_j) − k(x_i, y_j) − k(x_j, y_i). The standard
-    error is the jackknife's over the pairs (x_i, y_i), which needs only the row sums of h.
+        MMD² = Σ_{i≠j} h_ij / (n(n − 1)),    k(a, b) = exp(−‖a − b‖²/(2 bandwidth²))
+        h_ij = k(x_i, x_j) + k(y_i, y_j) − k(x_i, y_j) − k(x_j, y_i)
+
+    The standard error is the jackknife's over the pairs (x_i, y_i). It needs only the row sums of h.
+
+    Args:
+        sample: x, (n, d).
+        reference: y, (n, d).
+        bandwidth: standard deviation of the kernel, in units of θ.
+
+    Source: Gretton et al., A kernel two-sample test, 2012, eq. 4.
     """
     n = len(sample)
     within, between = (torch.zeros(n, dtype=sample.dtype) for _ in range(2))
@@ -85,18 +95,29 @@ def mmd_squared(sample: Tensor, reference: Tensor, bandwidth: float) -> Estimate
 
 
 def mmd(squared: Estimate) -> Estimate:
-    """Compute √max(MMD², 0); its standard error is the smaller of the delta method's and √stderr(MMD²)."""
+    """Compute √max(MMD², 0) from an estimate of MMD².
+
+    The standard error is the smaller of stderr(MMD²)/(2 MMD), by the delta method, and √stderr(MMD²).
+    """
     value = math.sqrt(max(squared.value, 0.0))
     at_zero = math.sqrt(squared.stderr)
     return Estimate(value, min(at_zero, squared.stderr / (2 * value)) if value > 0 else at_zero)
 
 
 def c2st_mlp(sample: Tensor, reference: Tensor, seed: int) -> Estimate:
-    """Compute the five-fold accuracy of scikit-learn's MLP on the two samples, standardised by the reference.
+    """Compute the five-fold accuracy of scikit-learn's MLP at telling two samples apart.
 
-    Two hidden layers of 10 d units, ReLU and Adam as in Lueckmann et al. (2021), but with larger steps
-    (batches of 500, rate 0.01, at most 100 passes): three times as fast, and as accurate on pairs of normals
-    whose Bayes accuracy is known. The standard error is that of a binomial share of the 2n rows.
+    Both samples are standardised by the reference. The network has two hidden layers of 10 d units with ReLU
+    and is trained by Adam, as in Lueckmann et al. Its steps are larger: batches of 500, rate 0.01, at most
+    100 passes. Training is then three times as fast, and as accurate on pairs of normals with known Bayes
+    accuracy. The standard error is the binomial √(a(1 − a)/(2n)) of the accuracy a.
+
+    Args:
+        sample: (n, d).
+        reference: (n, d), with spread in every column.
+        seed: the seed of the folds and of the network.
+
+    Source: Lueckmann et al., Benchmarking simulation-based inference, 2021.
     """
     standardised = (torch.cat([sample, reference]) - reference.mean(0)) / reference.std(0)
     rows = standardised.clamp(-FARTHEST, FARTHEST).numpy()
@@ -118,19 +139,33 @@ def c2st_mlp(sample: Tensor, reference: Tensor, seed: int) -> Estimate:
 
 
 def mean_error(sample: Tensor, mean: Tensor, std: Tensor, seed: int) -> Estimate:
-    """Compute ‖(m − m_ref)/s_ref‖/√d, with a bootstrap standard error."""
+    """Compute ‖(m − m_ref)/s_ref‖/√d, with a bootstrap standard error.
+
+    Args:
+        sample: (n, d), with mean m.
+        mean: m_ref, (d,).
+        std: s_ref, (d,).
+        seed: the seed of the bootstrap.
+    """
     centred = (sample - mean) / std
     return Estimate(_rms(centred.mean(0)), float(_rms_rows(_resampled(centred, seed).mean(1)).std()))
 
 
 def std_error(sample: Tensor, mean: Tensor, std: Tensor, seed: int) -> Estimate:
-    """Compute ‖(s − s_ref)/s_ref‖/√d, with a bootstrap standard error."""
+    """Compute ‖(s − s_ref)/s_ref‖/√d, with a bootstrap standard error.
+
+    Args:
+        sample: (n, d), with standard deviations s.
+        mean: m_ref, (d,).
+        std: s_ref, (d,).
+        seed: the seed of the bootstrap.
+    """
     scaled = (sample - mean) / std
     return Estimate(_rms(scaled.std(0) - 1), float(_rms_rows(_resampled(scaled, seed).std(1) - 1).std()))
 
 
 def _parts(n: int) -> list[tuple[int, slice]]:
-    """Part n rows so that a part against all rows is `PART` pairs: where each starts, and its rows."""
+    """Return the start and slice of each part of n rows; a part against all rows has `PART` pairs."""
     size = max(1, PART // n)
     return [(start, slice(start, start + size)) for start in range(0, n, size)]
 
@@ -153,15 +188,16 @@ def _rms_rows(rows: Tensor) -> Tensor:
 
 
 Distance = Callable[[Tensor, Truth, int, int], Estimate]
-"""A function of a sample of θ, (n, d), the truth, an observation, and a seed."""
+"""A distance from the reference, computed from a sample of θ (n, d), the truth, an observation and a seed."""
 
 
 def _measure(
     fitted: Fitted, distance: Distance, finish: Callable[[Estimate], Estimate] | None = None
 ) -> Iterator[Row]:
-    """Yield the distance of each replicate and observation, and the reference's own as its floor.
+    """Yield a distance for each replicate and observation.
 
-    Metrics that `finish` the same distance in different ways share it.
+    The floor is the mean distance of the reference's floor draws from the reference sample. `finish`
+    transforms an estimate; metrics with different `finish` share the distance itself.
     """
 
     def finished(estimate: Estimate) -> Estimate:
@@ -189,8 +225,8 @@ def _bandwidth(truth: Truth, o: int) -> float:
     bandwidth = median_distance(truth.reference_sample(o).theta)
     if bandwidth == 0:
         raise UserError(
-            f"the reference of {truth.task.label}, observation {o}, has no spread: most pairs of its draws "
-            "are the same, so that MMD has no bandwidth."
+            f"the reference of {truth.task.label}, observation {o}, has no spread: most of its draws are "
+            "equal, so the bandwidth of MMD is 0."
         )
     return bandwidth
 
@@ -244,12 +280,12 @@ def _posterior_std_error(fitted: Fitted) -> Iterator[Row]:
     return _measure(fitted, _std_error_of)
 
 
-FLOOR = "the value of the reference against itself, averaged over five draws of the same size"
+FLOOR = "the value of a second reference sample of the same size, averaged over five such samples"
 MMD = Metric(
     "mmd",
     "MMD",
-    "√max(MMD², 0), the maximum mean discrepancy between samples of the learned and of the reference "
-    "posterior of θ: Gaussian kernel, bandwidth the reference's median distance; 0 is perfect.",
+    "√max(MMD², 0), the maximum mean discrepancy between posterior and reference samples of θ. The kernel is "
+    "Gaussian; its bandwidth is the median distance between reference samples. 0 is perfect.",
     _mmd,
     needs=REFERENCE,
     bounds=(0.0, math.sqrt(2.0)),
@@ -270,7 +306,7 @@ MMD_SQUARED = Metric(
 C2ST_MLP = Metric(
     "c2st_mlp",
     "C2ST",
-    "Held-out accuracy of scikit-learn's MLP at telling samples from the reference; 0.5 is perfect.",
+    "Held-out accuracy of scikit-learn's MLP at telling posterior from reference samples; 0.5 is perfect.",
     _c2st_mlp,
     needs=REFERENCE,
     perfect=0.5,
@@ -281,7 +317,7 @@ C2ST_MLP = Metric(
 POSTERIOR_MEAN_ERROR = Metric(
     "posterior_mean_error",
     "Error of the mean",
-    "Error of the marginal means, in units of the reference's standard deviations; 0 is perfect.",
+    "Root mean square error of the marginal means, in standard deviations of the reference; 0 is perfect.",
     _posterior_mean_error,
     needs=REFERENCE,
     scale="log",
@@ -290,7 +326,7 @@ POSTERIOR_MEAN_ERROR = Metric(
 POSTERIOR_STD_ERROR = Metric(
     "posterior_std_error",
     "Error of the standard deviation",
-    "Relative error of the marginal standard deviations; 0 is perfect.",
+    "Root mean square relative error of the marginal standard deviations; 0 is perfect.",
     _posterior_std_error,
     needs=REFERENCE,
     scale="log",

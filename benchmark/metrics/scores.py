@@ -1,7 +1,4 @@
-"""Metrics of a posterior's score and of the regression target it was trained on, over diffusion time.
-
-The average over t is the trapezoid rule on the grid `truth.TIMES`.
-"""
+"""Metrics of a posterior's score and of its regression target, over diffusion time t (`truth.TIMES`)."""
 
 import math
 from collections.abc import Iterator
@@ -22,19 +19,19 @@ ANY = (-math.inf, math.inf)
 
 @runtime_checkable
 class HasTarget(Protocol):
-    """A posterior whose score was regressed on a target."""
+    """A posterior whose score was fitted by regression on a target y."""
 
     def target(self, simulations: Simulations, eps: Tensor, t: float) -> Tensor:
-        """Return the target y at time t of simulations with noise ε, (n, d)."""
+        """Return y at time t, (n, d), for n simulations and noise ε, (n, d)."""
 
 
 @runtime_checkable
 class HasWeight(Protocol):
-    """A posterior whose target may mix DSM's with a score of the simulations.
+    """A posterior whose target may mix DSM's target with a score of the simulations, with weight w on DSM's.
 
     Attributes:
-        mixed_field: the field of the simulations that is mixed in by a weight of t alone; None without.
-        learns_weight: whether that weight was trained with the score.
+        mixed_field: the field of `Simulations` with that score, if w depends on t alone; otherwise None.
+        learns_weight: whether w was trained together with the score.
     """
 
     @property
@@ -44,23 +41,34 @@ class HasWeight(Protocol):
     def learns_weight(self) -> bool: ...
 
     def weight(self, t: Tensor) -> Tensor:
-        """Return w(t) for t (n,): (n, 1) or (n, d)."""
+        """Return w(t), (n, 1) or (n, d), for t, (n,)."""
 
 
 @runtime_checkable
 class HasChoice(Protocol):
-    """A posterior that may have chosen its gate."""
+    """A posterior that may have chosen its gate; `choice` is None if it did not."""
 
     choice: Choice | None
 
 
 def score_error(fitted: Fitted) -> Iterator[Row]:
-    """Yield the error of each score at each t where the reference knows its own, and on average."""
+    """Yield the score error of each replicate and observation, at each t and averaged over t.
+
+        σ² E‖ŝ(u_t, x_o, t) − ∇ log p_t(u_t | x_o)‖²/d,    u_t = α u_0 + σ ε
+
+    u_0 is drawn from the reference, and ε is standard normal noise. The average is the trapezoid rule over
+    the times at which the reference's own score error is at most `SCORE_TOLERANCE`; earlier times are
+    skipped.
+
+    Raises:
+        DoesNotApplyError: the posterior has no score, or fewer than two times remain.
+        ValueError: a score has the wrong shape.
+    """
     if not offers(fitted.posteriors[0], "score"):
         raise DoesNotApplyError("the method has no score")
     truth, times = fitted.truth, fitted.truth.score_times()
     if len(times) < 2:
-        raise DoesNotApplyError("the reference does not know its score well at any time")
+        raise DoesNotApplyError("the reference's score is too inaccurate at all times")
     for t in TIMES[: len(TIMES) - len(times)]:
         uncertain = float(truth.score_points(t).error.max())
         reason = f"the reference's score has an error of {uncertain:.2g}"
@@ -76,7 +84,7 @@ def score_error(fitted: Fitted) -> Iterator[Row]:
             estimate = posterior.score(points.u_t, x_o, t).double()
             if estimate.shape != points.score.shape:
                 shapes = f"{tuple(estimate.shape)}, not {tuple(points.score.shape)}"
-                raise ValueError(f"score of {type(posterior).__name__} gave a tensor of shape {shapes}")
+                raise ValueError(f"score of {type(posterior).__name__} returned shape {shapes}")
             squared = alpha_sigma_at(t)[1] ** 2 * (estimate - points.score).square().mean(2)
             values.append(squared.mean(1))
             errors.append(squared.std(1) / squared.shape[1] ** 0.5)
@@ -90,9 +98,15 @@ def score_error(fitted: Fitted) -> Iterator[Row]:
 
 
 def target_variance(fitted: Fitted) -> Iterator[Row]:
-    """Yield the variance of each target around the true score at each t."""
+    """Yield E‖y − s‖²/d for each replicate at each t.
+
+    y is the regression target and s = ∇ log p_t(u_t | x) the exact score of fresh simulations.
+
+    Raises:
+        DoesNotApplyError: the reference of the task is not exact, or the method has no target.
+    """
     if fitted.truth.task.reference_kind != "exact":
-        raise DoesNotApplyError("the task has no exact score for every x; excess_variance needs none")
+        raise DoesNotApplyError("the task has no exact reference for every x; excess_variance needs none")
     for r, posterior in enumerate(_with_targets(fitted)):
         test = fitted.truth.test_simulations(r)
         for t in TIMES:
@@ -102,9 +116,13 @@ def target_variance(fitted: Fitted) -> Iterator[Row]:
 
 
 def excess_variance(fitted: Fitted) -> Iterator[Row]:
-    """Yield σ² (E‖y‖² − E‖y_DSM‖²)/d of each target on average and at each t.
+    """Yield σ² (E‖y‖² − E‖y_DSM‖²)/d for each replicate, averaged over t and at each t.
 
-    It needs no score, as E‖y‖² − E‖s‖² = E‖y − s‖² for all unbiased targets.
+    This is σ² times the difference of the two target variances, because E‖y − s‖² = E‖y‖² − E‖s‖² for every
+    unbiased target y. It needs no exact score. The average is the trapezoid rule.
+
+    Raises:
+        DoesNotApplyError: the method has no target.
     """
     average = _trapezoid_weights(TIMES)
     for r, posterior in enumerate(_with_targets(fitted)):
@@ -130,7 +148,13 @@ def _with_targets(fitted: Fitted) -> list[HasTarget]:
 
 
 def best_weight(fitted: Fitted) -> Iterator[Row]:
-    """Yield the weight of least variance of each replicate's training simulations at each t."""
+    """Yield w*(t) for each replicate at each t: the weight of least variance on its training simulations.
+
+    `methods.score.gates.optimal_weight` has the formula.
+
+    Raises:
+        DoesNotApplyError: the method does not mix targets by weights that depend on t alone.
+    """
     alpha, sigma = alpha_sigma(torch.tensor(TIMES, dtype=torch.float64))
     for r, (posterior, own) in enumerate(zip(fitted.posteriors, fitted.simulations, strict=True)):
         if not isinstance(posterior, HasWeight) or posterior.mixed_field is None:
@@ -141,7 +165,11 @@ def best_weight(fitted: Fitted) -> Iterator[Row]:
 
 
 def learned_weight(fitted: Fitted) -> Iterator[Row]:
-    """Yield the weight that each replicate learned at each t."""
+    """Yield the learned weight w(t) for each replicate at each t.
+
+    Raises:
+        DoesNotApplyError: the method does not learn a weight.
+    """
     for r, posterior in enumerate(fitted.posteriors):
         if not isinstance(posterior, HasWeight) or not posterior.learns_weight:
             raise DoesNotApplyError("the method learns no weight")
@@ -150,7 +178,13 @@ def learned_weight(fitted: Fitted) -> Iterator[Row]:
 
 
 def gate_gain(fitted: Fitted) -> Iterator[Row]:
-    """Yield the gain that each replicate expects of the gate it chose, which is the row's reason."""
+    """Yield the gain of the gate that each replicate chose; the row's reason is the gate's name.
+
+    The gain is the cost σ² E‖y‖²/d of DSM minus the cost of the gate, both estimated by the method.
+
+    Raises:
+        DoesNotApplyError: the method does not choose a gate.
+    """
     for r, posterior in enumerate(fitted.posteriors):
         choice = posterior.choice if isinstance(posterior, HasChoice) else None
         if choice is None:
@@ -170,19 +204,20 @@ def _trapezoid_weights(grid: tuple[float, ...]) -> Tensor:
 SCORE_ERROR = Metric(
     "score_error",
     "Score error",
-    "σ² E‖ŝ − s‖²/d, ŝ the learned and s the true score, with u_t from the true diffused posterior, "
+    "σ² E‖ŝ − s‖²/d, where ŝ is the learned and s the true score at u_t from the true diffused posterior, "
     "averaged over diffusion time; 0 is perfect.",
     score_error,
     needs=REFERENCE,
     scale="log",
     axis="score error\n" r"$\sigma^2\,\mathrm{E}\|\hat s - s\|^2/d$",
-    floor="the estimated error of the reference's own score, 0 if that is exact; times where it is above "
+    floor="the estimated error of the reference's score, 0 if the reference is exact; times where it exceeds "
     "0.001 are skipped",
 )
 TARGET_VARIANCE = Metric(
     "target_variance",
     "Target variance",
-    "v = E‖y − s‖²/d of the regression target y around the true score s, on fresh simulations; 0 is perfect.",
+    "v = E‖y − s‖²/d, the variance of the regression target y around the true score s, on fresh simulations; "
+    "0 is perfect.",
     target_variance,
     needs=REFERENCE,
     ranked=False,
@@ -193,8 +228,8 @@ TARGET_VARIANCE = Metric(
 EXCESS_VARIANCE = Metric(
     "excess_variance",
     "Excess variance",
-    "σ² (v − v of DSM), v the variance of the regression target, averaged over diffusion time: below 0 "
-    "the target is less noisy than DSM's.",
+    "σ² (v − v_DSM), where v = E‖y − s‖²/d is the variance of the regression target, averaged over diffusion "
+    "time; below 0 the target is less noisy than DSM's.",
     excess_variance,
     perfect=None,
     bounds=ANY,
@@ -203,7 +238,7 @@ EXCESS_VARIANCE = Metric(
 OPTIMAL_WEIGHT = Metric(
     "optimal_weight",
     "Optimal weight",
-    "The weight w*(t) of DSM in a mixture that has the least variance on the training simulations.",
+    "The weight w*(t) of DSM in a mixture with the least variance on the training simulations.",
     best_weight,
     perfect=None,
     ranked=False,
@@ -212,7 +247,7 @@ OPTIMAL_WEIGHT = Metric(
 LEARNED_WEIGHT = Metric(
     "learned_weight",
     "Learned weight",
-    "The weight w(t) of DSM in a mixture that was learned with the score.",
+    "The weight w(t) of DSM in a mixture, learned together with the score.",
     learned_weight,
     perfect=None,
     ranked=False,
@@ -221,7 +256,7 @@ LEARNED_WEIGHT = Metric(
 GATE_GAIN = Metric(
     "gate_gain",
     "Gate's gain",
-    "What the chosen gate is expected to take from the excess variance.",
+    "The reduction of the excess variance that the method expects from its chosen gate.",
     gate_gain,
     perfect=None,
     ranked=False,

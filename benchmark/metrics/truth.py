@@ -1,7 +1,7 @@
-"""What a task knows and no method sees: reference samples, exact scores, and what a perfect method would get.
+"""Reference samples, exact scores and noise that metrics compare methods against.
 
-Everything here depends on the task alone, with seeds of its own: all methods, budgets and replicates are
-measured against the same reference samples and at the same points (u_t, x_o, t).
+They depend on the task alone and have their own seeds, so all methods, budgets and replicates are compared
+with the same reference samples and at the same points (u_t, x_o, t).
 """
 
 from collections.abc import Callable, Hashable
@@ -24,20 +24,20 @@ TIMES = (
     *(round(0.1 + 0.05 * k, 2) for k in range(19)),
 )
 SCORE_POINTS, ERROR_POINTS = 500, 100
-SCORE_TOLERANCE = 1e-3  # of σ² E‖s − s_true‖²/d, below the score errors that trained networks reach
+SCORE_TOLERANCE = 1e-3  # largest σ² E‖s − s_true‖²/d of a reference; trained networks have larger errors
 TARGET_SIMULATIONS = 1000
 MOMENT_SAMPLES = 50_000
 FLOOR_DRAWS = 5
 
 
 class Once:
-    """Results by key, each computed when it is first asked for."""
+    """Results by key. Each is computed when it is first asked for."""
 
     def __init__(self) -> None:
         self._found: dict[Hashable, Any] = {}
 
     def __call__(self, key: Hashable, compute: Callable[..., T], *arguments: Any) -> T:
-        """Return what `compute(*arguments)` returned for this key."""
+        """Return `compute(*arguments)`, or the result that this key already has."""
         if key not in self._found:
             self._found[key] = compute(*arguments)
         found: T = self._found[key]
@@ -45,12 +45,12 @@ class Once:
 
 
 class ScorePoints(NamedTuple):
-    """Points of the diffused posterior of every observation at one t, and the exact score there.
+    """Points of the diffused posteriors of m observations at one t, and the reference's score there.
 
     Attributes:
         u_t: α u_0 + σ ε with u_0 from the reference, (m, n, d), in float64.
         score: ∇ log p_t(u_t | x_o), (m, n, d).
-        error: the estimated σ² E‖s − s_true‖²/d of that score, (m,); 0 where the reference is exact.
+        error: the estimated σ² E‖s − s_true‖²/d of that score, (m,); 0 if the reference is exact.
     """
 
     u_t: Tensor
@@ -59,7 +59,7 @@ class ScorePoints(NamedTuple):
 
 
 class TargetPoints(NamedTuple):
-    """Noise for test simulations at one t, and the exact diffused score at u_t = α u_0 + σ ε, both (n, d)."""
+    """Noise ε for the test simulations at one t, and the exact score at u_t = α u_0 + σ ε, both (n, d)."""
 
     eps: Tensor
     score: Tensor
@@ -67,7 +67,14 @@ class TargetPoints(NamedTuple):
 
 @dataclass(frozen=True)
 class ReferenceSample:
-    """A reference sample of θ for one observation, (n, d), and what is derived from the reference."""
+    """The reference of one observation as samples of θ.
+
+    Attributes:
+        theta: the reference sample, (n, d).
+        mean: the mean, (d,), of a separate sample of size `MOMENT_SAMPLES`.
+        std: the standard deviation of that sample, (d,); exactly 0 without spread.
+        floor_draws: `FLOOR_DRAWS` further samples, (n, d) each, for the floors of metrics.
+    """
 
     theta: Tensor
     mean: Tensor
@@ -76,11 +83,11 @@ class ReferenceSample:
 
 
 class Truth:
-    """The truth about the first m observations of a task, computed when it is first asked for, and kept.
+    """References and observations of a task, each computed when it is first asked for and then kept.
 
     Args:
-        task: any; one without the capability `reference` has observations and test simulations alone.
-        n_observations: m, or None for all.
+        task: without the capability `reference`, only observations and test simulations are available.
+        n_observations: number m of observations to use, the first ones; None for all.
         n: size of the reference samples.
     """
 
@@ -94,7 +101,7 @@ class Truth:
         self.test_simulations = cache(self._test_simulations)
         self.test_groups = cache(self._test_groups)
         self.target_points = cache(self._target_points)
-        self.once = Once()  # what metrics compute of the truth alone, such as floors
+        self.once = Once()  # results of metrics that depend on the task alone, such as floors
 
     def _reference_sample(self, o: int) -> ReferenceSample:
         drawn = [
@@ -133,7 +140,7 @@ class Truth:
         return self.task.simulate(TARGET_SIMULATIONS, seed, marginal_score=exact)
 
     def _test_groups(self, replicate: int) -> list[tuple[Tensor, Reference]]:
-        """Return the rows of the test simulations that share an x, with the exact reference of that x."""
+        """Return, for each distinct x of the test simulations, its rows as a mask and its exact reference."""
         distinct, group = torch.unique(self.test_simulations(replicate).x, dim=0, return_inverse=True)
         return [(group == g, self.task.reference(x)) for g, x in enumerate(distinct)]
 
@@ -148,7 +155,7 @@ class Truth:
         return TargetPoints(eps, score)
 
     def target_noise(self, replicate: int, t: float) -> Tensor:
-        """Draw the noise ε that is added to the test simulations at one t: (n, d)."""
+        """Draw the noise ε, (n, d), that is added to the test simulations at one t."""
         return self._noise(self.test_simulations(replicate).u, "target noise", replicate, str(t))
 
     def _reference(self, o: int) -> Reference:
@@ -163,5 +170,5 @@ class Truth:
 
 @lru_cache(maxsize=8)
 def truth_of(task: Task, n_observations: int | None, n: int) -> Truth:
-    """Return the truth about a task, shared by all cells that a process measures."""
+    """Return the `Truth` of a task. All cells that a process measures share it."""
     return Truth(task, n_observations, n)

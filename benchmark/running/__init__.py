@@ -1,1 +1,1 @@
-"""From a sweep file to result rows."""
+"""Running of sweeps: from a sweep file to result rows."""

@@ -1,4 +1,4 @@
-"""A cell of a sweep, (task, method, budget) with all its replicates, and the hash that names it."""
+"""A cell of a sweep, (task, method, budget) with all its replicates, and the hash that identifies it."""
 
 import hashlib
 import json
@@ -14,22 +14,22 @@ from ...tasks.task import Task
 from ..metrics.catalogue import METRICS
 from .source import digest_of, source_of
 
-MEASURE = f"{__package__}.measure"  # it imports this module, and every metric
+MEASURE = f"{__package__}.measure"  # imports this module and every metric
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The unit of work, of storage and of resuming.
+    """A cell: the unit of work, of storage and of resuming.
 
     Attributes:
-        task: where simulations come from.
-        method: what is fitted to them.
-        budget: number of simulations of each replicate.
+        task: the simulator.
+        method: what is fitted to the simulations.
+        budget: number of simulations for each replicate.
         replicates: number of independent training sets.
         metrics: names in `benchmark.metrics.catalogue.METRICS`.
         posterior_samples: number of samples for each replicate and observation.
-        observations: use the first that many of the task's observations; None for all.
-        root_seed: the seed that all random streams of the sweep derive from.
+        observations: number of the task's observations to use, the first ones; None for all.
+        root_seed: the seed from which all random streams of the sweep derive.
         timeout: seconds after which the cell is given up; None for never.
     """
 
@@ -45,13 +45,13 @@ class Cell:
 
     @cached_property
     def id(self) -> str:
-        """The first 16 hex digits of SHA-256 of all that the result depends on, source and data included.
+        """The first 16 hex digits of the SHA-256 of everything that can change the result.
 
-        A metric enters by its source rather than by a version number. A version is forgotten in the very edit
-        that should raise it, and a stored value would then be reported for a definition that is gone.
+        This includes the source of task, method and metrics, and the task's data, but not the timeout.
+        Metrics have no version numbers, because an edit that changes values may forget to raise one; a stored
+        value would then be reported under a new definition.
 
-        The timeout is no part of it. The id is pickled with the cell once it is known, so a worker reports
-        the id by which the client asked.
+        The id is pickled with the cell once it is known, so a worker reports the client's id.
         """
         parameters = {
             "task": _identity(self.task, self.task.data_digest()),
@@ -69,7 +69,7 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """What people call the cell: `galton · mix(gate=learned) · budget 1,000`."""
+        """The name of the cell for people: `galton · mix(gate=learned) · budget 1,000`."""
         return f"{self.task.label} · {self.method.label} · budget {self.budget:,}"
 
 

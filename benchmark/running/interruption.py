@@ -1,4 +1,4 @@
-"""Ctrl-C and TERM: a run ends within seconds, whatever its workers do."""
+"""Ctrl-C and TERM end a run within seconds, whatever its workers do."""
 
 import os
 import signal
@@ -15,10 +15,10 @@ PATIENCE = 10.0  # seconds
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise `KeyboardInterrupt` at the first Ctrl-C or TERM: leaving the block closes the cluster.
+    """Raise `KeyboardInterrupt` at the first Ctrl-C or TERM, so that leaving the block closes the cluster.
 
-    A second Ctrl-C or TERM ends the process at once. The process also ends if the block is not left
-    `PATIENCE` seconds after the first.
+    A second signal ends the process at once. The process also ends if the block is not left within `PATIENCE`
+    seconds.
     """
     patience = Timer(PATIENCE, _end_at_once)
     patience.daemon = True
@@ -38,7 +38,7 @@ def interruptible() -> Iterator[None]:
 
 
 def end(sentence: str) -> NoReturn:
-    """Write a sentence and end the process with status 1, without waiting for any thread of Dask's."""
+    """Print a sentence and end the process with status 1, without waiting for Dask's threads."""
     sys.stdout.flush()
     print(f"graybench: {sentence}", file=sys.stderr, flush=True)
     os._exit(1)
@@ -46,6 +46,6 @@ def end(sentence: str) -> NoReturn:
 
 def _end_at_once(*_: object) -> NoReturn:
     kill_workers()
-    # straight to the file: this may have come in the middle of a print
-    os.write(2, b"graybench: interrupted; the same command goes on with the rest, and makes the table.\n")
+    # unbuffered, because the signal may arrive in the middle of a print
+    os.write(2, b"graybench: interrupted; run the same command again to finish and to make the table.\n")
     os._exit(1)

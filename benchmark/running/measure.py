@@ -1,9 +1,4 @@
-"""Measure one cell: simulate, fit all replicates, sample all observations, and evaluate the metrics.
-
-The training simulations of a replicate come from (root seed, task, replicate) alone: methods are compared on
-the same simulations, and a budget of 100 is the first 100 of the budget of 1,000. A method gets the fields
-that it requires and no others. What goes wrong becomes rows with a status and a reason.
-"""
+"""Measure one cell: simulate, fit all replicates, sample at all observations, and compute the metrics."""
 
 import time
 import traceback
@@ -28,7 +23,10 @@ from .rows import failure_rows, frame
 
 
 def run_cell(cell: Cell) -> pd.DataFrame:
-    """Run a cell and return its rows in the long tidy form; nothing is raised for what task or method do."""
+    """Run a cell and return its rows, with the columns of `rows.COLUMNS`.
+
+    Nothing is raised: an error of task or method becomes rows with a status and a reason.
+    """
     missing = cell.method.requires - cell.task.capabilities
     if missing:
         reason = f"{cell.method.name} requires {' and '.join(sorted(missing))}"
@@ -39,12 +37,19 @@ def run_cell(cell: Cell) -> pd.DataFrame:
         return frame(cell, [{**costs, **row} for row in _measure(cell, fitted)])
     except NotFiniteError as error:
         return failure_rows(cell, "not_finite", _one_line(error))
-    except BaseException as error:  # whatever a plug-in raises is a result about the plug-in
+    except BaseException as error:  # any error of a plug-in is a result
         return failure_rows(cell, "failed", _reason(error))
 
 
 def training_simulations(cell: Cell) -> list[Simulations]:
-    """Draw the training simulations of every replicate, with the fields that the method requires."""
+    """Draw the training simulations of each replicate, with only the fields that the method requires.
+
+    They depend on the root seed, the task and the replicate alone, so all methods get the same simulations.
+    The simulations of a smaller budget are the first ones of a larger budget.
+
+    Raises:
+        NotFiniteError: a number is NaN or infinite.
+    """
     drawn = []
     for replicate in range(cell.replicates):
         report("simulate", replicate, cell.replicates)
@@ -57,7 +62,10 @@ def training_simulations(cell: Cell) -> list[Simulations]:
 
 
 def _fit(cell: Cell, simulations: list[Simulations]) -> tuple[Fitted, dict[str, Any]]:
-    """Fit and sample; the costs are those of all replicates together, and simulations are counted for one."""
+    """Fit and sample all replicates; return the fits and the columns of their costs.
+
+    Seconds cover all replicates. Numbers of simulations and of score calls are per replicate.
+    """
     truth = truth_of(cell.task, cell.observations, cell.posterior_samples)
     x_o = truth.observations.x
     seeds = {stage: [_seed(cell, stage, r) for r in range(cell.replicates)] for stage in ("fit", "sample")}
@@ -66,7 +74,7 @@ def _fit(cell: Cell, simulations: list[Simulations]) -> tuple[Fitted, dict[str, 
     fitted = time.perf_counter()
     if not all(isinstance(posterior, Posterior) for posterior in posteriors):
         raise TypeError(
-            f"fit of {cell.method.label} must give a Posterior, not {type(posteriors[0]).__name__}"
+            f"fit of {cell.method.label} must return a Posterior, not {type(posteriors[0]).__name__}"
         )
     samples = cell.method.sample_replicates(posteriors, cell.posterior_samples, x_o, seeds["sample"])
     sampled = time.perf_counter()
@@ -98,7 +106,7 @@ def _measure(cell: Cell, fitted: Fitted) -> Iterator[Row]:
             rows = [{"status": "skipped", "reason": str(error)}]
         except NotFiniteError as error:
             rows = [{"status": "not_finite", "reason": _one_line(error)}]
-        except BaseException as error:  # one that fails must not take the others with it
+        except BaseException as error:  # the other metrics are still computed
             rows = [{"status": "failed", "reason": _reason(error)}]
         yield from ({"metric": name, **row} for row in rows)
 
@@ -109,9 +117,10 @@ def _one_line(error: BaseException) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Say in one line what went wrong: a sentence for users as it is, another error with its name and place.
+    """Return one line that says what went wrong.
 
-    The place is the innermost line that is in no installed library.
+    A `UserError` is its own sentence. Any other error gets its type and its place: the innermost line outside
+    installed libraries.
     """
     if isinstance(error, UserError):
         return _one_line(error)
@@ -124,7 +133,7 @@ def _reason(error: BaseException) -> str:
 def _check_shape(cell: Cell, samples: Tensor, n_observations: int) -> None:
     expected = (cell.replicates, n_observations, cell.posterior_samples, cell.task.dim_theta)
     if tuple(samples.shape) != expected:
-        raise ValueError(f"{cell.method.label} gave samples of shape {tuple(samples.shape)}, not {expected}")
+        raise ValueError(f"{cell.method.label} returned samples {tuple(samples.shape)}, not {expected}")
 
 
 def train_seed(root_seed: int, task: Task, replicate: int) -> int:

@@ -1,4 +1,4 @@
-"""Gathers the cells of several result folders of one sweep in one."""
+"""Merging of result folders of one sweep into one folder."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,17 +12,23 @@ from .sweep import Sweep
 
 
 def merge_folders(folders: Sequence[Path], out: Path, say: Callable[[str], None]) -> tuple[int, int]:
-    """Write every finished cell of `folders` to `out`, and merge its table; `folders` are left as they are.
+    """Copy every finished cell of `folders` to `out`, and make its table; `folders` are not changed.
 
-    Where two folders disagree about a cell in more than timings, `say` is told. What failed gives way to what
-    did not; else the cell of the folder named first stays, after what is in `out` already. `say` is also told
-    of cells that are not of the sweep as it is now, as those that other versions of its methods made.
+    If two folders have different rows for a cell, timings aside, `say` is told. A failed cell gives way to
+    one that did not fail. Otherwise the cell that is already in `out` stays, then the cell of the folder
+    named first. `say` is also told of cells that do not belong to the current sweep, such as cells of another
+    version of a method.
+
+    Args:
+        folders: result folders of one sweep.
+        out: the result folder to write.
+        say: prints a line.
 
     Returns:
-        The number of cells in `out`, and of those that are in the sweep.
+        The number of cells in `out`, and the number of cells in the sweep.
 
     Raises:
-        UserError: a folder holds no results, or those of a sweep that is not the same in every key.
+        UserError: a folder holds no results, or the sweeps of two folders differ in a key.
         StoreError: `out` cannot be written.
     """
     sweep = _same_sweep([*folders, *([out] if (out / "sweep.yaml").exists() else [])])
@@ -41,7 +47,7 @@ def merge_folders(folders: Sequence[Path], out: Path, say: Callable[[str], None]
             better = kept is None or (ending(kept).status in TO_RETRY and ending(rows).status not in TO_RETRY)
             if kept is not None and not _same(kept, rows):
                 stays = folder if better else origin
-                say(f"{cell.title} ({cell.id}): {origin} and {folder} disagree; it is taken from {stays}.")
+                say(f"{cell.title} ({cell.id}): {origin} and {folder} differ; {stays} is used.")
             if better:
                 store.write(cell, rows)
                 kept, origin = rows, folder
@@ -53,22 +59,26 @@ def merge_folders(folders: Sequence[Path], out: Path, say: Callable[[str], None]
 def _tell_strangers(folder: Path, known: set[str], say: Callable[[str], None]) -> None:
     strangers = sum(path.stem not in known for path in (folder / "cells").glob("*.parquet"))
     if strangers:
-        say(f"{strangers} cells in {folder / 'cells'} are not of the sweep as it is now and are left out.")
+        say(f"{strangers} cells in {folder / 'cells'} do not belong to the current sweep and are left out.")
 
 
 def _same_sweep(folders: Sequence[Path]) -> Sweep:
-    """Give the sweep of all folders."""
+    """Return the sweep of all folders.
+
+    Raises:
+        UserError: a folder has no sweep, or two sweeps differ.
+    """
     for folder in folders:
         if not (folder / "sweep.yaml").is_file():
-            raise UserError(f"{folder}: this is no result folder: it has no sweep.yaml.")
+            raise UserError(f"{folder}: this is not a result folder: it has no sweep.yaml.")
     first, *others = [Sweep.load(folder / "sweep.yaml") for folder in folders]
     for folder, other in zip(folders[1:], others, strict=True):
         mine, theirs = first.model_dump(), other.model_dump()
         differing = [key for key in mine if mine[key] != theirs[key]]
         if differing:
             raise UserError(
-                f"{folders[0]} and {folder} hold results of different sweeps: "
-                f"{' and '.join(differing)} in their sweep.yaml differ."
+                f"{folders[0]} and {folder} hold results of different sweeps: in their sweep.yaml, "
+                f"{' and '.join(differing)} differ."
             )
     return first
 

@@ -2,10 +2,9 @@
 
     DIR/work/<name>-<key>.json    the result of one piece, such as the fit of a group
 
-The key is a hash of all that the result depends on: the function, the arguments, and the source of the
-modules behind both. A piece whose input or source has changed has another key and is computed again. Several
-processes may work in one folder. Numbers are read back exactly, so a table made from stored pieces is the
-same, byte for byte, as a table made at once.
+The key is a hash of everything that can change the result: the function, the arguments, and the source of the
+modules behind both. Several processes may work in one folder. Numbers are read back exactly, so a table made
+from stored pieces equals, byte for byte, a table made at once.
 """
 
 import hashlib
@@ -40,10 +39,10 @@ T = TypeVar("T")
 class Pieces:
     """The pieces of one result folder, as a context that shows their progress.
 
-    An interruption by Ctrl-C inside the context ends the program with one sentence and the status 1.
+    Ctrl-C inside the context ends the program with one sentence and status 1.
 
     Args:
-        folder: the result folder; it is made if there is none.
+        folder: the result folder; it is made if it does not exist.
         console: where progress is shown.
         total: the number of pieces.
 
@@ -72,21 +71,21 @@ class Pieces:
         if kind is not None and issubclass(kind, KeyboardInterrupt):
             print(
                 f"graybench: interrupted with {self.done} of {self.total} pieces finished; "
-                "the same command goes on with the rest.",
+                "run the same command again to finish.",
                 file=sys.stderr,
             )
             raise SystemExit(1)
 
     def get(self, name: str, compute: partial[T]) -> T:
-        """Return the stored result of a piece, or else compute and store it.
+        """Return the stored result of a piece, or compute and store it.
 
         Args:
-            name: what people call the piece.
-            compute: a function with its arguments, which `key_of` can read. It returns what JSON can hold,
-                but not None.
+            name: the name of the piece for people.
+            compute: a function with its arguments, of kinds that `key_of` accepts. It returns what JSON can
+                hold, but not None.
 
         Returns:
-            The result as it is read from JSON, whether it was stored before or not.
+            The result as read from JSON, whether it was stored before or not.
         """
         stem = re.sub(r"[^\w.+-]+", "_", name)
         path = self.folder / f"{stem}-{key_of(compute)}.json"
@@ -121,7 +120,7 @@ class Pieces:
 
 
 def key_of(compute: partial[Any]) -> str:
-    """Return 16 hexadecimal digits of the SHA-256 of a function, its arguments and the source behind them.
+    """Return the first 16 hex digits of the SHA-256 of a function, its arguments and the source behind them.
 
     Raises:
         TypeError: an argument is of a kind whose value cannot be read.
@@ -131,7 +130,7 @@ def key_of(compute: partial[Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON can hold it, such that different values differ; code counts by its source."""
+    """Return a value as JSON can hold it; different values differ, and code is represented by its source."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Tensor):
@@ -156,7 +155,7 @@ def _named(kind: Callable[..., Any]) -> list[str]:
 
 
 def _read(path: Path) -> Any:
-    """Return a stored result; None if there is none, or if it is damaged and must be computed again."""
+    """Return a stored result; None if there is none or it is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

@@ -1,6 +1,6 @@
-"""What people see while a sweep runs: a line for each running cell, a line for the sweep, and a summary.
+"""Progress of a sweep: a bar for each running cell, a bar for the sweep, and a summary.
 
-On a terminal the lines are live bars; elsewhere, only one plain line for each finished cell is written.
+Without a terminal, one plain line is written for each finished cell.
 """
 
 import time
@@ -34,12 +34,12 @@ STATUS_WORDS = {
 
 
 def say(console: Console, line: str) -> None:
-    """Write a line as it is: not wrapped, and brackets in it are no markup."""
+    """Print a line as it is: brackets are not markup, and long lines are not wrapped."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def bars(console: Console, *last: ProgressColumn) -> Progress:
-    """Make live bars of a description, a stage, how much is done, and the time; none without a terminal."""
+    """Return live bars: description, stage, how much is done, time, and `last`; hidden without a terminal."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         TextColumn("{task.fields[stage]}", markup=False),
@@ -56,9 +56,9 @@ class Display:
     """The progress of one run.
 
     Args:
-        console: where to write.
+        console: where to print.
         total: number of cells asked for.
-        done: how many of them were finished before.
+        done: number of cells that were finished before.
     """
 
     def __init__(self, console: Console, total: int, done: int) -> None:
@@ -75,7 +75,7 @@ class Display:
         self._bars.stop()
 
     def started(self, cell: Cell) -> None:
-        """Show that a worker has begun with `cell`, for the first time or anew after a worker died."""
+        """Show that a worker has started `cell`, for the first time or again after a worker died."""
         self._remove_bar(cell)
         bar = self._bars.add_task(cell.title, total=None, stage="")
         self._running[cell.id] = bar, time.monotonic()
@@ -86,7 +86,7 @@ class Display:
             self._bars.update(self._running[cell.id][0], stage=stage, completed=done, total=total)
 
     def finished(self, cell: Cell, ending: Ending) -> None:
-        """Write the line of a finished cell."""
+        """Print the line of a finished cell."""
         seconds = self._remove_bar(cell)
         self.done += 1
         self._bars.update(self._sweep, completed=self.done)
@@ -95,7 +95,7 @@ class Display:
         self.say(f"[{self.done}/{self.total}] {cell.title}: {STATUS_WORDS[ending.status]}{took}{reason}")
 
     def say(self, line: str) -> None:
-        """Write a line as it is, above the bars."""
+        """Print a line as it is, above the bars."""
         say(self.console, line)
 
     def _remove_bar(self, cell: Cell) -> float | None:
@@ -107,7 +107,7 @@ class Display:
 
 
 def summarize(console: Console, cells: Sequence[Cell], endings: dict[str, Ending], folder: Path) -> None:
-    """Write how many of `cells` ended how, the reason of each that is not ok, and where the results are."""
+    """Print how many of `cells` ended how, the reason of each that is not ok, and where the results are."""
     finished = [(cell, endings[cell.id]) for cell in cells if cell.id in endings]
     counts = Counter(ending.status for _, ending in finished)
     told = ", ".join(f"{counts[status]} {STATUS_WORDS[status]}" for status in STATUSES)

@@ -1,6 +1,7 @@
-"""The long tidy frame of results: its columns, and how rows of one cell become such a frame.
+"""The table of results: its columns, and the rows of one cell.
 
-A cell has one row for each metric, replicate, observation and diffusion time; what does not apply is null.
+A cell has one row for each metric, replicate, observation and diffusion time. A column that does not apply is
+null.
 """
 
 from collections.abc import Iterable, Mapping
@@ -41,7 +42,7 @@ DTYPES = {
     "root_seed": "Int64",
 }
 COLUMNS = tuple(DTYPES)
-ESSENTIAL = (  # a table that lacks one of them is none, and a gap in any other can be filled
+ESSENTIAL = (  # a result table must have these columns; any other can be filled in
     "task",
     "method",
     "method_settings",
@@ -62,20 +63,21 @@ TO_RETRY = ("failed", "timeout", "not_finite")
 
 
 class Ending(NamedTuple):
-    """How a cell ended, in one of `STATUSES`, and why; the reason of an ok cell is empty."""
+    """How a cell ended: one of `STATUSES`, and a reason, which is empty for "ok"."""
 
     status: str
     reason: str
 
 
 def frame(cell: "Cell", rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Make the frame of one cell from its rows, which may leave out what is null or the same in the cell.
+    """Return the table of one cell.
 
-    The columns are `COLUMNS` with the types of `DTYPES`: missing whole numbers are NA, missing real numbers
-    NaN, missing texts empty; the status of a row that gives none is `ok`. A reason is put on one line.
+    The columns are `COLUMNS` with the types of `DTYPES`. A row may leave out columns that are null or are the
+    same for the whole cell. Missing whole numbers are NA, missing real numbers NaN, missing texts empty, and
+    a missing status is "ok". Reasons are put on one line.
 
     Raises:
-        ValueError: a row has a key which is no column.
+        ValueError: a row has an unknown column.
     """
     same = {
         **dict.fromkeys((column for column, dtype in DTYPES.items() if dtype == "string"), ""),
@@ -101,20 +103,20 @@ def frame(cell: "Cell", rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 @cache
 def _installed(package: str) -> str:
-    """Give the version of a package; a look-up reads its files."""
+    """Return the version of an installed package; cached, because a look-up reads files."""
     return version(package)
 
 
 def failure_rows(cell: "Cell", status: str, reason: str) -> pd.DataFrame:
-    """Make the frame of a cell that gave no result: one row for each of its metrics, all with one reason."""
+    """Return the table of a cell without a result: one row for each metric, all with the same reason."""
     return frame(cell, [{"metric": metric, "status": status, "reason": reason} for metric in cell.metrics])
 
 
 def ending(rows: pd.DataFrame) -> Ending:
-    """Say how the cell of these rows ended.
+    """Return how the cell of these rows ended.
 
-    One row that timed out, failed or was not finite decides for its cell, in this order; a cell is skipped
-    only if all its rows are, since a metric that does not apply to a method is a skipped row of an ok cell.
+    A row that timed out, failed or was not finite decides, in this order. The cell is skipped only if all its
+    rows are: a metric that does not apply to a method is a skipped row of an ok cell.
     """
     statuses = list(rows["status"])
     for status in ("timeout", "failed", "not_finite"):
@@ -126,9 +128,9 @@ def ending(rows: pd.DataFrame) -> Ending:
 
 
 def with_variants(frame: pd.DataFrame) -> pd.DataFrame:
-    """Split each row's settings into two more columns: `label`, the method, and `variant`, how it was run.
+    """Return the table with two more columns, made from the settings: `label` and `variant`.
 
-    The gate makes another method, `mix(gate=learned)`; all other settings make a variant of it.
+    The gate belongs to the label, as in `mix(gate=learned)`. All other settings make the variant.
     """
     settings = frame["method_settings"].str.split()
     identity = [" ".join(s for s in each if s.split("=")[0] in IDENTITY) for each in settings]

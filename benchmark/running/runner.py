@@ -1,9 +1,9 @@
-"""Runs cells on Dask, and stores each as soon as it is finished.
+"""Runs cells on Dask and stores each as soon as it is finished.
 
-The client hands out no more cells than there are worker threads, so that cells hardly ever wait at a worker:
-one whose cell is out of time can be restarted without harm to others.
+The client hands out as many cells as there are worker threads. Cells thus hardly ever wait at a worker, and a
+worker whose cell is out of time can be restarted without harm to other cells.
 
-Everything that changes state runs in the main thread: Dask's threads send it functions through an inbox.
+State changes in the main thread only: Dask's threads send it functions through an inbox.
 """
 
 import logging
@@ -42,16 +42,16 @@ if TYPE_CHECKING:
 
 TICK, CONNECT_TIMEOUT = 0.5, "10s"
 DEATHS = 3
-LOST = "the Dask scheduler went away; the same command goes on with what is missing."
+LOST = "the Dask scheduler went away; run the same command again to finish."
 
 LOCAL_SETTINGS = {
-    # a task is given up at one death more than this
+    # a task fails at one death more than this number
     "distributed.scheduler.allowed-failures": DEATHS - 1,
-    # code in C may keep a worker from answering for as long as it likes: a dead one is seen by its connection
+    # code in C may keep a living worker from answering; a dead worker is noticed by its closed connection
     "distributed.scheduler.worker-ttl": None,
-    # else a worker that dies twice within this time is not started again, and a cluster can shrink to nothing
+    # a worker that dies twice within this time is not started again, so a cluster could lose all workers
     "distributed.deploy.lost-worker-timeout": "1000 days",
-    # Dask has workers give freed memory back at once, and a large tensor then costs as much to get as to fill
+    # by default workers return freed memory at once, which makes large tensors slow to allocate
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**32,
     "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**32,
 }
@@ -63,7 +63,7 @@ class ClusterError(RuntimeError):
 
 @contextmanager
 def local_cluster(workers: int) -> Iterator[Client]:
-    """Start worker processes on this machine, and kill them at the end, whatever they are doing.
+    """Start worker processes on this machine; kill them at the end, whatever they are doing.
 
     Raises:
         ClusterError: the processes cannot be started.
@@ -82,19 +82,19 @@ def local_cluster(workers: int) -> Iterator[Client]:
 
 
 def _quieten() -> None:
-    """Keep Dask's own words, tracebacks of closed connections mostly, from what the user reads."""
-    for name in ("distributed", "distributed.client"):  # the latter has a level of its own
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # closed connections are critical to it
+    """Silence Dask's log, which mostly holds tracebacks of closed connections."""
+    for name in ("distributed", "distributed.client"):  # the second has its own level
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # Dask logs closed connections as critical
 
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Let a Ctrl-C wait until the block has ended.
+    """Block Ctrl-C until the block has ended.
 
-    Dask's threads, and through them all worker processes, inherit that it is blocked: on a terminal it goes
-    to every process, and workers would answer it with tracebacks.
+    Dask's threads, and through them all worker processes, inherit that Ctrl-C is blocked. A terminal sends
+    Ctrl-C to every process, and workers would answer with tracebacks.
     """
-    resource_tracker.ensure_running()  # starting it later would unblock the signal in a thread of Dask's
+    resource_tracker.ensure_running()  # if it started later, it would unblock the signal in a Dask thread
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -108,16 +108,16 @@ def _start(workers: int) -> LocalCluster:
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=":0",  # a free port: Dask warns when its usual one is taken
+            dashboard_address=":0",  # a free port: Dask warns if its usual port is taken
             memory_limit=0,
             silence_logs="CRITICAL",
         )
-    except Exception as error:  # the settings of a site can make it fail in any way
+    except Exception as error:  # a site's settings can make Dask raise anything
         raise ClusterError(f"the worker processes cannot be started: {_because(error)}.") from error
 
 
 def _because(error: BaseException) -> str:
-    """Return the first cause of an error on one line, which Dask does not tell: its type and its message."""
+    """Return the first cause of an error on one line: its type and its message."""
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
@@ -125,13 +125,13 @@ def _because(error: BaseException) -> str:
 
 def _kill(cluster: LocalCluster) -> None:
     for nanny in cluster.workers.values():
-        nanny.close_gracefully()  # else it starts a new process in place of the one killed here
+        nanny.close_gracefully()  # otherwise it replaces the process that is killed here
     kill_workers()
     cluster.close()
 
 
 def kill_workers() -> None:
-    """Kill the worker processes that this process has started, and whatever these have started."""
+    """Kill the worker processes of this process, and all processes that these have started."""
     for worker in multiprocessing.active_children():
         with suppress(psutil.NoSuchProcess):
             for process in [*psutil.Process(worker.pid).children(recursive=True), psutil.Process(worker.pid)]:
@@ -144,8 +144,8 @@ def remote_cluster(address: str) -> Iterator[Client]:
     """Connect to a running Dask scheduler.
 
     Raises:
-        UserError: the address is no address.
-        ClusterError: no scheduler answers there.
+        UserError: the address is not valid.
+        ClusterError: no scheduler answers at the address.
     """
     _quieten()
     try:
@@ -161,11 +161,11 @@ def remote_cluster(address: str) -> Iterator[Client]:
 def run_cells(
     cells: Sequence[Cell], client: Client, store: Store, display: Display, device: str = CPU
 ) -> dict[str, Ending]:
-    """Run `cells` on the workers of `client`, store each, and say how it ended, by the id of the cell.
+    """Run `cells` on the workers of `client` and store each; return how each ended, by the id of the cell.
 
     Raises:
-        UserError: a worker has not the device that score matching is to run on.
-        StoreError: a cell cannot be written; those written before stay.
+        UserError: a worker does not have `device`.
+        StoreError: a cell cannot be written; cells written before are kept.
         ClusterError: the scheduler went away.
     """
     if device != CPU:
@@ -175,7 +175,7 @@ def run_cells(
 
 @dataclass
 class _Running:
-    """A cell that was handed out; `worker` and `since` are known once a worker has started it."""
+    """A cell that was handed out; `worker` and `since` are set when a worker starts it."""
 
     cell: Cell
     future: "Future[Any]"
@@ -218,13 +218,13 @@ class _Run:
                 cell = self.waiting.popleft()
                 if not self._take_over(cell):
                     self._submit(cell)
-        except Exception as error:  # Dask raises several types once it has lost the scheduler
+        except Exception as error:  # Dask raises several types if the scheduler is lost
             if isinstance(error, OSError) or self.client.status != "running":
                 raise ClusterError(LOST) from error
             raise
 
     def _count_threads(self) -> None:
-        """Ask the scheduler how many threads there are, but not for every cell: the answer takes its time."""
+        """Ask the scheduler for the number of threads, at most once every `TICK` seconds, as this is slow."""
         if self.waiting and time.monotonic() - self.counted >= TICK:
             self.threads = sum(self.client.nthreads().values())
             self.counted = time.monotonic()
@@ -232,8 +232,8 @@ class _Run:
     def _take_over(self, cell: Cell, own: Ending | None = None) -> bool:
         """Take a cell as finished if another run on the same folder has stored it meanwhile.
 
-        But not a failure in place of a good result of this run's `own`. Runs in step would do every cell
-        twice: from the first one found on, this run goes at random.
+        A failure never replaces a good result of this run, `own`. At the first cell taken over, the waiting
+        cells are shuffled: two runs in the same order would otherwise compute every cell twice.
         """
         theirs = self.store.appeared(cell, self.display.say)
         if theirs is None or (own and theirs.status in TO_RETRY and own.status not in TO_RETRY):
@@ -266,7 +266,7 @@ class _Run:
             self.display.started(running.cell)
 
     def _deliver(self, cell: Cell, future: "Future[Any]") -> None:
-        """Fetch a result; this runs in Dask's thread, since it waits when a worker dies at this moment."""
+        """Fetch a result. This runs in Dask's thread, because it blocks if a worker dies at this moment."""
         try:
             act = partial(self._finish, cell, future.result())
         except KilledWorker:
@@ -290,10 +290,10 @@ class _Run:
             self.display.finished(cell, own)
 
     def _blame(self, cell: Cell) -> None:
-        """Take a cell for deadly if workers died while it ran.
+        """Fail a cell if `DEATHS` workers died while they ran it.
 
-        Dask also blames cells that were waiting at a worker when it died; these are handed out again, unless
-        that happens time and again, as it does when workers die before they have even read the cell.
+        Dask also blames cells that were waiting at a worker when it died. These are handed out again, unless
+        Dask blames them `DEATHS` times, as happens if workers die before they have read the cell.
         """
         if cell.id not in self.running:
             return
@@ -301,18 +301,18 @@ class _Run:
         if max(self.starts[cell.id], self.blamed[cell.id]) < DEATHS:
             self._submit(cell)
         else:
-            self._fail(cell, f"{DEATHS} workers died under it (killed, or out of memory)")
+            self._fail(cell, f"{DEATHS} workers died while they ran it (killed, or out of memory)")
 
     def _check_lost(self, cell: Cell) -> None:
         if cell.id in self.running:
             raise ClusterError(LOST)
 
     def _give_up(self, running: _Running) -> None:
-        """End a cell that is out of time, and its worker: code inside C can be stopped by no other means."""
+        """End a cell that is out of time, and its worker: code in C cannot be stopped in another way."""
         late = failure_rows(running.cell, "timeout", f"it took longer than {running.cell.timeout:g} s")
         self._finish(running.cell, late)
         running.future.cancel()
         try:
             self.client.restart_workers([running.worker])
-        except Exception as error:  # Dask raises several types, and the sweep goes on with the other workers
+        except Exception as error:  # Dask raises several types; other workers continue
             self.display.say(f"worker {running.worker} cannot be restarted: {type(error).__name__}: {error}")

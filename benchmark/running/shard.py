@@ -1,4 +1,4 @@
-"""One part of a sweep of several that run apart, for clusters without Dask."""
+"""One of several parts of a sweep that run separately, for clusters without Dask."""
 
 import re
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from .cell import Cell
 
 @dataclass(frozen=True)
 class Shard:
-    """The part `index` of `count`, counted from 1.
+    """Part `index` of `count`, counted from 1.
 
-    Of every `count` cells in the order of the sweep, a shard has one, and in each next lot the next one, so
-    that dear methods, tasks and budgets are spread over all shards: part i has the cells k = 0, 1, … with
-    k + ⌊k/n⌋ = i − 1 modulo n.
+    Part i holds the cells k = 0, 1, … of the sweep with k + ⌊k/n⌋ ≡ i − 1 (mod n), n = `count`. Each part has
+    one of every n cells, and its position shifts by one from each n cells to the next. Expensive methods,
+    tasks and budgets are thus spread over all parts.
     """
 
     index: int
@@ -23,7 +23,11 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `2/8`; raise `UserError` for anything that is no part."""
+        """Read a part such as `2/8`.
+
+        Raises:
+            UserError: the text is not I/N with I from 1 to N.
+        """
         match = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
         shard = cls(*map(int, match.groups())) if match else None
         if shard is None or not 1 <= shard.index <= shard.count:
@@ -31,5 +35,5 @@ class Shard:
         return shard
 
     def of(self, cells: Sequence[Cell]) -> list[Cell]:
-        """Give the cells of this part, in their order."""
+        """Return the cells of this part, in their order."""
         return [c for k, c in enumerate(cells) if (k + k // self.count) % self.count == self.index - 1]

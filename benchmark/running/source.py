@@ -1,14 +1,12 @@
-"""A hash of the source behind a plug-in or a metric: of everything in it that can change a number.
+"""Hashes of the source that can change the numbers of a plug-in or metric.
 
-It covers the module itself and, from there on, each module that is imported anywhere in a source, inside
-functions as well, if it belongs to graybench or to the user: modules of the standard library and of installed
-packages are left out, except those of the plug-in's own top-level package. The packages that a user's module
-is in count too, as Python runs their `__init__`.
+The hash covers the module itself and every module that it imports directly or indirectly, also inside
+functions, if that module belongs to graybench or to the user. It covers the packages of a user's module too,
+because Python runs their `__init__`. It leaves out the standard library and installed packages, except the
+plug-in's own top-level package. A module whose name is built at run time is not seen.
 
-Of a module, the syntax tree without docstrings enters. Comments, line breaks, the encoding, a byte-order mark
-and the machine's locale do not.
-
-A module whose name is put together while the program runs is not seen.
+The syntax tree of each module is hashed without docstrings. Comments, line breaks, the encoding, a byte-order
+mark and the locale have no effect.
 """
 
 import ast
@@ -31,17 +29,17 @@ from ...tasks.errors import UserError
 from ...tasks.files import module_of, name_without_folder
 
 ROOT = __name__.partition(".")[0]
-REGISTRIES = (f"{ROOT}.tasks", f"{ROOT}.methods")  # the groups of entry points have these names, too
+REGISTRIES = (f"{ROOT}.tasks", f"{ROOT}.methods")  # groups of entry points have the same names
 PLUGIN = re.compile(r"([\w./~ -]+):[A-Za-z_]\w*")  # `module:Class` or `folder/file.py:Class`
 IMPORTERS = ("import_module", "__import__")
 
 
 @cache
 def source_of(*modules: str) -> str:
-    """Return the SHA-256 of the source of `modules` and of every module of graybench or the user behind them.
+    """Return the SHA-256 of the source of `modules` and of the modules that they import.
 
     Raises:
-        UserError: one of `modules` has no source, as a class that was typed into a notebook.
+        UserError: one of `modules` has no source, such as a notebook.
     """
     own = {module.partition(".")[0] for module in modules} | {ROOT}
     for module in modules:
@@ -55,7 +53,7 @@ def source_of(*modules: str) -> str:
             continue
         digests[spec.name], imports = _read(spec.name)
         waiting += imports
-        if spec.name in REGISTRIES:  # whoever composes plug-ins by name may mean any of them
+        if spec.name in REGISTRIES:  # code that uses the registry may use any plug-in
             added = [point.module for point in entry_points(group=spec.name)]
             own |= {module.partition(".")[0] for module in added}
             waiting += added
@@ -66,25 +64,25 @@ def source_of(*modules: str) -> str:
 
 
 def digest_of(module: str) -> str:
-    """Return the SHA-256 of the source of one module alone."""
+    """Return the SHA-256 of the source of one module, without its imports."""
     return _read(module)[0]
 
 
 def _counted(name: str, own: Iterable[str]) -> ModuleSpec | None:
-    """Find the module that `name` is, or is in, as `task` for `task.Task`; None if it does not count."""
+    """Return the module that `name` is or is in, as `task` for `task.Task`; None if it does not enter."""
     top, _, rest = name.partition(".")
     if top == ROOT and (public := rest.partition(".")[0]) in _HOME:
         name = f"{ROOT}.{_HOME[public]}.{public}"
     while name and (spec := _find(name)) is None:
         name = name.rpartition(".")[0]
-    if not name or spec is None or spec.name == ROOT:  # the public face says only where names are
+    if not name or spec is None or spec.name == ROOT:  # the top package only says where names are
         return None
     return spec if top in own or not _installed(spec) else None
 
 
 @cache
 def _find(name: str) -> ModuleSpec | None:
-    """Find a module as Python does, but import neither it nor the packages that it is in."""
+    """Find a module as Python does, without importing it or its packages."""
     if module := sys.modules.get(name):
         file = getattr(module, "__file__", None)
         return module.__spec__ or (spec_from_file_location(name, file) if file else None)
@@ -106,7 +104,7 @@ def _find(name: str) -> ModuleSpec | None:
 
 
 def _installed(spec: ModuleSpec) -> bool:
-    """Return whether a module is built in, of the standard library, or of an installed package."""
+    """Return whether a module is built in, in the standard library, or in an installed package."""
     places = [spec.origin] if spec.has_location else list(spec.submodule_search_locations or ())
     paths = [Path(place).resolve() for place in places if place]
     return all(not _library().isdisjoint(path.parents) for path in paths)
@@ -123,7 +121,7 @@ def _library() -> frozenset[Path]:
 
 @cache
 def _read(module: str) -> tuple[str, tuple[str, ...]]:
-    """Return the SHA-256 of a module's source, and what it imports; of a compiled one, that of its bytes."""
+    """Return the SHA-256 of a module's source, or of its bytes if it is compiled, and what it imports."""
     spec = _find(module)
     content = b""
     if spec is not None and spec.has_location and spec.origin:
@@ -148,7 +146,7 @@ def _remove_docstrings(tree: ast.Module) -> None:
 
 
 def _imports(tree: ast.Module, package: str) -> Iterator[str]:
-    """Yield the full name of everything that a source in `package` imports, be it a module or in one."""
+    """Yield the full name of everything that a source in `package` imports: modules, and names in modules."""
     for node in ast.walk(tree):
         match node:
             case ast.Import(names=names):
@@ -171,5 +169,5 @@ def _imports(tree: ast.Module, package: str) -> Iterator[str]:
 def _absolute(name: str, package: str) -> str:
     try:
         return resolve_name(name, package)
-    except ImportError:  # it goes out of the top package, so running it raises
+    except ImportError:  # it leaves the top package and raises when run
         return ""

@@ -2,18 +2,14 @@
 
     DIR/sweep.yaml           the sweep that the folder belongs to
     DIR/cells/<id>.parquet   the rows of one finished cell
-    DIR/table.parquet        all of them in one frame, made at the end of each run
+    DIR/table.parquet        all finished cells, made at the end of each run
 
-A folder belongs to a sweep's name and root seed. A sweep may grow or change under its name: cells that are no
-longer of it stay in their files, and are left out of the table.
+A folder belongs to the name and root seed of a sweep. If the sweep changes under its name, cells that no
+longer belong to it keep their files but are left out of the table. `sweep.yaml` is replaced only if graybench
+wrote it, byte for byte, and the sweep has changed; a file that a person wrote or edited is never replaced.
 
-The `sweep.yaml` of a folder is replaced only if it says something else than the sweep that is run, and is as
-the suite writes it, byte for byte: what a person wrote or edited is never replaced.
-
-Several runs may work on one folder at a time, without locks: each takes over what it finds finished by
-another, and a table is made anew if a cell came while it was made, so that the last one written lacks none.
-
-Every error is one sentence that names the path.
+Several runs may work on one folder at a time, without locks. Each takes over cells that another run has
+finished. A table is made again if a cell arrived meanwhile, so the last table written is complete.
 """
 
 import io
@@ -39,11 +35,11 @@ from .yaml_loader import Dumper, Loader
 TEMPORARY = ".tmp"
 SUFFIX = ".parquet"
 HEADER = "# written by graybench\n"  # of a sweep.yaml
-LOT = 100  # cell files in a table while the table of all is made
+LOT = 100  # cell files that are read into one table at a time
 
 ARROW = {"string": pa.string(), "Int64": pa.int64(), "float64": pa.float64()}
 
-Stamp = tuple[int, int]  # inode and time of change of a file, which differ once it is replaced
+Stamp = tuple[int, int]  # inode and time of change of a file; they differ after it is replaced
 
 
 class StoreError(RuntimeError):
@@ -54,12 +50,12 @@ class Store:
     """The result folder of one sweep.
 
     Args:
-        folder: the result folder, made if there is none.
-        sweep: the sweep it belongs to.
+        folder: the result folder; it is made if it does not exist.
+        sweep: the sweep that it belongs to.
 
     Raises:
-        UserError: the folder holds something else, or the results of another sweep, or a table without the
-            cells it was made from, which a new one would lack, or another sweep file that a person wrote.
+        UserError: the folder holds something else: other files, results of another sweep, a table whose cells
+            have no files, or another sweep file that a person wrote.
         StoreError: the folder cannot be written.
     """
 
@@ -79,26 +75,28 @@ class Store:
             self.cells.mkdir(exist_ok=True)
 
     def write(self, cell: Cell, rows: pd.DataFrame) -> None:
-        """Store the rows of a finished cell; an earlier file of the same cell is replaced."""
+        """Store the rows of a finished cell; an earlier file of the cell is replaced."""
         write_whole(self._path(cell), _to_parquet(rows))
 
     def read(self, cell: Cell, warn: Callable[[str], None]) -> pd.DataFrame | None:
-        """Give the rows of a finished cell; None if it is not finished, or damaged, which `warn` is told."""
+        """Return the rows of a finished cell; None if it is not finished.
+
+        A damaged file is put aside as `<id>.damaged` and reported to `warn`; its cell counts as unfinished.
+        """
         rows = self._read(cell, warn)
         return None if rows is None else _to_frame(rows)
 
     def finished(self, cells: Sequence[Cell], warn: Callable[[str], None]) -> dict[str, Ending]:
-        """Say how each of `cells` that has a file ended, by the id of the cell.
+        """Return how each of `cells` that has a file ended, by the id of the cell.
 
-        The content of every file is read. A damaged one is put aside as `<id>.damaged` and reported to
-        `warn`, and its cell counts as unfinished.
+        Every file is read; damaged files are treated as in `read`.
         """
         self._known = self._stamps()
         endings = {cell.id: self._ending(cell, warn) for cell in cells if cell.id in self._known}
         return {cell: ending for cell, ending in endings.items() if ending is not None}
 
     def appeared(self, cell: Cell, warn: Callable[[str], None]) -> Ending | None:
-        """Say how `cell` ended if its file came, or was replaced, after `finished` looked; else None."""
+        """Return how `cell` ended if its file is new or was replaced since `finished`; otherwise None."""
         path = self._path(cell)
         try:
             stamp = _stamp(path.stat())
@@ -109,7 +107,7 @@ class Store:
         return None if stamp == self._known.get(cell.id) else self._ending(cell, warn)
 
     def merge(self, cells: Sequence[Cell], warn: Callable[[str], None]) -> int:
-        """Write the finished ones of `cells`, in their order, into the table.
+        """Write the finished cells among `cells` into the table, in the order of `cells`.
 
         Returns:
             The number of cell files in the folder that belong to none of `cells` and were left out.
@@ -129,7 +127,7 @@ class Store:
         return len(present.keys() - {cell.id for cell in cells})
 
     def _lots(self, cells: Sequence[Cell], warn: Callable[[str], None]) -> Iterator[pa.Table]:
-        """Read cells, many to a table: a table of its own takes 30 kB, whatever the number of its rows."""
+        """Yield the cells in tables of up to `LOT`, because each table takes 30 kB whatever its length."""
         for start in range(0, len(cells), LOT):
             read = [self._read(cell, warn) for cell in cells[start : start + LOT]]
             if tables := [rows for rows in read if rows is not None]:
@@ -139,7 +137,7 @@ class Store:
         return self.cells / f"{cell.id}{SUFFIX}"
 
     def _stamps(self) -> dict[str, Stamp]:
-        """Give the stamp of every cell file, by the id of its cell."""
+        """Return the stamp of every cell file, by the id of its cell."""
         stamps = {}
         with os.scandir(self.cells) as entries:
             for entry in entries:
@@ -165,7 +163,7 @@ class Store:
 
 
 def read_foreign(folder: Path, cell: Cell, warn: Callable[[str], None]) -> pd.DataFrame | None:
-    """Give the rows of a cell in a folder that is not to be changed; None as in `Store.read`."""
+    """Return the rows of a cell in a folder that must not be changed; None if it is missing or damaged."""
     path = folder / "cells" / f"{cell.id}{SUFFIX}"
     try:
         rows = _read_cell(path, cell)
@@ -179,7 +177,7 @@ def read_table(folder: Path) -> pd.DataFrame:
     """Read the table of a result folder.
 
     Raises:
-        UserError: there is no such folder, or no table in it, or no finished cell in the table.
+        UserError: there is no such folder, no table in it, or no finished cell in the table.
         StoreError: the table is damaged.
     """
     path = folder / "table.parquet"
@@ -190,14 +188,14 @@ def read_table(folder: Path) -> pd.DataFrame:
     except FileNotFoundError as error:
         raise UserError(f"{path}: there is no such file; `graybench run` makes it.") from error
     except _DamagedError as error:
-        raise StoreError(f"{path}: the file is damaged ({error}); `graybench run` makes it anew.") from error
+        raise StoreError(f"{path}: the file is damaged ({error}); `graybench run` makes it again.") from error
     if table.empty:
         raise UserError(f"{path}: no cell is finished yet.")
     return table
 
 
 class _DamagedError(Exception):
-    """The content of a file is not what was written into it; the message is half a sentence."""
+    """The content of a file is not what was written; the message is half a sentence."""
 
 
 def _require_own(folder: Path, sweep: Sweep) -> None:
@@ -215,7 +213,7 @@ def _require_own(folder: Path, sweep: Sweep) -> None:
     except OSError as error:
         raise StoreError(f"{marker}: it cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, AttributeError, TypeError, KeyError, ValueError) as error:
-        raise UserError(f"{marker}: it does not say which sweep the folder belongs to.") from error
+        raise UserError(f"{marker}: it does not name the sweep that the folder belongs to.") from error
     if owner != {"name": sweep.name, "root_seed": sweep.root_seed}:
         theirs = f"sweep {owner['name']} with root_seed {owner['root_seed']}"
         ours = f"sweep {sweep.name} with root_seed {sweep.root_seed}"
@@ -223,7 +221,7 @@ def _require_own(folder: Path, sweep: Sweep) -> None:
 
     if text != _written(content) and not _says(marker, sweep):
         raise UserError(
-            f"{marker}: this file is not graybench's own and would be replaced; give another --out."
+            f"{marker}: this file was written or edited by hand and would be replaced; give another --out."
         )
 
 
@@ -232,7 +230,7 @@ def _written(content: dict[str, Any]) -> str:
 
 
 def _says(marker: Path, sweep: Sweep) -> bool:
-    """Say whether a sweep file comes to `sweep`."""
+    """Return whether a sweep file describes `sweep`."""
     try:
         return Sweep.load(marker) == sweep
     except UserError:
@@ -240,20 +238,20 @@ def _says(marker: Path, sweep: Sweep) -> bool:
 
 
 def _require_cells(table: Path, cells: Path) -> None:
-    """Refuse a table none of whose cells has a file, as released results have them: it would be lost."""
+    """Refuse a table whose cells have no files, as in released results: a run would replace it."""
     if not table.exists():
         return
     stems = {path.stem for path in cells.glob(f"*{SUFFIX}")}
     try:
         ids = set(_read_parquet(table)["cell"].to_pylist())
     except _DamagedError as error:
-        if stems:  # it is made anew from them
+        if stems:  # the table is made again from the files
             return
-        strange = f"it is not the table of files in {cells} ({error}) and would be replaced"
+        strange = f"it was not made from the files in {cells} ({error}) and would be replaced"
         raise UserError(f"{table}: {strange}; give another --out.") from error
     if ids and ids.isdisjoint(stems):
         missing = f"the files of its {len(ids)} cells are not in {cells}, as in released results"
-        raise UserError(f"{table}: {missing}, so a new table would lack them; give another --out.")
+        raise UserError(f"{table}: {missing}, and a new table would lose them; give another --out.")
 
 
 @contextmanager
@@ -265,7 +263,11 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file such that, whenever the machine stops, the old content or the new is there."""
+    """Write a file so that the old or the new content is there whenever the machine stops.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{uuid4().hex}{TEMPORARY}")
     with _explained(path):
         try:
@@ -307,7 +309,7 @@ def _read_cell(path: Path, cell: Cell) -> pa.Table | None:
 
 
 def _read_parquet(path: Path) -> pa.Table:
-    """Read a result table; by pyarrow itself, which takes a tenth of the time of pandas for a small one."""
+    """Read a result table with pyarrow, which takes a tenth of pandas' time for a small table."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -315,22 +317,22 @@ def _read_parquet(path: Path) -> pa.Table:
     except OSError as error:
         raise StoreError(f"{path}: it cannot be read: {error.strerror}.") from error
     try:
-        # not through a file object of Python's: a thread of Arrow's may let go of it when Python has ended
+        # a buffer, not a Python file: an Arrow thread may release a file after Python has ended, and abort
         file = parquet.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         rows = file.read(use_threads=False)
         columns = {column["name"]: column["numpy_type"] for column in rows.schema.pandas_metadata["columns"]}
-    except Exception as error:  # pyarrow tells damage by OSError, ValueError and others
+    except Exception as error:  # pyarrow raises OSError, ValueError and others for a damaged file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise _DamagedError(reason.rstrip(".")) from error
     if columns.keys() != set(rows.column_names) or not columns.items() <= DTYPES.items():
-        raise _DamagedError("its columns are not those of a result table")
+        raise _DamagedError("it does not have the columns of a result table")
     if missing := [column for column in ESSENTIAL if column not in columns]:
         raise _DamagedError(f"it has no column {missing[0]}")
     return _filled(rows)
 
 
 def _filled(rows: pa.Table) -> pa.Table:
-    """Add the columns that a table of an older version lacks: empty texts, and numbers that are null."""
+    """Return a table with the columns that an older version lacks: empty texts and null numbers."""
     for place, (column, dtype) in enumerate(DTYPES.items()):
         if column not in rows.column_names:
             empty = [""] * len(rows) if dtype == "string" else [None] * len(rows)
@@ -343,5 +345,5 @@ def _to_frame(rows: pa.Table) -> pd.DataFrame:
 
 
 def _concatenated(tables: list[pa.Table]) -> pa.Table:
-    # versions of pandas differ in how they write texts: permissive
+    # permissive, because versions of pandas write texts with different types
     return pa.concat_tables(tables, promote_options="permissive")

@@ -1,12 +1,10 @@
-"""Sweep files: which tasks, methods, budgets and metrics to run, and the cells that this comes to.
+"""Sweep files: which tasks, methods, budgets and metrics to run, and the cells that follow.
 
-    name: budgets
-    tasks: [galton]
-    methods: [dsm, {name: mix, gate: [scalar, learned]}]    # a list of values is an axis
-    budgets: [100, 1000]
-    metrics: [mmd]
-
-A mistake in a file is a `UserError` of one sentence that names the file and the place in it.
+name: budgets
+tasks: [galton]
+methods: [dsm, {name: mix, gate: [scalar, learned]}]    # a list of values is an axis
+budgets: [100, 1000]
+metrics: [mmd]
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -42,7 +40,7 @@ P = TypeVar("P", bound=Plugin)
 
 
 class Entry(BaseModel):
-    """A task or method with options, each with one value or a list of values to go through."""
+    """A task or method with options; each option has one value or a list of values."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -54,7 +52,7 @@ class Entry(BaseModel):
         return {"name": value} if isinstance(value, str) else value
 
     def variants(self) -> Iterator[dict[str, Any]]:
-        """Yield the options of every combination of the axes, the last axis fastest."""
+        """Yield every combination of the options' values; the last option varies fastest."""
         options = self.model_extra or {}
         axes = [value if isinstance(value, list) else [value] for value in options.values()]
         for values in product(*axes):
@@ -83,15 +81,15 @@ class Sweep(BaseModel):
     """A validated sweep file.
 
     Attributes:
-        name: a slug; the default result folder is `runs/<name>`.
-        root_seed: the seed that all random streams derive from.
+        name: letters, digits, - and _; the default result folder is `runs/<name>`.
+        root_seed: the seed from which all random streams derive.
         tasks: what to simulate.
         methods: what to fit.
         budgets: numbers of simulations.
-        replicates: independent training sets for each task, method and budget.
+        replicates: number of independent training sets for each task, method and budget.
         metrics: names in `benchmark.metrics.catalogue.METRICS`.
-        posterior_samples: samples for each replicate and observation.
-        observations: use the first that many of each task's observations; None for all.
+        posterior_samples: number of samples for each replicate and observation.
+        observations: number of each task's observations to use, the first ones; None for all.
         timeout: seconds after which a cell is given up; None for never.
     """
 
@@ -110,7 +108,12 @@ class Sweep(BaseModel):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a sweep file; raise `UserError` for any mistake in it."""
+        """Read a sweep file.
+
+        Raises:
+            UserError: the file cannot be read or has a mistake; the message names the file and the place in
+                it.
+        """
         content = _read_mapping(path)
         try:
             return cls.model_validate(content)
@@ -144,23 +147,23 @@ class Sweep(BaseModel):
         return self
 
     def all_tasks(self) -> list[Task]:
-        """Make the tasks, with every combination of their options."""
+        """Return the tasks, with every combination of their options."""
         return _build(self.tasks, get_task)
 
     def all_methods(self) -> list[Method]:
-        """Make the methods, with every combination of their options."""
+        """Return the methods, with every combination of their options."""
         return _build(self.methods, get_method)
 
     def cells(self) -> list[Cell]:
-        """Give every cell: tasks outermost, then budgets, then methods."""
+        """Return every cell: tasks vary slowest, then budgets, then methods."""
         return self.select()
 
     def select(
         self, tasks: Sequence[str] = (), methods: Sequence[str] = (), budgets: Sequence[int] = ()
     ) -> list[Cell]:
-        """Give the cells whose task, method and budget are named; a sequence that is empty admits all.
+        """Return the cells of the given tasks, methods and budgets; an empty sequence selects all.
 
-        Tasks and methods are named by their name or by their label, `mix` or `mix(gate=learned)`.
+        Tasks and methods are given by name or by label: `mix` or `mix(gate=learned)`.
 
         Raises:
             UserError: a name or budget is not in the sweep.
@@ -221,9 +224,9 @@ def _read_mapping(path: Path) -> dict[Any, Any]:
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise UserError(f"{path}: {place}invalid YAML: {error.problem}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: this is not YAML: it is not text in UTF-8.") from error
+        raise UserError(f"{path}: invalid YAML: the file is not text in UTF-8.") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path}: a sweep is a mapping of keys to values, but this is not one.")
+        raise UserError(f"{path}: a sweep must be a mapping of keys to values.")
     return content
 
 
@@ -245,7 +248,7 @@ MESSAGES = {
 
 
 def _sentence(error: ValidationError, model: type[BaseModel]) -> str:
-    """Tell the first mistake in one sentence; unknown keys come first, as they often explain the others."""
+    """Return the first mistake as one sentence; unknown keys come first, as they often explain others."""
     details: ErrorDetails = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     if details["type"] == "extra_forbidden":
         key = str(details["loc"][-1])

@@ -1,4 +1,4 @@
-"""What a Dask worker does: measure one cell, and tell the client how far it is."""
+"""The work of a Dask worker: measure one cell and report progress to the client."""
 
 import time
 from typing import Any
@@ -18,23 +18,23 @@ SECONDS_BETWEEN_REPORTS = 0.2
 
 
 class WorkerError(RuntimeError):
-    """A worker cannot begin with a cell; the message is the reason."""
+    """A worker cannot load a cell; the message is the reason."""
 
 
 def work(pickled: bytes, topic: str, device: str) -> pd.DataFrame:
     """Run a pickled cell on one thread and on `device`, and log events to `topic`.
 
-    An event is `{cell, worker, stage, done, total}`; the first one, without a stage, says that the cell has
-    been started.
+    An event is `{cell, worker, stage, done, total}`. The first event has no stage and says that the cell has
+    started.
 
     Raises:
-        WorkerError: the cell cannot be read: a module of the user's that it imports may raise anything.
+        WorkerError: the cell cannot be loaded; a user's module that it imports may raise anything.
     """
     torch.set_num_threads(1)
     try:
         cell: Cell = loads(pickled)
-    except BaseException as error:  # Dask waits for ever where a task raises what is no `Exception`
-        raise WorkerError(f"a worker cannot read it: {type(error).__name__}: {error}") from None
+    except BaseException as error:  # Dask waits forever if a task raises anything but an `Exception`
+        raise WorkerError(f"a worker cannot load the cell: {type(error).__name__}: {error}") from None
     worker = get_worker()
     last = time.monotonic()
 
@@ -48,8 +48,8 @@ def work(pickled: bytes, topic: str, device: str) -> pd.DataFrame:
             last = now
             worker.log_event(topic, event(stage, done, total))
 
-    # A method that holds Python's lock from its first line on would keep an event that is only queued from
-    # ever leaving, and the client would not know when to give the cell up: so wait until this one arrived.
+    # Wait until the first event has arrived. If it were only queued, a method that holds Python's lock from
+    # its first line on would keep it from leaving, and the client could not time the cell.
     sync(worker.loop, worker.scheduler.log_event, topic=topic, msg=event("", 0, 0))
     with listening(tell), on(device):
         return run_cell(cell)

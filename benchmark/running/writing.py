@@ -1,6 +1,6 @@
-"""Folders and files of what can be made again; every error is one sentence that names the path.
+"""Folders and text files that can be made again if a write is cut short.
 
-What must survive a machine that stops is written by `benchmark.running.store.write_whole`.
+`running.store.write_whole` writes files that must survive a crash of the machine.
 """
 
 from pathlib import Path
@@ -9,10 +9,10 @@ from ...tasks.errors import UserError
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, where they are not there.
+    """Make a folder and its parents, if they do not exist.
 
     Raises:
-        UserError: it cannot be made: a file is in the way, or it is not allowed.
+        UserError: the folder cannot be made, for instance because a file is in the way.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -21,10 +21,10 @@ def make_folder(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file, and make its folder.
+    """Write a text file in UTF-8, and make its folder.
 
     Raises:
-        UserError: it cannot be written: a folder is in the way, or it is not allowed, or the disk is full.
+        UserError: the file cannot be written, for instance because the disk is full.
     """
     make_folder(path.parent)
     try:

@@ -1,6 +1,6 @@
-"""YAML 1.2, for sweep files: `010` is ten, `1e-5` a number, `no` a text, and no key is given twice.
+"""YAML 1.2 for sweep files: `010` is ten, `1e-5` a number and `no` a text, and no key may be given twice.
 
-PyYAML reads YAML 1.1, where 010 is eight, 1e-5 a text, 1:30 ninety, and `no` false.
+PyYAML reads YAML 1.1, where 010 is eight, 1e-5 a text, 1:30 ninety and `no` false.
 """
 
 import re
@@ -18,17 +18,17 @@ SCHEMA = [
     ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", [*"-+", *DIGITS]),
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", [*"-+.", *DIGITS]),
     ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", [*"-+."]),
-    ("merge", r"<<", ["<"]),  # of YAML 1.1, for `<<: *defaults`
+    ("merge", r"<<", ["<"]),  # from YAML 1.1, for `<<: *defaults`
 ]
 
 
 class Loader(yaml.SafeLoader):
-    """Reads the core schema of YAML 1.2, and refuses a key given twice, of which PyYAML keeps the last."""
+    """A loader for the core schema of YAML 1.2. It refuses repeated keys, of which PyYAML keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys: list[Any] = []
         for key, _ in node.value:
-            if key.tag == MERGE:  # "<<" may stand beside the keys that it brings
+            if key.tag == MERGE:  # keys that "<<" merges in may be given again
                 continue
             keys.append(self.construct_object(key))
             if keys[-1] in keys[:-1]:
@@ -37,13 +37,13 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_whole(self, node: yaml.ScalarNode) -> int:
-        """Read a whole number: decimal whatever its zeros, or octal as 0o10, or hexadecimal."""
+        """Return a whole number: decimal with any leading zeros, octal as 0o10, or hexadecimal as 0x8."""
         text = self.construct_scalar(node)
         return int(text, 0 if text.startswith(("0o", "0x")) else 10)
 
 
 class Dumper(yaml.SafeDumper):
-    """Quotes a text that either version of YAML would take for something else."""
+    """A dumper that quotes texts which YAML 1.1 or 1.2 would read as something else."""
 
 
 Loader.yaml_implicit_resolvers = {}

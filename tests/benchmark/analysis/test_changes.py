@@ -45,7 +45,7 @@ def test_identical_runs_have_nothing_beyond_noise() -> None:
     assert (found["difference"] == 0).all()
     assert summary(found) == [
         "12 cells: 0 only in A, 0 only in B, 0 with another status, 0 without a value in both, "
-        "12 the same to the last digit, 0 that differ."
+        "12 equal to the last digit, 0 that differ."
     ]
 
 
@@ -63,7 +63,10 @@ def test_a_shifted_cell_is_found_and_no_other() -> None:
     out = " ".join(said(run(), shifted).split())
     assert "+0.01 [+0.01, +0.01] **" in out
     assert "A: old. B: new." in out
-    assert "about 0.1 (5 %) would be beyond noise by chance; 1 are, 0.9 more than that, and 1 hold" in out
+    assert (
+        "about 0.1 (5 %) are expected beyond noise by chance; 1 are, 0.9 more than expected, and 1 remain"
+        in out
+    )
 
 
 def test_another_root_seed_is_not_paired() -> None:
@@ -96,8 +99,7 @@ def test_missing_cells_and_changed_statuses_are_listed() -> None:
     }
     out = " ".join(said(a, b).split())
     assert (
-        "15 cells: 1 only in A, 2 only in B, 2 with another status, 1 without a value in both, 9 the same"
-        in out
+        "15 cells: 1 only in A, 2 only in B, 2 with another status, 1 without a value in both, 9 equal" in out
     )
     assert "timeout" in out
 

@@ -102,7 +102,7 @@ def test_mistakes_end_with_2_and_one_line(
             "there is no method in sweep toys called 'fats': did you mean fast?"
         ),
         ("run", "good.yaml", "--workers", "2", "--scheduler", "tcp://a:1"): (
-            "--workers is for the local cluster, so it cannot go with --scheduler."
+            "--workers is for the local cluster and cannot be used with --scheduler."
         ),
         (
             "run",
@@ -110,7 +110,7 @@ def test_mistakes_end_with_2_and_one_line(
             "--shard",
             "4/3",
         ): "--shard 4/3: a shard is I/N with I from 1 to N, such as 2/8.",
-        ("merge", "nowhere", "--out", "here"): "nowhere: this is no result folder: it has no sweep.yaml.",
+        ("merge", "nowhere", "--out", "here"): "nowhere: this is not a result folder: it has no sweep.yaml.",
         ("run", "good.yaml", "--out", "good.yaml"): "good.yaml: this is not a folder.",
         ("run", "good.yaml", "--out", "."): ".: the folder is not empty and holds no results of a sweep.",
         ("run", "good.yaml", "--scheduler", "nowhere"): (
@@ -187,7 +187,7 @@ def test_a_tilde_after_an_option_is_the_home_folder(
     for arguments in (["--out=~/x"], ["--out", "~/x"]):
         asked = ("merge", "~/nowhere", *arguments)
         assert graybench(*asked)[2].startswith(
-            f"graybench: {tmp_path}/home/nowhere: this is no result folder"
+            f"graybench: {tmp_path}/home/nowhere: this is not a result folder"
         )
     assert graybench("table", "~/x")[2] == f"graybench: {tmp_path}/home/x: there is no such folder.\n"
     assert graybench("report", "~/x", "--out=~/site")[2].startswith(f"graybench: {tmp_path}/home/x")
@@ -277,7 +277,7 @@ def test_compare_of_two_folders_says_what_changed(graybench: Any, finished: Stor
     assert graybench(*both, "--method", "mix") == (
         2,
         "",
-        "graybench: --method and --baseline are for one folder, so they cannot go with a second.\n",
+        "graybench: --method and --baseline are for one folder and cannot be used with DIR_B.\n",
     )
     assert graybench(*both, "--metric", "mdm")[2].startswith("graybench: there is no metric 'mdm' in ")
 

@@ -199,7 +199,7 @@ def test_score_errors_are_reported_where_the_reference_knows_its_score():
         assert 0 < row["floor"] <= SCORE_TOLERANCE
         # (0.3 + e)² with e² the floor, within the factor of six that two halves tell it to
         assert abs(math.sqrt(row["value"]) - 0.3) < math.sqrt(6 * row["floor"]) + 1e-9
-    with pytest.raises(DoesNotApplyError, match="no exact score for every x"):
+    with pytest.raises(DoesNotApplyError, match="no exact reference for every x"):
         measured("target_variance", Fitted(truth, [], [Shifted()], torch.zeros(1, 2, N, 1)))
 
 

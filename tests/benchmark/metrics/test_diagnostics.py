@@ -194,7 +194,7 @@ def test_expected_coverage_is_that_of_the_region_of_highest_density(width):
     [
         (lambda u: torch.where(u[..., 0] > 1, torch.nan, u[..., 0]), NotFiniteError, "not finite"),
         (lambda u: torch.full(u.shape[:2], torch.inf), NotFiniteError, "not finite"),
-        (lambda u: u[..., 0].T, UserError, r"must give the shape \(200, 101\), but gave \(101, 200\)"),
+        (lambda u: u[..., 0].T, UserError, r"must return shape \(200, 101\), but returned \(101, 200\)"),
     ],
 )
 def test_what_is_no_density_is_refused(density, error, message):

@@ -186,7 +186,7 @@ def test_interrupted_then_killed_then_finished(
     assert status == 1
     assert err == (
         f"graybench: interrupted with {done} of {CELLS} cells finished; "
-        "the same command goes on with the rest.\n"
+        "run the same command again to finish.\n"
     )
     wait_until(run.nothing_is_left, 5)
     assert read_table(out)["cell"].nunique() == done
@@ -237,9 +237,7 @@ def test_a_cluster_loses_a_worker_gets_one_and_its_scheduler_is_restarted(
     kill(scheduler)
     status, said, err = run.end()
     assert status == 1
-    assert err == (
-        "graybench: the Dask scheduler went away; the same command goes on with what is missing.\n"
-    )
+    assert err == ("graybench: the Dask scheduler went away; run the same command again to finish.\n")
     before = cell_files(out)
     assert 6 <= len(before) < CELLS
     assert read_table(out)["cell"].nunique() == len(before)
@@ -322,7 +320,7 @@ with interruption.interruptible():
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
     assert ended.stderr == (
-        "graybench: interrupted; the same command goes on with the rest, and makes the table.\n"
+        "graybench: interrupted; run the same command again to finish and to make the table.\n"
     )
 
 

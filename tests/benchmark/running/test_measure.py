@@ -108,7 +108,7 @@ def test_rows_say_where_the_posterior_was_fitted(monkeypatch):
         (Spy(fault="raises"), None, "failed", "RuntimeError: the matrix is singular"),
         (Spy(fault="not finite"), None, "not_finite", "the loss is NaN"),
         (Spy(fault="exits"), None, "failed", "SystemExit: bye"),
-        (Spy(fault="shape"), None, "failed", r"spy\(fault=shape\) gave samples of shape \(2, 2, 40, 2\)"),
+        (Spy(fault="shape"), None, "failed", r"spy\(fault=shape\) returned samples \(2, 2, 40, 2\)"),
         (Spy(), Broken(), "failed", r"gave shape \(128, 3\) for x"),
         (Spy(), Broken(fault="nan"), "not_finite", "x of simulation 7 is not finite"),
         (get_method("tsm"), Broken(fault="none"), "skipped", "tsm requires marginal_score"),
@@ -140,7 +140,7 @@ def test_a_metric_that_does_not_apply_takes_no_other_with_it():
 def test_a_score_of_a_wrong_shape_fails():
     rows = run_cell(cell(Spy(fault="score"), metrics=("score_error",)))
     assert rows["status"].tolist() == ["failed"]
-    assert r"score of FlatScore gave a tensor of shape (2, 500), not (2, 500, 1)" in rows["reason"].iloc[0]
+    assert r"score of FlatScore returned shape (2, 500), not (2, 500, 1)" in rows["reason"].iloc[0]
 
 
 def test_a_task_without_reference_is_skipped_metric_by_metric():
@@ -168,7 +168,7 @@ def test_a_reference_without_spread_is_named_as_the_cause():
     rows = run_cell(cell(Fast(), task=OddReference(), metrics=OF_SAMPLES))
     place = "the reference of odd_reference, observation 0, has no spread"
     assert dict(zip(rows["metric"], rows["reason"], strict=True)) == {
-        "mmd": f"{place}: most pairs of its draws are the same, so that MMD has no bandwidth.",
+        "mmd": f"{place}: most of its draws are equal, so the bandwidth of MMD is 0.",
         **dict.fromkeys(OF_SAMPLES[1:], f"{place} in parameter 0."),
     }
     assert (rows["status"] == "failed").all()

@@ -71,8 +71,8 @@ def test_cells_that_disagree_are_said_and_what_failed_gives_way(sweep: Sweep, tm
     out = tmp_path / "out"
     assert merge_folders([a, b], out, said.append) == (2, 6)
     assert said == [
-        f"line · fast · budget 10 ({first.id}): {a} and {b} disagree; it is taken from {a}.",
-        f"line · fast · budget 20 ({second.id}): {a} and {b} disagree; it is taken from {b}.",
+        f"line · fast · budget 10 ({first.id}): {a} and {b} differ; {a} is used.",
+        f"line · fast · budget 20 ({second.id}): {a} and {b} differ; {b} is used.",
     ]
     expected = pd.concat([rows_of(first), rows_of(second, 0.2, 2.0)], ignore_index=True)
     assert_frame_equal(read_table(out), expected, check_exact=True)
@@ -97,7 +97,7 @@ def test_cells_of_other_versions_are_said_to_be_left_out(sweep: Sweep, tmp_path:
         path.rename(path.with_stem(f"other-{cell.id}"))
     said: list[str] = []
     assert merge_folders([a], tmp_path / "out", said.append) == (4, 6)
-    assert said == [f"2 cells in {a / 'cells'} are not of the sweep as it is now and are left out."]
+    assert said == [f"2 cells in {a / 'cells'} do not belong to the current sweep and are left out."]
 
 
 def test_folders_of_different_sweeps_are_refused(sweep: Sweep, tmp_path: Path) -> None:
@@ -106,10 +106,10 @@ def test_folders_of_different_sweeps_are_refused(sweep: Sweep, tmp_path: Path) -
     with pytest.raises(UserError) as caught:
         merge_folders([a, b], out, never)
     assert str(caught.value) == (
-        f"{a} and {b} hold results of different sweeps: root_seed and budgets in their sweep.yaml differ."
+        f"{a} and {b} hold results of different sweeps: in their sweep.yaml, root_seed and budgets differ."
     )
     with pytest.raises(UserError, match="different sweeps"):
         merge_folders([a], b, never)
-    with pytest.raises(UserError, match=r"nowhere: this is no result folder: it has no sweep\.yaml\.$"):
+    with pytest.raises(UserError, match=r"nowhere: this is not a result folder: it has no sweep\.yaml\.$"):
         merge_folders([a, tmp_path / "nowhere"], out, never)
     assert not out.exists()

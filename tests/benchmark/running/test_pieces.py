@@ -148,7 +148,7 @@ def test_a_kill_loses_only_the_current_piece(steps, kind):
     if kind == signal.SIGINT:
         assert begun.exitcode == 1
         assert Path("killed").read_text().splitlines()[2:] == [
-            "graybench: interrupted with 2 of 3 pieces finished; the same command goes on with the rest."
+            "graybench: interrupted with 2 of 3 pieces finished; run the same command again to finish."
         ]
     Path("go").touch()
     said = run("rest")

@@ -132,7 +132,7 @@ def test_a_worker_that_dies_is_replaced_and_blames_no_other_cell(client: Client,
             toy("Slow", seconds=[0.2, 0.3, 0.4]),
         ],
     )
-    died = Ending("failed", "3 workers died under it (killed, or out of memory)")
+    died = Ending("failed", "3 workers died while they ran it (killed, or out of memory)")
     assert list(run.endings.values()) == [died, ("ok", ""), ("ok", ""), ("ok", ""), ("ok", "")]
     run.store.merge(run.cells, pytest.fail)
     table = read_table(run.store.folder)
@@ -149,7 +149,7 @@ def test_whatever_is_raised_is_a_failed_cell_with_its_reason(client: Client, tmp
     for name, (status, reason) in zip(names, raised, strict=True):
         assert status == "failed"
         assert reason.startswith(f"{name}: not today (toys.py:")
-    assert unreadable == ("failed", "a worker cannot read it: Panic: not here")
+    assert unreadable == ("failed", "a worker cannot load the cell: Panic: not here")
     assert fast == ("ok", "")
 
 

@@ -202,7 +202,7 @@ def test_a_table_that_is_not_of_the_suite_is_not_replaced(tmp_path: Path, sweep:
     pd.DataFrame({"mine": [1]}).to_parquet(tmp_path / "table.parquet")
     content = (tmp_path / "table.parquet").read_bytes()
     with pytest.raises(
-        UserError, match=r"table\.parquet: it is not the table of files in .* give another --out\.$"
+        UserError, match=r"table\.parquet: it was not made from the files in .* give another --out\.$"
     ):
         Store(tmp_path, sweep)
     assert (tmp_path / "table.parquet").read_bytes() == content
@@ -220,7 +220,7 @@ def test_a_sweep_file_that_a_person_wrote_or_edited_is_never_replaced(tmp_path: 
     with pytest.raises(UserError) as caught:
         Store(folder, load(tmp_path, budgets=[10]))
     assert str(caught.value) == (
-        f"{marker}: this file is not graybench's own and would be replaced; give another --out."
+        f"{marker}: this file was written or edited by hand and would be replaced; give another --out."
     )
     assert marker.read_text() == text
 
@@ -237,7 +237,7 @@ def test_the_suites_own_sweep_file_is_replaced_until_it_is_edited(
     edited = marker.read_text().replace("- 40\n", "- 40  # the dear one\n")
     marker.write_text(edited)
     Store(store.folder, grown)
-    with pytest.raises(UserError, match=r"sweep\.yaml: this file is not graybench's own"):
+    with pytest.raises(UserError, match=r"sweep\.yaml: this file was written or edited by hand"):
         Store(store.folder, sweep)
     assert marker.read_text() == edited
 
@@ -275,7 +275,7 @@ def test_a_table_with_an_unknown_column_or_type_is_refused(
     store: Store, sweep: Sweep, change: dict[str, Any]
 ) -> None:
     rows_of(sweep.cells()[0]).assign(**change).to_parquet(store.table)
-    with pytest.raises(StoreError, match="its columns are not those of a result table"):
+    with pytest.raises(StoreError, match="it does not have the columns of a result table"):
         read_table(store.folder)
 
 
@@ -326,6 +326,6 @@ def test_tables_that_cannot_be_read(store: Store, sweep: Sweep, tmp_path: Path) 
         read_table(store.folder)
     store.table.write_bytes(store.table.read_bytes()[:100])
     with pytest.raises(
-        StoreError, match=r"table\.parquet: the file is damaged \(.*\); `graybench run` makes it anew\.$"
+        StoreError, match=r"table\.parquet: the file is damaged \(.*\); `graybench run` makes it again\.$"
     ):
         read_table(store.folder)

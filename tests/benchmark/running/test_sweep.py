@@ -145,9 +145,9 @@ def test_mistakes(tmp_path: Path, changes: dict[str, Any], sentence: str) -> Non
             b"name: a\ntasks: []\nname: b",
             "line 3, column 1: invalid YAML: the key 'name' is given twice.",
         ),
-        (b"\xff\xfe\x00\x81", "this is not YAML: it is not text in UTF-8."),
-        (b"- 1\n- 2\n", "a sweep is a mapping of keys to values, but this is not one."),
-        (b"", "a sweep is a mapping of keys to values, but this is not one."),
+        (b"\xff\xfe\x00\x81", "invalid YAML: the file is not text in UTF-8."),
+        (b"- 1\n- 2\n", "a sweep must be a mapping of keys to values."),
+        (b"", "a sweep must be a mapping of keys to values."),
     ],
 )
 def test_files_that_are_no_sweep(tmp_path: Path, content: bytes, sentence: str) -> None:

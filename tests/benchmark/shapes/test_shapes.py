@@ -243,7 +243,7 @@ def test_mistakes_are_named(two_groups: Path, tmp_path: Path, graybench: Any) ->
     (tmp_path / "file").write_text("")
     assert "this folder cannot be made" in mistake(two_groups, "--group", "sort", "--out", tmp_path / "file")
     assert "needs both --age and --id" in mistake("rats", "--age", "age_days", *out)
-    assert "does not go with --age" in mistake(
+    assert "cannot be used with --age" in mistake(
         "rats", "--age", "age_days", "--id", "rat", "--group", "rat", *out
     )
     assert "group must be a finite number, but is 'gorf' for specimen '1'" in mistake(
