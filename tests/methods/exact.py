@@ -20,7 +20,7 @@ U_T = torch.linspace(-7, 7, 1401, dtype=torch.float64)
 
 
 def score_moments(task: Galton) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Give p, E[S; x] and E[S²; x] on the grid, each (G, bins); row 0 of the recursion is position 15."""
+    """Return p, E[S; x] and E[S²; x] on the grid, each (G, bins); row 0 of the recursion is position 15."""
     places = torch.arange(task.nails + 1).double()
     zeroth = (places == task.nails // 2).double().expand(len(GRID), -1).clone()
     first, second = torch.zeros_like(zeroth), torch.zeros_like(zeroth)
@@ -55,7 +55,7 @@ def given_x(task: Galton, alpha: float, sigma: float) -> Iterator[tuple]:
 
 
 def second_moments(task: Galton, alpha: float, sigma: float) -> dict[int, torch.Tensor]:
-    """Give E[y_D²], E[y_D y_L] and E[y_L²] for each x at u_t on the grid, times p(u_t, x): (3, 1401)."""
+    """Return E[y_D²], E[y_D y_L] and E[y_L²] for each x at u_t on the grid, times p(u_t, x): (3, 1401)."""
     return {
         x: torch.stack([(weight * y).sum(1) for y in (y_d**2, y_d * g / alpha, g_square / alpha**2)])
         for x, weight, y_d, g, g_square in given_x(task, alpha, sigma)
@@ -63,7 +63,7 @@ def second_moments(task: Galton, alpha: float, sigma: float) -> dict[int, torch.
 
 
 def variances(task: Galton, alpha: float, sigma: float) -> dict[str, float]:
-    """Give E Var(y | u_t, x) of the DSM, TSM and LTSM targets, and of MIX as a function of w by its parts."""
+    """Return E Var(y | u_t, x) of the DSM, TSM and LTSM targets, and of MIX as a function of w by its parts."""
     totals = dict.fromkeys(("dsm", "tsm", "ltsm", "cross", "j"), 0.0)
     for _, weight, y_d, g, g_square in given_x(task, alpha, sigma):
         mass = weight.sum(1)

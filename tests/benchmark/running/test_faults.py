@@ -107,12 +107,12 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
 
 
 def cell_files(out: Path) -> dict[str, tuple[int, int]]:
-    """Give the name of every cell file with its inode and time of change, which any rewriting would alter."""
+    """Return the name of every cell file with its inode and time of change, which any rewriting would alter."""
     return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in out.glob("cells/*.parquet")}
 
 
 def failed_cells(out: Path) -> set[str]:
-    """Give the names of the files whose cell failed; a damaged one counts as none."""
+    """Return the names of the files whose cell failed; a damaged one counts as none."""
     failed = set()
     for path in out.glob("cells/*.parquet"):
         with suppress(OSError, ValueError):

@@ -43,7 +43,7 @@ def _write(path: Path, groups: dict[str, Tensor]) -> Path:
 
 @pytest.fixture
 def two_groups(tmp_path: Path) -> Path:
-    """Give a file with two groups that are well apart: round and long."""
+    """Return a file with two groups that are well apart: round and long."""
     long = ellipse(6, 2) * torch.tensor([1.0, 0.5])
     shapes_of = {"round": diffuse(ellipse(6, 2), 9, 1, a=0.05), "long": diffuse(long, 7, 2, a=0.05)}
     return _write(tmp_path / "two.csv", {k: 100 * v + 7 for k, v in shapes_of.items()})

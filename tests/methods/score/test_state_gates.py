@@ -28,7 +28,7 @@ TIMES = (0.05, 0.1, 0.2, 0.3)
 
 
 def moment_at(x):
-    """Give J(x), (..., 2, 2), for x (..., 1)."""
+    """Return J(x), (..., 2, 2), for x (..., 1)."""
     cos, sin = torch.cos(math.pi * x / 2), torch.sin(math.pi * x / 2)
     R = torch.stack([torch.cat([cos, -sin], -1), torch.cat([sin, cos], -1)], -2)
     return R @ torch.diag_embed(torch.cat([4 * x.exp(), 0.49 * torch.ones_like(x)], -1)) @ R.mT
@@ -67,7 +67,7 @@ def state(data, structure, seeds):
 
 
 def moment_of(gate, x):
-    """Give the J(x) by which a conditional gate weighs, V Λ^½ (L Lᵀ)⁻¹ Λ^½ Vᵀ, for x (n, 1): (R, n, d, d)."""
+    """Return the J(x) by which a conditional gate weighs, V Λ^½ (L Lᵀ)⁻¹ Λ^½ Vᵀ, for x (n, 1): (R, n, d, d)."""
     root, directions = gate.start.values.double().sqrt(), gate.start.directions
     with torch.no_grad():
         factor = gate._factor(x.float().expand(len(root), -1, -1))[1].double()
@@ -140,7 +140,7 @@ def board():
 
 
 def costs_on_the_board(gate, t, moments):
-    """Give σ² E[y_W²] of each replicate at t, by quadrature over u, u_t and x."""
+    """Return σ² E[y_W²] of each replicate at t, by quadrature over u, u_t and x."""
     replicates, total = len(gate.start.values), 0.0
     u_t = U_T.float().view(1, -1, 1).expand(replicates, -1, -1)
     for x, (dsm, cross, score) in moments.items():
@@ -154,7 +154,7 @@ def costs_on_the_board(gate, t, moments):
 
 
 def least_costs(t, moments):
-    """Give the least of that over all w(u_t, x), over all w(x), and over all w."""
+    """Return the least of that over all w(u_t, x), over all w(x), and over all w."""
     parts = torch.stack(list(moments.values()), 1)
     found = []
     for dsm, cross, score in (parts, parts.sum(2), parts.sum((1, 2))):

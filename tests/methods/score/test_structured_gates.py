@@ -38,7 +38,7 @@ def positive(d, seed):
 
 
 def designed(J):
-    """Give scores, (1, 10 d, d), with E[g gᵀ] = J in each fifth of them: √d times columns of a root of J."""
+    """Return scores, (1, 10 d, d), with E[g gᵀ] = J in each fifth of them: √d times columns of a root of J."""
     return (len(J) ** 0.5 * torch.linalg.cholesky(J).T).repeat(10, 1).unsqueeze(0)
 
 
@@ -57,7 +57,7 @@ def at(t, n=1):
 
 
 def weight_matrix(gate, t, d):
-    """Give W by what the gate makes of the unit vectors."""
+    """Return W by what the gate makes of the unit vectors."""
     eye = torch.eye(d, dtype=torch.float64)
     return eye - gate.score_part(eye.unsqueeze(0), eye, eye, at(t, d))[0].T
 
@@ -187,7 +187,7 @@ def test_what_is_left_to_the_score_is_the_dense_formula():
 
 
 def arbitrary(gate, seed):
-    """Give a state-dependent gate random parameters, its output layer too."""
+    """Return a state-dependent gate random parameters, its output layer too."""
     for k, parameter in enumerate(gate.mlp.parameters()):
         noise = torch.randn(parameter.shape, generator=generator(1000 * seed + k))
         parameter.data = 1.5 * noise / parameter.shape[1] ** 0.5
