@@ -63,7 +63,7 @@ def second_moments(task: Galton, alpha: float, sigma: float) -> dict[int, torch.
 
 
 def variances(task: Galton, alpha: float, sigma: float) -> dict[str, float]:
-    """Return E Var(y | u_t, x) of the DSM, TSM and LTSM targets, and of MIX as a function of w by its parts."""
+    """Return E Var(y | u_t, x) of the DSM, TSM and LTSM targets, and the parts of that of MIX in w."""
     totals = dict.fromkeys(("dsm", "tsm", "ltsm", "cross", "j"), 0.0)
     for _, weight, y_d, g, g_square in given_x(task, alpha, sigma):
         mass = weight.sum(1)

@@ -107,7 +107,7 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
 
 
 def cell_files(out: Path) -> dict[str, tuple[int, int]]:
-    """Return the name of every cell file with its inode and time of change, which any rewriting would alter."""
+    """Return the name of every cell file with its inode and time of change, which a rewriting alters."""
     return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in out.glob("cells/*.parquet")}
 
 

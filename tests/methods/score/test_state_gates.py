@@ -67,7 +67,7 @@ def state(data, structure, seeds):
 
 
 def moment_of(gate, x):
-    """Return the J(x) by which a conditional gate weighs, V Λ^½ (L Lᵀ)⁻¹ Λ^½ Vᵀ, for x (n, 1): (R, n, d, d)."""
+    """Return J(x) of a conditional gate, V Λ^½ (L Lᵀ)⁻¹ Λ^½ Vᵀ, for x (n, 1): (R, n, d, d)."""
     root, directions = gate.start.values.double().sqrt(), gate.start.directions
     with torch.no_grad():
         factor = gate._factor(x.float().expand(len(root), -1, -1))[1].double()

@@ -38,7 +38,7 @@ def positive(d, seed):
 
 
 def designed(J):
-    """Return scores, (1, 10 d, d), with E[g gᵀ] = J in each fifth of them: √d times columns of a root of J."""
+    """Return scores, (1, 10 d, d), with E[g gᵀ] = J in each fifth of them: √d times columns of a root."""
     return (len(J) ** 0.5 * torch.linalg.cholesky(J).T).repeat(10, 1).unsqueeze(0)
 
 
