@@ -5,6 +5,7 @@ pytest-xdist runs tests side by side. A test that measures time or memory, or th
 """
 
 import fcntl
+import gc
 import getpass
 import os
 import tempfile
@@ -28,6 +29,11 @@ _entrance, _machine = ((_LOCKS / name).open("w") for name in ("entrance", "machi
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests that run alone first, so that the others wait for all of them at once."""
     items.sort(key=lambda item: not _alone(item))
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is imported by now out of garbage collections, which statsmodels asks for at each call."""
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

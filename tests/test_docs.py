@@ -5,12 +5,7 @@ line by line, in the same folder. Blocks marked `sh install` need a fresh machin
 marked `sh cluster` need several machines; `tests/benchmark/running` tests what they do.
 """
 
-import multiprocessing
-import os
 import re
-import runpy
-import shlex
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +15,7 @@ from typer.main import get_command
 import graybench
 from graybench.benchmark.checks import conformance
 from graybench.benchmark.checks import methods as method_checks
-from graybench.benchmark.cli.main import app, main
+from graybench.benchmark.cli.main import app
 from graybench.benchmark.metrics.catalogue import METRICS
 from graybench.benchmark.running.rows import COLUMNS, STATUSES
 from graybench.benchmark.running.sweep import Sweep
@@ -29,6 +24,7 @@ from graybench.methods.score.gate_choice import AUTO, GATES
 from graybench.tasks import REGISTRY as TASKS
 from graybench.tasks import get_task
 from graybench.tasks.task import CAPABILITIES
+from graybench.tests.commands import run
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = (
@@ -51,9 +47,6 @@ PAGES = sorted(
     )
     for path in ROOT.glob(top)
 )
-# Commands run in forks of a process that has imported this module once: imports would take most of the time.
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["graybench.tests.test_docs", "graybench.benchmark.figures.draw"])
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -69,30 +62,8 @@ def follow(document: str, folder: Path) -> dict[str, str]:
             (folder / title).write_text(body, encoding="utf-8")
         elif not title:
             for line in body.splitlines():
-                process = FORKS.Process(target=run_here, args=(line, folder))
-                process.start()
-                process.join()
-                output, errors = (
-                    (folder / name).read_text(encoding="utf-8") for name in ("stdout", "stderr")
-                )
-                assert process.exitcode == 0, f"{line}\n{output}\n{errors}"
-                outputs[line] = output
+                outputs[line] = run(line, folder)
     return outputs
-
-
-def run_here(line: str, folder: Path) -> None:
-    """Run `graybench ...` or `python FILE` in this process, as a fresh one would in `folder`."""
-    os.chdir(folder)
-    for name, descriptor in (("stdout", 1), ("stderr", 2)):
-        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
-    program, *arguments = shlex.split(line)
-    if program == "graybench":
-        sys.argv = [program, *arguments]
-        main()
-    else:
-        assert program == "python"
-        sys.argv = arguments
-        runpy.run_path(arguments[0], run_name="__main__")
 
 
 def verdicts(output: str) -> dict[str, list[str]]:

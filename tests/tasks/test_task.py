@@ -183,7 +183,7 @@ class Unlicensed(Broken):
         ("galton", {"row": 3}, r"no option 'row': did you mean rows\?"),
         ("graybench.tests.tasks.test_task:Broken", {"fault": "two words"}, "fault must have no spaces"),
         ("nowhere:Task", {}, "cannot be imported"),
-        ("graybench.tasks.classic.galton:Nothing", {}, "cannot be imported"),
+        ("graybench.tasks.classic.galton:Nothing", {}, r"galton\.py has no Nothing\."),
         ("graybench.tasks.prior:Normal", {}, "is not a task"),
     ],
 )

@@ -162,7 +162,7 @@ def test_an_interrupted_run_leaves_whole_pieces(
     options = ("--group", "sort", "--particles", 2, "--steps", 4, "--out", out)
     status, _, error = graybench("shapes", two_groups, *options)
     assert status == 1
-    assert "interrupted with 2 of 10 pieces finished; the same command goes on" in error
+    assert "interrupted with 2 of 10 pieces finished; run the same command again" in error
     assert sorted(path.name.split("-")[0] for path in (out / "work").iterdir()) == ["fit_long", "fit_round"]
 
 
