@@ -1,6 +1,12 @@
 """`python -m graybench` is the command `graybench`."""
 
-from graybench.benchmark.cli.main import main
+import os
+import sys
 
 if __name__ == "__main__":
+    # Python puts the current folder first, where a user's random.py would hide the one that torch imports
+    sys.path[:] = [path for path in sys.path if path not in ("", os.getcwd())]
+
+    from graybench.benchmark.cli.main import main
+
     main()

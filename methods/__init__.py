@@ -81,7 +81,7 @@ def load_posterior(
     except Exception as error:  # the content may be anything
         told = " ".join(str(error).split()).rstrip(".")
         raise UserError(f"{folder} does not hold a posterior of {name}: {told}.") from error
-    object.__setattr__(posterior, "dims", description.dims)  # the posterior may be a frozen dataclass
+    posterior._describe(description.dims, made.in_float32)
     return posterior
 
 

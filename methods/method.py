@@ -9,6 +9,7 @@ Methods and posteriors work in the unconstrained space u. All random numbers der
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from ..tasks.errors import UserError
 from ..tasks.plugin import Guard, Plugin, guard_methods, require_whole
 from ..tasks.prior import Normal, Prior
-from ..tasks.task import Simulations
+from ..tasks.task import Simulations, fault_of_kind
 from . import saving
 
 if TYPE_CHECKING:
@@ -38,11 +39,13 @@ class Posterior(ABC):
 
     Attributes:
         dims: (d, dim_x), set by `Method.fit`; None if no method fitted the posterior.
+        in_float32: whether x is used in float32, set by `Method.fit`.
         network_evaluations: number of network evaluations per sample; None if they are not counted.
         device: the device on which the posterior was fitted and computes.
     """
 
     dims: tuple[int, int] | None = None
+    in_float32: bool = False
     network_evaluations: int | None = None
     device: str = "cpu"
 
@@ -102,7 +105,7 @@ class Posterior(ABC):
 
     def _check_score(self, u_t: Tensor, x_o: Tensor, t: float) -> None:
         self._check_log_prob(u_t, x_o)
-        if not 0 <= t <= 1:
+        if not isinstance(t, Real) or not 0 <= t <= 1:
             raise UserError(f"{type(self).__name__}: the diffusion time t must be from 0 to 1, but is {t}.")
 
     def _check_log_prob(self, u: Tensor, x_o: Tensor) -> None:
@@ -121,9 +124,17 @@ class Posterior(ABC):
             one = x_o.ndim == 1 and dim_x in ("dim_x", len(x_o))
             hint = f"; give one observation as x_o.unsqueeze(0), (1, {dim_x})" if one else ""
             raise UserError(f"x_o must have shape (m, {dim_x}), but has shape {tuple(x_o.shape)}{hint}.")
-        finite = torch.isfinite(x_o).all(1)
-        if not finite.all():
-            raise UserError(f"x_o must be finite, but observation {int((~finite).nonzero()[0])} is not.")
+        if fault := fault_of_kind(x_o):
+            raise UserError(f"x_o {fault}.")
+        for where, values in (("", x_o), (" in float32", x_o.float() if self.in_float32 else x_o)):
+            finite = torch.isfinite(values).all(1)
+            if not finite.all():
+                row = int((~finite).nonzero()[0])
+                raise UserError(f"x_o must be finite{where}, but observation {row} is not.")
+
+    def _describe(self, dims: tuple[int, int], in_float32: bool) -> None:
+        object.__setattr__(self, "dims", dims)  # a subclass may be a frozen dataclass
+        object.__setattr__(self, "in_float32", in_float32)
 
     def state(self) -> "PosteriorState | None":
         """Return the tensors and facts from which `Method.restore` makes the posterior, or None."""
@@ -308,10 +319,12 @@ class Method(Plugin, defines_contract=True):
         if not isinstance(posterior, Posterior):
             kind = type(posterior).__name__
             raise TypeError(f"method {self.name}: fit must return a Posterior, but returns a {kind}")
-        # The posterior may be a frozen dataclass.
-        object.__setattr__(posterior, "dims", (simulations.u.shape[1], simulations.x.shape[1]))
+        posterior._describe((simulations.u.shape[1], simulations.x.shape[1]), self.in_float32)
 
     def _check_simulations(self, simulations: Simulations) -> None:
+        if not isinstance(simulations, Simulations):
+            kind = type(simulations).__name__
+            raise UserError(f"method {self.name}: fit takes Simulations, but got a {kind}.")
         seen = simulations.only(self.requires)
         seen.check_tensors()
         if len(simulations) < self.least_simulations:

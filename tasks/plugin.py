@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import inspect
 import operator
 from abc import ABC
 from collections.abc import Callable, Iterable, Mapping
@@ -53,6 +54,11 @@ class Plugin(ABC):
             cls.contract = frozenset(name for base in (cls, Plugin) for name in _public_names(base))
             return
         for field in option_fields(cls):
+            if field.name in vars(cls) and vars(cls)[field.name] is not field.default:
+                raise UserError(
+                    f"{cls.__module__}:{cls.__qualname__}: {field.name} is an option, so that its new "
+                    f"default needs an annotation: write `{field.name}: ... = {vars(cls)[field.name]!r}`."
+                )
             if field.name in cls.contract:
                 raise UserError(
                     f"{cls.__module__}:{cls.__qualname__}: {field.name} is a name of the contract and cannot "
@@ -102,13 +108,16 @@ def guard_methods(cls: type, guards: Mapping[str, Guard]) -> None:
     """
     for name, guard in guards.items():
         method = vars(cls).get(name)
-        if method is not None and not getattr(method, "__isabstractmethod__", False):
+        if callable(method) and not getattr(method, "__isabstractmethod__", False):
             setattr(cls, name, _guarded(method, guard))
 
 
 def _guarded(method: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
+    signature = inspect.signature(method)
+
     @functools.wraps(method)
     def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        signature.bind(self, *args, **kwargs)  # a missing argument is named as the method names it
         after = guard(self, *args, **kwargs)
         result = method(self, *args, **kwargs)
         if after is not None:

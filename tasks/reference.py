@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .errors import UserError
 from .seeding import derive_seed, generator
 
 ROWS_AT_ONCE = 64
@@ -57,8 +58,11 @@ class GaussianReference(Reference):
         self.covariance = covariance.to(torch.float64)
 
     def sample(self, n: int, seed: int) -> Tensor:
+        factor, info = torch.linalg.cholesky_ex(self.covariance)
+        if info:
+            raise UserError("the reference has no spread in some direction: its covariance is not positive.")
         noise = torch.randn(n, len(self.mean), generator=generator(seed), dtype=torch.float64)
-        return self.mean + noise @ torch.linalg.cholesky(self.covariance).T
+        return self.mean + noise @ factor.T
 
     def diffused(self, alpha: float, sigma: float) -> "GaussianReference":
         """Return the law of u_t, N(α m, α² C + σ² I)."""

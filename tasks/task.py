@@ -5,7 +5,7 @@ in the unconstrained space u, where methods work.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -94,6 +94,11 @@ class Simulations:
 
     def check_tensors(self) -> None:
         """Raise `UserError` for the first tensor with a wrong shape or kind."""
+        for name in ("u", "theta", "x"):
+            if not isinstance(value := getattr(self, name), Tensor):
+                raise UserError(
+                    f"{name} of the simulations must be a tensor, but is a {type(value).__name__}."
+                )
         n, d = self.u.shape if self.u.ndim == 2 else (len(self), "d")
         for name, tensor in self.tensors():
             columns = "dim_x" if name == "x" else d
@@ -223,7 +228,7 @@ class Task(Plugin, defines_contract=True):
         """
         raise UserError(f"task {self.label} has no reference posterior.")
 
-    def _check_reference(self, x_o: Tensor) -> None:
+    def _check_reference(self, x_o: Tensor) -> Callable[[Any], None]:
         """Raise `UserError` unless x_o is one finite observation, (dim_x,)."""
         if not isinstance(x_o, Tensor) or tuple(x_o.shape) != (self.dim_x,):
             got = f"shape {tuple(x_o.shape)}" if isinstance(x_o, Tensor) else type(x_o).__name__
@@ -233,6 +238,13 @@ class Task(Plugin, defines_contract=True):
             )
         if not torch.isfinite(x_o).all():
             raise UserError(f"task {self.label}: the observation {x_o.tolist()} is not finite.")
+
+        def check_kind(found: Any) -> None:
+            if not isinstance(found, Reference):
+                kind = type(found).__name__
+                raise TypeError(f"task {self.label}: reference must return a Reference, but returns a {kind}")
+
+        return check_kind
 
     guards: ClassVar[Mapping[str, Guard]] = {"reference": _check_reference}
 

@@ -126,6 +126,13 @@ def test_an_option_cannot_shadow_the_contract(base: type, field: str, as_text: b
     type("Right", (base,), body | {"__annotations__": {field: free}})
 
 
+def test_a_default_without_an_annotation_is_refused() -> None:
+    """It was ignored without a word: the inherited default stayed."""
+    with pytest.raises(UserError, match=r"shift is an option, so that its new default needs an annotation"):
+        type("Wrong", (Shifted,), {"shift": 3.0})
+    assert type("Right", (Shifted,), {"shift": 3.0, "__annotations__": {"shift": float}})().shift == 3.0
+
+
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [
@@ -153,6 +160,38 @@ def test_fit_is_guarded() -> None:
         Plain().fit(drawn, seed=1)
     with pytest.raises(TypeError, match="method plain: fit must return a Posterior, but returns a NoneType"):
         Plain(returns="nothing").fit(Shifted().simulate(20, seed=1), seed=1)
+
+
+def test_what_is_no_batch_of_simulations_is_refused() -> None:
+    drawn = Shifted().simulate(20, seed=1)
+    with pytest.raises(TypeError, match="missing a required argument: 'simulations'"):
+        Plain().fit()  # type: ignore[call-arg]
+    with pytest.raises(UserError, match="method plain: fit takes Simulations, but got a int"):
+        Plain().fit(3, 1)  # type: ignore[arg-type]
+    for wrong in (None, drawn.x.numpy()):
+        with pytest.raises(UserError, match="x of the simulations must be a tensor, but is a"):
+            Plain().fit(dataclasses.replace(drawn, x=wrong), 1)
+
+
+def test_a_reference_is_a_reference_and_has_spread() -> None:
+    class Nothing(Shifted):
+        def reference(self, x_o: torch.Tensor) -> GaussianReference:
+            return None  # type: ignore[return-value]
+
+    with pytest.raises(TypeError, match="reference must return a Reference, but returns a NoneType"):
+        Nothing().reference(torch.zeros(1))
+    with pytest.raises(UserError, match="the reference has no spread in some direction"):
+        GaussianReference(torch.zeros(2), torch.diag(torch.tensor([1.0, 0.0]))).sample(3, seed=1)
+
+
+def test_observations_beyond_float32_are_refused_by_what_learns_in_it() -> None:
+    """Their samples were NaN."""
+    task = get_task("linear_gaussian")
+    posterior = get_method("dsm", steps=1).fit(task.simulate(10, seed=1), 1)
+    with pytest.raises(UserError, match="x_o must be finite in float32, but observation 0 is not"):
+        posterior.sample(3, torch.full((1, 2), 1e39, dtype=torch.float64), 1)
+    with pytest.raises(UserError, match=r"x_o has dtype torch.bool: convert it to real numbers"):
+        posterior.sample(3, torch.ones(1, 2) > 0, 1)
 
 
 def test_a_posterior_is_guarded_and_knows_its_dimensions() -> None:

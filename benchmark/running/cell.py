@@ -26,7 +26,7 @@ class Cell:
         method: what is fitted to the simulations.
         budget: number of simulations for each replicate.
         replicates: number of independent training sets.
-        metrics: names in `benchmark.metrics.catalogue.METRICS`.
+        metrics: names in `METRICS`.
         posterior_samples: number of samples for each replicate and observation.
         observations: number of the task's observations to use, the first ones; None for all.
         root_seed: the seed from which all random streams of the sweep derive.

@@ -23,6 +23,7 @@ from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
 from importlib.util import decode_source, resolve_name, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 from ... import _HOME
 from ...tasks.errors import UserError
@@ -59,8 +60,17 @@ def source_of(*modules: str) -> str:
             waiting += added
         elif spec.name.partition(".")[0] != ROOT:
             waiting.append(spec.name.rpartition(".")[0])
+            waiting += _held(spec.name)
     named = sorted((name_without_folder(name), digest) for name, digest in digests.items())
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()
+
+
+def _held(module: str) -> Iterator[str]:
+    """Yield the modules that the variables of a loaded module are or come from, however it imported them."""
+    for value in list(vars(sys.modules[module]).values()) if module in sys.modules else ():
+        name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+        if isinstance(name, str):
+            yield name
 
 
 def digest_of(module: str) -> str:

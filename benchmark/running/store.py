@@ -320,11 +320,12 @@ def _read_parquet(path: Path) -> pa.Table:
         # a buffer, not a Python file: an Arrow thread may release a file after Python has ended, and abort
         file = parquet.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         rows = file.read(use_threads=False)
-        columns = {column["name"]: column["numpy_type"] for column in rows.schema.pandas_metadata["columns"]}
+        types = {column["name"]: column["numpy_type"] for column in rows.schema.pandas_metadata["columns"]}
+        columns = {name: types[name] for name in rows.column_names}
     except Exception as error:  # pyarrow raises OSError, ValueError and others for a damaged file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise _DamagedError(reason.rstrip(".")) from error
-    if columns.keys() != set(rows.column_names) or not columns.items() <= DTYPES.items():
+    if not columns.items() <= DTYPES.items():
         raise _DamagedError("it does not have the columns of a result table")
     if missing := [column for column in ESSENTIAL if column not in columns]:
         raise _DamagedError(f"it has no column {missing[0]}")

@@ -87,7 +87,7 @@ class Sweep(BaseModel):
         methods: what to fit.
         budgets: numbers of simulations.
         replicates: number of independent training sets for each task, method and budget.
-        metrics: names in `benchmark.metrics.catalogue.METRICS`.
+        metrics: names in `METRICS`.
         posterior_samples: number of samples for each replicate and observation.
         observations: number of each task's observations to use, the first ones; None for all.
         timeout: seconds after which a cell is given up; None for never.

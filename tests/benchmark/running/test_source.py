@@ -92,6 +92,23 @@ def test_whatever_is_imported_on_the_way_counts(
     assert (fresh(plugin) != before) == counts
 
 
+def test_a_module_whose_name_is_computed_counts_once_it_is_loaded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, {"plug_7.py": "import importlib\nn = 'noi' + 'se_7'\nm = importlib.import_module(n)"})
+    write(folder, {"noise_7.py": "LEVEL = 1"})
+    importlib.invalidate_caches()
+    importlib.import_module("plug_7")
+    try:
+        before = fresh("plug_7")
+        assert fresh("plug_7") == before
+        write(folder, {"noise_7.py": "LEVEL = 2"})
+        assert fresh("plug_7") != before
+    finally:
+        for name in ("plug_7", "noise_7"):
+            monkeypatch.delitem(sys.modules, name)
+
+
 def test_a_module_that_a_finder_refuses_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As setuptools' finder refuses distutils in some environments."""
 
