@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from .bridges import ESS_FRACTION, LOG_LIKELIHOOD_ERROR, PARAMETER_RMSE
-from .diagnostics import COVERAGE, EXPECTED_COVERAGE, PREDICTIVE_DISTANCE, SBC, TARP
+from .diagnostics import COVERAGE, EXPECTED_COVERAGE, PREDICTIVE_DISTANCE, SBC, TARP, TARP_GAP
 from .metric import Fitted, Metric, Row
 from .samples import C2ST_MLP, MMD, MMD_SQUARED, POSTERIOR_MEAN_ERROR, POSTERIOR_STD_ERROR
 from .scores import (
@@ -26,6 +26,7 @@ IN_ORDER = (
     POSTERIOR_STD_ERROR,
     PARAMETER_RMSE,
     TARP,
+    TARP_GAP,
     SBC,
     PREDICTIVE_DISTANCE,
     EXCESS_VARIANCE,

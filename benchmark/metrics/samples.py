@@ -1,7 +1,10 @@
 """Metrics that compare a sample of a posterior with a sample of its reference.
 
-Both samples are (n, d) tensors of θ in float64. Pairs of rows are handled `PART` at a time, so memory grows
-with n rather than n²: 10,000 samples take about 100 MB.
+Both samples are (n, d) tensors of θ in float64. Each replicate has its own reference sample, so the values of
+replicates are independent for a given observation, and their spread includes the noise of the reference.
+
+Pairs of rows are handled `PART` at a time, so memory grows with n rather than n²: 10,000 samples take about
+100 MB.
 """
 
 import math
@@ -19,7 +22,7 @@ from torch import Tensor
 from ...tasks.errors import UserError
 from ...tasks.seeding import derive_seed, generator
 from .metric import REFERENCE, Fitted, Metric, Row, row
-from .truth import ReferenceSample, Truth
+from .truth import FLOOR_PAIRS, ReferenceSample, Truth
 
 BOOTSTRAP_DRAWS = 100
 FOLDS = 5
@@ -187,8 +190,8 @@ def _rms_rows(rows: Tensor) -> Tensor:
     return rows.square().mean(1).sqrt()
 
 
-Distance = Callable[[Tensor, Truth, int, int], Estimate]
-"""A distance from the reference, computed from a sample of θ (n, d), the truth, an observation and a seed."""
+Distance = Callable[[Tensor, Truth, int, int, int], Estimate]
+"""A distance of a sample of θ, (n, d), from the reference of an observation and a replicate, with a seed."""
 
 
 def _measure(
@@ -196,8 +199,8 @@ def _measure(
 ) -> Iterator[Row]:
     """Yield a distance for each replicate and observation.
 
-    The floor is the mean distance of the reference's floor draws from the reference sample. `finish`
-    transforms an estimate; metrics with different `finish` share the distance itself.
+    The floor is the mean distance of two reference samples, over `FLOOR_PAIRS` pairs. `finish` transforms an
+    estimate; metrics with different `finish` share the distance itself.
     """
 
     def finished(estimate: Estimate) -> Estimate:
@@ -211,18 +214,20 @@ def _measure(
         place = {"replicate": r, "observation": o, "floor": mean}
         if torch.isfinite(sample).all():
             seed = derive_seed("metric", r, o)
-            yield row(*finished(fitted.once((distance, r, o), distance, sample, truth, o, seed)), **place)
+            yield row(*finished(fitted.once((distance, r, o), distance, sample, truth, o, r, seed)), **place)
         else:
             yield row(math.nan, None, cause="the posterior's samples are not finite", **place)
 
 
 def _floor_estimates(distance: Distance, truth: Truth, o: int) -> list[Estimate]:
-    draws = enumerate(truth.reference_sample(o).floor_draws)
-    return [distance(draw, truth, o, derive_seed("floor", k)) for k, draw in draws]
+    return [
+        distance(truth.reference_sample(o, k).second, truth, o, k, derive_seed("floor", k))
+        for k in range(FLOOR_PAIRS)
+    ]
 
 
-def _bandwidth(truth: Truth, o: int) -> float:
-    bandwidth = median_distance(truth.reference_sample(o).theta)
+def _bandwidth(truth: Truth, o: int, r: int) -> float:
+    bandwidth = median_distance(truth.reference_sample(o, r).theta)
     if bandwidth == 0:
         raise UserError(
             f"the reference of {truth.task.label}, observation {o}, has no spread: most of its draws are "
@@ -231,8 +236,8 @@ def _bandwidth(truth: Truth, o: int) -> float:
     return bandwidth
 
 
-def _with_spread(truth: Truth, o: int) -> ReferenceSample:
-    reference = truth.reference_sample(o)
+def _with_spread(truth: Truth, o: int, r: int) -> ReferenceSample:
+    reference = truth.reference_sample(o, r)
     if not reference.std.all():
         parameter = int((reference.std == 0).nonzero()[0])
         raise UserError(
@@ -241,22 +246,22 @@ def _with_spread(truth: Truth, o: int) -> ReferenceSample:
     return reference
 
 
-def _mmd_squared_of(sample: Tensor, truth: Truth, o: int, _: int) -> Estimate:
-    bandwidth = truth.once(("bandwidth", o), _bandwidth, truth, o)
-    return mmd_squared(sample, truth.reference_sample(o).theta, bandwidth)
+def _mmd_squared_of(sample: Tensor, truth: Truth, o: int, r: int, _: int) -> Estimate:
+    bandwidth = truth.once(("bandwidth", o, r), _bandwidth, truth, o, r)
+    return mmd_squared(sample, truth.reference_sample(o, r).theta, bandwidth)
 
 
-def _c2st_mlp_of(sample: Tensor, truth: Truth, o: int, seed: int) -> Estimate:
-    return c2st_mlp(sample, _with_spread(truth, o).theta, seed)
+def _c2st_mlp_of(sample: Tensor, truth: Truth, o: int, r: int, seed: int) -> Estimate:
+    return c2st_mlp(sample, _with_spread(truth, o, r).theta, seed)
 
 
-def _mean_error_of(sample: Tensor, truth: Truth, o: int, seed: int) -> Estimate:
-    reference = _with_spread(truth, o)
+def _mean_error_of(sample: Tensor, truth: Truth, o: int, r: int, seed: int) -> Estimate:
+    reference = _with_spread(truth, o, r)
     return mean_error(sample, reference.mean, reference.std, seed)
 
 
-def _std_error_of(sample: Tensor, truth: Truth, o: int, seed: int) -> Estimate:
-    reference = _with_spread(truth, o)
+def _std_error_of(sample: Tensor, truth: Truth, o: int, r: int, seed: int) -> Estimate:
+    reference = _with_spread(truth, o, r)
     return std_error(sample, reference.mean, reference.std, seed)
 
 
@@ -280,7 +285,7 @@ def _posterior_std_error(fitted: Fitted) -> Iterator[Row]:
     return _measure(fitted, _std_error_of)
 
 
-FLOOR = "the value of a second reference sample of the same size, averaged over five such samples"
+FLOOR = "the value of two reference samples of the same size, averaged over five such pairs"
 MMD = Metric(
     "mmd",
     "MMD",
