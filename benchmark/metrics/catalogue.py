@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from .bridges import ESS_FRACTION, LOG_LIKELIHOOD_ERROR, PARAMETER_RMSE
 from .diagnostics import COVERAGE, EXPECTED_COVERAGE, PREDICTIVE_DISTANCE, SBC, TARP, TARP_GAP
 from .metric import Fitted, Metric, Row
-from .samples import C2ST_MLP, MMD, MMD_SQUARED, POSTERIOR_MEAN_ERROR, POSTERIOR_STD_ERROR
+from .samples import C2ST_ENSEMBLE, C2ST_MLP, MMD, MMD_SQUARED, POSTERIOR_MEAN_ERROR, POSTERIOR_STD_ERROR
 from .scores import (
     EXCESS_VARIANCE,
     GATE_GAIN,
@@ -20,6 +20,7 @@ IN_ORDER = (
     MMD,
     MMD_SQUARED,
     C2ST_MLP,
+    C2ST_ENSEMBLE,
     COVERAGE,
     EXPECTED_COVERAGE,
     POSTERIOR_MEAN_ERROR,

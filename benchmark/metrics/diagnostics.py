@@ -108,9 +108,9 @@ def tarp_gap(fitted: Fitted) -> Iterator[Row]:
 
         max_α |P(f ≤ α) − α|,    f = (k + U)/(`DRAWS` + 1)
 
-    α is the credibility. k is the number of draws that are nearer than u to the random point of `tarp`. U is uniform on (0, 1), so
-    that f is exactly uniform if the posterior is exact. The gap is then Kolmogorov's statistic of `PAIRS`
-    uniform numbers, whose mean is the floor.
+    α is the credibility. k is the number of draws that are nearer than u to the random point of `tarp`. U is
+    uniform on (0, 1), so that f is exactly uniform if the posterior is exact. The gap is then Kolmogorov's
+    statistic of `PAIRS` uniform numbers, whose mean is the floor.
 
     The gap sees width and bias, but not which of them it is. Like `tarp`, it does not see a posterior that
     equals the prior. The standard error is the binomial √(P(1 − P)/`PAIRS`) of P = P(f ≤ α) at the largest
@@ -269,8 +269,8 @@ TARP_GAP = Metric(
     "tarp_gap",
     "TARP gap",
     "Largest difference between the coverage of random regions and their credibility; 0 is perfect. It sees "
-    "bias and a wrong width, but not a posterior that equals the prior. An exact posterior is above 0.095 in 5 "
-    "of 100 cases.",
+    "bias and a wrong width, but not a posterior that equals the prior. An exact posterior is above 0.095 in "
+    "5 of 100 cases.",
     tarp_gap,
     bounds=(0.0, 1.0),
     floor=EXACT,

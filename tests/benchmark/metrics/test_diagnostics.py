@@ -222,6 +222,23 @@ def test_the_gap_of_exact_posteriors_is_kolmogorovs_statistic():
         assert abs((gaps > 0.095).mean() - 0.05) < 4.5 * 0.0154
 
 
+@pytest.mark.parametrize(
+    ("law", "gaps", "areas"),
+    [(Halved(), 0.05, 0.04), (Halved(shift=1.0), 0.93, 0.07), (Halved(1.4), 0.85, 0.97)],
+    ids=str,
+)
+def test_what_tarp_and_its_gap_find(law, gaps, areas):
+    """The shares that benchmark/README.md names, of 1,000 simulations, against 100 replicates.
+
+    4.5 standard errors of both: 1 of 20,000 seeds fails.
+    """
+    cell = fitted(*[law] * 100, task=Line())
+    found = np.mean([row["value"] > 0.095 for row in diagnostics.tarp_gap(cell)])
+    z = [(row["value"] - row["floor"]) / row["stderr"] for row in diagnostics.tarp(cell)]
+    for share, expected in ((found, gaps), (np.mean(np.abs(z) > 1.96), areas)):
+        assert abs(share - expected) < 4.5 * math.sqrt(expected * (1 - expected) * (1 / 100 + 1 / 1000))
+
+
 def test_the_standard_error_of_the_gap_is_its_spread_where_there_is_one():
     """The spread of 200 replicates is known to 5 %: four of its errors, 1 of 15,000 seeds."""
     rows = list(diagnostics.tarp_gap(fitted(*[Halved(shift=2.0)] * 200, task=Line())))
