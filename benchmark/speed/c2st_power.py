@@ -1,6 +1,6 @@
 """The accuracy of each C2ST on pairs of laws with a known Bayes accuracy, beside its processor time.
 
-The Bayes accuracy is the largest accuracy of any classifier. What a C2ST finds less of it, it does not see.
+The Bayes accuracy is the largest accuracy of any classifier. A C2ST with less misses part of the difference.
 """
 
 import math

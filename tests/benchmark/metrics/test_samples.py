@@ -124,7 +124,7 @@ def test_c2st_is_the_bayes_accuracy(c2st):
 
 
 def test_the_ensemble_finds_small_shifts_in_ten_dimensions_and_is_not_optimistic():
-    """The Bayes accuracy is Φ(0.95/2) = 0.682, of which the MLP found 0.62. Accuracies of equal laws are ½.
+    """The Bayes accuracy is Φ(0.95/2) = 0.682, where the MLP finds 0.60. Accuracies of equal laws are ½.
 
     4.5 binomial standard errors twice: 1 of 70,000 seeds fails. 0.02 is allowed for the classifier's loss.
     """
