@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import torch
-from scipy.stats import kstest
+from scipy.stats import kstest, kstwo
 from torch import Tensor
 
 from ...methods.rivals.baselines import robust_scale
@@ -82,7 +82,14 @@ def tarp(fitted: Fitted) -> Iterator[Row]:
 
         ∫_½^1 P(f ≤ α) − α dα = ⅝ − E max(f, ½)
 
-    f is the share of draws that are nearer than u to a random point from the prior N(0, I).
+    f is the share of draws that are nearer than u to a random point from the prior N(0, I). It is uniform if
+    the posterior is exact. The area is above 0 if the posterior is too wide, and below 0 if it is too narrow.
+
+    The area does not see bias, because a shift moves some values of f up and others down. Where the exact
+    posterior is N(x/2, ½) in one dimension, a shift by one standard deviation gives 0.004 and by two 0.022;
+    a posterior 1.4 times too wide gives 0.037. For other posteriors a shift gives an area below 0. `tarp_gap`
+    sees bias. Neither sees a posterior that ignores the data and equals the prior, because the random points
+    do not depend on the data.
 
     sbi integrates over a grid of α from the least f to the largest, which is wrong for posteriors that are
     far too wide: it returns 0.131 at twice the width of a normal law in three dimensions, and 0.025 at ten
@@ -92,11 +99,42 @@ def tarp(fitted: Fitted) -> Iterator[Row]:
     """
     levels = torch.arange(DRAWS + 1) / DRAWS
     for r in range(len(fitted.posteriors)):
-        u, _, drawn = _drawn(fitted, r)
-        points = torch.randn(u.shape, generator=generator(_seed(fitted.truth, "tarp", r)), dtype=u.dtype)
-        nearer = (drawn - points.unsqueeze(1)).norm(dim=2) < (u - points).norm(dim=1, keepdim=True)
-        area = _area(nearer.double().mean(1))
+        area = _area(_nearer(fitted, r) / DRAWS)
         yield row(area.mean(), area.std() / PAIRS**0.5, replicate=r, floor=float(_area(levels).mean()))
+
+
+def tarp_gap(fitted: Fitted) -> Iterator[Row]:
+    """Yield the largest gap between the coverage of random regions and their credibility, for each replicate.
+
+        max_α |P(f ≤ α) − α|,    f = (k + U)/(`DRAWS` + 1)
+
+    α is the credibility. k is the number of draws that are nearer than u to the random point of `tarp`. U is
+    uniform on (0, 1), so that f is exactly uniform if the posterior is exact. The gap is then Kolmogorov's
+    statistic of `PAIRS` uniform numbers, whose mean is the floor.
+
+    The gap sees width and bias, but not which of them it is. Like `tarp`, it does not see a posterior that
+    equals the prior. The standard error is the binomial √(P(1 − P)/`PAIRS`) of P = P(f ≤ α) at the largest
+    gap. It is too large near the floor, where the spread is that of Kolmogorov's statistic.
+
+    Source: Lemos et al., arXiv 2302.03026.
+    """
+    floor = float(kstwo(PAIRS).mean())
+    for r in range(len(fitted.posteriors)):
+        uniform = torch.rand(
+            PAIRS, generator=generator(_seed(fitted.truth, "tarp gap", r)), dtype=torch.float64
+        )
+        f = ((_nearer(fitted, r) + uniform) / (DRAWS + 1)).numpy()
+        found = kstest(f, "uniform")
+        covered = float((f <= found.statistic_location).mean())
+        stderr = math.sqrt(covered * (1 - covered) / PAIRS)
+        yield row(float(found.statistic), stderr, replicate=r, floor=floor)
+
+
+def _nearer(fitted: Fitted, r: int) -> Tensor:
+    """Count the draws that are nearer than u to a random point from the prior, for each pair, (n,)."""
+    u, _, drawn = _drawn(fitted, r)
+    points = torch.randn(u.shape, generator=generator(_seed(fitted.truth, "tarp", r)), dtype=u.dtype)
+    return ((drawn - points.unsqueeze(1)).norm(dim=2) < (u - points).norm(dim=1, keepdim=True)).sum(1)
 
 
 def _area(share: Tensor) -> Tensor:
@@ -127,7 +165,7 @@ def predictive_distance(fitted: Fitted) -> Iterator[Row]:
 
 
 def _reference_distance(truth: Truth, o: int, r: int) -> float:
-    return _distance(truth, o, truth.reference_sample(o).theta, r)[0]
+    return _distance(truth, o, truth.reference_sample(o, r).theta, r)[0]
 
 
 def _drawn(fitted: Fitted, r: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -220,10 +258,21 @@ EXPECTED_COVERAGE = Metric(
 TARP = Metric(
     "tarp",
     "TARP",
-    "Area between the coverage of random regions and their credibility; 0 is perfect. Above 0 the posterior "
-    "is too wide, below 0 it is too narrow or biased.",
+    "Area between the coverage of random regions and their credibility, from credibility ½ on; 0 is perfect. "
+    "Above 0 the posterior is too wide, below 0 it is too narrow. Bias may show as either or not at all; "
+    "`tarp_gap` sees it.",
     tarp,
     bounds=(-0.375, 0.125),
+    floor=EXACT,
+)
+TARP_GAP = Metric(
+    "tarp_gap",
+    "TARP gap",
+    "Largest difference between the coverage of random regions and their credibility; 0 is perfect. It sees "
+    "bias and a wrong width, but not a posterior that equals the prior. An exact posterior is above 0.095 in "
+    "5 of 100 cases.",
+    tarp_gap,
+    bounds=(0.0, 1.0),
     floor=EXACT,
 )
 PREDICTIVE_DISTANCE = Metric(

@@ -1,7 +1,8 @@
 """Reference samples, exact scores and noise that metrics compare methods against.
 
-They depend on the task alone and have their own seeds, so all methods, budgets and replicates are compared
-with the same reference samples and at the same points (u_t, x_o, t).
+They depend on the task alone and have their own seeds, so all methods and budgets are compared with the same
+reference samples and at the same points (u_t, x_o, t). Each replicate has its own reference samples, so the
+spread of a metric over replicates includes the spread that comes from these samples.
 """
 
 from collections.abc import Callable, Hashable
@@ -27,7 +28,7 @@ SCORE_POINTS, ERROR_POINTS = 500, 100
 SCORE_TOLERANCE = 1e-3  # largest σ² E‖s − s_true‖²/d of a reference; trained networks have larger errors
 TARGET_SIMULATIONS = 1000
 MOMENT_SAMPLES = 50_000
-FLOOR_DRAWS = 5
+FLOOR_PAIRS = 5
 
 
 class Once:
@@ -67,19 +68,19 @@ class TargetPoints(NamedTuple):
 
 @dataclass(frozen=True)
 class ReferenceSample:
-    """The reference of one observation as samples of θ.
+    """The reference of one observation as samples of θ, drawn for one replicate.
 
     Attributes:
         theta: the reference sample, (n, d).
+        second: a second sample of the same size, (n, d), for the floors of metrics.
         mean: the mean, (d,), of a separate sample of size `MOMENT_SAMPLES`.
         std: the standard deviation of that sample, (d,); exactly 0 without spread.
-        floor_draws: `FLOOR_DRAWS` further samples, (n, d) each, for the floors of metrics.
     """
 
     theta: Tensor
+    second: Tensor
     mean: Tensor
     std: Tensor
-    floor_draws: tuple[Tensor, ...]
 
 
 class Truth:
@@ -95,6 +96,7 @@ class Truth:
         self.task, self.n = task, n
         every = task.observations()
         self.observations = Observations(*(field[:n_observations] for field in every))
+        self.reference = cache(self._reference)
         self.reference_sample = cache(self._reference_sample)
         self.score_points = cache(self._score_points)
         self.score_times = cache(self._score_times)
@@ -103,22 +105,25 @@ class Truth:
         self.target_points = cache(self._target_points)
         self.once = Once()  # results of metrics that depend on the task alone, such as floors
 
-    def _reference_sample(self, o: int) -> ReferenceSample:
+    def _reference(self, o: int) -> Reference:
+        return self.task.reference(self.observations.x[o])
+
+    def _reference_sample(self, o: int, replicate: int) -> ReferenceSample:
         drawn = [
-            self.task.prior.to_theta(self._reference(o).sample(size, self._seed("reference", o, k)))
-            for k, size in enumerate([self.n, MOMENT_SAMPLES, *[self.n] * FLOOR_DRAWS])
+            self.task.prior.to_theta(self.reference(o).sample(size, self._seed("reference", o, replicate, k)))
+            for k, size in enumerate([self.n, self.n, MOMENT_SAMPLES])
         ]
-        theta, large, *floor = drawn
         if not all(bool(torch.isfinite(sample).all()) for sample in drawn):
             raise UserError(f"the reference of {self.task.label}, observation {o}, is not finite.")
+        theta, second, large = drawn
         std = torch.where(large.amax(0) > large.amin(0), large.std(0), 0.0)  # exactly 0 without spread
-        return ReferenceSample(theta, large.mean(0), std, tuple(floor))
+        return ReferenceSample(theta, second, large.mean(0), std)
 
     def _score_points(self, t: float) -> ScorePoints:
         alpha, sigma = alpha_sigma_at(t)
         points, scores, errors = [], [], []
         for o in range(len(self.observations.x)):
-            reference = self._reference(o)
+            reference = self.reference(o)
             u_0 = reference.sample(SCORE_POINTS, self._seed("score", o, str(t)))
             u_t = alpha * u_0 + sigma * self._noise(u_0, "score noise", o, str(t))
             points.append(u_t)
@@ -157,9 +162,6 @@ class Truth:
     def target_noise(self, replicate: int, t: float) -> Tensor:
         """Draw the noise ε, (n, d), that is added to the test simulations at one t."""
         return self._noise(self.test_simulations(replicate).u, "target noise", replicate, str(t))
-
-    def _reference(self, o: int) -> Reference:
-        return self.task.reference(self.observations.x[o])
 
     def _noise(self, like: Tensor, *purpose: int | str) -> Tensor:
         return torch.randn(like.shape, generator=generator(self._seed(*purpose)), dtype=like.dtype)

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from ...tasks.errors import UserError
 from ...tasks.plugin import nearest
 from ..running.writing import make_folder
-from . import gates, growth, metrics, sampling, scale, simulators, solver_errors, training
+from . import c2st_power, gates, growth, metrics, sampling, scale, simulators, solver_errors, training
 from .timing import Timing, as_markdown
 
 PARTS: dict[str, Callable[[bool], list[Timing]]] = {
@@ -33,6 +33,7 @@ PARTS: dict[str, Callable[[bool], list[Timing]]] = {
 # The files that a part writes into the folder besides its table.
 FIGURES: dict[str, Callable[[list[Timing], bool, Path], object]] = {
     "sampling": lambda rows, quick, folder: solver_errors.store(quick, folder),
+    "metrics": lambda rows, quick, folder: c2st_power.store(quick, folder),
     "growth": lambda rows, quick, folder: growth.draw(rows, folder),
 }
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ...tasks.seeding import generator
-from ..metrics.samples import c2st_mlp, median_distance, mmd_squared
+from ..metrics.samples import c2st_ensemble, c2st_mlp, median_distance, mmd_squared
 from .timing import Timing, take_turns
 
 SIZE, QUICK_SIZE = 10_000, 1000
@@ -22,6 +22,7 @@ def rows(quick: bool) -> list[Timing]:
         "the median distance": lambda: median_distance(reference),
         "the median of all distances at once": lambda: torch.nn.functional.pdist(reference).median(),
         "C2ST, five folds": lambda: c2st_mlp(sample, reference, 1),
+        "C2ST of the ensemble, five folds": lambda: c2st_ensemble(sample, reference, 1),
     }
     taken = take_turns(contestants, 1)
     first = next(iter(taken.values()))

@@ -13,6 +13,7 @@ from graybench.benchmark.metrics.metric import Metric
 ROOT = Path(__file__).parents[3]
 TABLES = sorted(ROOT.glob("results/**/table.parquet"))
 ROUNDING = 1e-9
+UNRELEASED = {"c2st_ensemble", "tarp_gap"}  # newer than the released tables
 OLD_TARP = "rivals_diagnostics"  # of the first version of tarp, with another area: see its README
 
 
@@ -26,7 +27,7 @@ def released() -> pd.DataFrame:
 def test_released_values_have_the_bounds_and_floors_of_the_records(
     released: pd.DataFrame,
 ) -> None:
-    assert set(released["metric"]) == set(METRICS)
+    assert set(released["metric"]) == set(METRICS) - UNRELEASED
     for name, own in released.groupby("metric"):
         low, high = record_of(str(name)).bounds
         assert low - ROUNDING <= own["value"].min(), name
@@ -51,6 +52,7 @@ def test_ratios_are_of_errors_alone() -> None:
         "posterior_mean_error",
         "posterior_std_error",
         "parameter_rmse",
+        "tarp_gap",
         "log_likelihood_error",
     }
     assert all(METRICS[name].has_ratio for name in MAIN)
