@@ -4,7 +4,7 @@
                everything as one batch; sbi's `sample_batched` takes the observations together, and one
                replicate after the other. Both SDE samplers are Euler-Maruyama, sbi's default. The ODE sampler
                of sbi is zuko's adaptive solver at its default tolerances; the suite's flow uses as many
-               evaluations as that
+               evaluations as that. The last step of the suite's samplers is part of their evaluations
     network    the suite's network, in both; then the network that sbi builds for 3 layers of 64 given x
     the score of as many draws from 5 replicates with 2 parameters, with x repeated in every row, or
                given once by `methods.score.conditioning`
@@ -24,6 +24,7 @@ from ...methods.nn.network import ReplicatedMLP
 from ...methods.rivals.private_randomness import private_randomness, quiet
 from ...methods.rivals.sbi import estimator_class
 from ...methods.rivals.sbi_trainers import make_trainer
+from ...methods.score import last_step
 from ...methods.score.conditioning import condition
 from ...methods.score.posterior import ScorePosterior, sample_together
 from ...methods.score.recipes import Preconditioned
@@ -36,7 +37,8 @@ from ...tasks.task import Simulations
 from .timing import Timing, take_turns
 
 REPLICATES, DRAWS = 5, 1000
-EVALUATIONS = SAMPLERS["ode"].steps * SAMPLERS["ode"].evaluations
+EVALUATIONS = SAMPLERS["ode"].cost(SAMPLERS["ode"].steps, d=1)
+LAST = last_step.evaluations(d=1)
 BUDGET, STEPS, SBI_EPOCHS = 1000, 100, 2
 COLUMNS = (1, 10, 100, 400)
 ROUNDS, QUICK_ROUNDS = 5, 1
@@ -59,17 +61,16 @@ def against_sbi(rounds: int) -> list[Timing]:
     models = [p.model for p in of_score]
 
     def ours(sampler: str, evaluations: int) -> Sampler:
-        steps = evaluations // SAMPLERS[sampler].evaluations
+        steps = (evaluations - LAST) // SAMPLERS[sampler].evaluations
         posteriors = [ScorePosterior(p.model, p.gate, None, sampler, steps, p.method) for p in of_score]
         return lambda: sample_together(posteriors, DRAWS, x_o, range(REPLICATES))
 
+    half = (EVALUATIONS + LAST) // 2  # with as many steps as the default sampler
     what = f"{DRAWS:,} draws × {len(x_o)} observations × {REPLICATES} replicates"
     contestants = {
         f"{what}: SDE, {EVALUATIONS} evaluations": ours("sde", EVALUATIONS),
-        f"flow by Heun, {EVALUATIONS} evaluations": ours("ode", EVALUATIONS),
-        f"flow by the exponential integrator, {EVALUATIONS // 2} evaluations": ours(
-            "exponential", EVALUATIONS // 2
-        ),
+        f"flow by the default sampler, {EVALUATIONS} evaluations": ours("ode", EVALUATIONS),
+        f"flow by the exponential integrator, {half} evaluations": ours("exponential", half),
     }
     held_to = dict.fromkeys(contestants, next(iter(contestants)))
     if find_spec("sbi") is not None:

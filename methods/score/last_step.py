@@ -5,16 +5,16 @@ covariance
 
     D = v + r² s̃(v),    r² K,    K = ∂D/∂v = I + r² ∇s̃(v)
 
-For u_0 ~ N(m, C), K = C (C + r² I)⁻¹ and v − D = (I − K)(v − m). Hence the probability flow from r to 0, and the
-density of u_0 at u from the density p_r of v, are
+For u_0 ~ N(m, C), K = C (C + r² I)⁻¹ and v − D = (I − K)(v − m). Hence the probability flow from r to 0, and
+the density p of u_0 from the density p_r of v, are
 
     u_0 = m + K^½ (v − m) = D + K^½ (I + K^½)⁻¹ (v − D)
     log p(u) = log p_r(u) − ½ log det K − ½ r² s̃ᵀ K⁻¹ s̃,    with K and s̃ at v = u
 
-D alone would shrink v − m by K. Both equations are used for every law, which is thus taken for Gaussian within
-about r of a point. K needs 2 d evaluations of the score: central differences over the distance r, along which
-small errors of a learned score average out. Its eigenvalues are at least `LEAST`; they exceed 1 where log p_r is
-convex, such as between two modes.
+D alone would shrink v − m by K, and so leave samples too narrow. Both equations are used for every law. They
+are approximate where K changes within about r. K needs 2 d evaluations of the score, for central differences
+over the distance r. Eigenvalues of K are at least `LEAST`, as learned scores can be too steep. They exceed 1
+where log p_r is convex, such as between two modes.
 """
 
 from collections.abc import Callable

@@ -40,6 +40,7 @@ class ScorePosterior(Posterior):
 
     Attributes:
         choice: the choice of the gate; None if the gate was named.
+        network_evaluations: number of network evaluations for a sample, those of the last step included.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class ScorePosterior(Posterior):
         self.score_field, self.sampler, self.steps = score_field, sampler, steps
         self.method, self.device = method, device
         self.choice: Choice | None = None
-        self.network_evaluations: int = steps * SAMPLERS[sampler].evaluations
+        self.network_evaluations: int = SAMPLERS[sampler].cost(steps, _dim_theta(model))
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
         return sample_together([self], n, x_o, [seed])[0]
@@ -68,7 +69,8 @@ class ScorePosterior(Posterior):
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
         """Return log p(u | x_o) (m, n) along the probability-flow ODE, in float64.
 
-        Each step costs 2 d backward passes, see `samplers.log_prob_ode`.
+        Each step costs 2 d backward passes, see `samplers.log_prob_ode`. The density is the density of the
+        samples: exactly for Gaussians, and up to the approximation of `last_step` otherwise.
         """
         model = stack_replicates([self.model]).double()
         score = _score(model, x_o.unsqueeze(0), u.shape[1], self.device)

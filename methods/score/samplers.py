@@ -70,7 +70,7 @@ def sample_ode(score: Score, noise: Tensor, steps: int) -> Tensor:
         known = [*known, (level, denoised(score, v, level))][-ORDER:]
         ahead = exponential_step(v, known, below - level)
         v = _corrected(v, known, (below, denoised(score, ahead, below)))
-    return _end(score, v)
+    return finish(score, v)
 
 
 def sample_exponential(score: Score, noise: Tensor, steps: int, order: int = ORDER) -> Tensor:
@@ -96,7 +96,7 @@ def sample_exponential(score: Score, noise: Tensor, steps: int, order: int = ORD
     for level, below in pairwise(levels):
         known = [*known, (level, denoised(score, v, level))][-order:]
         v = exponential_step(v, known, below - level)
-    return _end(score, v)
+    return finish(score, v)
 
 
 def denoised(score: Score, v: Tensor, level: float) -> Tensor:
@@ -150,7 +150,13 @@ def sample_sde(score: Score, noise: Tensor, steps: int, draw: Draw) -> Tensor:
         t, variance = time_and_variance(level)
         step = level - below
         u = u + step * variance * (u + 2 * score(u, t)) + math.sqrt(2 * step * variance) * draw()
-    return _end(score, u / alpha_sigma_at(T_MIN)[0])
+    return finish(score, u / alpha_sigma_at(T_MIN)[0])
+
+
+def finish(score: Score, v: Tensor) -> Tensor:
+    """Return the samples of u_0 for v = u/α at t_min (..., d), by `last_step.without_noise`."""
+    alpha, sigma = alpha_sigma_at(T_MIN)
+    return last_step.without_noise(_score_at_the_end(score), v, sigma / alpha)
 
 
 def log_prob_ode(score: Score, u: Tensor, steps: int) -> Tensor:
@@ -199,11 +205,6 @@ def _score_at_the_end(score: Score) -> Callable[[Tensor], Tensor]:
     """Return the score of v = u/α at t_min."""
     alpha = alpha_sigma_at(T_MIN)[0]
     return lambda v: alpha * score(alpha * v, T_MIN)
-
-
-def _end(score: Score, v: Tensor) -> Tensor:
-    alpha, sigma = alpha_sigma_at(T_MIN)
-    return last_step.without_noise(_score_at_the_end(score), v, sigma / alpha)
 
 
 def _denoised_and_rate(score: Score, v: Tensor, level: float) -> tuple[Tensor, Tensor]:

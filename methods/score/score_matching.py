@@ -50,15 +50,15 @@ class ScoreMatching(Method):
         average: decay of the moving average of the parameters.
         width: number of units in a hidden layer.
         depth: number of hidden layers.
-        sampler: "ode" (Heun's method), "exponential" (an exponential integrator) or "sde" (Euler-Maruyama),
-            see `methods.score.samplers`.
+        sampler: "ode" (an exponential integrator that corrects every step), "exponential" (the same without
+            correction) or "sde" (Euler-Maruyama), see `methods.score.samplers`.
         sampling_steps: number of steps of the sampler; None selects the sampler's default.
 
     Raises:
         UserError: an option has an unknown or impossible value.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # since 2, samples and densities hold no noise of t_min
     in_float32: ClassVar[bool] = True
     score_field: ClassVar[str | None] = None
 

@@ -11,7 +11,7 @@ from graybench.methods.score.samplers import sample_exponential
 from graybench.methods.score.schedule import alpha_sigma_at
 from graybench.tasks.reference import GaussianReference, MixtureReference
 from graybench.tasks.seeding import generator
-from graybench.tests.methods.exact_flows import GAUSSIAN, linear_flow, score_of
+from graybench.tests.methods.exact_flows import GAUSSIAN, exact_map, score_of
 
 NOISE = torch.randn(200, 2, generator=generator(2), dtype=torch.float64)
 LAW = GaussianReference(torch.tensor([0.5]), torch.tensor([[0.09]]))
@@ -30,9 +30,7 @@ def test_a_gaussian_is_solved_ever_better_by_as_many_evaluations_as_are_said(mon
 
 
 def gaussian_error(made):
-    flow, alpha = linear_flow()
-    exact = GAUSSIAN.mean + (NOISE / alpha - GAUSSIAN.mean) @ flow
-    return float((made - exact).abs().max())
+    return float((made - exact_map(GAUSSIAN, NOISE)).abs().max())
 
 
 def counted(score):

@@ -11,7 +11,7 @@ from graybench.methods.score.samplers import exponential_step, sample_exponentia
 from graybench.tasks.classic.galton import Galton
 from graybench.tasks.reference import GaussianReference, MixtureReference
 from graybench.tasks.seeding import generator
-from graybench.tests.methods.exact_flows import GAUSSIAN, linear_flow, quantile_gap, score_of
+from graybench.tests.methods.exact_flows import GAUSSIAN, exact_map, quantile_gap, score_of
 
 NOISE = torch.randn(200, 2, generator=generator(2), dtype=torch.float64)
 CLOSE_MODES = MixtureReference(
@@ -21,9 +21,7 @@ CLOSE_MODES = MixtureReference(
 
 
 def gaussian_error(made):
-    flow, alpha = linear_flow()
-    exact = GAUSSIAN.mean + (NOISE / alpha - GAUSSIAN.mean) @ flow
-    return float((made - exact).abs().max())
+    return float((made - exact_map(GAUSSIAN, NOISE)).abs().max())
 
 
 def counted(score):
