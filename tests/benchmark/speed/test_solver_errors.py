@@ -25,7 +25,8 @@ def test_a_gaussian_is_solved_ever_better_by_as_many_evaluations_as_are_said(mon
     for solver in solver_errors.SOLVERS:
         line = found[found["solver"] == solver]
         assert list(line["evaluations"]) == list(solver_errors.EVALUATIONS)
-        assert line["gap"].is_monotonic_decreasing
+        few, more, many = line["gap"].iloc[[0, 2, -1]]
+        assert few > 1.5 * more > 3 * 1.5 * many
     assert len(solver_errors.draw(found, tmp_path)) == 2
 
 

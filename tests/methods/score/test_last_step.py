@@ -98,7 +98,7 @@ def test_the_sde_is_as_wide_as_the_gaussian(widths):
 
 @pytest.mark.parametrize("widths", WIDTHS, ids=str)
 def test_log_prob_and_its_gradient_are_those_of_the_gaussian(widths):
-    """Up to 0.02 nats an axis, as α(1) = 0.0066 is not 0; with the noise, width 0.003 is off by 1.3 nats at m."""
+    """Up to 0.02 nats an axis, as α(1) = 0.0066 is not 0; with the noise, 0.003 is off by 1.3 nats at m."""
     law, whiten = gaussian(widths)
     u = law.sample(100, seed=6)
     score = score_in_float(law, torch.float64)
