@@ -359,7 +359,7 @@ FAULTS: list[tuple[str, str, Method]] = [
     ("dependence", "correlations 20 % too small", Altered("sample", "correlations", 0.8)),
     ("dependence", "correlations of the wrong sign", Altered("sample", "correlations", -1.0)),
     ("order", "sorted by u_0", Altered("sample", "rows sorted")),
-    ("order", "sorted by |u|", Altered("sample", "sorted by norm")),
+    ("order", "sorted by the norm of u", Altered("sample", "sorted by norm")),
     ("order", "sorted by density", Altered("sample", "sorted by density")),
     ("order", "chain with autocorrelation 0.6", Altered("sample", "chain", 0.6)),
     ("order", "each sample twice", Altered("sample", "each twice")),
