@@ -14,10 +14,11 @@ from ...tasks.task import Simulations, Task
 from .evidence import NotApplicableError, Statistic
 
 TASKS = ("linear_gaussian", "brownian")
-# Posterior correlations are up to 0.75, and the standard deviations along the principal axes 0.15, 0.40, 0.77.
+# posterior correlations up to 0.75, and standard deviations of 0.15, 0.40 and 0.77 along the principal axes
 DEPENDENT = LinearGaussian(3, spread=8.0, rotated=True)
 DRAWS, EXACT_DRAWS = 400, 10_000  # samples for each observation, of the method and of the reference
 MORE = 4  # times the simulations for a method that is not accurate enough
+FEWER, LEAST = 4, 100  # a quarter of the simulations for rules, unless that is below 100
 
 
 class Bench:
@@ -90,6 +91,12 @@ class Bench:
         """The samples `draws` as w = L⁻¹ (u − m), (m, DRAWS, d), with the exact posterior mean m."""
         centred = self.draws - self.exact_draws.mean(1, keepdim=True)
         return torch.linalg.solve_triangular(self.roots, centred.mT, upper=False).mT
+
+    @cached_property
+    def smaller(self) -> "Bench":
+        """The same method and task with fewer simulations, for rules that hold at any budget."""
+        n = max(self.n // FEWER, min(self.n, LEAST), self.method.least_simulations)
+        return Bench(self.method, n, self.seed_of("smaller"), self.task)
 
     @cached_property
     def larger(self) -> "Bench":
