@@ -28,8 +28,9 @@ def score(bench: Bench) -> Evidence:
     """Check the score ŝ against the exact score s, and against the method's own samples.
 
     At each of `TIMES`, E‖ŝ − s‖² may be up to `SCORE_ERROR` E‖s‖² over exact draws u_t, for posteriors with
-    strong dependence. For the method's own samples after diffusion, Stein's identity −E[ŝ_i w_j] = δ_ij and E ŝ_i = 0 holds at any budget. Here w is
-    u_t in coordinates in which it has the mean 0 and the covariance I, and ŝ is in the same coordinates.
+    strong dependence. For the method's own samples after diffusion, Stein's identity −E[ŝ_i w_j] = δ_ij and
+    E ŝ_i = 0 holds at any budget. Here w is u_t in coordinates in which it has the mean 0 and the covariance
+    I, and ŝ is in the same coordinates.
     """
     require_score(bench)
     there = bench.dependent

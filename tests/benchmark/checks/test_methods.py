@@ -1,10 +1,14 @@
 """A correct method passes every check, and the matching check rejects each mistake."""
 
+import math
+
 import numpy as np
 import pytest
 
+from graybench.benchmark.checks.bench import beyond
 from graybench.benchmark.checks.conformance import check_method
-from graybench.benchmark.checks.methods import CHECKS, REPLICATES, grows
+from graybench.benchmark.checks.methods import CHECKS
+from graybench.benchmark.checks.score_fields import REPLICATES, grows
 from graybench.methods import REGISTRY, get_method
 from graybench.tests.benchmark.checks import broken_methods
 
@@ -18,19 +22,29 @@ BUDGETS = dict.fromkeys(("sally", "sbi_npe", "sbi_fmpe"), 100)
 SLOW = {"sbi_npse", "sbi_nle", "sbi_nre", "scandal"}  # minutes each, some a quarter of an hour
 
 
-def verdicts(method):
-    n = BUDGETS.get(method.name, BUDGET)
-    return {finding.check: finding for finding in check_method(method, n, seed=1)}
+def verdicts(method, seed=1):
+    n = BUDGETS.get(method.name, BUDGET if method.name in REGISTRY.names() else 1000)
+    return {finding.check: finding for finding in check_method(method, n, seed)}
 
 
-def failed(method):
-    return {name: finding for name, finding in verdicts(method).items() if finding.verdict == "failed"}
+def failed(method, seed=1):
+    return {name: found for name, found in verdicts(method, seed).items() if found.verdict == "failed"}
 
 
-def test_what_is_right_passes_every_check():
-    found = verdicts(broken_methods.Right())
-    assert list(found) == list(CHECKS)
-    assert {finding.verdict for finding in found.values()} == {"passed"}, found
+@pytest.mark.parametrize("right", ["Right", "Likelihood"])
+def test_what_is_right_passes_every_check(right):
+    for seed in range(5):
+        found = verdicts(getattr(broken_methods, right)(), seed)
+        assert list(found) == list(CHECKS)
+        assert {finding.verdict for finding in found.values()} == {"passed"}, found
+
+
+def test_an_error_within_its_tolerance_is_no_evidence():
+    assert beyond("", 0.07, 0.07, 0.01).z == 0
+    assert beyond("", -0.12, 0.07, 0.01).z == pytest.approx(-5)
+    assert beyond("", 0.12, 0.07, 0.0).z == math.inf
+    assert beyond("", -math.inf, 0.07, math.nan).z == -math.inf
+    assert math.isnan(beyond("", math.nan, 0.07, 0.01).z)
 
 
 def test_a_method_that_no_task_serves_is_skipped():
@@ -94,7 +108,39 @@ def test_a_mistake_is_rejected_and_named(broken, by, sentence):
     assert any(sentence in finding.note for finding in found.values()), found
 
 
+@pytest.mark.parametrize(
+    ("kind", "size", "method"), [f for f in broken_methods.FAULTS if f[0] != "none"], ids=lambda f: str(f)
+)
+def test_each_fault_is_found(kind, size, method):
+    """Two seeds each; CONTRIBUTING.md has the numbers of 50 seeds."""
+    by = {"width": "moments", "bias": "moments"}.get(kind, kind)
+    for seed in (1, 2):
+        assert by in failed(method, seed)
+
+
+@pytest.mark.parametrize(
+    ("part", "fault", "size", "sentence"),
+    [
+        ("score", "times", -1.0, "The score has the wrong sign."),
+        ("score", "times", 0.5, "The score is 0.5 times the exact one."),
+        ("score", "times σ", 1.0, "The score is 1 σ(t) times the exact one"),
+        ("score", "over σ", 1.0, "The score is 1 1/σ(t) times the exact one"),
+        ("score", "no x", 1.0, "does it include the prior, use x"),
+        ("log_prob", "plus", 3.0, "it integrates to 20, and is about"),
+        ("log_prob", "times", 0.5, "is about 0.5"),
+        ("sample", "width", 0.8, "Samples are too narrow: 0."),
+        ("sample", "width", 1.3, "Samples are too wide: 1."),
+        ("sample", "components sorted", 1.0, "the components of one sample drawn together"),
+        ("sample", "rows sorted", 1.0, "are they sorted"),
+        ("sample", "training points", 0.0, "Samples are training parameters"),
+    ],
+)
+def test_the_likely_cause_is_named(part, fault, size, sentence):
+    notes = [finding.note for finding in failed(broken_methods.Altered(part, fault, size)).values()]
+    assert any(sentence in note for note in notes), notes
+
+
 def test_each_check_rejects_something():
     (parameters,) = [m for m in test_a_mistake_is_rejected_and_named.pytestmark if m.name == "parametrize"]
     named = [by for broken, by, _ in parameters.args[1] if broken != "Raises"]
-    assert set().union(*named) == set(CHECKS)
+    assert set().union(*named, {kind for kind, _, _ in broken_methods.FAULTS}) >= set(CHECKS)
