@@ -155,3 +155,10 @@ class WrongScore(Gaussian):
 class Raises(Right):
     def fit(self, simulations, seed):
         raise ArithmeticError("no luck today")
+
+
+# kind of fault, size, method: the rows of the table that `power` makes
+FAULTS: list[tuple[str, str, Method]] = [
+    ("none", "least squares", Right()),
+    ("width", "30 % too narrow", Overconfident()),
+]

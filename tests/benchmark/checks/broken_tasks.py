@@ -295,3 +295,10 @@ class NumpyDensity(Right):
 
     def log_joint(self, theta, x, latents):
         return super().log_joint(theta, x, latents).detach()
+
+
+# kind of fault, size, task: the rows of the table that `power` makes
+FAULTS: list[tuple[str, str, Task]] = [
+    ("none", "one parameter", Right()),
+    ("latents", "one of two is hidden", Hidden()),
+]
