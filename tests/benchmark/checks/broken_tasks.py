@@ -70,6 +70,16 @@ class WrongMarginal(Right):
         return 2 * (x - 2 * theta) / 2.5
 
 
+class MarginalInU(Right):
+    """The marginal score is a gradient in u = θ/2; the suite multiplies it by dθ/du = 2 again."""
+
+    capabilities = frozenset({"joint_score", "marginal_score"})
+    prior = Normal(0.0, 2.0)
+
+    def marginal_score(self, theta, x):
+        return 2 * super().marginal_score(theta, x)
+
+
 class WrongDensity(Right):
     """`log_joint` has the latents' variance wrong."""
 
@@ -446,13 +456,12 @@ class Positive(Task):
 class Curved(DiffusionTask):
     """dX = −k X dt + s √(1 + X²) dW in two dimensions, with θ = (log k, log s).
 
-    Options are factors of coefficients, and a claim that Σ is constant.
+    Options are the name of a coefficient and the factor that it is multiplied by, and a claim that Σ is
+    constant.
     """
 
-    divergence: float = 1.0
-    second_order: float = 1.0
-    log_det: float = 1.0
-    colour: float = 1.0
+    wrong: str = ""
+    factor: float = 1.1
     constant: bool = False
 
     name: ClassVar[str] = "curved"
@@ -463,42 +472,37 @@ class Curved(DiffusionTask):
     prior = Normal(0.0, 0.3)
     dim_theta = 2
     start = torch.tensor([0.5, -0.3], dtype=torch.float64)
-    grid = TimeGrid(1.0, 10)
+    grid = TimeGrid(1.0, 5)
 
     def sde(self, theta):
-        sde = Curve(theta[..., 0].exp(), theta[..., 1].exp(), self)
-        sde.constant_covariance = self.constant
-        return sde
+        return Curve(theta[..., 0].exp(), theta[..., 1].exp(), self)
 
 
 class Curve(SDE):
     constant_covariance = False
 
-    def __init__(self, k: Tensor, s: Tensor, factors: Curved) -> None:
-        self.k, self.s, self.factors = k, s, factors
+    def __init__(self, k: Tensor, s: Tensor, mistake: Curved) -> None:
+        self.k, self.s, self.mistake = k, s, mistake
+        self.constant_covariance = mistake.constant
 
     def at(self, x):
         k, s = self.k.unsqueeze(-1), self.s.unsqueeze(-1)
         second_order = (s**2 + k).squeeze(-1) * x.shape[-1] + torch.zeros_like(x[..., 0])
-        coefficients = CurveCoefficients(
-            -k * x,
-            s * (1 + x**2).sqrt(),
-            self.factors.divergence * 2 * s**2 * x,
-            self.factors.second_order * second_order,
-        )
-        object.__setattr__(coefficients, "factors", self.factors)
-        return coefficients
+        right = DiagonalCoefficients(-k * x, s * (1 + x**2).sqrt(), 2 * s**2 * x, second_order)
+        return Scaled(right, self.mistake.wrong, self.mistake.factor)
 
 
-class CurveCoefficients(DiagonalCoefficients):
-    factors: Curved
+class Scaled:
+    """Coefficients of which the one named `wrong` has a factor."""
 
-    @property
-    def half_log_det(self):
-        return self.factors.log_det * super().half_log_det
+    def __init__(self, right: DiagonalCoefficients, wrong: str, factor: float) -> None:
+        self.right, self.wrong, self.factor = right, wrong, factor
 
-    def colour(self, eps):
-        return self.factors.colour * super().colour(eps)
+    def __getattr__(self, name):
+        value = getattr(self.right, name)
+        if name != self.wrong:
+            return value
+        return (lambda v: self.factor * value(v)) if callable(value) else self.factor * value
 
 
 # kind of fault, size, task: the rows of the table that `power` makes
@@ -525,11 +529,12 @@ FAULTS: list[tuple[str, str, Task]] = [
     ("log_prob", "shifted by 3", Valley(constant=3.0)),
     ("log_prob", "shifted by 0.1", Valley(constant=0.1)),
     ("log_prob", "halved", Valley(power=0.5)),
-    ("SDE", "div Σ missing", Curved(divergence=0.0)),
-    ("SDE", "div Σ 10 % too large", Curved(divergence=1.1)),
-    ("SDE", "second-order term 10 % too large", Curved(second_order=1.1)),
-    ("SDE", "half of log det Σ doubled", Curved(log_det=2.0)),
-    ("SDE", "factor of Σ 10 % too large", Curved(colour=1.1)),
+    ("SDE", "div Σ missing", Curved(wrong="divergence", factor=0.0)),
+    ("SDE", "div Σ 10 % too large", Curved(wrong="divergence")),
+    ("SDE", "second-order term 10 % too large", Curved(wrong="second_order")),
+    ("SDE", "log det Σ 10 % too large", Curved(wrong="half_log_det")),
+    ("SDE", "factor of Σ 10 % too large", Curved(wrong="colour")),
+    ("SDE", "Σ⁻¹ 10 % too large", Curved(wrong="solve")),
     ("SDE", "Σ said to be constant", Curved(constant=True)),
     *(("score", mistake, Positive(mistake=mistake)) for mistake in MISTAKES if mistake != "none"),
     ("data", "one run in 100 is NaN", NanData()),
