@@ -388,35 +388,48 @@ class Modes(Valley):
 
 
 class Mixed(Task):
-    """z = B θ + ε and x = z + noise with 30 parameters and 30 latents.
+    """z = B θ + ε and x = z + noise, with as many latents and data as parameters.
 
-    An option is the share of one latent that is missing in component 3 of the score; another a factor of the
+    Options are the share of one latent that is missing in component 3 of the score, and a factor of the
     reference's variance.
     """
 
+    dim: int = 10
     missing: float = 0.0
     variance: float = 1.0
 
     name: ClassVar[str] = "mixed"
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "thirty parameters"
+    summary: ClassVar[str] = "many parameters"
     capabilities: ClassVar[frozenset[str]] = frozenset({"joint_score", "reference"})
 
     prior = Normal()
-    dim_theta = 30
-    dim_x = 30
-    latent = 28  # the largest entry of B's column 3
-    into_z = torch.randn(30, 30, generator=generator(3), dtype=torch.float64) / 30**0.5
+
+    @property
+    def dim_theta(self):
+        return self.dim
+
+    @property
+    def dim_x(self):
+        return self.dim
+
+    @property
+    def into_z(self):
+        """B, (d, d)."""
+        size = (self.dim, self.dim)
+        return torch.randn(size, generator=generator(3), dtype=torch.float64) / self.dim**0.5
 
     def simulator(self, theta, generator):
         eps, noise = (torch.randn(theta.shape, generator=generator, dtype=theta.dtype) for _ in range(2))
-        score = eps @ self.into_z
-        score[:, 3] -= self.missing * eps[:, self.latent] * self.into_z[self.latent, 3]
-        return Outcome(theta @ self.into_z.T + eps + 0.5 * noise, score)
+        into_z, score = self.into_z, eps @ self.into_z
+        latent = into_z[:, 3].abs().argmax()
+        score[:, 3] -= self.missing * eps[:, latent] * into_z[latent, 3]
+        return Outcome(theta @ into_z.T + eps + 0.5 * noise, score)
 
     def reference(self, x_o):
-        covariance = torch.linalg.inv(torch.eye(30).double() + self.into_z.T @ self.into_z / 1.25)
-        return GaussianReference(covariance @ self.into_z.T @ x_o.double() / 1.25, self.variance * covariance)
+        into_x = self.into_z.T / 1.25
+        covariance = torch.linalg.inv(torch.eye(self.dim).double() + into_x @ self.into_z)
+        return GaussianReference(covariance @ into_x @ x_o.double(), self.variance * covariance)
 
 
 MISTAKES = {
@@ -509,7 +522,7 @@ class Scaled:
 FAULTS: list[tuple[str, str, Task]] = [
     ("none", "one parameter", Right()),
     ("none", "two dependent parameters", Valley()),
-    ("none", "30 parameters", Mixed()),
+    ("none", "10 parameters", Mixed()),
     ("none", "two modes", Modes()),
     ("none", "log-normal prior", Positive()),
     ("none", "heavy tails", HeavyTails()),
@@ -517,11 +530,11 @@ FAULTS: list[tuple[str, str, Task]] = [
     ("none", "diffusion", Curved()),
     ("latents", "one of two hidden", Hidden()),
     ("latents", "one of two counted twice", Twice()),
-    ("latents", "one hidden in one of 30 components", Mixed(missing=1.0)),
+    ("latents", "one hidden in one of 30 components", Mixed(dim=30, missing=1.0)),
     ("reference", "variance 10 % too small, 1 parameter", StretchedReference(factor=0.9)),
     ("reference", "variance 10 % too large, 1 parameter", StretchedReference(factor=1.1)),
     ("reference", "variance 10 % too small, 2 parameters", Valley(variance=0.9)),
-    ("reference", "variance 5 % too small, 30 parameters", Mixed(variance=0.95)),
+    ("reference", "variance 5 % too small, 10 parameters", Mixed(variance=0.95)),
     ("reference", "correlation of −0.86 removed", Valley(dependence=0.0)),
     ("reference", "covariance 10 % too small", Valley(dependence=0.9)),
     ("reference", "variance 15 % too small or too large, by the sign of x", Valley(by_sign=1.15)),
