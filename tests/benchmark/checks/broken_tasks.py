@@ -432,6 +432,15 @@ class Mixed(Task):
         return GaussianReference(covariance @ into_x @ x_o.double(), self.variance * covariance)
 
 
+class OneOfThirty(Mixed):
+    """One latent is missing in one of 30 components."""
+
+    dim: int = 30
+    missing: float = 1.0
+
+    capabilities = frozenset({"joint_score"})
+
+
 MISTAKES = {
     "none": lambda z, theta, u, slope: z,
     "in u": lambda z, theta, u, slope: z * slope,
@@ -530,7 +539,7 @@ FAULTS: list[tuple[str, str, Task]] = [
     ("none", "diffusion", Curved()),
     ("latents", "one of two hidden", Hidden()),
     ("latents", "one of two counted twice", Twice()),
-    ("latents", "one hidden in one of 30 components", Mixed(dim=30, missing=1.0)),
+    ("latents", "one hidden in one of 30 components", OneOfThirty()),
     ("reference", "variance 10 % too small, 1 parameter", StretchedReference(factor=0.9)),
     ("reference", "variance 10 % too large, 1 parameter", StretchedReference(factor=1.1)),
     ("reference", "variance 10 % too small, 2 parameters", Valley(variance=0.9)),
