@@ -1,7 +1,8 @@
 """The evidence of a conformance check: z statistics, and the functions of data that checks average over."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ ROUNDING = 1e-6  # relative; simulators may compute in float32
 LEAST_VARIED = 50
 QUANTILE_ROWS = 10_000
 CLIP = 4.0
+FALSE_ALARMS = 5e-5
 
 
 class Statistic(NamedTuple):
@@ -40,6 +42,21 @@ class Evidence(NamedTuple):
 
 class NotApplicableError(Exception):
     """A check does not apply to a task or method; the message says why."""
+
+
+def limit(count: int) -> float:
+    """Return the |z| that one of `count` standard normal statistics exceeds with probability 1/20,000.
+
+    The false-alarm rate of a check is the same for any number of statistics (Bonferroni).
+    """
+    return NormalDist().inv_cdf(1 - FALSE_ALARMS / (2 * count))
+
+
+def of_rules(rules: Mapping[str, bool], diagnosis: str, n: int) -> Evidence:
+    """Return evidence of rules that hold or do not; `{broken}` in the diagnosis becomes the broken rules."""
+    statistics = [Statistic(rule, 0.0 if holds else math.inf) for rule, holds in rules.items()]
+    broken = " and ".join(f"“{rule}”" for rule, holds in rules.items() if not holds)
+    return Evidence(statistics, diagnosis.format(broken=broken), n)
 
 
 def of_means(
@@ -70,7 +87,8 @@ def of_means(
     mean = torch.where(mean.abs() < ROUNDING * scale, torch.zeros_like(mean), mean)
     variance = terms.var(0) * (1 / len(terms) + 1 / effective_size) + allowance**2
     z = torch.where(mean == 0, torch.zeros_like(mean), mean / variance.sqrt())
-    known = (terms != terms.mode(0).values).sum(0) >= min(LEAST_VARIED, len(terms) // 2)
+    # The median is the value of nearly all rows, if there is one.
+    known = (terms != terms.median(0).values).sum(0) >= min(LEAST_VARIED, len(terms) // 2)
     known |= (mean == 0) | ~torch.isfinite(mean)
     return [Statistic(names[k], float(z[k])) for k in known.nonzero()[:, 0].tolist()]
 

@@ -83,36 +83,52 @@ def against_marginal(task: Task, n: int, seed: int) -> Evidence:
 def against_prior(task: Task, n: int, seed: int) -> Evidence:
     """T2: check Stein's identities under the prior predictive.
 
-    They are E[g_i h(x)] = 0 and E[g_i u_i h(x)] = −E[h(x)]. If the score is c S instead of S, then E[g_i h] =
-    (c − 1) E[u_i h]. The diagnosis estimates the slope c: below 1 the score misses a latent, above 1 it
-    counts a latent twice.
+    They are E[g_i h(x)] = 0 and E[g_i u_i h(x)] = −E[h(x)], with h a bounded function, or a prediction of any
+    u_j or of g_i itself: a latent that is missing from g_i makes g_i predictable. If the score is c S instead
+    of S, then E[g_i h] = (c − 1) E[u_i h]. The diagnosis estimates the slope c: below 1 the score misses a
+    latent, above 1 it counts a latent twice.
     """
     _require_joint_score(task)
     pilot, simulations = (task.simulate(n, derive_seed(seed, part)) for part in ("pilot", "test"))
     g, u, x = _joint_score(simulations), simulations.u, simulations.x
-    features, prediction = Features(pilot.x), Prediction(pilot.x, pilot.u)
+    features, prediction = (
+        Features(pilot.x),
+        Prediction(pilot.x, torch.cat([pilot.u, _joint_score(pilot)], 1)),
+    )
+    of_u, of_g = prediction(x).split(task.dim_theta, 1)
+    h = torch.cat([features(x), of_u], 1)
+    names = [*features.names, *(f"prediction of u_{j}" for j in range(task.dim_theta))]
     statistics, worst = [], []
     for i in range(task.dim_theta):
-        h = torch.cat([features(x), prediction(x)[:, i : i + 1]], 1)
-        g_i, u_i, names = g[:, i : i + 1], u[:, i : i + 1], (*features.names, f"prediction of u_{i}")
-        own = of_means([f"g_{i} h, h = {name}" for name in names], g_i * h)
-        own += of_means([f"g_{i} u_{i} h + h, h = {name}" for name in names], (g_i * u_i + 1) * h)
+        own = of_stein(
+            g[:, i], u[:, i], torch.cat([h, of_g[:, i : i + 1]], 1), i, [*names, f"prediction of g_{i}"]
+        )
         worst.append(max((abs(statistic.z) for statistic in own), default=0.0))
         statistics += own
     i = worst.index(max(worst))
-    return Evidence(statistics, _of_slope(g[:, i], u[:, i], prediction(x)[:, i]), n)
+    return Evidence(statistics, _of_slope(i, g[:, i], u[:, i], of_u[:, i]), n)
 
 
-def _of_slope(g: Tensor, u: Tensor, h: Tensor) -> str:
+def of_stein(g: Tensor, u: Tensor, h: Tensor, i: int, names: list[str]) -> list[Statistic]:
+    """Test E[g_i h(x)] = 0 and E[g_i u_i h(x)] = −E[h(x)] for g_i and u_i, (n,), and k named h(x), (n, k)."""
+    g_i, u_i = g.unsqueeze(1), u.unsqueeze(1)
+    statistics = of_means([f"g_{i} h, h = {name}" for name in names], g_i * h)
+    return statistics + of_means([f"g_{i} u_{i} h + h, h = {name}" for name in names], (g_i * u_i + 1) * h)
+
+
+def _of_slope(i: int, g: Tensor, u: Tensor, h: Tensor) -> str:
     """Return the diagnosis from the estimate of c, for g_i, u_i and its prediction h(x), (n,) each."""
     agreement = float((u * h).mean())
     slope = 1 + float((g * h).mean()) / agreement
     stderr = float((g * h).std()) / len(h) ** 0.5 / abs(agreement)
     carries = f"The joint score carries about {slope:.2f} of the information of x on θ"
     if not abs(slope - 1) > SURE * stderr:
-        return "E[g | x] is not 0 under the prior predictive: the joint score or the prior's term is wrong."
+        return (
+            f"E[g_{i} | x] is not 0 under the prior predictive: component {i} of the joint score misses a "
+            "latent or another term, or has a wrong one, or the prior's term is wrong."
+        )
     if abs(slope) < max(0.05, SURE * stderr):
-        return f"{carries}: it is zero, or detached from θ."
+        return f"{carries}: it is zero, or detached from θ, or averaged over the batch."
     if slope < 1:
         return f"{carries}: it misses a latent or a term that depends on θ."
     return f"{carries}: it counts a latent or a term more than once."

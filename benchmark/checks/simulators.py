@@ -12,7 +12,7 @@ from torch import Tensor
 from ...tasks.errors import NotFiniteError
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations, Task
-from .evidence import LEAST_VARIED, Evidence, Features, Statistic, of_variance
+from .evidence import LEAST_VARIED, Evidence, Features, Statistic, of_rules, of_variance
 
 PRIOR_ROWS, PRIOR_LIMIT, PRIOR_TOLERANCE = 50, 3.0, 1e-6
 DISCIPLINE_ROWS = 1_000
@@ -32,7 +32,7 @@ def prior(task: Task, n: int, seed: int) -> Evidence:
             "to_u(to_theta(u)) = u": (task.prior.to_u(theta), u),
             "pull_back = (∂θ/∂u)ᵀ s": (task.prior.pull_back(u, score), pulled),
         }
-    return _plain(
+    return of_rules(
         {
             rule: torch.allclose(a, b, rtol=PRIOR_TOLERANCE, atol=PRIOR_TOLERANCE)
             for rule, (a, b) in cases.items()
@@ -55,11 +55,11 @@ def random_numbers(task: Task, n: int, seed: int) -> Evidence:
     with _global_generators(1):
         second = task.simulate(DISCIPLINE_ROWS, seed)
         other = task.simulate(DISCIPLINE_ROWS, derive_seed(seed, "other"))
-    return _plain(
+    return of_rules(
         {
             "global generators are not set": before == after,
             "the same seed gives the same runs": _same(first, second),
-            "another seed gives other runs": not torch.equal(first.x, other.x),
+            "another seed gives other runs": not _equal(first.x, other.x),
         },
         "The simulator must draw only from the generator that it is given: {broken} does not hold.",
         DISCIPLINE_ROWS,
@@ -82,9 +82,9 @@ def observations(task: Task, n: int, seed: int) -> Evidence:
     first, second = task.observations(), task.observations()
     shapes = [(task.n_observations, d) for d in (task.dim_x, task.dim_theta, task.dim_theta)]
     agree = torch.allclose(task.prior.to_theta(first.u), first.theta, rtol=1e-5, atol=1e-5)
-    return _plain(
+    return of_rules(
         {
-            "the same each time": all(torch.equal(a, b) for a, b in zip(first, second, strict=True)),
+            "the same each time": all(_equal(a, b) for a, b in zip(first, second, strict=True)),
             "shapes (n_observations, ·)": [tuple(field.shape) for field in first] == shapes,
             "finite numbers": all(bool(torch.isfinite(field).all()) for field in first),
             "θ = T(u)": agree,
@@ -161,15 +161,13 @@ def _bounded(parts: list[Simulations]) -> dict[str, Tensor]:
     return {name: h for name, h in columns.items() if int((h != h.mode().values).sum()) >= LEAST_VARIED}
 
 
-def _plain(rules: dict[str, bool], diagnosis: str, n: int) -> Evidence:
-    """Return evidence of rules that hold or do not; `{broken}` in the diagnosis becomes the broken rules."""
-    statistics = [Statistic(rule, 0.0 if holds else math.inf) for rule, holds in rules.items()]
-    broken = " and ".join(f"“{rule}”" for rule, holds in rules.items() if not holds)
-    return Evidence(statistics, diagnosis.format(broken=broken), n)
-
-
 def _same(a: Simulations, b: Simulations) -> bool:
-    return all(torch.equal(value, getattr(b, name)) for name, value in a.tensors())
+    return all(_equal(value, getattr(b, name)) for name, value in a.tensors())
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    """Return whether two tensors are equal, where NaN equals NaN; `finite` is the check that rejects NaN."""
+    return a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
 def _global_states() -> tuple[bytes, bytes, object]:

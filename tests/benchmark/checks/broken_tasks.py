@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 
 from graybench.tasks.prior import LogNormal, Normal
-from graybench.tasks.reference import GaussianReference
+from graybench.tasks.reference import GaussianReference, GridReference
+from graybench.tasks.sde.diffusion_task import DiffusionTask
+from graybench.tasks.sde.sde import SDE, DiagonalCoefficients, TimeGrid
+from graybench.tasks.seeding import generator
 from graybench.tasks.task import Observations, Outcome, Task
 
 
@@ -67,6 +70,16 @@ class WrongMarginal(Right):
         return 2 * (x - 2 * theta) / 2.5
 
 
+class MarginalInU(Right):
+    """The marginal score is a gradient in u = θ/2; the suite multiplies it by dθ/du = 2 again."""
+
+    capabilities = frozenset({"joint_score", "marginal_score"})
+    prior = Normal(0.0, 2.0)
+
+    def marginal_score(self, theta, x):
+        return 2 * super().marginal_score(theta, x)
+
+
 class WrongDensity(Right):
     """`log_joint` has the latents' variance wrong."""
 
@@ -105,12 +118,14 @@ class PriorAsReference(Right):
 
 
 class StretchedReference(Right):
-    """The reference is too wide, and no marginal score shows it."""
+    """The reference's variance has a factor, and no marginal score shows it."""
+
+    factor: float = 1.5
 
     capabilities = frozenset({"joint_score", "reference"})
 
     def reference(self, x_o):
-        return GaussianReference(2 * x_o / 7, torch.tensor([[1.5 * 3 / 7]]))
+        return GaussianReference(2 * x_o / 7, torch.tensor([[self.factor * 3 / 7]]))
 
 
 class WrongDiffused(Right):
@@ -297,8 +312,252 @@ class NumpyDensity(Right):
         return super().log_joint(theta, x, latents).detach()
 
 
+class NanData(Right):
+    """One run in a hundred returns NaN."""
+
+    def simulator(self, theta, generator):
+        outcome = super().simulator(theta, generator)
+        unlucky = torch.rand(theta.shape, generator=generator) < 0.01
+        return Outcome(torch.where(unlucky, torch.nan, outcome.x), outcome.joint_score)
+
+    log_joint = Task.log_joint
+
+
+class Valley(Task):
+    """x = z + noise and z = θ_1 + θ_2 + ε: the posterior's correlation is −0.86. There is no marginal score.
+
+    Options are mistakes of the reference: factors of its variance and of its covariance, the same factor of
+    the variance to the power of the sign of x, a factor of log_prob and a constant in it.
+    """
+
+    variance: float = 1.0
+    dependence: float = 1.0
+    by_sign: float = 1.0
+    power: float = 1.0
+    constant: float = 0.0
+
+    name: ClassVar[str] = "valley"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "two parameters of which the data show the sum"
+    capabilities: ClassVar[frozenset[str]] = frozenset({"joint_score", "reference"})
+
+    prior = Normal()
+    dim_theta = 2
+    dim_x = 1
+    of_latent, of_noise = 0.1, 0.063  # variances
+
+    class Density(GaussianReference):
+        power, constant = 1.0, 0.0
+
+        def log_prob(self, u):
+            return self.power * super().log_prob(u) + self.constant
+
+    def simulator(self, theta, generator):
+        eps, noise = (torch.randn(len(theta), 1, generator=generator, dtype=theta.dtype) for _ in range(2))
+        eps = self.of_latent**0.5 * eps
+        x = theta.sum(1, keepdim=True) + eps + self.of_noise**0.5 * noise
+        return Outcome(x, (eps / self.of_latent).expand(-1, 2).clone())
+
+    def reference(self, x_o):
+        precision = 1 / (self.of_latent + self.of_noise)
+        covariance = torch.linalg.inv(torch.eye(2).double() + precision)
+        mean = precision * covariance.sum(1) * x_o.double()
+        wrong = self.variance * self.by_sign ** float(x_o.sign()) * covariance
+        wrong = self.dependence * wrong + (1 - self.dependence) * wrong.diag().diag()
+        reference = self.Density(mean, wrong)
+        reference.power, reference.constant = self.power, self.constant
+        return reference
+
+
+class Modes(Valley):
+    """x = θ² + noise has two modes; an option is the share of the negative mode."""
+
+    share: float = 0.5
+
+    capabilities = frozenset({"reference"})
+    dim_theta = 1
+
+    def simulator(self, theta, generator):
+        noise = torch.randn(theta.shape, generator=generator, dtype=theta.dtype)
+        return Outcome(theta.square() + 0.3 * noise)
+
+    def reference(self, x_o):
+        u = torch.linspace(-6, 6, 4001, dtype=torch.float64)
+        share = torch.where(u < 0, self.share, 1 - self.share)
+        return GridReference(u, share.log() - u.square() / 2 - ((x_o - u.square()) / 0.3).square() / 2)
+
+
+class Mixed(Task):
+    """z = B θ + ε and x = z + noise, with as many latents and data as parameters.
+
+    Options are the share of one latent that is missing in component 3 of the score, and a factor of the
+    reference's variance.
+    """
+
+    dim: int = 10
+    missing: float = 0.0
+    variance: float = 1.0
+
+    name: ClassVar[str] = "mixed"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "many parameters"
+    capabilities: ClassVar[frozenset[str]] = frozenset({"joint_score", "reference"})
+
+    prior = Normal()
+
+    @property
+    def dim_theta(self):
+        return self.dim
+
+    @property
+    def dim_x(self):
+        return self.dim
+
+    @property
+    def into_z(self):
+        """B, (d, d)."""
+        size = (self.dim, self.dim)
+        return torch.randn(size, generator=generator(3), dtype=torch.float64) / self.dim**0.5
+
+    def simulator(self, theta, generator):
+        eps, noise = (torch.randn(theta.shape, generator=generator, dtype=theta.dtype) for _ in range(2))
+        into_z, score = self.into_z, eps @ self.into_z
+        latent = into_z[:, 3].abs().argmax()
+        score[:, 3] -= self.missing * eps[:, latent] * into_z[latent, 3]
+        return Outcome(theta @ into_z.T + eps + 0.5 * noise, score)
+
+    def reference(self, x_o):
+        into_x = self.into_z.T / 1.25
+        covariance = torch.linalg.inv(torch.eye(self.dim).double() + into_x @ self.into_z)
+        return GaussianReference(covariance @ into_x @ x_o.double(), self.variance * covariance)
+
+
+class OneOfThirty(Mixed):
+    """One latent is missing in one of 30 components."""
+
+    dim: int = 30
+    missing: float = 1.0
+
+    capabilities = frozenset({"joint_score"})
+
+
+MISTAKES = {
+    "none": lambda z, theta, u, slope: z,
+    "in u": lambda z, theta, u, slope: z * slope,
+    "without Jacobian": lambda z, theta, u, slope: z / slope,
+    "in log θ": lambda z, theta, u, slope: z * theta,
+    "wrong sign": lambda z, theta, u, slope: -z,
+    "clipped at 1": lambda z, theta, u, slope: z.clamp(-1, 1),
+    "with the prior's share in u": lambda z, theta, u, slope: z - u / slope,
+    "with the prior's score in θ": lambda z, theta, u, slope: z - u / slope - 1 / theta,
+    "without the prior's share": lambda z, theta, u, slope: z + u / slope,
+    "halved": lambda z, theta, u, slope: z / 2,
+}
+
+
+class Positive(Task):
+    """z ~ N(θ, 1) and x = z + noise, with a log-normal θ. An option names a mistake of the score."""
+
+    mistake: str = "none"
+
+    name: ClassVar[str] = "positive"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "a positive parameter"
+    capabilities: ClassVar[frozenset[str]] = frozenset({"joint_score"})
+
+    prior = LogNormal(0.5, 0.6)
+    dim_theta = 1
+    dim_x = 1
+
+    def simulator(self, theta, generator):
+        z, noise = (torch.randn(theta.shape, generator=generator, dtype=theta.dtype) for _ in range(2))
+        u, slope = self.prior.to_u(theta), 0.6 * theta  # slope: dθ/du
+        return Outcome(theta + z + 0.5 * noise, MISTAKES[self.mistake](z, theta, u, slope))
+
+
+class Curved(DiffusionTask):
+    """dX = −k X dt + s √(1 + X²) dW in two dimensions, with θ = (log k, log s).
+
+    Options are the name of a coefficient and the factor that it is multiplied by, and a claim that Σ is
+    constant.
+    """
+
+    wrong: str = ""
+    factor: float = 1.1
+    constant: bool = False
+
+    name: ClassVar[str] = "curved"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "a diffusion that is faster far out"
+    capabilities: ClassVar[frozenset[str]] = frozenset({"joint_score", "sde_path"})
+
+    prior = Normal(0.0, 0.3)
+    dim_theta = 2
+    start = torch.tensor([0.5, -0.3], dtype=torch.float64)
+    grid = TimeGrid(1.0, 5)
+
+    def sde(self, theta):
+        return Curve(theta[..., 0].exp(), theta[..., 1].exp(), self)
+
+
+class Curve(SDE):
+    constant_covariance = False
+
+    def __init__(self, k: Tensor, s: Tensor, mistake: Curved) -> None:
+        self.k, self.s, self.mistake = k, s, mistake
+        self.constant_covariance = mistake.constant
+
+    def at(self, x):
+        k, s = self.k.unsqueeze(-1), self.s.unsqueeze(-1)
+        second_order = (s**2 + k).squeeze(-1) * x.shape[-1] + torch.zeros_like(x[..., 0])
+        right = DiagonalCoefficients(-k * x, s * (1 + x**2).sqrt(), 2 * s**2 * x, second_order)
+        return Scaled(right, self.mistake.wrong, self.mistake.factor)
+
+
+class Scaled:
+    """Coefficients of which the one named `wrong` has a factor."""
+
+    def __init__(self, right: DiagonalCoefficients, wrong: str, factor: float) -> None:
+        self.right, self.wrong, self.factor = right, wrong, factor
+
+    def __getattr__(self, name):
+        value = getattr(self.right, name)
+        if name != self.wrong:
+            return value
+        return (lambda v: self.factor * value(v)) if callable(value) else self.factor * value
+
+
 # kind of fault, size, task: the rows of the table that `power` makes
 FAULTS: list[tuple[str, str, Task]] = [
     ("none", "one parameter", Right()),
-    ("latents", "one of two is hidden", Hidden()),
+    ("none", "two dependent parameters", Valley()),
+    ("none", "10 parameters", Mixed()),
+    ("none", "two modes", Modes()),
+    ("none", "log-normal prior", Positive()),
+    ("none", "heavy tails", HeavyTails()),
+    ("none", "rare decisions", RareDecisions()),
+    ("none", "diffusion", Curved()),
+    ("latents", "one of two hidden", Hidden()),
+    ("latents", "one of two counted twice", Twice()),
+    ("latents", "one hidden in one of 30 components", OneOfThirty()),
+    ("reference", "variance 10 % too small, 1 parameter", StretchedReference(factor=0.9)),
+    ("reference", "variance 10 % too large, 1 parameter", StretchedReference(factor=1.1)),
+    ("reference", "variance 10 % too small, 2 parameters", Valley(variance=0.9)),
+    ("reference", "variance 5 % too small, 10 parameters", Mixed(variance=0.95)),
+    ("reference", "correlation of −0.86 removed", Valley(dependence=0.0)),
+    ("reference", "covariance 10 % too small", Valley(dependence=0.9)),
+    ("reference", "variance 15 % too small or too large, by the sign of x", Valley(by_sign=1.15)),
+    ("reference", "a mode has 40 % instead of 50 %", Modes(share=0.4)),
+    ("log_prob", "shifted by 3", Valley(constant=3.0)),
+    ("log_prob", "shifted by 0.1", Valley(constant=0.1)),
+    ("log_prob", "halved", Valley(power=0.5)),
+    ("SDE", "div Σ missing", Curved(wrong="divergence", factor=0.0)),
+    ("SDE", "div Σ 10 % too large", Curved(wrong="divergence")),
+    ("SDE", "second-order term 10 % too large", Curved(wrong="second_order")),
+    ("SDE", "log det Σ 10 % too large", Curved(wrong="half_log_det")),
+    ("SDE", "factor of Σ 10 % too large", Curved(wrong="colour")),
+    ("SDE", "Σ⁻¹ 10 % too large", Curved(wrong="solve")),
+    ("SDE", "Σ said to be constant", Curved(constant=True)),
+    *(("score", mistake, Positive(mistake=mistake)) for mistake in MISTAKES if mistake != "none"),
+    ("data", "one run in 100 is NaN", NanData()),
 ]
