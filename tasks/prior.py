@@ -51,9 +51,9 @@ class Prior(ABC):
         u = self.to_u(theta)
         inside = torch.isfinite(u).all(-1)
         u = torch.where(inside.unsqueeze(-1), u, torch.zeros_like(u))
-        return torch.where(inside, log_prob(u) - self._log_det(u), -math.inf)
+        return torch.where(inside, log_prob(u) - self.log_det(u), -math.inf)
 
-    def _log_det(self, u: Tensor) -> Tensor:
+    def log_det(self, u: Tensor) -> Tensor:
         """Return log |det ∂θ/∂u|, (...), by pulling back the unit vectors of θ."""
         units = torch.eye(u.shape[-1], dtype=u.dtype, device=u.device)
         rows = [self.pull_back(u, unit.expand_as(u)) for unit in units]
