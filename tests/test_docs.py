@@ -144,7 +144,11 @@ def test_methods(tmp_path: Path) -> None:
 
     checked = verdicts(outputs["graybench check method regression.py:Regression"])
     assert checked["failed"] == []
-    assert set(checked["passed"]) == set(method_checks.CHECKS) - {"budget"}  # it has no score
+    assert set(method_checks.CHECKS) - set(checked["passed"]) == {
+        "budget",
+        "score",
+        "density",
+    }
 
     mine = pd.read_parquet(tmp_path / "runs/mine/table.parquet")
     regression = mine[mine["method"] == "regression"]

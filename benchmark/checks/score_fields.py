@@ -123,7 +123,7 @@ def budget(bench: Bench) -> Evidence:
     """
     require_score(bench)
     errors = [
-        np.array([_score_errors(bench, bench.fit(f"replicate {r}", n)) for r in range(REPLICATES)])
+        np.array([score_errors(bench, bench.fit(f"replicate {r}", n)) for r in range(REPLICATES)])
         for n in (bench.n, FACTOR * bench.n)
     ]
     before, after = errors
@@ -141,7 +141,7 @@ def grows(before: Array, after: Array) -> bool:
     return bool(ratio_interval(after, before).low > GROWTH)  # NaN, from 0/0, is not larger
 
 
-def _score_errors(bench: Bench, posterior: Posterior) -> Array:
+def score_errors(bench: Bench, posterior: Posterior) -> Array:
     """Return σ² E‖ŝ − s‖²/d of each observation, averaged over `TIMES`."""
     errors = [
         [alpha_sigma_at(t)[1] ** 2 * float((a - b).square().mean()) for a, b in _scores(bench, posterior, t)]

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from graybench.benchmark.checks import methods as method_checks
-from graybench.benchmark.checks.methods import Bench
+from graybench.benchmark.checks.bench import Bench
+from graybench.benchmark.checks.score_fields import score_errors
 from graybench.methods import get_method, load_posterior
 from graybench.methods.rivals.private_randomness import private_randomness, quiet
 from graybench.methods.score.schedule import T_MIN, alpha_sigma
@@ -170,7 +171,7 @@ class TestOfTheSuitesNetwork:
         for name, steps in (("sbi_npse_suite", 1000), ("dsm", 1000), ("untrained", 1)):
             method = get_method("dsm" if name == "untrained" else name, steps=steps, recipe="plain")
             bench = Bench(method, 600, 1)
-            errors[name] = np.mean(method_checks._score_errors(bench, method.fit(self.simulations, 1)))
+            errors[name] = np.mean(score_errors(bench, method.fit(self.simulations, 1)))
         assert 0.5 < errors["sbi_npse_suite"] / errors["dsm"] < 2
         assert errors["untrained"] > 10 * errors["dsm"]
 
