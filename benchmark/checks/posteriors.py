@@ -24,6 +24,7 @@ BIAS = 0.2  # tolerated mean of r, and mean of w over all observations
 # and as a root mean square over observations
 WIDTH, WIDTH_IN_DEPENDENCE, VARIED_WIDTH = 0.07, 0.3, 0.15
 BIAS_OF_ONE, WIDTH_OF_ONE = 0.4, 0.25  # the same, for the posterior of one observation
+SHAPE = 0.03  # tolerated error of E|v|, of 0.80 for a Gaussian v with variance 1
 TREND, AUTOCORRELATION = 0.1, 0.3
 NEAR, SHARE_NEAR = 0.02, 0.1
 OWN_POINTS, POINTS, FREEDOM = 40, 160, 5  # for the density: samples, and points of the integrals
@@ -64,7 +65,9 @@ def calibration(bench: Bench) -> Evidence:
 def moments(bench: Bench) -> Evidence:
     """Check means, standard deviations and dependence of each posterior, and of all together.
 
-    The standard deviations are those in the narrowest and in the widest direction of w.
+    The standard deviations are those in the narrowest and in the widest direction of w. The shape of the
+    marginals is checked by E|v|, with v the components of w, standardised for each observation: it is smaller
+    for heavy tails, and larger for light ones.
     """
     w = bench.whitened
     m, d = len(w), w.shape[2]
@@ -82,6 +85,9 @@ def moments(bench: Bench) -> Evidence:
     squares = (torch.logdet(covariances(w)) / (2 * d)).square()
     name = f"root mean square error {squares.mean().sqrt():.2f} of log-widths of single observations"
     found.append(beyond(name, squares.mean(), VARIED_WIDTH**2, squares.std() / m**0.5))
+    own, exact = (_standardised(u).abs() for u in (bench.draws, bench.exact_draws))
+    name = f"all observations, mean of |v| is {own.mean():.2f}, not {exact.mean():.2f}"
+    found.append(beyond(name, own.mean() - exact.mean(), SHAPE, own.std() / own.numel() ** 0.5))
     return Evidence(found, _diagnosis_of_moments(w.mean(1), pooled), bench.n)
 
 
@@ -96,7 +102,14 @@ def _diagnosis_of_moments(means: Tensor, pooled: Tensor) -> str:
         return f"Samples are too narrow: {narrowest:.2f} to {widest:.2f} times the exact standard deviations."
     if math.log(narrowest) > WIDTH:
         return f"Samples are too wide: {narrowest:.2f} to {widest:.2f} times the exact standard deviations."
-    return "Mean or spread differ from the exact posterior, for some observations or in some directions."
+    return (
+        "Mean, spread or shape differ from the exact posterior, for some observations or in some directions."
+    )
+
+
+def _standardised(samples: Tensor) -> Tensor:
+    """Return samples (m, n, d) with mean 0 and variance 1 for each observation and component."""
+    return (samples - samples.mean(1, keepdim=True)) / samples.std(1, keepdim=True).clamp_min(1e-12)
 
 
 def dependence(bench: Bench) -> Evidence:
@@ -123,8 +136,7 @@ def order(bench: Bench) -> Evidence:
     `AUTOCORRELATION`.
     """
     w = bench.whitened
-    columns = torch.cat([w, w.square().sum(2, keepdim=True)], 2)
-    columns = (columns - columns.mean(1, keepdim=True)) / columns.std(1, keepdim=True).clamp_min(1e-12)
+    columns = _standardised(torch.cat([w, w.square().sum(2, keepdim=True)], 2))
     index = torch.arange(DRAWS, dtype=torch.float64)
     trend = torch.einsum("n,onk->ok", (index - index.mean()) / index.std(), columns) / (DRAWS - 1)
     neighbours = (columns[:, 1:] * columns[:, :-1]).mean(1)

@@ -1,5 +1,6 @@
 """A method that is correct on linear Gaussian tasks, and methods with one mistake each."""
 
+import math
 from typing import ClassVar
 
 import torch
@@ -252,6 +253,12 @@ def chain(right, size, n, x_o, seed):
     return right.mean(x_o) + steps
 
 
+def antithetic(right, size, n, x_o, seed):
+    """Return each sample followed by its mirror image about the mean."""
+    half = right.sample((n + 1) // 2, x_o, seed)
+    return torch.stack([half, 2 * right.mean(x_o) - half], 2).flatten(1, 2)[:, :n]
+
+
 def sorted_by(key, drawn):
     """Sort the rows of each observation's samples by key (m, n)."""
     return drawn.gather(1, key.argsort(1).unsqueeze(2).expand_as(drawn))
@@ -261,6 +268,14 @@ def by_x(right, size, n, x_o, seed):
     """Stretch samples by `size` where x_0 > 0, and shrink them by it elsewhere."""
     factors = torch.where(x_o[:, :1] > 0, size, 1 / size).unsqueeze(2)
     return right.mean(x_o) + factors * (right.sample(n, x_o, seed) - right.mean(x_o))
+
+
+def of_shape(right, size, n, x_o, seed):
+    """Return samples with the exact mean and covariance that are |z|^size sign(z) of independent normal z."""
+    z = torch.randn(len(x_o), n, len(right.covariance), generator=generator(seed), dtype=torch.float64)
+    moment = 2**size * math.gamma(size + 0.5) / math.gamma(0.5)  # E|z|^(2 size)
+    shaped = z.abs() ** size * z.sign() / moment**0.5
+    return right.mean(x_o) + shaped @ torch.linalg.cholesky(right.covariance).T
 
 
 def with_(right, change, *arguments):
@@ -291,6 +306,9 @@ ALTERATIONS = {
         "no prior": lambda p, size, u, x, t: p.score(u, x, t) + u,
         "no x": lambda p, size, u, x, t: without_x(p).score(u, x, t),
         "exchanged": lambda p, size, u, x, t: p.score(u, x, t).flip(2),
+        "clipped": lambda p, size, u, x, t: p.score(u, x, t).clamp(-size, size),
+        "zero before": lambda p, size, u, x, t: p.score(u, x, t) * (t > size),
+        "zero after": lambda p, size, u, x, t: p.score(u, x, t) * (t < size),
         "shifted": lambda p, size, u, x, t: p.score(u, x, t) + size,
         "correlations": lambda p, size, u, x, t: with_(p, less_correlated, size).score(u, x, t),
     },
@@ -315,6 +333,11 @@ ALTERATIONS = {
         "sorted by density": lambda p, size, n, x, seed: sorted_by(
             p.log_prob(drawn := p.sample(n, x, seed), x), drawn
         ),
+        "shape": of_shape,
+        "shifted by x": lambda p, size, n, x, seed: (
+            p.sample(n, x, seed) + size * x[:, :1].sign().unsqueeze(2) * p.covariance.diagonal().sqrt()
+        ),
+        "antithetic": antithetic,
         "chain": chain,
         "each twice": lambda p, size, n, x, seed: p.sample(n, x, seed)[:, torch.arange(n) // 2],
         "training points": from_training,
@@ -340,6 +363,9 @@ FAULTS: list[tuple[str, str, Method]] = [
     ("score", "without the prior", Altered("score", "no prior")),
     ("score", "without x", Altered("score", "no x")),
     ("score", "components exchanged", Altered("score", "exchanged")),
+    ("score", "clipped at ±3", Altered("score", "clipped", 3.0)),
+    ("score", "0 for t below 0.02", Altered("score", "zero before", 0.02)),
+    ("score", "0 for t above 0.8", Altered("score", "zero after", 0.8)),
     ("score", "plus 1", Altered("score", "shifted", 1.0)),
     ("score", "correlations left out", Altered("score", "correlations", 0.0)),
     ("density", "plus 3", Altered("log_prob", "plus", 3.0)),
@@ -362,6 +388,7 @@ FAULTS: list[tuple[str, str, Method]] = [
     ("order", "sorted by the norm of u", Altered("sample", "sorted by norm")),
     ("order", "sorted by density", Altered("sample", "sorted by density")),
     ("order", "chain with autocorrelation 0.6", Altered("sample", "chain", 0.6)),
+    ("order", "each followed by its mirror image", Altered("sample", "antithetic")),
     ("order", "each sample twice", Altered("sample", "each twice")),
     ("width", "15 % too narrow", Altered("sample", "width", 0.85)),
     ("width", "20 % too narrow", Altered("sample", "width", 0.8)),
@@ -371,6 +398,9 @@ FAULTS: list[tuple[str, str, Method]] = [
     ("width", "15 % too wide in u_0", Altered("sample", "width of one", 1.15)),
     ("width", "35 % too wide or narrow, by x", Altered("sample", "width by x", 1.35)),
     ("bias", "0.35 standard deviations", Altered("sample", "shifted", 0.35)),
+    ("bias", "0.7 standard deviations, its sign by x", Altered("sample", "shifted by x", 0.7)),
+    ("shape", "light tails, as of √z", Altered("sample", "shape", 0.5)),
+    ("shape", "heavy tails, as of z to the power 1.5", Altered("sample", "shape", 1.5)),
     ("memory", "training points", Altered("sample", "training points", 0.0)),
     ("memory", "training points ± 0.003", Altered("sample", "training points", 0.003)),
     ("memory", "a quarter are training points", Altered("sample", "a share of training points", 0.25)),

@@ -119,7 +119,7 @@ def test_a_mistake_is_rejected_and_named(broken, by, sentence):
 )
 def test_each_fault_is_found(kind, size, method):
     """Two seeds each; CONTRIBUTING.md has the numbers of 50 seeds."""
-    by = {"width": "moments", "bias": "moments"}.get(kind, kind)
+    by = {"width": "moments", "bias": "moments", "shape": "moments"}.get(kind, kind)
     for seed in (1, 2):
         assert by in failed(method, seed)
 
