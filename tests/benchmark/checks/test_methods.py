@@ -129,7 +129,7 @@ def test_each_fault_is_found(kind, size, method):
     [
         ("score", "times", -1.0, "The score has the wrong sign."),
         ("score", "times", 0.5, "The score is 0.5 times the exact one."),
-        ("score", "times σ", 1.0, "The score is 1 σ(t) times the exact one"),
+        ("score", "times σ", 1.0, " σ(t) times the exact one: the scaling by t is wrong."),
         ("score", "over σ", 1.0, "The score is 1 1/σ(t) times the exact one"),
         ("score", "no x", 1.0, "does it include the prior, use x"),
         ("log_prob", "plus", 3.0, "it integrates to 20, and is about"),
