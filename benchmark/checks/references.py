@@ -17,7 +17,7 @@ from .evidence import Evidence, Features, NotApplicableError, Statistic, of_mean
 
 OBSERVATIONS = 3  # number of references to check, if there is one for any x
 RADIUS = "|w|²"
-TIMES = (0.1, 0.3, 0.7)
+TIMES = (0.02, 0.1, 0.3, 0.7, 0.95)
 COMPARED, LARGEST_DIFFERENCE = 50, 1e-3
 LINE, LARGEST_ERROR = 0.01, 0.05  # in standard deviations; as a share of the largest difference
 DENSITY_SHARE, DENSITY_ERROR = 4, 0.003

@@ -129,14 +129,22 @@ class StretchedReference(Right):
 
 
 class WrongDiffused(Right):
-    """The diffused score of the reference is 30 % too large."""
+    """The diffused score of the reference is 30 % too large where σ is between two bounds."""
+
+    least: float = 0.0
+    largest: float = 1.0
 
     class Steep(GaussianReference):
+        bounds = (0.0, 1.0)
+
         def diffused_score(self, u_t, alpha, sigma):
-            return 1.3 * super().diffused_score(u_t, alpha, sigma)
+            factor = 1.3 if self.bounds[0] <= sigma <= self.bounds[1] else 1.0
+            return factor * super().diffused_score(u_t, alpha, sigma)
 
     def reference(self, x_o):
-        return self.Steep(2 * x_o / 7, torch.tensor([[3 / 7]]))
+        steep = self.Steep(2 * x_o / 7, torch.tensor([[3 / 7]]))
+        steep.bounds = (self.least, self.largest)
+        return steep
 
 
 class WrongLogProb(Right):
@@ -548,6 +556,9 @@ FAULTS: list[tuple[str, str, Task]] = [
     ("reference", "covariance 10 % too small", Valley(dependence=0.9)),
     ("reference", "variance 15 % too small or too large, by the sign of x", Valley(by_sign=1.15)),
     ("reference", "a mode has 40 % instead of 50 %", Modes(share=0.4)),
+    ("diffused score", "30 % too large", WrongDiffused()),
+    ("diffused score", "30 % too large where σ < 0.1", WrongDiffused(largest=0.1)),
+    ("diffused score", "30 % too large where σ > 0.999", WrongDiffused(least=0.999)),
     ("log_prob", "shifted by 3", Valley(constant=3.0)),
     ("log_prob", "shifted by 0.1", Valley(constant=0.1)),
     ("log_prob", "halved", Valley(power=0.5)),

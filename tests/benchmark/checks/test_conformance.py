@@ -101,6 +101,7 @@ def test_each_check_rejects_something():
 FOUND_BY = {
     "latents": T2,
     "reference": CALIBRATION,
+    "diffused score": "reference, diffused",
     "log_prob": DENSITY,
     "SDE": SDE,
     "score": T2,
@@ -115,7 +116,7 @@ def test_each_fault_is_found_by_its_check(kind, size, task):
     found = failed(task, SUBTLE if kind == "reference" or task.name == "mixed" else SMALL)
     if kind == "none":
         assert found == {}
-    elif kind in ("reference", "log_prob"):
+    elif kind in ("reference", "diffused score", "log_prob"):
         assert set(found) == {FOUND_BY[kind]}
     else:
         assert FOUND_BY[kind] in found
