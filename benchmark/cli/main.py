@@ -241,6 +241,21 @@ def compare(
     print_changes(*tables, metric, [str(folder), str(other)], console)
 
 
+@app.command()
+def quality(
+    folder: Folder,
+    metric: Annotated[str, typer.Option(help="The metric.")] = "c2st_mlp",
+    margin: Annotated[float, typer.Option(min=0, help="How much worse than the best still counts.")] = 0.02,
+) -> None:
+    """Print the seconds of the methods that are as good as the best: tasks down, a table for each budget."""
+    from ..analysis.quality import print_time_to_quality
+    from ..running.store import read_table
+
+    frame = read_table(folder)
+    _require_metric(metric, frame, folder)
+    print_time_to_quality(frame, metric, margin, plugins.table_console())
+
+
 def _require_metric(metric: str, frame: "DataFrame", folder: Path) -> None:
     from ...tasks.errors import UserError
     from ...tasks.plugin import nearest
