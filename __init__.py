@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .tasks.sde.diffusion_task import DiffusionTask
     from .tasks.sde.sde import SDE, DiagonalCoefficients, TimeGrid
     from .tasks.seeding import derive_seed, generator
+    from .tasks.structure import Field, Items, Series, Structure, Vector
     from .tasks.task import Outcome, Simulations, Task
 
 __all__ = [
@@ -34,8 +35,10 @@ __all__ = [
     "CorrelatedNormal",
     "DiagonalCoefficients",
     "DiffusionTask",
+    "Field",
     "GaussianReference",
     "GridReference",
+    "Items",
     "LikelihoodTask",
     "LogNormal",
     "Method",
@@ -48,11 +51,14 @@ __all__ = [
     "PyroTask",
     "Reference",
     "SampledReference",
+    "Series",
     "Simulations",
+    "Structure",
     "Task",
     "TimeGrid",
     "Uniform",
     "UserError",
+    "Vector",
     "alpha_sigma_at",
     "derive_seed",
     "generator",
@@ -77,6 +83,7 @@ _MODULES = {
     "tasks.sde.diffusion_task": ("DiffusionTask",),
     "tasks.sde.sde": ("SDE", "DiagonalCoefficients", "TimeGrid"),
     "tasks.seeding": ("derive_seed", "generator"),
+    "tasks.structure": ("Field", "Items", "Series", "Structure", "Vector"),
     "tasks.task": ("Outcome", "Simulations", "Task"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -17,6 +17,7 @@ from .plugin import Guard, Plugin, nearest, require_whole
 from .prior import Prior
 from .reference import Reference
 from .seeding import derive_seed, generator
+from .structure import Structure, Vector, require_structure
 
 if TYPE_CHECKING:
     from .sbibm_view import SbibmView
@@ -56,6 +57,7 @@ class Simulations:
         joint_score: ∇_u log p(u, x, z) = −u + (∂θ/∂u)ᵀ ∇_θ log p(x, z | θ), (n, d).
         marginal_score: ∇_u log p(u | x) = −u + (∂θ/∂u)ᵀ ∇_θ log p(x | θ), (n, d).
         model: the known SDE of a diffusion task, for methods that need it; not a tensor.
+        structure: what a row of x is made of; None stands for a vector. Not a tensor.
     """
 
     u: Tensor
@@ -64,6 +66,7 @@ class Simulations:
     joint_score: Tensor | None = None
     marginal_score: Tensor | None = None
     model: Any = None
+    structure: Structure | None = None
 
     def __len__(self) -> int:
         return len(self.u)
@@ -74,7 +77,8 @@ class Simulations:
                 f"Simulations[{rows!r}]: take rows by a slice, a list or a one-dimensional tensor; "
                 "row i alone is Simulations[i : i + 1]."
             )
-        return replace(self, **{name: tensor[rows] for name, tensor in self.tensors()})
+        chosen: dict[str, Any] = {name: tensor[rows] for name, tensor in self.tensors()}
+        return replace(self, **chosen)
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the name and value of every field that holds a tensor."""
@@ -93,7 +97,7 @@ class Simulations:
         )
 
     def check_tensors(self) -> None:
-        """Raise `UserError` for the first tensor with a wrong shape or kind."""
+        """Raise `UserError` for a tensor of a wrong shape or kind, or a structure of another size."""
         for name in ("u", "theta", "x"):
             if not isinstance(value := getattr(self, name), Tensor):
                 raise UserError(
@@ -110,6 +114,8 @@ class Simulations:
                 )
             if fault := fault_of_kind(tensor):
                 raise UserError(f"{name} of the simulations {fault}.")
+        if self.structure is not None:
+            require_structure("simulations", self.structure, self.x.shape[1])
 
     def check_finite(self) -> None:
         """Raise `NotFiniteError` if a number is NaN or infinite; the message names field and row."""
@@ -189,6 +195,11 @@ class Task(Plugin, defines_contract=True):
     def dim_x(self) -> int:
         """The number of components of the data."""
 
+    @property
+    def structure(self) -> Structure:
+        """What a row of x is made of; a vector unless a subclass declares more."""
+        return Vector(self.dim_x)
+
     @abstractmethod
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
         """Run the simulator once for each row of θ.
@@ -260,7 +271,7 @@ class Task(Plugin, defines_contract=True):
             marginal_score: also compute `marginal_score`, which often costs more than simulating.
 
         Raises:
-            UserError: n is below 1.
+            UserError: n is below 1, or the structure has another size than dim_x.
             ValueError: the simulator returned a tensor of a wrong shape or kind.
         """
         n = require_whole(f"task {self.label}: the number of simulations", n, 1)
@@ -321,7 +332,8 @@ class Task(Plugin, defines_contract=True):
         if "joint_score" in self.capabilities:
             self._check_tensor("joint_score", score, (n, self.dim_theta))
         joint = None if score is None else self.prior.score_in_u(u, score.to(u.dtype))
-        return Simulations(u, theta, outcome.x, joint, None, outcome.model)
+        structure = require_structure(f"task {self.label}", self.structure, self.dim_x)
+        return Simulations(u, theta, outcome.x, joint, None, outcome.model, structure)
 
     def _check_tensor(self, field: str, value: Tensor | None, expected: tuple[int, ...]) -> None:
         if not isinstance(value, Tensor) or tuple(value.shape) != tuple(expected):
@@ -345,5 +357,7 @@ def _block_sizes(n: int) -> Iterator[int]:
 def _join(blocks: list[Simulations]) -> Simulations:
     if len(blocks) == 1:
         return blocks[0]
-    joined = {name: torch.cat([getattr(b, name) for b in blocks]) for name, _ in blocks[0].tensors()}
+    joined: dict[str, Any] = {
+        name: torch.cat([getattr(b, name) for b in blocks]) for name, _ in blocks[0].tensors()
+    }
     return replace(blocks[0], **joined)
