@@ -21,7 +21,7 @@ from rich.table import Table
 from ...methods.method import Method
 from ...tasks.seeding import derive_seed
 from ...tasks.task import Task
-from . import diffusions, methods, references, scores, simulators
+from . import diffusions, methods, references, scores, simulators, structures
 from .bench import Bench
 from .causes import likely_cause
 from .evidence import Evidence, NotApplicableError, Statistic, limit
@@ -42,6 +42,7 @@ CHECKS: dict[str, Check] = {
     "finite": simulators.finite,
     "rows": simulators.rows,
     "company": simulators.company,
+    "structure": structures.structure,
     "T0, fixed θ": scores.at_fixed_theta,
     "T1, marginal score": scores.against_marginal,
     "T2, prior predictive": scores.against_prior,

@@ -8,6 +8,7 @@ from torch.nn.functional import pad
 
 from ..likelihood import LikelihoodTask
 from ..prior import Normal
+from ..structure import Series
 from ..task import Outcome
 from .kalman import fill_path, kalman_log_likelihood
 
@@ -34,6 +35,7 @@ class Ar1Noise(LikelihoodTask):
     prior = Normal((1.3, -0.3, -0.3), (0.3, 0.4, 0.4))
     dim_theta = 3
     dim_x = LENGTH
+    structure = Series(LENGTH)
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
         """Draw a path and its observations for each θ, (n, 3)."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..likelihood import LikelihoodTask
 from ..prior import Normal
+from ..structure import Items
 from ..task import Outcome
 
 GROUPS, SIZE = 50, 4
@@ -32,6 +33,7 @@ class HierarchicalNormal(LikelihoodTask):
     prior = Normal((0.0, -0.3, 0.0), (1.0, 0.5, 0.5))
     dim_theta = 3
     dim_x = GROUPS * SIZE
+    structure = Items(GROUPS, Items(SIZE), independent=True)
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
         """Draw the group means and the measurements for each θ, (n, 3)."""

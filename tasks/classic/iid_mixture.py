@@ -9,6 +9,7 @@ from torch.nn.functional import logsigmoid
 
 from ..likelihood import LikelihoodTask
 from ..prior import Normal
+from ..structure import Items
 from ..task import Outcome
 
 DRAWS = 200
@@ -33,6 +34,7 @@ class IidMixture(LikelihoodTask):
     prior = Normal((0.0, 0.0, 0.9), (0.7, 1.0, 0.3))
     dim_theta = 3
     dim_x = DRAWS
+    structure = Items(DRAWS, independent=True)
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
         """Draw 200 components and values for each θ, (n, 3)."""

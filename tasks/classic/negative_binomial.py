@@ -9,9 +9,19 @@ from torch import Tensor
 from ..likelihood import LikelihoodTask
 from ..prior import Normal
 from ..seeding import derive_seed, generator
+from ..structure import Items
 from ..task import Outcome
 
 COUNTS, COVARIATES = 100, 3
+
+
+@lru_cache(maxsize=1)
+def _design() -> Tensor:
+    """Return X, (100, 3)."""
+    random = generator(derive_seed("negative_binomial", "design"))
+    design = torch.randn(COUNTS, COVARIATES, generator=random, dtype=torch.float64)
+    design[:, 0] = 1
+    return design
 
 
 class NegativeBinomial(LikelihoodTask):
@@ -39,6 +49,7 @@ class NegativeBinomial(LikelihoodTask):
     prior = Normal((1.5, 0.0, 0.0, 0.7), (0.4, 0.4, 0.4, 0.5))
     dim_theta = COVARIATES + 1
     dim_x = COUNTS
+    structure = Items(COUNTS, regressors=tuple(map(tuple, _design()[:, 1:].tolist())), independent=True)
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
         """Draw the rates and the counts for each θ, (n, 4)."""
@@ -62,12 +73,3 @@ class NegativeBinomial(LikelihoodTask):
         r, log_sum = log_r.exp(), torch.logaddexp(log_r, log_mean)
         ways = torch.lgamma(x + r) - torch.lgamma(r) - torch.lgamma(x + 1)
         return (ways + r * (log_r - log_sum) + x * (log_mean - log_sum)).sum(1)
-
-
-@lru_cache(maxsize=1)
-def _design() -> Tensor:
-    """Return X, (100, 3)."""
-    random = generator(derive_seed("negative_binomial", "design"))
-    design = torch.randn(COUNTS, COVARIATES, generator=random, dtype=torch.float64)
-    design[:, 0] = 1
-    return design

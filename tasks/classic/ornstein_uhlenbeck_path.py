@@ -9,6 +9,7 @@ from torch.nn.functional import pad
 
 from ..likelihood import LikelihoodTask
 from ..prior import Normal
+from ..structure import Series
 from ..task import Outcome
 from .kalman import fill_path, kalman_log_likelihood
 
@@ -40,6 +41,7 @@ class OrnsteinUhlenbeckPath(LikelihoodTask):
     prior = Normal((0.0, 1.0, -0.5), (0.5, 1.0, 0.5))
     dim_theta = 3
     dim_x = OBSERVED
+    structure = Series(OBSERVED)
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
         """Draw a path and its observations for each θ, (n, 3)."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..likelihood import LikelihoodTask
 from ..prior import Normal
+from ..structure import Series
 from ..task import Outcome
 from .jump_process import JumpTask, exponential, path_outcome, row_seeds, start, uniform
 
@@ -38,6 +39,7 @@ class ImmigrationDeath(JumpTask, LikelihoodTask):
     prior = Normal((math.log(10), math.log(0.7)), 0.4)
     dim_theta = 2
     dim_x = TIMES
+    structure = Series(TIMES)
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
         """Run one path for each θ, (n, 2), by Gillespie's direct method."""

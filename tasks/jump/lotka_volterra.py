@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..frozen import StoredTask
 from ..prior import Uniform
+from ..structure import Series
 from ..task import Outcome
 from .jump_process import JumpTask, exponential, path_outcome, row_seeds, start, uniform
 
@@ -48,6 +49,7 @@ class LotkaVolterra(JumpTask, StoredTask):
     prior = Uniform(tuple(c - 1 for c in CENTRE), tuple(c + 1 for c in CENTRE))
     dim_theta = 4
     dim_x = 2 * TIMES
+    structure = Series(TIMES, channels=2)
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
         """Run one path for each θ, (n, 4), by Gillespie's direct method, and add the noise."""

@@ -12,6 +12,7 @@ from ..frozen import StoredTask, load
 from ..importance import ImportanceReference
 from ..likelihood import LikelihoodTask
 from ..prior import Normal
+from ..structure import Series
 from ..task import Outcome
 from .jump_process import JumpTask, exponential, path_outcome, row_seeds, start, uniform
 
@@ -60,6 +61,7 @@ class Schloegl(JumpTask, StoredTask, LikelihoodTask):
     prior = Normal(tuple(map(math.log, CENTRE)), 0.2)
     dim_theta = 4
     dim_x = TIMES
+    structure = Series(TIMES)
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
         """Run one path for each θ, (n, 4), by Gillespie's direct method."""

@@ -8,9 +8,11 @@ from torch.distributions import StudentT
 
 from ..likelihood import LikelihoodTask
 from ..prior import Normal
+from ..structure import Items
 from .model import PyroTask
 
 POINTS, FREEDOM = 40, 4.0
+AT = torch.linspace(-1, 1, POINTS, dtype=torch.float64)
 
 
 class RobustRegression(LikelihoodTask, PyroTask):
@@ -33,6 +35,7 @@ class RobustRegression(LikelihoodTask, PyroTask):
     prior = Normal(mean=(0.0, 0.0, -1.0), std=(1.0, 1.0, 0.5))
     dim_theta = 3
     dim_x = POINTS
+    structure = Items(POINTS, regressors=tuple(zip(AT.tolist(), strict=True)), independent=True)
 
     def model(self, theta: Tensor) -> None:
         """Draw a precision and a reading at each point."""
@@ -42,16 +45,11 @@ class RobustRegression(LikelihoodTask, PyroTask):
         intercept, slope, log_scale = theta
         with pyro.plate("points", POINTS):
             precision = pyro.sample("precision", dist.Gamma(FREEDOM / 2, FREEDOM / 2))
-            mean = intercept + slope * _design(theta)
+            mean = intercept + slope * AT
             pyro.sample("x", dist.Normal(mean, torch.exp(log_scale) / precision.sqrt()))
 
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
         """Return the Student-t log p(x | θ), (n,), for θ (n, 3) and x (n or 1, 40)."""
         intercept, slope, log_scale = theta.T.unsqueeze(2)
-        mean = intercept + slope * _design(theta)
+        mean = intercept + slope * AT
         return StudentT(FREEDOM, mean, torch.exp(log_scale)).log_prob(x).sum(1)
-
-
-def _design(like: Tensor) -> Tensor:
-    """Return the points t_i, (40,)."""
-    return torch.linspace(-1, 1, POINTS, dtype=like.dtype)

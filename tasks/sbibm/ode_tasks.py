@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..prior import LogNormal
+from ..structure import Series
 from ..task import Outcome
 from .base import SbibmTask
 from .solver import log_populations
@@ -69,7 +70,8 @@ class Sir(_OdeTask):
     folder: ClassVar[str] = "sir"
     prior = LogNormal((math.log(0.4), math.log(0.125)), (0.5, 0.2))
     dim_theta = 2
-    dim_x = 10
+    dim_x = len(DAYS)
+    structure = Series(len(DAYS))
 
     def solution(self, theta: Tensor) -> Tensor:
         """Return log(I/N) at the ten times, (n, 10)."""
@@ -108,7 +110,8 @@ class LotkaVolterra(_OdeTask):
     folder: ClassVar[str] = "lotka_volterra"
     prior = LogNormal((-0.125, -3.0, -0.125, -3.0), 0.5)
     dim_theta = 4
-    dim_x = 20
+    dim_x = 2 * len(TIMES)
+    structure = Series(len(TIMES), channels=2, channels_last=False)
 
     def solution(self, theta: Tensor) -> Tensor:
         """Return log X at the ten times, then log Y, clamped, (n, 20)."""

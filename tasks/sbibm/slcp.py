@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..prior import Uniform
+from ..structure import Items, Structure, Vector
 from ..task import Outcome
 from .base import SbibmTask
 
@@ -33,6 +34,7 @@ class Slcp(SbibmTask):
     prior = Uniform(-3.0, 3.0)
     dim_theta = 5
     dim_x = 2 * POINTS
+    structure: ClassVar[Structure] = Items(POINTS, 2, independent=True)
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
         """Draw the four points, side by side in a row of x, (n, 8)."""
@@ -61,6 +63,7 @@ class SlcpDistractors(Slcp):
     summary: ClassVar[str] = "sbibm: SLCP among 92 numbers that say nothing of the parameters, shuffled."
     observed: ClassVar[str] = "observation_distractors.csv"
     dim_x = 2 * POINTS + DISTRACTORS
+    structure: ClassVar[Structure] = Vector(dim_x)
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
         """Draw the points and the distractors, and shuffle them."""

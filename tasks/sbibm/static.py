@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..prior import CorrelatedNormal, Normal, Uniform
+from ..structure import Items
 from ..task import Outcome
 from .base import SbibmFiles, SbibmTask
 
@@ -166,6 +167,9 @@ class BernoulliGlmRaw(BernoulliGlm):
     summary: ClassVar[str] = "sbibm: Bernoulli regression on a stimulus, all 100 outcomes, 10 weights."
     observed: ClassVar[str] = "observation_raw.csv"
     dim_x = DURATION
+    structure = Items(
+        DURATION, regressors=tuple(map(tuple, design_matrix()[:, 1:].tolist())), independent=True
+    )
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
         """Draw y, (n, 100)."""

@@ -43,11 +43,12 @@ def test_every_registered_task_passes(name):
 
 def test_nothing_is_skipped_where_everything_is_offered():
     found = findings(broken_tasks.Right()) | {SDE: findings(broken_tasks.Curved())[SDE]}
+    found[STRUCTURE] = findings(broken_tasks.Readings())[STRUCTURE]
     assert {finding.verdict for finding in found.values()} == {"passed"}
 
 
 T0, T1, T2 = "T0, fixed θ", "T1, marginal score", "T2, prior predictive"
-SDE, FINITE = "SDE coefficients", "finite"
+SDE, FINITE, STRUCTURE = "SDE coefficients", "finite", "structure"
 DIFFERENCES, INFORMATION = "differences", "information equality"
 STEIN, DIFFUSED, DENSITY, CALIBRATION = (
     f"reference, {c}" for c in ("Stein", "diffused", "density", "calibration")
@@ -95,7 +96,7 @@ def test_a_mistake_is_rejected_and_named(broken, by, sentence):
 def test_each_check_rejects_something():
     """Each check above is needed for some mistake."""
     (parameters,) = [m for m in test_a_mistake_is_rejected_and_named.pytestmark if m.name == "parametrize"]
-    assert set().union({SDE}, *(by for _, by, _ in parameters.args[1])) == set(CHECKS)
+    assert set().union({SDE, STRUCTURE}, *(by for _, by, _ in parameters.args[1])) == set(CHECKS)
 
 
 FOUND_BY = {
@@ -106,17 +107,18 @@ FOUND_BY = {
     "SDE": SDE,
     "score": T2,
     "data": FINITE,
+    "structure": STRUCTURE,
 }
 SUBTLE = 20_000  # the default of `graybench check task`
 
 
 @pytest.mark.parametrize(("kind", "size", "task"), broken_tasks.FAULTS)
 def test_each_fault_is_found_by_its_check(kind, size, task):
-    """Nothing else is wrong with a reference, a density or an SDE, so that no other check fails."""
-    found = failed(task, SUBTLE if kind == "reference" or task.name == "mixed" else SMALL)
+    """Nothing else is wrong with a reference, a density or a structure, so that no other check fails."""
+    found = failed(task, SUBTLE if kind in ("reference", "structure") or task.name == "mixed" else SMALL)
     if kind == "none":
         assert found == {}
-    elif kind in ("reference", "diffused score", "log_prob"):
+    elif kind in ("reference", "diffused score", "log_prob", "structure"):
         assert set(found) == {FOUND_BY[kind]}
     else:
         assert FOUND_BY[kind] in found
