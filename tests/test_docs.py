@@ -22,7 +22,7 @@ from graybench.benchmark.running.sweep import Sweep
 from graybench.methods import REGISTRY as METHODS
 from graybench.methods.score.gate_choice import AUTO, GATES
 from graybench.tasks import REGISTRY as TASKS
-from graybench.tasks import get_task
+from graybench.tasks import get_task, structure
 from graybench.tasks.task import CAPABILITIES
 from graybench.tests.commands import run
 
@@ -225,6 +225,22 @@ def test_the_table_of_tasks_has_each_with_the_kind_of_its_reference() -> None:
         kind = task.reference_kind if "reference" in task.capabilities else "none"
         assert kind == (prefix if name.startswith("sbibm_") else listed.pop(name)), name
     assert listed == {}
+
+
+def test_the_table_of_structures_has_each_task_that_is_no_vector() -> None:
+    def form(declared: structure.Structure) -> tuple[object, ...]:
+        if isinstance(declared, structure.Items):
+            return "items", declared.regressors is not None, form(declared.each)
+        return type(declared), getattr(declared, "channels", declared.size)
+
+    expected = {
+        task: form(eval(named(row[0])[0], vars(structure)))
+        for row in table_after("tasks/README.md", "## Structure", "| structure")
+        for task in named(row[2])
+    }
+    structures = {name: get_task(name).structure for name in TASKS.table}
+    found = {name: form(own) for name, own in structures.items() if not isinstance(own, structure.Vector)}
+    assert found == expected
 
 
 def test_the_table_of_methods_says_what_each_requires() -> None:

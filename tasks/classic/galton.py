@@ -37,6 +37,8 @@ class Galton(Task):
         joint score     Σ over decisions, of d log P/dθ to the left and d log(1 − P)/dθ to the right
         likelihood      exact, by a forward recursion over the rows; it gives marginal score and posterior
 
+    The counts are a vector, as each final position has a meaning of its own.
+
     Source: J. Brehmer et al., Mining gold from implicit models to improve likelihood-free inference, PNAS
     2020.
 

@@ -56,7 +56,7 @@ class Landmarks(DiffusionTask):
 
         prior           log a ~ N(log amplitude, spread²),   log ℓ ~ N(log length, spread²)
         latents         the path of the Euler scheme
-        data            the landmarks at time 1, (n, D)
+        data            the landmarks at time 1, (n, D); a vector, as each landmark has its own start
 
     The path determines a and ℓ, so the variance of the joint score grows like 1/dt.
 

@@ -30,6 +30,7 @@ class PyroTask(Task):
         class Groups(PyroTask):
             name, version, summary = "groups", 1, "Readings in groups around a common mean."
             prior, dim_theta, dim_x = Normal(), 2, 5 * 8
+            structure = Items(5, Items(8), independent=True)
 
             def model(self, theta):
                 mean, log_scale = theta

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from graybench import GridReference, LogNormal, Outcome, Task, UserError
+from graybench import GridReference, Items, LogNormal, Outcome, Task, UserError
 
 EXPOSURES = 5
 # Of the prior 3e-12 lies outside. The step is half of the smallest σ(t) of the diffusion, and a tenth of the
@@ -36,6 +36,7 @@ class PhotonCounts(Task):
     prior = LogNormal(math.log(10), 0.5)
     dim_theta = 1
     dim_x = EXPOSURES
+    structure = Items(EXPOSURES, independent=True)
 
     efficiency: float = 0.3
 
