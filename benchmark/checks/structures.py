@@ -78,8 +78,8 @@ def structure(task: Task, n: int, seed: int) -> Evidence:
     for level in levels:
         parts[ORDER_MATTERS] += _of_order(level, drawn, derive_seed(seed, level.name))
     independent = [level for level in levels if level.items.independent]
-    thetas = task.simulate(FIXED_THETAS, derive_seed(seed, "theta")).theta if independent else []
-    for k, theta in enumerate(thetas):
+    thetas = task.simulate(FIXED_THETAS, derive_seed(seed, "theta")).theta
+    for k, theta in enumerate(thetas if independent else []):
         x = task.simulate_at(theta.expand(n // FIXED_THETAS, -1), derive_seed(seed, k)).x
         for level in independent:
             parts[DEPENDENT] += _of_dependence(level, x, f"{level.name} at θ {k}", derive_seed(seed, k))
@@ -117,16 +117,18 @@ def _exact(task: Task, drawn: Simulations, other: Tensor, seed: int) -> Iterator
     """Yield the name of what the task computes, and its values at x and at `other`; nothing if it cannot."""
     log_likelihood = getattr(task, "log_likelihood", None)
     if log_likelihood is not None:
-        yield "log p(x | θ)", *(log_likelihood(drawn.theta, x) for x in (drawn.x, other))
+        yield "log p(x | θ)", log_likelihood(drawn.theta, drawn.x), log_likelihood(drawn.theta, other)
     elif "marginal_score" in task.capabilities:
-        scores = (task.marginal_score(drawn.theta, x) for x in (drawn.x, other))
-        yield "marginal score", *(task.prior.pull_back(drawn.u, score.to(drawn.u.dtype)) for score in scores)
+        scores = [task.marginal_score(drawn.theta, x).to(drawn.u.dtype) for x in (drawn.x, other)]
+        before, after = (task.prior.pull_back(drawn.u, score) for score in scores)
+        yield "marginal score", before, after
     elif "reference" in task.capabilities and task.reference_kind == "exact":
         alpha, sigma = alpha_sigma_at(TIME)
         for row in range(min(REFERENCES, len(other))):
             references = [task.reference(x[row]) for x in (drawn.x, other)]
             u = references[0].sample(POINTS, derive_seed(seed, "points", row))
-            yield "reference", *(reference.diffused_score(u, alpha, sigma) for reference in references)
+            before, after = (reference.diffused_score(u, alpha, sigma) for reference in references)
+            yield "reference", before, after
 
 
 def _reordered(level: Level, random: torch.Generator) -> Tensor:

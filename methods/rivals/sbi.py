@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...tasks.errors import UserError
 from ...tasks.seeding import derive_seed, generator
+from ...tasks.structure import Structure
 from ...tasks.task import Simulations
 from ..method import Method, Posterior
 from ..nn.averaging import VALIDATION_SHARE
@@ -21,6 +22,8 @@ from ..score.schedule import BETA_MAX, BETA_MIN, T_MIN, alpha_sigma
 from ..score.score_matching import DSM
 from ..score.trainer import ScoreModel
 from .dequantise import dequantise, spacings
+from .embeddings import embedding_net
+from .optional_package import import_for
 from .private_randomness import private_randomness, quiet
 from .sbi_trainers import DensityPosterior, FlowPosterior, WrappedPosterior, make_trainer
 
@@ -42,17 +45,51 @@ class SbiMethod(Method):
     posterior: ClassVar[type[WrappedPosterior]] = WrappedPosterior
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
-        made = make_trainer(self.name, self.algorithm, simulations.u.shape[1], **self.settings_of_sbi)
+        x = self._data(simulations.x, seed).float()
+        settings = self.settings_of_sbi | self._embedded(simulations.structure, x, seed)
+        made = make_trainer(self.name, self.algorithm, simulations.u.shape[1], **settings)
         with private_randomness(derive_seed(seed, "sbi")), quiet():
-            made.append_simulations(simulations.u.float(), self._data(simulations.x, seed).float())
+            made.append_simulations(simulations.u.float(), x)
             made.train()
             return self.posterior(made.build_posterior())
 
     def _data(self, x: Tensor, seed: int) -> Tensor:
         return x
 
+    def _embedded(self, structure: Structure | None, x: Tensor, seed: int) -> dict[str, Any]:
+        """Return the trainer's options for data with a structure."""
+        return {}
 
-class SbiNPE(SbiMethod):
+
+class EmbeddedMethod(SbiMethod):
+    """The base of sbi's methods that can embed data by a network which knows their structure.
+
+    Attributes:
+        builder: the argument of the trainer, the function of `sbi.neural_nets` that makes its value with an
+            embedding network, and the name of the model and of the embedding network among its arguments.
+
+    Args:
+        embedding: use sbi's embedding network for the declared structure of the data, trained together with
+            the rest, see `embedding_net`; vectors have none.
+    """
+
+    builder: ClassVar[tuple[str, str, str, str]]
+
+    embedding: bool = False
+
+    def _embedded(self, structure: Structure | None, x: Tensor, seed: int) -> dict[str, Any]:
+        if not self.embedding:
+            return {}
+        with private_randomness(derive_seed(seed, "embedding")):
+            net = embedding_net(self.name, structure, x)
+        if net is None:
+            return {}
+        argument, function, model, place = self.builder
+        make = getattr(import_for(f"method {self.name}", "sbi.neural_nets"), function)
+        return {argument: make(model, z_score_x="none", **{place: net})}
+
+
+class SbiNPE(EmbeddedMethod):
     """Neural posterior estimation: a density q(u | x) is fitted by maximum likelihood.
 
         minimise −E log q(u | x)
@@ -66,6 +103,7 @@ class SbiNPE(SbiMethod):
     summary: ClassVar[str] = "sbi's neural posterior estimation with a spline flow."
     algorithm: ClassVar[str] = "NPE"
     settings_of_sbi: ClassVar[dict[str, Any]] = {"density_estimator": "nsf"}
+    builder = ("density_estimator", "posterior_nn", "nsf", "embedding_net")
     posterior: ClassVar[type[WrappedPosterior]] = DensityPosterior
 
 
@@ -74,8 +112,8 @@ class SbiNLE(SbiMethod):
 
         minimise −E log q(x | u),    p(u | x_o) ∝ N(u; 0, I) q(x_o | u)
 
-    q is a density of the data, so discrete columns are dequantised, see `dequantise`. The posterior is
-    sampled by slice sampling.
+    q is a density of the data themselves, so there is no embedding network, and discrete columns are
+    dequantised, see `dequantise`. The posterior is sampled by slice sampling.
 
     Source: Papamakarios et al., Sequential neural likelihood, arXiv 1805.07226.
     """
@@ -88,7 +126,7 @@ class SbiNLE(SbiMethod):
         return dequantise(x, spacings(x), generator(derive_seed(seed, "dequantise")))
 
 
-class SbiNRE(SbiMethod):
+class SbiNRE(EmbeddedMethod):
     """Neural ratio estimation: a classifier learns the ratio of likelihood and evidence.
 
         r(x, u) ≈ p(x | u)/p(x),    p(u | x_o) ∝ N(u; 0, I) r(x_o, u)
@@ -102,9 +140,10 @@ class SbiNRE(SbiMethod):
     summary: ClassVar[str] = "sbi's neural ratio estimation, sampled by slice MCMC."
     least_simulations: ClassVar[int] = 11  # two are held out: each is contrasted with the u of the other
     algorithm: ClassVar[str] = "NRE"
+    builder = ("classifier", "classifier_nn", "resnet", "embedding_net_x")
 
 
-class SbiFMPE(SbiMethod):
+class SbiFMPE(EmbeddedMethod):
     """Flow matching: a velocity field v that carries noise ε to the posterior is learned by regression.
 
         minimise E ‖v(u_t, x, t) − (ε − u)‖²,    u_t = (1 − t) u + t ε
@@ -115,10 +154,11 @@ class SbiFMPE(SbiMethod):
     name: ClassVar[str] = "sbi_fmpe"
     summary: ClassVar[str] = "sbi's flow matching posterior estimation."
     algorithm: ClassVar[str] = "FMPE"
+    builder = ("vf_estimator", "posterior_flow_nn", "mlp", "embedding_net")
     posterior: ClassVar[type[WrappedPosterior]] = FlowPosterior
 
 
-class SbiNPSE(SbiMethod):
+class SbiNPSE(EmbeddedMethod):
     """Posterior score estimation: denoising score matching with sbi's own network and loss weight λ.
 
         minimise E λ(t) ‖s(u_t, x, t) + ε/σ‖²,    u_t = u + σ(t) ε
@@ -131,6 +171,7 @@ class SbiNPSE(SbiMethod):
     name: ClassVar[str] = "sbi_npse"
     summary: ClassVar[str] = "sbi's posterior score estimation with its own network."
     algorithm: ClassVar[str] = "NPSE"
+    builder = ("vf_estimator", "posterior_score_nn", "mlp", "embedding_net")
     posterior: ClassVar[type[WrappedPosterior]] = FlowPosterior
 
 
