@@ -107,12 +107,13 @@ def density(task: Task, n: int, seed: int) -> Evidence:
     Differences of log_prob along short lines are integrals of the marginal score, up to 5 %; the integrals
     use Simpson's rule.
     """
-    statistics, used = [], 0
-    for o, x_o, reference in _references(task):
+    statistics, used, references = [], 0, _references(task)
+    for o, x_o, reference in references:
         if not _has_density(reference):
             raise NotApplicableError("the reference has no log_prob")
-        statistics += _of_bridge(reference, n // DENSITY_SHARE, derive_seed(seed, o), f"at x_{o}")
-        used += n // DENSITY_SHARE
+        draws = n * OBSERVATIONS // (DENSITY_SHARE * len(references))
+        statistics += _of_bridge(reference, draws, derive_seed(seed, o), f"at x_{o}")
+        used += draws
         if "marginal_score" not in task.capabilities:
             continue
         u = reference.sample(COMPARED, derive_seed(seed, o))
