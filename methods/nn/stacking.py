@@ -1,5 +1,6 @@
-"""Regression by stacking: a network corrects a ridge regression, for R replicates at once."""
+"""Regression by stacking: networks correct a ridge regression, for R replicates at once."""
 
+import itertools
 from collections.abc import Sequence
 from functools import partial
 
@@ -7,15 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from ...tasks.errors import NotFiniteError
-from .averaging import DECAY, VALIDATION_ROWS, MovingAverage, held_out, is_due
+from .averaging import DECAY, VALIDATION_ROWS, MovingAverage, is_due
 from .network import ReplicatedMLP
 from .optimizer import CosineAdam
 from .standardise import Standardise
 
 SCALES = (0.01, 0.1, 1.0)  # of the many features
 PENALTIES = (1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
-SMALLEST_FREEDOM = 1e-9
-NULL = 1e-12  # eigenvalues below this share of the largest are rounding
+NO_PENALTY = 1e-9  # for the intercept
+FOLDS = 5
 WIDTH, DEPTH = 64, 2
 STEPS, BATCH, RATE = 1000, 256, 5e-3
 FARTHEST = 5.0  # standard deviations
@@ -24,11 +25,13 @@ FARTHEST = 5.0  # standard deviations
 class Stacking(nn.Module):
     """A regression of y on few and many features.
 
-        p = b + A (few, many),    ŷ = p + F(p, few)
+        p = b + A (few, many),    ŷ = p + mean over k of F_k(p, few)
 
-    The ridge regression p uses all features, and the network F the predictions p and the few features. F
-    starts at 0 and is trained on predictions p_i of row i that are made without row i; otherwise it would
-    learn to trust predictions that fit the training rows too well. All features are standardised.
+    The ridge regression p uses all features. Networks F_1 … F_5 correct it by its own predictions and the few
+    features; they start at 0. F_k is trained without the k-th fifth of the rows. It is trained on predictions
+    p_i that were made without the fifth of row i: otherwise it would learn to trust predictions that fit the
+    training rows too well. Predictions without row i alone would not do, for what all rows have in common
+    with the others tells y_i. All features are standardised.
 
     Args:
         few, many: features of the training rows (R, n, ·), which determine means and standard deviations.
@@ -38,7 +41,6 @@ class Stacking(nn.Module):
 
     coefficients: Tensor
     intercept: Tensor
-    spread: Tensor
 
     def __init__(
         self, few: Tensor, many: Tensor, outputs: int, generators: Sequence[torch.Generator]
@@ -48,112 +50,121 @@ class Stacking(nn.Module):
         inputs = few.shape[2] + many.shape[2]
         self.register_buffer("coefficients", few.new_zeros(len(few), inputs, outputs))
         self.register_buffer("intercept", few.new_zeros(len(few), 1, outputs))
-        self.register_buffer("spread", few.new_ones(len(few), 1, outputs))
-        self.mlp = ReplicatedMLP(
-            outputs + few.shape[2], outputs, width=WIDTH, depth=DEPTH, generators=generators
-        )
+        inputs = outputs + few.shape[2]
+        networks = [
+            ReplicatedMLP(inputs, outputs, width=WIDTH, depth=DEPTH, generators=generators)
+            for _ in range(FOLDS)
+        ]
+        self.networks = nn.ModuleList(networks)
 
     def forward(self, few: Tensor, many: Tensor) -> Tensor:
         """Return ŷ (R, n, outputs)."""
         few = self.few(few)
         linear = torch.cat([few, self.many(many)], -1) @ self.coefficients + self.intercept
-        return linear + self.mlp(self._inputs(linear, few))
+        inputs = self._inputs(linear, few)
+        return linear + torch.stack([network(inputs) for network in self.networks]).mean(0)
 
     def fit(self, few: Tensor, many: Tensor, y: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """Fit the ridge regression, then train the network, in each replicate.
+        """Fit the ridge regression, then train the networks, in each replicate.
 
-        The last tenth of the rows is held out from the network, which keeps the moving average of the step
-        of least held-out loss; its start is one of the candidates.
+        Each network keeps the moving average of the step of least loss on the rows that it does not see; its
+        start is one of the candidates.
 
         Args:
-            few, many: features of the training rows (R, n, ·).
+            few, many: features of the training rows (R, n, ·), n ≥ 5.
             y: what to regress (R, n, outputs).
             generators: of minibatches, one for each replicate.
 
         Returns:
-            ŷ (R, n, outputs) of the training rows, with p_i made without row i.
+            ŷ (R, n, outputs) of the training rows, each predicted by a ridge regression and a network that
+            were fitted without it.
 
         Raises:
             NotFiniteError: features or y are not finite.
         """
         few, many = self.few(few), self.many(many)
         linear = torch.stack([self._ridge(*rows, r) for r, rows in enumerate(zip(few, many, y, strict=True))])
-        self.spread = linear.std(1, keepdim=True, correction=0) + SMALLEST_FREEDOM
         inputs = self._inputs(linear, few)
-        self._train(inputs, y - linear, generators)
-        with torch.no_grad():
-            return linear + self.mlp(inputs)
+        predicted = linear.clone()
+        for network, own in zip(self.networks, torch.arange(y.shape[1]).tensor_split(FOLDS), strict=True):
+            _train(network, inputs, y - linear, own, generators)
+            with torch.no_grad():
+                predicted[:, own] += network(inputs[:, own])
+        return predicted
 
     def _inputs(self, linear: Tensor, few: Tensor) -> Tensor:
-        """Return the inputs of the network for predictions and standardised features."""
-        predicted = (linear - self.intercept) / self.spread
-        return torch.cat([predicted, few], -1).clamp(-FARTHEST, FARTHEST)
+        """Return the inputs of the networks for predictions and standardised features."""
+        return torch.cat([linear - self.intercept, few], -1).clamp(-FARTHEST, FARTHEST)
 
     def _ridge(self, few: Tensor, many: Tensor, y: Tensor, r: int) -> Tensor:
-        """Fit the ridge regression of replicate r.
+        """Fit the ridge regression of replicate r, with a free intercept.
 
-        Scale s of the many features and penalty λ are chosen for each output by the least leave-one-out
-        error. With Z = (few, s many) and K = Z Zᵀ = U diag(w) Uᵀ, leverages and predictions without row i are
-
-            h_i = 1/n + Σ_k U_ik² w_k/(w_k + λ),    p_i = y_i − (y_i − fit_i)/(1 − h_i)
+        The scale s of the many features and the penalty λ are chosen for each output by the least error on
+        the fifths of the rows, each predicted from the rest. A scale s stands for the penalty λ/s².
 
         Returns:
-            The predictions p (n, outputs).
+            The predictions (n, outputs) of each fifth from the rest.
         """
-        few, many, y = few.double(), many.double(), y.double()
-        intercept = y.mean(0)
-        centred = y - intercept
-        best = y.new_full(intercept.shape, torch.inf)
-        coefficients, predicted = self.coefficients[r].double(), torch.zeros_like(y)
-        for scale in SCALES:
-            z = torch.cat([few, scale * many], 1)
-            left, values = _left_vectors(z)
-            projected = left.T @ centred
-            for penalty in PENALTIES:
-                shrink = (values / (values + penalty)).unsqueeze(1)
-                freedom = (1 - 1 / len(y) - left.square() @ shrink).clamp_min(SMALLEST_FREEDOM)
-                residuals = (centred - left @ (shrink * projected)) / freedom
-                error = residuals.square().mean(0)
-                better, best = error < best, torch.minimum(error, best)
-                solved = z.T @ (left @ (projected / (values + penalty).unsqueeze(1)))
-                solved[few.shape[1] :] *= scale
-                coefficients = torch.where(better, solved, coefficients)
-                predicted = torch.where(better, y - residuals, predicted)
-        if not best.isfinite().all():
+        z = torch.cat([few, many, few.new_ones(len(few), 1)], 1).double()
+        y = y.double()
+        folds = torch.arange(len(y)).tensor_split(FOLDS)
+        grams = torch.stack([z[own].T @ z[own] for own in folds])
+        products = torch.stack([z[own].T @ y[own] for own in folds])
+        if not grams.isfinite().all():
             raise NotFiniteError(f"the features of replicate {r} are not finite")
-        self.coefficients[r], self.intercept[r] = coefficients.float(), intercept.float()
+        gram, product = grams.sum(0), products.sum(0)
+        best, predicted = y.new_full(y.shape[1:], torch.inf), torch.zeros_like(y)
+        fitted = y.new_zeros(z.shape[1], y.shape[1])
+        for scale, penalty in itertools.product(SCALES, PENALTIES):
+            penalties = y.new_full(z.shape[1:], penalty)
+            penalties[few.shape[1] :] /= scale**2
+            penalties[-1] = NO_PENALTY
+            solved = _solve(gram - grams, product - products, penalties)
+            own = torch.cat([z[rows] @ part for rows, part in zip(folds, solved, strict=True)])
+            error = (y - own).square().mean(0)
+            better, best = error < best, torch.minimum(error, best)
+            predicted = torch.where(better, own, predicted)
+            fitted = torch.where(better, _solve(gram, product, penalties), fitted)
+        self.coefficients[r], self.intercept[r] = fitted[:-1].float(), fitted[-1:].float()
         return predicted.float()
 
-    def _train(self, inputs: Tensor, y: Tensor, generators: Sequence[torch.Generator]) -> None:
-        """Train the network to predict y (R, n, outputs) from its inputs (R, n, ·)."""
-        replicates, n = y.shape[:2]
-        n_train = n - held_out(n)
-        unseen = slice(n_train, n_train + VALIDATION_ROWS)
-        parameters = [*self.mlp.parameters()]
-        average = MovingAverage(parameters, DECAY, replicates)
-        optimizer = CosineAdam([(parameters, RATE)], STEPS)
 
-        def loss(inputs: Tensor, y: Tensor) -> Tensor:
-            return (self.mlp(inputs) - y).square().mean((1, 2))
-
-        judge = partial(average.judge, torch.no_grad()(partial(loss, inputs[:, unseen], y[:, unseen])))
-        judge()
-        own = torch.arange(replicates).unsqueeze(1)
-        for step in range(1, STEPS + 1):
-            rows = torch.stack([torch.randint(n_train, (BATCH,), generator=g) for g in generators])
-            optimizer.step(loss(inputs[own, rows], y[own, rows]).sum())
-            average.update()
-            if is_due(step, STEPS):
-                judge()
-        if not average.finish().all():
-            raise NotFiniteError("training of a summary diverged")
+def _solve(gram: Tensor, product: Tensor, penalties: Tensor) -> Tensor:
+    """Return (gram + diag(penalties))⁻¹ product."""
+    factor = torch.linalg.cholesky(gram + penalties.diag())
+    return torch.cholesky_solve(product, factor)
 
 
-def _left_vectors(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Return left singular vectors (n, k) and squared singular values (k,) of z (n, p), k ≤ min(n, p)."""
-    if len(z) <= z.shape[1]:
-        values, left = torch.linalg.eigh(z @ z.T)
-        return left, values.clamp_min(0)
-    values, right = torch.linalg.eigh(z.T @ z)
-    kept = values > NULL * values[-1]
-    return (z @ right[:, kept]) / values[kept].sqrt(), values[kept]
+def _train(
+    network: nn.Module, inputs: Tensor, y: Tensor, held_out: Tensor, generators: Sequence[torch.Generator]
+) -> None:
+    """Train a network of R replicates to predict y (R, n, outputs) from inputs (R, n, ·).
+
+    Args:
+        network: trained in place, up to the moving average of its best step.
+        inputs, y: the rows.
+        held_out: the numbers of the rows that judge the network and do not train it.
+        generators: one for each replicate.
+    """
+    replicates, n = y.shape[:2]
+    seen = torch.ones(n, dtype=torch.bool).index_fill(0, held_out, False).nonzero().squeeze(1)
+    parameters = [*network.parameters()]
+    average = MovingAverage(parameters, DECAY, replicates)
+    optimizer = CosineAdam([(parameters, RATE)], STEPS)
+
+    def loss(inputs: Tensor, y: Tensor) -> Tensor:
+        return (network(inputs) - y).square().mean((1, 2))
+
+    unseen = held_out[:VALIDATION_ROWS]
+    judge = partial(average.judge, torch.no_grad()(partial(loss, inputs[:, unseen], y[:, unseen])))
+    judge()
+    own = torch.arange(replicates).unsqueeze(1)
+    for step in range(1, STEPS + 1):
+        drawn = torch.stack([torch.randint(len(seen), (BATCH,), generator=g) for g in generators])
+        rows = seen[drawn]
+        optimizer.step(loss(inputs[own, rows], y[own, rows]).sum())
+        average.update()
+        if is_due(step, STEPS):
+            judge()
+    if not average.finish().all():
+        raise NotFiniteError("training of a summary diverged")

@@ -14,7 +14,7 @@ from ...tasks.seeding import derive_seed, generator
 from ...tasks.structure import Field, Items, Series, Structure, Vector, require_structure
 from ..nn.fields import FieldFeatures
 from ..nn.sets import UNITS, Channels, SetFeatures
-from ..nn.stacking import Stacking
+from ..nn.stacking import FOLDS, Stacking
 from ..nn.standardise import Standardise
 from .recipes import LEAST_ROWS
 
@@ -29,7 +29,7 @@ class Summary(nn.Module):
     """Summaries of x: the prediction of u, and x itself if it is short.
 
     u is regressed on features of x, see `Features` and `Stacking`. With fewer than three simulations for each
-    parameter nothing is fitted, and the prediction is 0.
+    parameter, or fewer than five, nothing is fitted, and the prediction is 0.
 
     Args:
         structure: of x.
@@ -61,13 +61,13 @@ class Summary(nn.Module):
             u: parameters (R, n, d).
 
         Returns:
-            The summaries (R, n, size) of the training simulations. The ridge regression of each was made
-            without that simulation: otherwise the posterior would be too narrow.
+            The summaries (R, n, size) of the training simulations, each predicted without that simulation:
+            otherwise the posterior would be too narrow.
 
         Raises:
             NotFiniteError: the regression diverged.
         """
-        if u.shape[1] < LEAST_ROWS * u.shape[2]:
+        if u.shape[1] < max(FOLDS, LEAST_ROWS * u.shape[2]):
             return self(x)
         streams = [generator(derive_seed(seed, "summary minibatches")) for seed in self.seeds]
         with torch.no_grad():
