@@ -1,4 +1,4 @@
-"""Summaries of data with structure: accuracy against exact posteriors, order, replicates, saving and bad input."""
+"""Summaries of data with structure: accuracy, order, replicates, saving and bad input."""
 
 import json
 import math
