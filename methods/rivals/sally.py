@@ -12,7 +12,8 @@ from ...tasks.task import Simulations
 from ..method import Method, Posterior
 from ..nn.network import ReplicatedMLP
 from ..nn.single_training import train
-from ..score.recipes import Standardise, ridge
+from ..nn.standardise import Standardise
+from ..score.recipes import ridge
 from .private_randomness import private_randomness, quiet
 from .sbi_trainers import DensityPosterior, make_trainer
 from .scandal import likelihood_score

@@ -18,9 +18,11 @@ from ...tasks.task import Simulations
 from ..method import Method, Posterior
 from ..nn.averaging import VALIDATION_SHARE
 from ..nn.network import take_replicate
+from ..score.posterior import ScorePosterior
 from ..score.schedule import BETA_MAX, BETA_MIN, T_MIN, alpha_sigma
 from ..score.score_matching import DSM
 from ..score.trainer import ScoreModel
+from ..score.training_data import TrainingData
 from .dequantise import dequantise, spacings
 from .embeddings import embedding_net
 from .optional_package import import_for
@@ -206,17 +208,16 @@ class SbiNPSESuite(DSM):
         if self.average != DSM.average or self.early_stopping != DSM.early_stopping:
             raise UserError(f"method {self.name}: sbi's trainer has no average, and always stops early.")
 
-    def fit_replicates(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[Posterior]:
-        data = self.training_data(simulations)
+    def _train(self, data: TrainingData, seeds: Sequence[int]) -> list[ScorePosterior]:
         model, gate = self._build(data, seeds)
-        fitted: list[Posterior] = []
+        fitted = []
         for r, seed in enumerate(seeds):
             own = take_replicate(model, r)
-            self._train(own, data.u[r], data.x[r], seed)
+            self._train_one(own, data.u[r], data.x[r], seed)
             fitted.append(self._posterior(own, take_replicate(gate, r)))
         return fitted
 
-    def _train(self, model: ScoreModel, u: Tensor, x: Tensor, seed: int) -> None:
+    def _train_one(self, model: ScoreModel, u: Tensor, x: Tensor, seed: int) -> None:
         """Train one replicate in place for at least `steps` steps, in whole epochs; two epochs at least."""
         seen = int((1 - VALIDATION_SHARE) * len(u))
         epochs = math.ceil(self.steps / (seen // min(self.batch, seen)))

@@ -12,7 +12,7 @@ from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
 from ..method import Method, Posterior
 from ..nn.single_training import train
-from ..score.recipes import Standardise
+from ..nn.standardise import Standardise
 from .dequantise import dequantise, spacings
 from .optional_package import import_for
 from .private_randomness import private_randomness, quiet

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ...tasks.task import Simulations
 from .gate_choice import AUTO, GATES, choose, make_gate
 from .gates import Gate
 from .posterior import ScorePosterior
@@ -34,7 +33,7 @@ class Mix(ScoreMatching):
     """
 
     name: ClassVar[str] = "mix"
-    version: ClassVar[int] = 4  # since 4, training stops when the held-out loss does not fall any more
+    version: ClassVar[int] = 4  # since 4, data are summarised and training stops when it is done
     summary: ClassVar[str] = "DSM and LTSM mixed over diffusion time by the weight of least variance."
     requires: ClassVar[frozenset[str]] = frozenset({"joint_score"})
     score_field: ClassVar[str | None] = "joint_score"
@@ -45,16 +44,16 @@ class Mix(ScoreMatching):
         super().__post_init__()
         self._require_choice("gate", [*GATES, AUTO])
 
-    def train(self, simulations: Sequence[Simulations], seeds: Sequence[int]) -> list[ScorePosterior]:
+    def _train(self, data: TrainingData, seeds: Sequence[int]) -> list[ScorePosterior]:
         """Fit all replicates; with gate="auto", replicates with the same choice are fitted as one batch."""
         if self.gate != AUTO:
-            return super().train(simulations, seeds)
-        choices = choose(self.training_data(simulations), seeds)
+            return super()._train(data, seeds)
+        choices = choose(data, seeds)
         posteriors: dict[int, ScorePosterior] = {}
         for gate in {choice.gate: None for choice in choices}:
             rows = [r for r, choice in enumerate(choices) if choice.gate == gate]
             chosen = replace(self, gate=gate)
-            fitted = chosen.train([simulations[r] for r in rows], [seeds[r] for r in rows])
+            fitted = chosen._train(data.replicates(rows), [seeds[r] for r in rows])
             for r, posterior in zip(rows, fitted, strict=True):
                 posterior.choice = choices[r]
                 posteriors[r] = posterior

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from .conditioning import condition
 from .gates import Choice, Gate, TimeGate
 from .samplers import SAMPLERS, Score, log_prob_ode
 from .schedule import alpha_sigma
+from .summary import Summary, structure_facts
 from .trainer import ScoreModel
 
 LOG_PROB_STEPS = 60
@@ -40,6 +42,7 @@ class ScorePosterior(Posterior):
 
     Attributes:
         choice: the choice of the gate; None if the gate was named.
+        summary: the summary that replaces x, on the CPU; None if the model takes x itself.
         network_evaluations: number of network evaluations for a sample, those of the last step included.
     """
 
@@ -57,13 +60,15 @@ class ScorePosterior(Posterior):
         self.score_field, self.sampler, self.steps = score_field, sampler, steps
         self.method, self.device = method, device
         self.choice: Choice | None = None
+        self.summary: Summary | None = None
         self.network_evaluations: int = SAMPLERS[sampler].cost(steps, _dim_theta(model))
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
         return sample_together([self], n, x_o, [seed])[0]
 
     def score(self, u_t: Tensor, x_o: Tensor, t: float) -> Tensor:
-        score = _score(self.model, x_o.unsqueeze(0), u_t.shape[1], self.device, once=True)
+        x = _summarised([self], x_o)
+        score = _score(self.model, x, u_t.shape[1], self.device, once=True)
         return score(u_t.to(self.device).unsqueeze(0), t)[0].cpu()
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
@@ -73,7 +78,7 @@ class ScorePosterior(Posterior):
         samples: exactly for Gaussians, and up to the approximation of `last_step` otherwise.
         """
         model = stack_replicates([self.model]).double()
-        score = _score(model, x_o.unsqueeze(0), u.shape[1], self.device)
+        score = _score(model, _summarised([self], x_o), u.shape[1], self.device)
         return log_prob_ode(score, u.double().to(self.device).unsqueeze(0), LOG_PROB_STEPS)[0].cpu()
 
     @property
@@ -104,27 +109,33 @@ class ScorePosterior(Posterior):
         if self.score_field is None:
             return y_dsm
         y_score = targets.from_score(getattr(simulations, self.score_field), alpha)
-        place = (alpha * simulations.u + sigma * eps, simulations.x, torch.full_like(eps[:, :1], t))
+        x = _summarised([self], simulations.x)[0]
+        place = (alpha * simulations.u + sigma * eps, x, torch.full_like(eps[:, :1], t))
         gate = copy.deepcopy(self.gate).double()
         return gate.mix(*(tensor.double().unsqueeze(0) for tensor in (y_dsm, y_score, *place)))[0]
 
     def state(self) -> PosteriorState:
         tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
         tensors |= {f"gate.{key}": value for key, value in self.gate.state_dict().items()}
-        facts = {}
+        facts: dict[str, Any] = {}
         if self.choice is not None:
             facts["choice"] = [None if part != part else part for part in self.choice]  # no NaN in JSON
+        if self.summary is not None:
+            tensors |= {f"summary.{key}": value for key, value in self.summary.state_dict().items()}
+            facts["structure"] = structure_facts(self.summary.structure)
         return PosteriorState(self.method, tensors, facts)
 
 
-def fill(model: ScoreModel, gate: Gate, state: PosteriorState) -> None:
-    """Set the tensors of a model and a gate to the tensors of a `ScorePosterior.state`.
+def fill(model: ScoreModel, gate: Gate, summary: Summary | None, state: PosteriorState) -> None:
+    """Set the tensors of a model, a gate and a summary to the tensors of a `ScorePosterior.state`.
 
     Raises:
         UserError: a tensor is missing, unknown, or has another shape or dtype.
     """
     known = set()
-    for prefix, module in (("model.", model), ("gate.", gate)):
+    for prefix, module in (("model.", model), ("gate.", gate), ("summary.", summary)):
+        if module is None:
+            continue
         own = module.state_dict()
         module.load_state_dict({k: state.tensor(prefix + k, *v.shape, dtype=v.dtype) for k, v in own.items()})
         known |= {prefix + key for key in own}
@@ -168,7 +179,7 @@ def sample_together(
     model = stack_replicates([p.model for p in posteriors])
     shape = (len(x_o), n, _dim_theta(model))
     generators = [generator(derive_seed(seed, "sample")) for seed in seeds]
-    score = _score(model, x_o.expand(len(posteriors), *x_o.shape), n, first.device)
+    score = _score(model, _summarised(posteriors, x_o), n, first.device)
     evaluations = 0
 
     def draw() -> Tensor:
@@ -187,11 +198,18 @@ def _dim_theta(model: ScoreModel) -> int:
     return model.mlp.biases[-1].shape[-1]
 
 
+def _summarised(posteriors: Sequence[ScorePosterior], x_o: Tensor) -> Tensor:
+    """Return what the models of R posteriors take for x (R, m, dim): the summaries of x_o, or x_o itself."""
+    x = x_o.expand(len(posteriors), *x_o.shape)
+    summaries = [p.summary for p in posteriors if p.summary is not None]
+    return stack_replicates(summaries)(x.float()) if summaries else x
+
+
 def _score(model: ScoreModel, x_o: Tensor, n: int, device: str, *, once: bool = False) -> Score:
     """Return the function score(u_t, t) of R replicates for u_t (R, m, n, d) on the device.
 
     Args:
-        x_o: observations (R, m, dim_x).
+        x_o: observations (R, m, dim_x), or their summaries.
         once: True if the function is called a single time, so that conditioning the model does not pay.
     """
     dtype = model.mlp.biases[-1].dtype

@@ -8,36 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from ..nn.network import time_features
+from ..nn.standardise import Standardise
 from .schedule import alpha_sigma
 
 LEAST_ROWS = 3  # the regression needs so many simulations for each parameter
 RIDGE_PENALTIES = (1e-3, 1e-1, 1.0, 1e1, 1e2, 1e3)
 LEAST_VARIANCE = 1e-6
 SMALLEST_FREEDOM = 1e-9
-ROUNDING = 1e-5
-
-
-class Standardise(nn.Module):
-    """x ↦ (x − mean)/std for each replicate; std = 1 for columns that do not vary.
-
-    Args:
-        x: training simulations (R, n, dim_x), which determine the mean and std.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, x: Tensor) -> None:
-        super().__init__()
-        std = x.std(1, keepdim=True, correction=0)
-        mean = x.mean(1, keepdim=True)
-        self.register_buffer("mean", mean)
-        constant = std <= ROUNDING * mean.abs()  # variation by rounding must not be scaled up
-        self.register_buffer("std", torch.where(constant, torch.ones_like(std), std))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the standardised x."""
-        return (x - self.mean) / self.std
 
 
 class Plain(nn.Module):

@@ -5,6 +5,7 @@ gate.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar, cast
 
 import torch
@@ -24,6 +25,7 @@ from .moments import second_moment
 from .posterior import ScorePosterior, fill, restored_choice, sample_together
 from .recipes import RECIPES
 from .samplers import SAMPLERS
+from .summary import AUTO, SUMMARIES, Summary, chosen_structure, restored_structure
 from .trainer import ScoreModel, Trainer, Training
 from .training_data import TrainingData
 
@@ -52,6 +54,9 @@ class ScoreMatching(Method):
         average: decay of the moving average of the parameters.
         width: number of units in a hidden layer.
         depth: number of hidden layers.
+        summaries: a network that replaces x by a few numbers, fitted first: "auto" follows the structure that
+            the task declares and does nothing for a vector, "none" never, "sets", "series" or "fields" only
+            for that structure, see `methods.score.summary`.
         sampler: "exponential" (an exponential integrator), "ode" (the same, but every step is corrected) or
             "sde" (Euler-Maruyama), see `methods.score.samplers`.
         sampling_steps: number of steps of the sampler; None selects the sampler's default.
@@ -60,7 +65,7 @@ class ScoreMatching(Method):
         UserError: an option has an unknown or impossible value.
     """
 
-    version: ClassVar[int] = 3  # since 3, training stops when the held-out loss does not fall any more
+    version: ClassVar[int] = 3  # since 3, data are summarised and training stops when it is done
     in_float32: ClassVar[bool] = True
     score_field: ClassVar[str | None] = None
 
@@ -73,6 +78,7 @@ class ScoreMatching(Method):
     average: float = DECAY
     width: int = 64
     depth: int = 3
+    summaries: str = AUTO
     sampler: str = "exponential"
     sampling_steps: int | None = None
 
@@ -80,6 +86,7 @@ class ScoreMatching(Method):
         self._require_choice("recipe", RECIPES)
         self._require_choice("weighting", ("recipe", "sigma_squared"))
         self._require_choice("sampler", list(SAMPLERS))
+        self._require_choice("summaries", SUMMARIES)
         if not isinstance(self.early_stopping, bool):
             raise UserError(f"method {self.name}: early_stopping must be true or false.")
         for option in ("steps", "sampling_steps", "batch", "width", "depth"):
@@ -103,10 +110,26 @@ class ScoreMatching(Method):
         `methods.device`.
 
         Raises:
-            UserError: the simulations lack the scores that the target uses.
+            UserError: the simulations lack the scores that the target uses, or the option `summaries` is for
+                another structure.
             NotFiniteError: training diverged.
         """
         data = self.training_data(simulations)
+        who, declared = f"method {self.name}", {s.structure for s in simulations}
+        if len(declared) > 1:
+            raise UserError(f"{who}: all replicates must have data of the same structure.")
+        structure = chosen_structure(who, self.summaries, declared.pop())
+        if structure is None:
+            return self._train(data, seeds)
+        summary = Summary(structure, data.x, data.u.shape[2], seeds)
+        data = replace(data, x=summary.fit(data.x, data.u))
+        posteriors = self._train(data, seeds)
+        for r, posterior in enumerate(posteriors):
+            posterior.summary = take_replicate(summary, r).requires_grad_(False)
+        return posteriors
+
+    def _train(self, data: TrainingData, seeds: Sequence[int]) -> list[ScorePosterior]:
+        """Fit all replicates to data in which summaries have replaced x."""
         model, gate = self._build(data, seeds)
         where = device.current()
         data, model, gate = data.to(where), model.to(where), gate.to(where)
@@ -129,14 +152,16 @@ class ScoreMatching(Method):
 
     def restore(self, state: PosteriorState, dims: tuple[int, int]) -> ScorePosterior:
         d, dim_x = dims
-        placeholder = TrainingData(
-            torch.zeros(1, 2, d),
-            torch.zeros(1, 2, dim_x),
-            None if self.score_field is None else torch.ones(1, 2, d),
-        )
-        model, gate = self._build(placeholder, [0])
-        fill(model, gate, state)
+        x, summary = torch.zeros(1, 2, dim_x), None
+        if "structure" in state.facts:
+            structure = restored_structure(state.facts["structure"], dim_x)
+            summary = Summary(structure, x, d, [0])
+            x = summary(x)
+        score = None if self.score_field is None else torch.ones(1, 2, d)
+        model, gate = self._build(TrainingData(torch.zeros(1, 2, d), x, score), [0])
+        fill(model, gate, summary, state)
         posterior = self._posterior(model, gate)
+        posterior.summary = summary
         posterior.choice = restored_choice(state)
         return posterior
 

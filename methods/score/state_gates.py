@@ -13,8 +13,9 @@ from ...tasks.seeding import derive_seed, generator
 from ..nn.averaging import BestStep
 from ..nn.network import ReplicatedMLP
 from ..nn.optimizer import CosineAdam
+from ..nn.standardise import Standardise
 from .gates import Gate, OptimalWeight, along, cost, logit
-from .recipes import Preconditioned, Standardise
+from .recipes import Preconditioned
 from .schedule import alpha_sigma
 from .training_data import Draws, TrainingData, every_row, minibatches
 
