@@ -13,12 +13,14 @@ from torch import Tensor
 from ...tasks.errors import UserError
 from ...tasks.plugin import nearest, require_whole
 from ...tasks.seeding import derive_seed, generator
+from ...tasks.structure import Items
 from ...tasks.task import Simulations
 from .. import device
 from ..method import Method, Posterior, PosteriorState
 from ..nn.averaging import DECAY
 from ..nn.network import ReplicatedMLP, take_replicate
 from ..progress import report
+from .composition import COMPOSITIONS
 from .gates import ConstantWeight, Gate
 from .moments import second_moment
 from .posterior import ScorePosterior, fill, restored_choice, sample_together
@@ -53,6 +55,10 @@ class ScoreMatching(Method):
         sampler: "ode" (an exponential integrator that corrects every step), "exponential" (the same without
             correction) or "sde" (Euler-Maruyama), see `methods.score.samplers`.
         sampling_steps: number of steps of the sampler; None selects the sampler's default.
+        composition: "none", or how the scores of several blocks of items are composed: "factorised", "gauss"
+            or "jac", see `methods.score.composition`. The method then learns from simulations of one block,
+            normally of one item, and its posterior takes x_o (m, k · dim_x) with any number k of blocks. Every
+            target composes, because what is learned, the score of one block, is the same for every target.
 
     Raises:
         UserError: an option has an unknown or impossible value.
@@ -73,11 +79,13 @@ class ScoreMatching(Method):
     depth: int = 3
     sampler: str = "ode"
     sampling_steps: int | None = None
+    composition: str = "none"
 
     def __post_init__(self) -> None:
         self._require_choice("recipe", RECIPES)
         self._require_choice("weighting", ("recipe", "sigma_squared"))
         self._require_choice("sampler", list(SAMPLERS))
+        self._require_choice("composition", COMPOSITIONS)
         if not isinstance(self.early_stopping, bool):
             raise UserError(f"method {self.name}: early_stopping must be true or false.")
         if self.sampling_steps is not None:
@@ -86,6 +94,10 @@ class ScoreMatching(Method):
             require_whole(f"method {self.name}: {option}", getattr(self, option), 1)
         if not self.rate > 0 or not 0 <= self.average < 1:
             raise UserError(f"method {self.name}: rate must be above 0, and average from 0 up to below 1.")
+
+    @property
+    def composes(self) -> bool:
+        return self.composition != "none"
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
         """Fit one replicate, see `train`."""
@@ -102,7 +114,8 @@ class ScoreMatching(Method):
         `methods.device`.
 
         Raises:
-            UserError: the simulations lack the scores that the target uses.
+            UserError: the simulations lack the scores that the target uses, or there is a composition, and x
+                is not made of items that are independent given θ.
             NotFiniteError: training diverged.
         """
         data = self.training_data(simulations)
@@ -142,8 +155,11 @@ class ScoreMatching(Method):
         """Return the simulations of R replicates in float32, with the scores that the target uses.
 
         Raises:
-            UserError: the simulations lack these scores.
+            UserError: the simulations lack these scores, or x has not the structure that composition needs.
         """
+        if self.composes:
+            for replicate in simulations:
+                self._require_items(replicate)
         return TrainingData(
             torch.stack([s.u for s in simulations]).float(),
             torch.stack([s.x for s in simulations]).float(),
@@ -184,7 +200,20 @@ class ScoreMatching(Method):
 
     def _posterior(self, model: ScoreModel, gate: Gate, where: str = device.CPU) -> ScorePosterior:
         steps = self.sampling_steps or SAMPLERS[self.sampler].steps
-        return ScorePosterior(model, gate, self.score_field, self.sampler, steps, self, where)
+        return ScorePosterior(
+            model, gate, self.score_field, self.sampler, steps, self, where, self.composition
+        )
+
+    def _require_items(self, simulations: Simulations) -> None:
+        structure = simulations.structure
+        if not (isinstance(structure, Items) and structure.independent):
+            kind = "a Vector" if structure is None else f"a {type(structure).__name__}"
+            if isinstance(structure, Items):
+                kind = "not declared so"
+            raise UserError(
+                f"method {self.name}: composition={self.composition} needs x of items that are independent "
+                f"given θ, such as Items(1, independent=True), but x is {kind}."
+            )
 
     def _require_choice(self, option: str, choices: Sequence[str] | dict[str, type]) -> None:
         value = getattr(self, option)
