@@ -122,7 +122,11 @@ class Posterior(ABC):
         dim_x = "dim_x" if self.dims is None else self.dims[1]
         if not isinstance(x_o, Tensor):
             raise UserError(f"x_o must be a tensor of shape (m, {dim_x}), but is a {type(x_o).__name__}.")
-        if self.composes and isinstance(dim_x, int) and (x_o.ndim != 2 or not x_o.shape[1] or x_o.shape[1] % dim_x):
+        if (
+            self.composes
+            and isinstance(dim_x, int)
+            and (x_o.ndim != 2 or not x_o.shape[1] or x_o.shape[1] % dim_x)
+        ):
             raise UserError(
                 f"x_o must have shape (m, k · {dim_x}) for k blocks of items, but has shape {tuple(x_o.shape)}."
             )

@@ -106,7 +106,9 @@ class ScorePosterior(Posterior):
         if self._informed is None or not torch.equal(self._informed[0], items):
             d, (m, k) = _dim_theta(self.model), items.shape[:2]
             found = [
-                information_of(_score(self.model, part.unsqueeze(0), DRAWS, self.device), len(part), d, self.device)
+                information_of(
+                    _score(self.model, part.unsqueeze(0), DRAWS, self.device), len(part), d, self.device
+                )
                 for part in items.flatten(0, 1).split(ROWS // DRAWS)
             ]
             self._informed = items.clone(), torch.cat(found, 1).unflatten(1, (m, k))[0]
@@ -243,7 +245,7 @@ def _score_of(
     x = items.to(first.device, dtype).expand(len(posteriors), *items.shape)
     information = None
     if first.composition == "gauss":
-        information = torch.stack([p.information(items) for p in posteriors]).to(first.device, dtype)
+        information = torch.stack([p.information(items) for p in posteriors])
 
     def single(u_t: Tensor, t: float, chosen: slice) -> Tensor:
         rows = u_t.to(dtype).reshape(len(x), -1, u_t.shape[-1])

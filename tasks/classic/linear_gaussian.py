@@ -81,9 +81,7 @@ class LinearGaussian(Task):
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
         """Draw z, (n, draws, d), and x for each θ, (n, d)."""
         model, shape = _model(self), (len(theta), self.draws, self.dim)
-        first, second = (
-            NOISE * torch.randn(shape, generator=generator, dtype=theta.dtype) for _ in range(2)
-        )
+        first, second = (NOISE * torch.randn(shape, generator=generator, dtype=theta.dtype) for _ in range(2))
         z = (theta @ model.into_z.T).unsqueeze(1) + first
         x = z @ model.into_x.T + second
         return Outcome(x.flatten(1), first.sum(1) @ model.into_z / NOISE**2, latents=z)
