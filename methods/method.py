@@ -127,9 +127,8 @@ class Posterior(ABC):
             and isinstance(dim_x, int)
             and (x_o.ndim != 2 or not x_o.shape[1] or x_o.shape[1] % dim_x)
         ):
-            raise UserError(
-                f"x_o must have shape (m, k · {dim_x}) for k blocks of items, but has shape {tuple(x_o.shape)}."
-            )
+            got = f"has shape {tuple(x_o.shape)}"
+            raise UserError(f"x_o must have shape (m, k · {dim_x}) for k blocks of items, but {got}.")
         if x_o.ndim != 2 or not (self.composes or dim_x in ("dim_x", x_o.shape[1])):
             one = x_o.ndim == 1 and dim_x in ("dim_x", len(x_o))
             hint = f"; give one observation as x_o.unsqueeze(0), (1, {dim_x})" if one else ""

@@ -18,8 +18,8 @@ which is the form above with A_i = σ² Σ_{t,i}⁻¹ and A = σ² Λ. For a Gau
 Σ_{t,i}⁻¹ = Σ_i⁻¹ + (α²/σ²) I. Tweedie's formula, exact for any law, gives Σ_{t,i} = (σ²/α²) (I + σ² ∇s_i).
 `gauss` and `jac` are exact at every t if all p(u | x_i) are Gaussian.
 
-`factorised` is exact at t = 0 only, and too steep before. With exact scores of `linear_gaussian`, samples have
-these widths, in widths of the posterior of n items; with `sde`, from 400 steps:
+`factorised` is exact at t = 0 only, and too steep before. With exact scores of `linear_gaussian`, samples
+have these widths, in widths of the posterior of n items; with `sde`, from 400 steps:
 
     n        2       5       20       200
     ode      0.57    0.07    0.002    diverges
@@ -29,19 +29,20 @@ Use it with `sampler=sde` if at all. Geffner et al. sample by annealed Langevin 
 score by 1 − t in place of diffusing it.
 
 *Positive definiteness.* Λ must be positive definite, which estimates of Σ_i and learned Jacobians do not
-ensure. If the items do not widen the prior, A ≥ I, so eigenvalues of A below 1 are raised to 1. Eigenvalues of
-K_i are also limited to [`LEAST`, 1]: a learned K_i may be indefinite, and with exact scores of
-`gaussian_mixture` and n = 8 the limit 1 alone halves the error. Linhart et al. leave Λ as it is. The package
+ensure. If the items do not widen the prior, A ≥ I, so eigenvalues of A below 1 are raised to 1. Eigenvalues
+of K_i are also limited to [`LEAST`, 1]: a learned K_i may be indefinite, and with exact scores of
+`gaussian_mixture` and n = 8 the limit 1 about halves the error. Linhart et al. leave Λ as it is. The package
 sbi turns its negative eigenvalues positive.
 
-*Where errors accumulate.* The errors e_i of the single scores become the error A⁻¹ Σ_i A_i e_i. With A_i ≈ I + σ² h,
-that is about Σ_i e_i where σ² n h ≪ 1, below the scale of the posterior of all items: its mean square is n to
-n² times the single one, as errors are independent between items or shared. Where σ² h ≫ 1 it is about the
-mean of the e_i. For `factorised` it is Σ_i e_i everywhere. For `jac` the factor σ²/α² on the Jacobian's error
-grows to 20,000 at t = 1.
+*Where errors accumulate.* The errors e_i of the single scores become the error A⁻¹ Σ_i A_i e_i. With A_i near
+I + σ² h, that is about Σ_i e_i where σ² n h ≪ 1, below the scale of the posterior of all items. Its mean
+square is n times the single one if the errors of the items are independent, and n² times if they are shared.
+Where σ² h ≫ 1, it is about the mean of the e_i. For `factorised` it is Σ_i e_i everywhere. For `jac`, errors of the
+Jacobian enter with the factor σ²/α², which grows to 20,000 at t = 1.
 
-Sources: Geffner et al., Compositional score modeling for simulation-based inference, arXiv 2209.14249. Linhart
-et al., Diffusion posterior sampling for simulation-based inference in tall data settings, arXiv 2404.07593.
+Sources: Geffner et al., Compositional score modeling for simulation-based inference, arXiv 2209.14249.
+Linhart et al., Diffusion posterior sampling for simulation-based inference in tall data settings, arXiv
+2404.07593.
 """
 
 from collections.abc import Callable

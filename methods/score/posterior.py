@@ -99,7 +99,7 @@ class ScorePosterior(Posterior):
         return x_o.unflatten(1, (x_o.shape[1] // dim_x, dim_x))
 
     def information(self, items: Tensor) -> Tensor:
-        """Return Σ_i⁻¹ − I (m, k, d, d) of the posteriors of single blocks of items (m, k, dim_x), for `gauss`.
+        """Return Σ_i⁻¹ − I (m, k, d, d) of the posteriors of single blocks (m, k, dim_x), for `gauss`.
 
         They are estimated from draws, and kept until other items are asked for.
         """

@@ -57,8 +57,8 @@ class ScoreMatching(Method):
         sampling_steps: number of steps of the sampler; None selects the sampler's default.
         composition: "none", or how the scores of several blocks of items are composed: "factorised", "gauss"
             or "jac", see `methods.score.composition`. The method then learns from simulations of one block,
-            normally of one item, and its posterior takes x_o (m, k · dim_x) with any number k of blocks. Every
-            target composes, because what is learned, the score of one block, is the same for every target.
+            normally of one item, and its posterior takes x_o (m, k · dim_x) with any number k of blocks.
+            Every target composes, because what is learned, the score of one block, is the same for all.
 
     Raises:
         UserError: an option has an unknown or impossible value.

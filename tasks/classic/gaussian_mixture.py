@@ -29,7 +29,8 @@ class GaussianMixture(LikelihoodTask):
                           P = 1 + Σ 1/s_z²,   m = Σ (x/s_z²)/P,   and weights ∝ p(x, z_1 … z_n)
 
     The outer sums run over the draws. The posterior has 2^n components. For n ≤ 10 the reference lists them,
-    and is exact. For more draws, it is sampled: draws of the narrow component then agree on one mode.
+    and is exact. For more draws, it is sampled: draws of the narrow component then agree on one mode. With
+    fewer than about 20 draws they may not, and such a posterior is refused.
 
     Args:
         dim: the number d of parameters, and of data of a draw, at least 1.
