@@ -37,8 +37,8 @@ sbi turns its negative eigenvalues positive.
 *Where errors accumulate.* The errors e_i of the single scores become the error A⁻¹ Σ_i A_i e_i. With A_i near
 I + σ² h, that is about Σ_i e_i where σ² n h ≪ 1, below the scale of the posterior of all items. Its mean
 square is n times the single one if the errors of the items are independent, and n² times if they are shared.
-Where σ² h ≫ 1, it is about the mean of the e_i. For `factorised` it is Σ_i e_i everywhere. For `jac`, errors of the
-Jacobian enter with the factor σ²/α², which grows to 20,000 at t = 1.
+Where σ² h ≫ 1, it is about the mean of the e_i. For `factorised` it is Σ_i e_i everywhere. For `jac`, errors
+of the Jacobian enter with the factor σ²/α², which grows to 20,000 at t = 1.
 
 Sources: Geffner et al., Compositional score modeling for simulation-based inference, arXiv 2209.14249.
 Linhart et al., Diffusion posterior sampling for simulation-based inference in tall data settings, arXiv
