@@ -50,7 +50,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ...tasks.errors import UserError
 from ...tasks.seeding import derive_seed, generator
+from ...tasks.structure import Items, Structure
 from .samplers import Score, sample_exponential
 from .schedule import alpha_sigma_at
 
@@ -122,6 +124,23 @@ def information_of(score: Score, n: int, d: int, device: str) -> Tensor:
     draws = draws - draws.mean(-2, keepdim=True)
     covariance = _limited(draws.mT @ draws / DRAWS, LEAST_VARIANCE, None)
     return torch.linalg.inv(covariance) - torch.eye(d, dtype=torch.float64, device=draws.device)
+
+
+def require_independent(what: str, structure: Structure | None) -> None:
+    """Raise `UserError` unless a structure is one of items that are independent given θ.
+
+    Args:
+        what: what needs it, for the message.
+        structure: the structure of the simulations; None stands for a vector.
+    """
+    if isinstance(structure, Items) and structure.independent:
+        return
+    kind = "Vector" if structure is None else type(structure).__name__
+    kind = "Items that are not declared independent" if isinstance(structure, Items) else f"a {kind}"
+    raise UserError(
+        f"{what} needs x of items that are independent given θ, such as Items(1, independent=True), but x is "
+        f"{kind}."
+    )
 
 
 def _likelihood_score(single: ItemScore, u_t: Tensor, t: float, items: slice) -> tuple[Tensor, Tensor]:

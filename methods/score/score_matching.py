@@ -13,14 +13,13 @@ from torch import Tensor
 from ...tasks.errors import UserError
 from ...tasks.plugin import nearest, require_whole
 from ...tasks.seeding import derive_seed, generator
-from ...tasks.structure import Items
 from ...tasks.task import Simulations
 from .. import device
 from ..method import Method, Posterior, PosteriorState
 from ..nn.averaging import DECAY
 from ..nn.network import ReplicatedMLP, take_replicate
 from ..progress import report
-from .composition import COMPOSITIONS
+from .composition import COMPOSITIONS, require_independent
 from .gates import ConstantWeight, Gate
 from .moments import second_moment
 from .posterior import ScorePosterior, fill, restored_choice, sample_together
@@ -158,8 +157,9 @@ class ScoreMatching(Method):
             UserError: the simulations lack these scores, or x has not the structure that composition needs.
         """
         if self.composes:
+            what = f"method {self.name}: composition={self.composition}"
             for replicate in simulations:
-                self._require_items(replicate)
+                require_independent(what, replicate.structure)
         return TrainingData(
             torch.stack([s.u for s in simulations]).float(),
             torch.stack([s.x for s in simulations]).float(),
@@ -203,17 +203,6 @@ class ScoreMatching(Method):
         return ScorePosterior(
             model, gate, self.score_field, self.sampler, steps, self, where, self.composition
         )
-
-    def _require_items(self, simulations: Simulations) -> None:
-        structure = simulations.structure
-        if not (isinstance(structure, Items) and structure.independent):
-            kind = "a Vector" if structure is None else f"a {type(structure).__name__}"
-            if isinstance(structure, Items):
-                kind = "not declared so"
-            raise UserError(
-                f"method {self.name}: composition={self.composition} needs x of items that are independent "
-                f"given θ, such as Items(1, independent=True), but x is {kind}."
-            )
 
     def _require_choice(self, option: str, choices: Sequence[str] | dict[str, type]) -> None:
         value = getattr(self, option)
