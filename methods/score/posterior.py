@@ -95,7 +95,7 @@ class ScorePosterior(Posterior):
 
     def items(self, x_o: Tensor) -> Tensor:
         """Return the blocks of items (m, k, dim_x) of observations x_o (m, k · dim_x)."""
-        dim_x = self.model.recipe.standardise.mean.shape[-1]
+        dim_x = x_o.shape[1] if self.dims is None else self.dims[1]
         return x_o.unflatten(1, (x_o.shape[1] // dim_x, dim_x))
 
     def information(self, items: Tensor) -> Tensor:

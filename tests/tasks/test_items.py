@@ -9,6 +9,7 @@ from graybench.tasks import get_task
 from graybench.tasks.errors import UserError
 from graybench.tasks.likelihood import LikelihoodTask
 from graybench.tasks.seeding import generator
+from graybench.tasks.structure import Items, Vector
 
 TASKS = [
     get_task("linear_gaussian", dim=3, rotated=True, spread=9.0),
@@ -62,6 +63,12 @@ def test_the_number_of_items_is_an_option_and_leaves_theta(task):
     assert many.simulate(30, 4).theta.equal(task.with_items(1).simulate(30, 4).theta)
     with pytest.raises(UserError, match="whole number from 1 up, but is 0"):
         task.with_items(0)
+
+
+def test_one_item_has_the_structure_of_the_item(task):
+    assert task.with_items(2).structure.effective == task.with_items(2).structure
+    expected = Items(4) if task.name == "hierarchical_normal" else Vector(task.with_items(1).dim_x)
+    assert task.with_items(1).structure.effective == expected
 
 
 @pytest.mark.parametrize(
