@@ -30,9 +30,11 @@ score by 1 − t in place of diffusing it.
 
 *Positive definiteness.* Λ must be positive definite, which estimates of Σ_i and learned Jacobians do not
 ensure. If the items do not widen the prior, A ≥ I, so eigenvalues of A below 1 are raised to 1. Eigenvalues
-of K_i are also limited to [`LEAST`, 1]: a learned K_i may be indefinite, and with exact scores of
-`gaussian_mixture` and n = 8 the limit 1 about halves the error. Linhart et al. leave Λ as it is. The package
-sbi turns its negative eigenvalues positive.
+of K_i are also limited to [`LEAST`, 1], because a learned K_i may be indefinite. With exact scores of
+`gaussian_mixture` and n = 8, the limit 1 about halves the error. With learned scores of `hierarchical_normal`
+and n = 5, the score error at t = 0.5 is 0.9 if eigenvalues below 0.001 are raised to 0.001, and 0.07 with
+`LEAST`. A Gaussian p(u | x_i) narrower than `LEAST` changes s + u_t by at most a share `LEAST` of it. Linhart
+et al. leave Λ as it is. The package sbi turns its negative eigenvalues positive.
 
 *Where errors accumulate.* The errors e_i of the single scores become the error A⁻¹ Σ_i A_i e_i. With A_i near
 I + σ² h, that is about Σ_i e_i where σ² n h ≪ 1, below the scale of the posterior of all items. Its mean
@@ -59,7 +61,7 @@ from .schedule import alpha_sigma_at
 COMPOSITIONS = ("none", "factorised", "gauss", "jac")
 # So many rows of a network are evaluated at once: they bound the memory, and larger blocks are no faster.
 ROWS = 16_384
-LEAST = 1e-3  # of K_i, for a p(u | x_i) with a standard deviation of 0.03
+LEAST = 0.03  # of K_i, which is at least the variance of p(u | x_i) if that is Gaussian
 LEAST_VARIANCE = 1e-6  # of Σ_i
 DRAWS, STEPS = 256, 30  # of each p(u | x_i), to estimate Σ_i
 
