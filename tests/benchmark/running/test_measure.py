@@ -260,13 +260,15 @@ def test_a_budget_of_items_is_spent_on_single_items_by_a_method_that_composes_th
 
 def test_rows_of_a_budget_of_items_say_what_they_cost():
     """An ode of 40 steps in two dimensions evaluates a network 85 times, and five items 425 times."""
-    rows = run_cell(in_items(get_method("mix", steps=1, width=2, composition="factorised"), 52))
+    rows = run_cell(
+        in_items(get_method("mix", steps=1, width=2, sampler="ode", composition="factorised"), 52)
+    )
     assert (rows["status"] == "ok").all()
     assert (rows["budget"] == 52).all()
     assert (rows["n_simulations"] == 52).all()
     assert (rows["n_score_calls"] == 52).all()
     assert (rows["n_network_evaluations"] == 425).all()
-    rows = run_cell(in_items(get_method("mix", steps=1, width=2), 52))
+    rows = run_cell(in_items(get_method("mix", steps=1, width=2, sampler="ode"), 52))
     assert (rows["n_simulations"] == 10).all()
     assert (rows["n_network_evaluations"] == 85).all()
 
