@@ -43,6 +43,7 @@ class Posterior(ABC):
         network_evaluations: number of network evaluations per sample; None if they are not counted.
         training_steps: number of training steps of the fit; None if they are not counted or were read.
         device: the device on which the posterior was fitted and computes.
+        composes: whether x_o may hold any whole number k of blocks of dim_x components, (m, k · dim_x).
     """
 
     dims: tuple[int, int] | None = None
@@ -50,6 +51,7 @@ class Posterior(ABC):
     network_evaluations: int | None = None
     training_steps: int | None = None
     device: str = "cpu"
+    composes: bool = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -122,7 +124,14 @@ class Posterior(ABC):
         dim_x = "dim_x" if self.dims is None else self.dims[1]
         if not isinstance(x_o, Tensor):
             raise UserError(f"x_o must be a tensor of shape (m, {dim_x}), but is a {type(x_o).__name__}.")
-        if x_o.ndim != 2 or dim_x not in ("dim_x", x_o.shape[1]):
+        if (
+            self.composes
+            and isinstance(dim_x, int)
+            and (x_o.ndim != 2 or not x_o.shape[1] or x_o.shape[1] % dim_x)
+        ):
+            got = f"has shape {tuple(x_o.shape)}"
+            raise UserError(f"x_o must have shape (m, k · {dim_x}) for k blocks of items, but {got}.")
+        if x_o.ndim != 2 or not (self.composes or dim_x in ("dim_x", x_o.shape[1])):
             one = x_o.ndim == 1 and dim_x in ("dim_x", len(x_o))
             hint = f"; give one observation as x_o.unsqueeze(0), (1, {dim_x})" if one else ""
             raise UserError(f"x_o must have shape (m, {dim_x}), but has shape {tuple(x_o.shape)}{hint}.")
@@ -133,6 +142,10 @@ class Posterior(ABC):
             if not finite.all():
                 row = int((~finite).nonzero()[0])
                 raise UserError(f"x_o must be finite{where}, but observation {row} is not.")
+
+    def evaluations(self, x_o: Tensor) -> int | None:
+        """Return the number of network evaluations per sample given x_o; None if they are not counted."""
+        return self.network_evaluations
 
     def _describe(self, dims: tuple[int, int], in_float32: bool) -> None:
         object.__setattr__(self, "dims", dims)  # a subclass may be a frozen dataclass
@@ -250,11 +263,17 @@ class Method(Plugin, defines_contract=True):
         requires: capabilities that a task must have; the runner passes on the corresponding fields only.
         least_simulations: the smallest budget.
         in_float32: whether the method learns x in float32.
+        composes: whether its posteriors take observations of any number of blocks of items, each of the size
+            that was simulated.
     """
 
     requires: ClassVar[frozenset[str]] = frozenset()
     least_simulations: ClassVar[int] = 1
     in_float32: ClassVar[bool] = False
+
+    @property
+    def composes(self) -> bool:
+        return False
 
     @abstractmethod
     def fit(self, simulations: Simulations, seed: int) -> Posterior:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .importance import ImportanceReference, LogDensity, importance_reference
-from .sampled_reference import SampledReference
+from .reference import Reference
 from .seeding import derive_seed
 from .task import Task
 
@@ -52,7 +52,7 @@ class LikelihoodTask(Task):
 
         return log_density
 
-    def reference(self, x_o: Tensor) -> SampledReference:
+    def reference(self, x_o: Tensor) -> Reference:
         """Return importance draws of the posterior of one observation, (dim_x,); the same in every run.
 
         Raises:

@@ -36,6 +36,11 @@ class Structure(ABC):
     def unflatten(self, x: Tensor) -> Tensor:
         """Return x, (..., size), in its form, with channels or components last."""
 
+    @property
+    def effective(self) -> "Structure":
+        """The structure that a network can use: one item alone has the structure of the item."""
+        return self
+
 
 @dataclass(frozen=True)
 class Vector(Structure):
@@ -99,6 +104,10 @@ class Items(Structure):
     @property
     def size(self) -> int:
         return self.n * self.each.size
+
+    @property
+    def effective(self) -> Structure:
+        return self.each.effective if self.n == 1 else self
 
     def unflatten(self, x: Tensor) -> Tensor:
         """Return x, (..., size), as (..., n, k) for vectors, or as (..., n, m, k) for items of m vectors.

@@ -7,7 +7,7 @@ in the unconstrained space u, where methods work.
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from .plugin import Guard, Plugin, nearest, require_whole
 from .prior import Prior
 from .reference import Reference
 from .seeding import derive_seed, generator
-from .structure import Structure, Vector, require_structure
+from .structure import Items, Structure, Vector, require_structure
 
 if TYPE_CHECKING:
     from .sbibm_view import SbibmView
@@ -161,6 +161,7 @@ class Task(Plugin, defines_contract=True):
             any x, in seconds; "frozen", stored draws for the task's own observations only.
         n_observations: number of observations.
         observation_seed: names the random stream of the observations.
+        items_option: the option that sets the number of items that are independent given θ; None without any.
     """
 
     required: ClassVar[tuple[str, ...]] = (*Plugin.required, "capabilities")
@@ -169,6 +170,7 @@ class Task(Plugin, defines_contract=True):
     reference_kind: ClassVar[str] = "exact"
     n_observations: ClassVar[int] = 10
     observation_seed: ClassVar[int] = 0
+    items_option: ClassVar[str | None] = None
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         for capability in vars(cls).get("capabilities", ()):
@@ -199,6 +201,30 @@ class Task(Plugin, defines_contract=True):
     def structure(self) -> Structure:
         """What a row of x is made of; a vector unless a subclass declares more."""
         return Vector(self.dim_x)
+
+    @property
+    def n_items(self) -> int:
+        """The number of items in a row of x that are independent given θ.
+
+        Raises:
+            UserError: the task has no option that sets it.
+        """
+        structure = self.structure
+        if self.items_option is None or not isinstance(structure, Items) or not structure.independent:
+            raise UserError(f"task {self.label} has no option for a number of items independent given θ.")
+        return structure.n
+
+    def with_items(self, n: int) -> Self:
+        """Return the same task with n items in a row of x, and the same θ in simulations of the same seed.
+
+        Raises:
+            UserError: the task has no option that sets the number of items, or n is not possible.
+        """
+        if self.n_items == n:
+            return self
+        assert self.items_option is not None
+        changed: dict[str, Any] = {self.items_option: n}
+        return replace(self, **changed)
 
     @abstractmethod
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:

@@ -252,7 +252,7 @@ def test_the_table_of_methods_says_what_each_requires() -> None:
 
 
 def test_the_defaults_in_the_table_of_keys_are_those_of_a_sweep() -> None:
-    words = {"required": ..., "all": None, "none": None}
+    words = {"required": ..., "all": None, "none": None, "simulations": "simulations"}
     for row in table_after("benchmark/README.md", "## Sweeps", "| key"):
         (key,), default = named(row[0]), row[2]
         field = Sweep.model_fields[key]

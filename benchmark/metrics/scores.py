@@ -144,6 +144,8 @@ def _with_targets(fitted: Fitted) -> list[HasTarget]:
     ]
     if len(with_targets) < len(fitted.posteriors):
         raise DoesNotApplyError("the method has no regression target")
+    if any(own.x.shape[1] != fitted.truth.task.dim_x for own in fitted.simulations):
+        raise DoesNotApplyError("the target is that of the single items that the method learns from")
     return with_targets
 
 

@@ -24,13 +24,14 @@ class Cell:
     Attributes:
         task: the simulator.
         method: what is fitted to the simulations.
-        budget: number of simulations for each replicate.
+        budget: number of simulations, or of items, for each replicate.
         replicates: number of independent training sets.
         metrics: names in `METRICS`.
         posterior_samples: number of samples for each replicate and observation.
         observations: number of the task's observations to use, the first ones; None for all.
         root_seed: the seed from which all random streams of the sweep derive.
         timeout: seconds after which the cell is given up; None for never.
+        budget_in_items: whether the budget counts items, of which a simulation of the task has several.
     """
 
     task: Task
@@ -42,6 +43,19 @@ class Cell:
     observations: int | None
     root_seed: int
     timeout: float | None
+    budget_in_items: bool = False
+
+    @property
+    def training_task(self) -> Task:
+        """The task that the method learns from: for a method that composes items, the task with one item."""
+        if self.budget_in_items and self.method.composes:
+            return self.task.with_items(1)
+        return self.task
+
+    @property
+    def n_simulations(self) -> int:
+        """The number of simulations of `training_task` for each replicate: as many as the budget pays."""
+        return self.budget // self.training_task.n_items if self.budget_in_items else self.budget
 
     @cached_property
     def id(self) -> str:
@@ -64,13 +78,16 @@ class Cell:
             "observations": self.observations,
             "root_seed": self.root_seed,
         }
+        if self.budget_in_items:
+            parameters["budget_in_items"] = True
         canonical = json.dumps(parameters, sort_keys=True, separators=(",", ":"), default=repr)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     @property
     def title(self) -> str:
         """The name of the cell for people: `galton · mix(gate=learned) · budget 1,000`."""
-        return f"{self.task.label} · {self.method.label} · budget {self.budget:,}"
+        unit = " items" if self.budget_in_items else ""
+        return f"{self.task.label} · {self.method.label} · budget {self.budget:,}{unit}"
 
 
 def _identity(plugin: Plugin, data: str = "") -> dict[str, Any]:

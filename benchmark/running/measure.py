@@ -31,6 +31,9 @@ def run_cell(cell: Cell) -> pd.DataFrame:
     if missing:
         reason = f"{cell.method.name} requires {' and '.join(sorted(missing))}"
         return failure_rows(cell, "skipped", f"{reason}, which {cell.task.label} does not provide")
+    if cell.budget_in_items and cell.n_simulations < (least := cell.method.least_simulations):
+        reason = f"{cell.budget:,} items are {cell.n_simulations} simulations of {cell.training_task.label}"
+        return failure_rows(cell, "skipped", f"{reason}, but {cell.method.name} needs {least} or more")
     try:
         simulations = training_simulations(cell)
         fitted, costs = _fit(cell, simulations)
@@ -44,7 +47,8 @@ def run_cell(cell: Cell) -> pd.DataFrame:
 def training_simulations(cell: Cell) -> list[Simulations]:
     """Draw the training simulations of each replicate, with only the fields that the method requires.
 
-    They depend on the root seed, the task and the replicate alone, so all methods get the same simulations.
+    They depend on the root seed, the training task and the replicate alone, so all methods that learn from
+    the same task get the same simulations.
     The simulations of a smaller budget are the first ones of a larger budget.
 
     Raises:
@@ -53,9 +57,9 @@ def training_simulations(cell: Cell) -> list[Simulations]:
     drawn = []
     for replicate in range(cell.replicates):
         report("simulate", replicate, cell.replicates)
-        seed = train_seed(cell.root_seed, cell.task, replicate)
+        seed = train_seed(cell.root_seed, cell.training_task, replicate)
         exact = "marginal_score" in cell.method.requires
-        simulations = cell.task.simulate(cell.budget, seed, marginal_score=exact)
+        simulations = cell.training_task.simulate(cell.n_simulations, seed, marginal_score=exact)
         simulations.check_finite()
         drawn.append(simulations.only(cell.method.requires))
     return drawn
@@ -80,9 +84,11 @@ def _fit(cell: Cell, simulations: list[Simulations]) -> tuple[Fitted, dict[str, 
     sampled = time.perf_counter()
     _check_shape(cell, samples, len(x_o))
     costs = {
-        "n_simulations": cell.budget,
-        "n_score_calls": cell.budget if cell.method.requires & {"joint_score", "marginal_score"} else 0,
-        "n_network_evaluations": posteriors[0].network_evaluations,
+        "n_simulations": cell.n_simulations,
+        "n_score_calls": cell.n_simulations
+        if cell.method.requires & {"joint_score", "marginal_score"}
+        else 0,
+        "n_network_evaluations": posteriors[0].evaluations(x_o),
         "fit_seconds": fitted - start,
         "sample_seconds": sampled - fitted,
         "device": posteriors[0].device,
@@ -142,4 +148,4 @@ def train_seed(root_seed: int, task: Task, replicate: int) -> int:
 
 
 def _seed(cell: Cell, stage: str, replicate: int) -> int:
-    return derive_seed(cell.root_seed, stage, cell.task.label, replicate)
+    return derive_seed(cell.root_seed, stage, cell.training_task.label, replicate)

@@ -10,7 +10,7 @@ metrics: [mmd]
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -86,6 +86,9 @@ class Sweep(BaseModel):
         tasks: what to simulate.
         methods: what to fit.
         budgets: numbers of simulations.
+        budgets_in: "simulations", or "items" if budgets count items, so that methods are compared on as many
+            of them. Then a method that composes items learns from `budget` simulations of the task with one
+            item, and any other method from budget/n simulations of the task with its n items, rounded down.
         replicates: number of independent training sets for each task, method and budget.
         metrics: names in `METRICS`.
         posterior_samples: number of samples for each replicate and observation.
@@ -100,6 +103,7 @@ class Sweep(BaseModel):
     tasks: list[Annotated[Entry, AfterValidator(_checked(get_task))]] = Field(min_length=1)
     methods: list[Annotated[Entry, AfterValidator(_checked(get_method))]] = Field(min_length=1)
     budgets: list[Annotated[int, Field(ge=1, le=LARGEST_BUDGET)]] = Field(min_length=1)
+    budgets_in: Literal["simulations", "items"] = "simulations"
     replicates: int = Field(default=5, ge=1)
     metrics: list[Annotated[str, AfterValidator(_known_metric)]] = Field(min_length=1)
     posterior_samples: int = Field(default=1000, ge=5)
@@ -146,6 +150,13 @@ class Sweep(BaseModel):
                 raise UserError(f"observations: {available}, but {self.observations} are asked for.")
         return self
 
+    @model_validator(mode="after")
+    def _items_to_count(self) -> Self:
+        if self.budgets_in == "items":
+            for task in self.all_tasks():
+                task.with_items(1)
+        return self
+
     def all_tasks(self) -> list[Task]:
         """Return the tasks, with every combination of their options."""
         return _build(self.tasks, get_task)
@@ -180,6 +191,7 @@ class Sweep(BaseModel):
                 observations=self.observations,
                 root_seed=self.root_seed,
                 timeout=self.timeout,
+                budget_in_items=self.budgets_in == "items",
             )
             for task in _named(self.all_tasks(), tasks, f"task in sweep {self.name}")
             for budget in self._listed(budgets)
@@ -241,6 +253,7 @@ MESSAGES = {
     "finite_number": "must be a finite number, but is {input}",
     "string_type": "must be a name, but is {input!r}",
     "string_pattern_mismatch": "must be made of letters, digits, - and _, but is {input!r}",
+    "literal_error": "must be {expected}, but is {input!r}",
     "list_type": "must be a list, but is {input!r}",
     "model_type": "must be a name or a mapping with a name, but is {input!r}",
     "value_error": "{error}",

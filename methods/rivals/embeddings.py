@@ -33,6 +33,7 @@ def embedding_net(method: str, structure: Structure | None, x: Tensor) -> nn.Mod
     Raises:
         UserError: sbi is not installed, or has no network for the structure.
     """
+    structure = None if structure is None else structure.effective
     if structure is None or not _has_form(structure):
         return None
     form = structure.unflatten(x)

@@ -72,6 +72,30 @@ class WrappedPosterior(Posterior):
         return drawn.transpose(0, 1)
 
 
+class ItemsPosterior(WrappedPosterior):
+    """A posterior of any number of items, whose scores sbi composes from the scores of single items.
+
+    Args:
+        posterior: sbi's posterior given one item.
+        iid_method: sbi's name of the composition.
+    """
+
+    composes = True
+
+    def __init__(self, posterior: Any, iid_method: str) -> None:
+        super().__init__(posterior)
+        self.iid_method = iid_method
+
+    def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
+        assert self.dims is not None
+        d, dim_x = self.dims
+        given: dict[str, Any] = {"iid_method": self.iid_method, "show_progress_bars": False}
+        with private_randomness(seed), quiet():
+            items = (x.reshape(-1, dim_x) for x in self.data(x_o))
+            drawn = [self.posterior.sample((n,), x=x, **given) for x in items]
+        return torch.stack(drawn) if drawn else torch.empty(0, n, d)
+
+
 class DensityPosterior(WrappedPosterior):
     """A posterior with a normalised density, which is differentiable if u requires a gradient."""
 

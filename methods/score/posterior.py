@@ -16,6 +16,7 @@ from ..method import Method, Posterior, PosteriorState
 from ..nn.network import stack_replicates
 from ..progress import report
 from . import targets
+from .composition import DRAWS, ROWS, compose, information_of
 from .conditioning import condition
 from .gates import Choice, Gate, TimeGate
 from .samplers import SAMPLERS, Score, log_prob_ode
@@ -39,11 +40,13 @@ class ScorePosterior(Posterior):
         steps: number of steps of the sampler.
         method: the method that fitted the posterior and can restore it.
         device: where the network is evaluated.
+        composition: how scores of several blocks of items are composed, a name in `composition.COMPOSITIONS`.
 
     Attributes:
         choice: the choice of the gate; None if the gate was named.
         summary: the summary that replaces x, on the CPU; None if the model takes x itself.
-        network_evaluations: number of network evaluations for a sample, those of the last step included.
+        network_evaluations: number of network evaluations for a sample, those of the last step included,
+            given one block of items; see `evaluations`.
     """
 
     def __init__(
@@ -55,20 +58,22 @@ class ScorePosterior(Posterior):
         steps: int,
         method: Method,
         device: str = CPU,
+        composition: str = "none",
     ) -> None:
         self.model, self.gate = model.requires_grad_(False), gate.requires_grad_(False)
         self.score_field, self.sampler, self.steps = score_field, sampler, steps
-        self.method, self.device = method, device
+        self.method, self.device, self.composition = method, device, composition
+        self.composes = composition != "none"
         self.choice: Choice | None = None
         self.summary: Summary | None = None
         self.network_evaluations: int = SAMPLERS[sampler].cost(steps, _dim_theta(model))
+        self._informed: tuple[Tensor, Tensor] | None = None
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
         return sample_together([self], n, x_o, [seed])[0]
 
     def score(self, u_t: Tensor, x_o: Tensor, t: float) -> Tensor:
-        x = _summarised([self], x_o)
-        score = _score(self.model, x, u_t.shape[1], self.device, once=True)
+        score = _score_of([self], self.model, x_o, u_t.shape[1], once=True)
         return score(u_t.to(self.device).unsqueeze(0), t)[0].cpu()
 
     def log_prob(self, u: Tensor, x_o: Tensor) -> Tensor:
@@ -78,8 +83,41 @@ class ScorePosterior(Posterior):
         samples: exactly for Gaussians, and up to the approximation of `last_step` otherwise.
         """
         model = stack_replicates([self.model]).double()
-        score = _score(model, _summarised([self], x_o), u.shape[1], self.device)
+        score = _score_of([self], model, x_o, u.shape[1])
         return log_prob_ode(score, u.double().to(self.device).unsqueeze(0), LOG_PROB_STEPS)[0].cpu()
+
+    def evaluations(self, x_o: Tensor) -> int:
+        """Return the number of network evaluations for a sample given x_o (m, k · dim_x).
+
+        It is k times `network_evaluations` for k blocks of items. With `jac` each of the d backward passes
+        through a block counts as a further evaluation. The draws from which `gauss` estimates covariances,
+        once for each x_o, are not counted.
+        """
+        k = self.items(x_o).shape[1]
+        passes = 1 + _dim_theta(self.model) if self.composition == "jac" and k > 1 else 1
+        return self.network_evaluations * k * passes
+
+    def items(self, x_o: Tensor) -> Tensor:
+        """Return the blocks of items (m, k, dim_x) of observations x_o (m, k · dim_x)."""
+        dim_x = x_o.shape[1] if self.dims is None else self.dims[1]
+        return x_o.unflatten(1, (x_o.shape[1] // dim_x, dim_x))
+
+    def information(self, items: Tensor) -> Tensor:
+        """Return Σ_i⁻¹ − I (m, k, d, d) of the posteriors of single blocks, for `gauss`.
+
+        Blocks (m, k, ·) are given as the model takes them, as summaries if there are any. The results are
+        estimated from draws, and kept until other blocks are asked for.
+        """
+        if self._informed is None or not torch.equal(self._informed[0], items):
+            d, (m, k) = _dim_theta(self.model), items.shape[:2]
+            found = [
+                information_of(
+                    _score(self.model, part.unsqueeze(0), DRAWS, self.device), len(part), d, self.device
+                )
+                for part in items.flatten(0, 1).split(ROWS // DRAWS)
+            ]
+            self._informed = items.clone(), torch.cat(found, 1).unflatten(1, (m, k))[0]
+        return self._informed[1]
 
     @property
     def mixed_field(self) -> str | None:
@@ -179,7 +217,7 @@ def sample_together(
     model = stack_replicates([p.model for p in posteriors])
     shape = (len(x_o), n, _dim_theta(model))
     generators = [generator(derive_seed(seed, "sample")) for seed in seeds]
-    score = _score(model, _summarised(posteriors, x_o), n, first.device)
+    score = _score_of(posteriors, model, x_o, n)
     evaluations = 0
 
     def draw() -> Tensor:
@@ -203,6 +241,36 @@ def _summarised(posteriors: Sequence[ScorePosterior], x_o: Tensor) -> Tensor:
     x = x_o.expand(len(posteriors), *x_o.shape)
     summaries = [p.summary for p in posteriors if p.summary is not None]
     return stack_replicates(summaries)(x.float()) if summaries else x
+
+
+def _score_of(
+    posteriors: Sequence[ScorePosterior], model: ScoreModel, x_o: Tensor, n: int, *, once: bool = False
+) -> Score:
+    """Return the function score(u_t, t) of R posteriors for u_t (R, m, n, d) on their device.
+
+    Args:
+        posteriors: R posteriors of one method.
+        model: their score models, stacked.
+        x_o: observations (m, k · dim_x); the scores of k > 1 blocks of items are composed.
+        once: as for `_score`.
+    """
+    first, items = posteriors[0], posteriors[0].items(x_o)
+    x = _summarised(posteriors, items.flatten(0, 1)).unflatten(1, items.shape[:2])
+    if items.shape[1] == 1:
+        return _score(model, x.squeeze(2), n, first.device, once=once)
+    information = None
+    if first.composition == "gauss":
+        information = torch.stack([p.information(own) for p, own in zip(posteriors, x, strict=True)])
+    dtype = model.mlp.biases[-1].dtype
+    model = copy.deepcopy(model).to(first.device)
+    x = x.to(first.device, dtype)
+
+    def single(u_t: Tensor, t: float, chosen: slice) -> Tensor:
+        rows = u_t.to(dtype).reshape(len(x), -1, u_t.shape[-1])
+        own = x[:, :, chosen].flatten(1, 2).repeat_interleave(u_t.shape[-2], 1)
+        return model(rows, own, own.new_full((1, 1, 1), t)).reshape(u_t.shape)
+
+    return compose(single, items.shape[1], first.composition == "jac", information)
 
 
 def _score(model: ScoreModel, x_o: Tensor, n: int, device: str, *, once: bool = False) -> Score:

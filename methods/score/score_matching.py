@@ -20,6 +20,7 @@ from ..method import Method, Posterior, PosteriorState
 from ..nn.averaging import DECAY
 from ..nn.network import ReplicatedMLP, take_replicate
 from ..progress import report
+from .composition import COMPOSITIONS, require_independent
 from .gates import ConstantWeight, Gate
 from .moments import second_moment
 from .posterior import ScorePosterior, fill, restored_choice, sample_together
@@ -60,6 +61,10 @@ class ScoreMatching(Method):
         sampler: "exponential" (an exponential integrator), "ode" (the same, but every step is corrected) or
             "sde" (Euler-Maruyama), see `methods.score.samplers`.
         sampling_steps: number of steps of the sampler; None selects the sampler's default.
+        composition: "none", or how the scores of several blocks of items are composed: "factorised", "gauss"
+            or "jac", see `methods.score.composition`. The method then learns from simulations of one block,
+            normally of one item, and its posterior takes x_o (m, k · dim_x) with any number k of blocks.
+            Every target composes, because what is learned, the score of one block, is the same for all.
 
     Raises:
         UserError: an option has an unknown or impossible value.
@@ -81,12 +86,14 @@ class ScoreMatching(Method):
     summaries: str = AUTO
     sampler: str = "exponential"
     sampling_steps: int | None = None
+    composition: str = "none"
 
     def __post_init__(self) -> None:
         self._require_choice("recipe", RECIPES)
         self._require_choice("weighting", ("recipe", "sigma_squared"))
         self._require_choice("sampler", list(SAMPLERS))
         self._require_choice("summaries", SUMMARIES)
+        self._require_choice("composition", COMPOSITIONS)
         if not isinstance(self.early_stopping, bool):
             raise UserError(f"method {self.name}: early_stopping must be true or false.")
         for option in ("steps", "sampling_steps", "batch", "width", "depth"):
@@ -94,6 +101,10 @@ class ScoreMatching(Method):
                 require_whole(f"method {self.name}: {option}", getattr(self, option), 1)
         if not self.rate > 0 or not 0 <= self.average < 1:
             raise UserError(f"method {self.name}: rate must be above 0, and average from 0 up to below 1.")
+
+    @property
+    def composes(self) -> bool:
+        return self.composition != "none"
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
         """Fit one replicate, see `train`."""
@@ -110,8 +121,9 @@ class ScoreMatching(Method):
         `methods.device`.
 
         Raises:
-            UserError: the simulations lack the scores that the target uses, or the option `summaries` is for
-                another structure.
+            UserError: the simulations lack the scores that the target uses, the option `summaries` is for
+                another structure, or there is a composition, and x is not made of items that are independent
+                given θ.
             NotFiniteError: training diverged.
         """
         data = self.training_data(simulations)
@@ -169,8 +181,12 @@ class ScoreMatching(Method):
         """Return the simulations of R replicates in float32, with the scores that the target uses.
 
         Raises:
-            UserError: the simulations lack these scores.
+            UserError: the simulations lack these scores, or x has not the structure that composition needs.
         """
+        if self.composes:
+            what = f"method {self.name}: composition={self.composition}"
+            for replicate in simulations:
+                require_independent(what, replicate.structure)
         return TrainingData(
             torch.stack([s.u for s in simulations]).float(),
             torch.stack([s.x for s in simulations]).float(),
@@ -212,7 +228,9 @@ class ScoreMatching(Method):
 
     def _posterior(self, model: ScoreModel, gate: Gate, where: str = device.CPU) -> ScorePosterior:
         steps = self.sampling_steps or SAMPLERS[self.sampler].steps
-        return ScorePosterior(model, gate, self.score_field, self.sampler, steps, self, where)
+        return ScorePosterior(
+            model, gate, self.score_field, self.sampler, steps, self, where, self.composition
+        )
 
     def _require_choice(self, option: str, choices: Sequence[str] | dict[str, type]) -> None:
         value = getattr(self, option)

@@ -155,6 +155,7 @@ def chosen_structure(who: str, option: str, structure: Structure | None) -> Stru
     Raises:
         UserError: the option names a network for another structure.
     """
+    structure = None if structure is None else structure.effective
     plain = structure is None or isinstance(structure, Vector)
     if option == NONE or (option == AUTO and plain):
         return None

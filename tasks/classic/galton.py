@@ -11,6 +11,7 @@ from ..errors import UserError
 from ..plugin import require_whole
 from ..prior import Normal
 from ..reference import GridReference, Reference
+from ..structure import Items, Structure, Vector
 from ..task import Outcome, Task
 
 STEEPNESS = 10.0
@@ -33,7 +34,8 @@ class Galton(Task):
 
         prior           θ ~ N(0, 1)
         latents         all decisions of all balls
-        data            the final position of one ball, or the number of balls at each final position
+        data            the final position of one ball, or the number of balls at each final position;
+                        with `positions`, the final position of each ball
         joint score     Σ over decisions, of d log P/dθ to the left and d log(1 − P)/dθ to the right
         likelihood      exact, by a forward recursion over the rows; it gives marginal score and posterior
 
@@ -46,6 +48,7 @@ class Galton(Task):
         rows: rows of nails, at least 2.
         nails: nails in a row, at least 2.
         balls: balls thrown with the same θ, from 1 to 1000.
+        positions: True lists the final position of each ball, as independent items, and counts nothing.
     """
 
     name: ClassVar[str] = "galton"
@@ -53,18 +56,22 @@ class Galton(Task):
     summary: ClassVar[str] = "Balls fall through nails that θ tilts; discrete latents, everything exact."
     capabilities: ClassVar[frozenset[str]] = frozenset({"joint_score", "marginal_score", "reference"})
     n_observations: ClassVar[int] = 5
+    items_option: ClassVar[str | None] = "balls"
     prior = Normal()
     dim_theta = 1
 
     rows: int = 20
     nails: int = 31
     balls: int = 1
+    positions: bool = False
 
     def __post_init__(self) -> None:
         for option, least in (("rows", 2), ("nails", 2), ("balls", 1)):
             require_whole(f"task galton: {option}", getattr(self, option), least)
         if self.balls > MOST_BALLS:
             raise UserError(f"task galton: balls must be at most {MOST_BALLS}, as the grid resolves no more.")
+        if not isinstance(self.positions, bool):
+            raise UserError("task galton: positions must be true or false.")
 
     @property
     def bins(self) -> int:
@@ -73,15 +80,24 @@ class Galton(Task):
 
     @property
     def dim_x(self) -> int:
-        """1 for one ball; the number of `bins` for several."""
-        return 1 if self.balls == 1 else self.bins
+        """The number of balls if x lists positions, the number of `bins` if it counts balls."""
+        return self.balls if self._lists else self.bins
+
+    @property
+    def structure(self) -> Structure:
+        """Independent positions, or a vector of counts."""
+        return Items(self.balls, independent=True) if self.positions else Vector(self.dim_x)
+
+    @property
+    def _lists(self) -> bool:
+        return self.positions or self.balls == 1
 
     def simulator(self, theta: Tensor, generator: torch.Generator) -> Outcome:
         """Throw `balls` balls for each θ, (n, 1)."""
         flat = theta.to(torch.float32).expand(-1, self.balls).flatten()
         position, score = self._throw(flat, generator)
         x = position.reshape(-1, self.balls)
-        if self.balls > 1:
+        if not self._lists:
             counts = torch.zeros(len(theta), self.bins)
             x = counts.scatter_add(1, x.long(), torch.ones_like(x))
         return Outcome(x, score.reshape(-1, self.balls).sum(1, keepdim=True))
@@ -108,7 +124,7 @@ class Galton(Task):
     def log_likelihood(self, theta: Tensor, x: Tensor) -> Tensor:
         """Return the exact log p(x | θ), (n,), in float64, for θ (n, 1) and x (n or 1, dim_x)."""
         counts = self._counts(x)
-        ways = math.lgamma(self.balls + 1) - torch.lgamma(counts + 1).sum(1)
+        ways = 0.0 if self._lists else math.lgamma(self.balls + 1) - torch.lgamma(counts + 1).sum(1)
         return ways + torch.xlogy(counts, self.pmf(theta[:, 0].double())).sum(1)
 
     def marginal_score(self, theta: Tensor, x: Tensor) -> Tensor:
@@ -130,13 +146,14 @@ class Galton(Task):
 
     def _possible(self, x: Tensor) -> bool:
         """Return whether x, (dim_x,), holds whole numbers that this board can produce."""
-        most = x.max() < self.bins if self.balls == 1 else x.sum() == self.balls
+        most = x.max() < self.bins if self._lists else x.sum() == self.balls
         return bool(most and x.min() >= 0 and x.equal(x.round()))
 
     def _counts(self, x: Tensor) -> Tensor:
-        if self.balls > 1:
+        """Return the number of balls at each final position, (n, bins)."""
+        if not self._lists:
             return x.double()
-        return torch.nn.functional.one_hot(x[:, 0].long(), self.bins).double()
+        return torch.nn.functional.one_hot(x.long(), self.bins).sum(1).double()
 
     def _left(self, row: int, theta: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
         """Return P and dP/dθ at a row, for θ and positions that broadcast."""

@@ -228,7 +228,7 @@ def test_equal_options_are_written_alike(spread):
     task = get_task("linear_gaussian", dim=np.int64(3), spread=spread, rotated=True)
     assert task == get_task("linear_gaussian", dim=3, spread=10.0, rotated=True)
     assert task.label == "linear_gaussian(dim=3, rotated=true, spread=10.0)"
-    assert json.dumps(task.options()) == '{"dim": 3, "spread": 10.0, "rotated": true}'
+    assert json.dumps(task.options()) == '{"dim": 3, "spread": 10.0, "rotated": true, "draws": 1}'
 
 
 def test_numbers_and_seeds_may_be_whole_numbers_of_numpy():

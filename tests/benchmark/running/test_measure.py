@@ -10,6 +10,7 @@ from graybench.benchmark.running.cell import Cell
 from graybench.benchmark.running.measure import run_cell, training_simulations
 from graybench.methods import get_method
 from graybench.methods.method import Method, Posterior
+from graybench.tasks import get_task
 from graybench.tasks.classic.galton import Galton
 from graybench.tasks.errors import NotFiniteError
 from graybench.tasks.sampled_reference import SampledReference
@@ -236,3 +237,51 @@ def test_c2st_of_too_few_samples_says_so_in_one_line():
     (reason,) = set(rows["reason"])
     assert reason.startswith("ValueError: n_splits=5 cannot be greater than the number of members")
     assert "\n" not in reason
+
+
+ITEMS = get_task("linear_gaussian", draws=5)
+
+
+def in_items(method, budget, task=ITEMS, **changes):
+    return cell(method, budget, task, budget_in_items=True, **changes)
+
+
+def test_a_budget_of_items_is_spent_on_single_items_by_a_method_that_composes_them():
+    composing, other = get_method("dsm", steps=1, composition="gauss"), get_method("dsm", steps=1)
+    single = training_simulations(in_items(composing, 52))
+    assert all(s.x.shape == (52, 2) for s in single)
+    assert all(s.x.shape == (10, 10) for s in training_simulations(in_items(other, 52)))
+    more = training_simulations(in_items(composing, 52, ITEMS.with_items(20)))
+    assert all(a.x.equal(b.x) for a, b in zip(single, more, strict=True))
+    assert in_items(composing, 52).title == (
+        "linear_gaussian(draws=5) · dsm(composition=gauss, steps=1) · budget 52 items"
+    )
+
+
+def test_rows_of_a_budget_of_items_say_what_they_cost():
+    """An ode of 40 steps in two dimensions evaluates a network 85 times, and five items 425 times."""
+    rows = run_cell(
+        in_items(get_method("mix", steps=1, width=2, sampler="ode", composition="factorised"), 52)
+    )
+    assert (rows["status"] == "ok").all()
+    assert (rows["budget"] == 52).all()
+    assert (rows["n_simulations"] == 52).all()
+    assert (rows["n_score_calls"] == 52).all()
+    assert (rows["n_network_evaluations"] == 425).all()
+    rows = run_cell(in_items(get_method("mix", steps=1, width=2, sampler="ode"), 52))
+    assert (rows["n_simulations"] == 10).all()
+    assert (rows["n_network_evaluations"] == 85).all()
+
+
+def test_a_budget_of_too_few_items_is_skipped():
+    rows = run_cell(in_items(get_method("sbi_npe"), 14))
+    assert (rows["status"] == "skipped").all()
+    expected = "14 items are 2 simulations of linear_gaussian(draws=5), but sbi_npe needs 3 or more"
+    assert (rows["reason"] == expected).all()
+
+
+def test_the_target_of_single_items_is_not_measured_on_simulations_of_many():
+    method = get_method("mix", steps=1, width=2, composition="gauss")
+    rows = run_cell(in_items(method, 50, metrics=("excess_variance", "optimal_weight")))
+    assert list(rows.loc[rows["metric"] == "excess_variance", "status"]) == ["skipped"]
+    assert (rows.loc[rows["metric"] == "optimal_weight", "status"] == "ok").all()

@@ -127,7 +127,7 @@ def test_select_refuses_what_is_not_there(tmp_path: Path, filters: Any, sentence
         ({"timeout": 0}, "timeout: must be above 0, but is 0."),
         ({"timeout": float("inf")}, "timeout: must be a finite number, but is inf."),
         ({"observations": 3}, "observations: task line has only 2 observations, but 3 are asked for."),
-        ({"budgets": None, "budgts": [10]}, "there is no key 'budgts': did you mean budgets?"),
+        ({"budgets": None, "budgts": [10]}, "there is no key 'budgts': did you mean budgets or budgets_in?"),
     ],
 )
 def test_mistakes(tmp_path: Path, changes: dict[str, Any], sentence: str) -> None:
@@ -227,4 +227,17 @@ def test_a_plugin_that_does_not_import(tmp_path: Path, monkeypatch: pytest.Monke
     assert mistake(tmp_path, methods=["broken_plugin:Method"]).startswith(
         "methods[0]: method broken_plugin:Method cannot be imported from the current folder and the "
         "environment: SyntaxError: invalid syntax"
+    )
+
+
+def test_budgets_can_be_counted_in_items_of_tasks_that_have_them(tmp_path: Path) -> None:
+    (cell,) = load(tmp_path).cells()
+    assert not cell.budget_in_items
+    (cell,) = load(tmp_path, tasks=["iid_mixture"], budgets_in="items").cells()
+    assert cell.budget_in_items
+    assert mistake(tmp_path, budgets_in="items") == (
+        "task line has no option for a number of items independent given θ."
+    )
+    assert mistake(tmp_path, budgets_in="draws") == (
+        "budgets_in: must be 'simulations' or 'items', but is 'draws'."
     )
