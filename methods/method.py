@@ -41,12 +41,14 @@ class Posterior(ABC):
         dims: (d, dim_x), set by `Method.fit`; None if no method fitted the posterior.
         in_float32: whether x is used in float32, set by `Method.fit`.
         network_evaluations: number of network evaluations per sample; None if they are not counted.
+        training_steps: number of training steps of the fit; None if they are not counted or were read.
         device: the device on which the posterior was fitted and computes.
     """
 
     dims: tuple[int, int] | None = None
     in_float32: bool = False
     network_evaluations: int | None = None
+    training_steps: int | None = None
     device: str = "cpu"
 
     def __init_subclass__(cls) -> None:

@@ -13,6 +13,7 @@ from .scores import (
     OPTIMAL_WEIGHT,
     SCORE_ERROR,
     TARGET_VARIANCE,
+    TRAINING_STEPS,
 )
 
 IN_ORDER = (
@@ -37,6 +38,7 @@ IN_ORDER = (
     ESS_FRACTION,
     LOG_LIKELIHOOD_ERROR,
     GATE_GAIN,
+    TRAINING_STEPS,
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in IN_ORDER}
 MAIN = (SCORE_ERROR.name, MMD.name)  # the metrics that comparisons show first

@@ -192,6 +192,18 @@ def gate_gain(fitted: Fitted) -> Iterator[Row]:
         yield row(choice.gain, choice.stderr, replicate=r, reason=choice.gate)
 
 
+def training_steps(fitted: Fitted) -> Iterator[Row]:
+    """Yield the number of training steps of each replicate.
+
+    Raises:
+        DoesNotApplyError: the method counts no steps.
+    """
+    for r, posterior in enumerate(fitted.posteriors):
+        if posterior.training_steps is None:
+            raise DoesNotApplyError("the method counts no training steps")
+        yield row(posterior.training_steps, None, replicate=r)
+
+
 def _trapezoid_weights(grid: tuple[float, ...]) -> Tensor:
     times = torch.tensor(grid, dtype=torch.float64)
     step = times.diff()
@@ -261,4 +273,13 @@ GATE_GAIN = Metric(
     perfect=None,
     ranked=False,
     bounds=ANY,
+)
+TRAINING_STEPS = Metric(
+    "training_steps",
+    "Training steps",
+    "The number of training steps that the replicate took until it stopped.",
+    training_steps,
+    perfect=None,
+    ranked=False,
+    scale="log",
 )

@@ -8,13 +8,15 @@ from ...methods import get_method
 from ...methods.score.gate_choice import CLOSED, FITTED, choose, make_gate
 from ...methods.score.gates import Gate
 from ...methods.score.mixtures import Mix
-from ...methods.score.trainer import STEPS_AT_ONCE
+from ...methods.score.score_matching import DSM
+from ...methods.score.trainer import ROWS_AT_ONCE
 from ...tasks import get_task
 from ...tasks.seeding import generator
 from .timing import Timing, take_turns
 
 BUDGET, REPLICATES = 10_000, 5
-STEPS, QUICK_STEPS = 3000, 300
+STEPS, QUICK_STEPS = 2000, 300  # too few for a fit to stop or to enlarge the minibatches
+STEPS_AT_ONCE = ROWS_AT_ONCE // DSM.batch
 ROUNDS = 3
 
 
@@ -30,7 +32,7 @@ def rows(quick: bool) -> list[Timing]:
     data = Mix().training_data(simulations)
     assert data.score is not None
     steps, rounds = (QUICK_STEPS, 1) if quick else (STEPS, ROUNDS)
-    method, batch = get_method("dsm", steps=steps), (STEPS_AT_ONCE, REPLICATES, 128)
+    method, batch = get_method("dsm", steps=steps), (STEPS_AT_ONCE, REPLICATES, DSM.batch)
     index = torch.randint(BUDGET, batch, generator=generator(1))
     drawn, t = data.rows(index), torch.rand(*batch, 1, generator=generator(2))
     assert drawn.score is not None

@@ -82,16 +82,28 @@ class MovingAverage:
         self._load(current)
         self.judged = True
 
-    def finish(self) -> Tensor:
-        """Set the parameters to the best average, or to the last average if none was judged.
+    def result(self) -> tuple[list[Tensor], Tensor]:
+        """Return the best average, or the last average if none was judged.
 
         Returns:
-            Whether the parameters of each replicate, and its least loss if judged, are finite (R,).
+            The values of the parameters, and whether those of each replicate, and its least loss if judged,
+            are finite (R,).
         """
-        self._load(self.best.values if self.judged else self.average)
-        rows = (len(self.best.loss), -1)
-        finite = torch.stack([p.detach().isfinite().reshape(rows).all(1) for p in self.parameters]).all(0)
-        return finite & self.best.loss.isfinite() if self.judged else finite
+        values, rows = self.best.values if self.judged else self.average, (len(self.best.loss), -1)
+        finite = torch.stack([value.isfinite().reshape(rows).all(1) for value in values]).all(0)
+        return values, finite & self.best.loss.isfinite() if self.judged else finite
+
+    def finish(self) -> Tensor:
+        """Set the parameters to the values of `result`, and return which replicates are finite (R,)."""
+        values, finite = self.result()
+        self._load(values)
+        return finite
+
+    def keep(self, kept: list[int]) -> None:
+        """Keep these replicates, as the optimizer does; the others are dropped."""
+        self.average = [value[kept] for value in self.average]
+        self.best.values = [value[kept] for value in self.best.values]
+        self.best.loss = self.best.loss[kept]
 
     @torch.no_grad()
     def _load(self, values: list[Tensor]) -> None:

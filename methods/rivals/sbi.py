@@ -198,6 +198,8 @@ class SbiNPSESuite(DSM):
     summary: ClassVar[str] = "sbi's posterior score estimation with the suite's network, diffusion and steps."
     least_simulations: ClassVar[int] = 2
 
+    steps: int = 3000
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.average != DSM.average or self.early_stopping != DSM.early_stopping:

@@ -34,7 +34,7 @@ class Mix(ScoreMatching):
     """
 
     name: ClassVar[str] = "mix"
-    version: ClassVar[int] = 3  # since 3, samples and densities hold no noise of t_min
+    version: ClassVar[int] = 4  # since 4, training stops when the held-out loss does not fall any more
     summary: ClassVar[str] = "DSM and LTSM mixed over diffusion time by the weight of least variance."
     requires: ClassVar[frozenset[str]] = frozenset({"joint_score"})
     score_field: ClassVar[str | None] = "joint_score"
@@ -78,7 +78,7 @@ class TSMMix(Mix):
     """
 
     name: ClassVar[str] = "tsm_mix"
-    version: ClassVar[int] = 2  # as `Mix` 3
+    version: ClassVar[int] = 3  # as `Mix` 4
     summary: ClassVar[str] = "DSM and TSM mixed by the weight of least variance, an oracle."
     requires: ClassVar[frozenset[str]] = frozenset({"marginal_score"})
     score_field: ClassVar[str | None] = "marginal_score"

@@ -222,6 +222,6 @@ def _denoised_and_rate(score: Score, v: Tensor, level: float) -> tuple[Tensor, T
 
 SAMPLERS = {
     "ode": Sampler(lambda score, draw, steps: sample_ode(score, draw(), steps), 40, 2),
-    "exponential": Sampler(lambda score, draw, steps: sample_exponential(score, draw(), steps), 40, 1),
+    "exponential": Sampler(lambda score, draw, steps: sample_exponential(score, draw(), steps), 30, 1),
     "sde": Sampler(lambda score, draw, steps: sample_sde(score, draw(), steps, draw), 400, 1),
 }

@@ -24,7 +24,7 @@ from .moments import second_moment
 from .posterior import ScorePosterior, fill, restored_choice, sample_together
 from .recipes import RECIPES
 from .samplers import SAMPLERS
-from .trainer import ScoreModel, Trainer, Training, Weighting
+from .trainer import ScoreModel, Trainer, Training
 from .training_data import TrainingData
 
 
@@ -43,35 +43,37 @@ class ScoreMatching(Method):
     Args:
         recipe: "preconditioned" or "plain", see `methods.score.recipes`.
         weighting: "recipe", the loss weight above, or "sigma_squared".
-        early_stopping: True keeps the moving average of the best validation step, False the last one.
-        steps: number of training steps.
-        batch: number of simulations in a minibatch, drawn with replacement.
-        rate: initial learning rate; it falls to 0 along a cosine.
+        early_stopping: True keeps the moving average of the best validation step, and stops when the held-out
+            loss has stopped falling, see `methods.nn.stopping`. False takes all steps and keeps the last one.
+        steps: the largest number of training steps; None selects 30,000 with early stopping, 3,000 without.
+        batch: number of simulations in a minibatch, drawn with replacement; it is doubled after 2,000 and
+            again after 4,000 steps.
+        rate: learning rate.
         average: decay of the moving average of the parameters.
         width: number of units in a hidden layer.
         depth: number of hidden layers.
-        sampler: "ode" (an exponential integrator that corrects every step), "exponential" (the same without
-            correction) or "sde" (Euler-Maruyama), see `methods.score.samplers`.
+        sampler: "exponential" (an exponential integrator), "ode" (the same, but every step is corrected) or
+            "sde" (Euler-Maruyama), see `methods.score.samplers`.
         sampling_steps: number of steps of the sampler; None selects the sampler's default.
 
     Raises:
         UserError: an option has an unknown or impossible value.
     """
 
-    version: ClassVar[int] = 2  # since 2, samples and densities hold no noise of t_min
+    version: ClassVar[int] = 3  # since 3, training stops when the held-out loss does not fall any more
     in_float32: ClassVar[bool] = True
     score_field: ClassVar[str | None] = None
 
     recipe: str = "preconditioned"
     weighting: str = "recipe"
     early_stopping: bool = True
-    steps: int = 3000
+    steps: int | None = None
     batch: int = 128
     rate: float = 3e-3
     average: float = DECAY
     width: int = 64
     depth: int = 3
-    sampler: str = "ode"
+    sampler: str = "exponential"
     sampling_steps: int | None = None
 
     def __post_init__(self) -> None:
@@ -80,10 +82,9 @@ class ScoreMatching(Method):
         self._require_choice("sampler", list(SAMPLERS))
         if not isinstance(self.early_stopping, bool):
             raise UserError(f"method {self.name}: early_stopping must be true or false.")
-        if self.sampling_steps is not None:
-            require_whole(f"method {self.name}: sampling_steps", self.sampling_steps, 1)
-        for option in ("steps", "batch", "width", "depth"):
-            require_whole(f"method {self.name}: {option}", getattr(self, option), 1)
+        for option in ("steps", "sampling_steps", "batch", "width", "depth"):
+            if getattr(self, option) is not None:
+                require_whole(f"method {self.name}: {option}", getattr(self, option), 1)
         if not self.rate > 0 or not 0 <= self.average < 1:
             raise UserError(f"method {self.name}: rate must be above 0, and average from 0 up to below 1.")
 
@@ -111,13 +112,14 @@ class ScoreMatching(Method):
         data, model, gate = data.to(where), model.to(where), gate.to(where)
         gate.fit(data, seeds)
         training = Training(self.steps, self.batch, self.rate, self.average, self.early_stopping)
-        trainer = Trainer(model, gate, data, self._weighting(gate), training, seeds)
+        trainer = Trainer(model, gate, data, self._loss_weight, training, seeds)
         trainer.run(lambda done, total: report("fit", done, total))
         model, gate = model.cpu(), gate.cpu()
-        return [
-            self._posterior(take_replicate(model, r), take_replicate(gate, r), where)
-            for r in range(len(simulations))
-        ]
+        posteriors = []
+        for r, steps in enumerate(trainer.taken):
+            posteriors.append(self._posterior(take_replicate(model, r), take_replicate(gate, r), where))
+            posteriors[-1].training_steps = steps
+        return posteriors
 
     def sample_replicates(
         self, posteriors: Sequence[Posterior], n: int, x_o: Tensor, seeds: Sequence[int]
@@ -159,12 +161,13 @@ class ScoreMatching(Method):
     def _plain_weight(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         return sigma**2 if self.score_field is None else alpha**2 * sigma**2
 
-    def _weighting(self, gate: Gate) -> Weighting:
+    def _loss_weight(self, gate: Gate, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return λ for the options `recipe` and `weighting`."""
         if self.weighting == "sigma_squared":
-            return lambda alpha, sigma: sigma**2
+            return sigma**2
         if self.recipe == "plain":
-            return self._plain_weight
-        return lambda alpha, sigma: 1 / gate.second_moment(alpha, sigma)
+            return self._plain_weight(alpha, sigma)
+        return 1 / gate.second_moment(alpha, sigma)
 
     def _build(self, data: TrainingData, seeds: Sequence[int]) -> tuple[ScoreModel, Gate]:
         recipe = RECIPES[self.recipe](data.u, data.x)

@@ -1,5 +1,6 @@
 """The trainer of all score-matching methods, which differ only in their target and its loss weight."""
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,21 +10,24 @@ from torch import Tensor, nn
 
 from ...tasks.errors import NotFiniteError
 from ...tasks.seeding import derive_seed, generator
-from ..nn.averaging import VALIDATION_ROWS, MovingAverage, held_out, is_due
+from ..nn.averaging import MovingAverage, held_out
 from ..nn.network import BackwardPass, ReplicatedMLP, replicate_blocks
-from ..nn.optimizer import CosineAdam
+from ..nn.optimizer import FlatAdam
+from ..nn.stopping import Plateau, batch_size, next_look
 from . import targets
 from .gates import Gate
 from .recipes import Plain, Preconditioned
 from .schedule import alpha_sigma
-from .training_data import TrainingData, minibatches
+from .training_data import Draws, TrainingData, every_row, minibatches
 
-STEPS_AT_ONCE = 32
+ROWS_AT_ONCE = 4096  # of each replicate, prepared together
+VALIDATION_ROWS = 4096  # draws in a held-out loss, and the largest number of simulations in it
+MOST_STEPS, STEPS_WITHOUT_LOSS = 30_000, 3000
 # Factor on the learning rate of a learned weight, which must settle before the score network can. With it the
 # weight comes from ½ within 0.03 of w* in 3,000 steps at every budget on the Galton board (results/galton).
 GATE_RATE = 3.0
 
-Weighting = Callable[[Tensor, Tensor], Tensor]
+Weighting = Callable[[Gate, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -31,14 +35,15 @@ class Training:
     """How long and how fast to train.
 
     Attributes:
-        steps: number of training steps.
-        batch: number of simulations in a minibatch.
-        rate: initial learning rate.
+        steps: the largest number of training steps; None stands for 30,000 if simulations are held out, else
+            for 3,000.
+        batch: number of simulations in the first minibatches.
+        rate: learning rate.
         average: decay of the moving average of the parameters.
-        early_stopping: True holds simulations out and keeps the best step.
+        early_stopping: True holds simulations out, keeps the best step and stops when training is done.
     """
 
-    steps: int
+    steps: int | None
     batch: int
     rate: float
     average: float
@@ -78,8 +83,8 @@ class Minibatch:
     t: Tensor
     weight: Tensor
 
-    def step(self, k: int) -> "Minibatch":
-        """Return step k of minibatches that were prepared together."""
+    def part(self, k: int | list[int]) -> "Minibatch":
+        """Return step k of minibatches that were prepared together, or replicates k of one minibatch."""
         score = None if self.goal_score is None else self.goal_score[k]
         place = self.u_t[k], self.x[k], self.t[k]
         return Minibatch(self.inputs[k], self.goal_dsm[k], score, *place, self.weight[k])
@@ -94,20 +99,26 @@ class Trainer:
 
     Only F depends on the network, so minibatches are prepared for many steps at a time.
 
-    Adam follows a cosine schedule, t is stratified, and a moving average of the parameters is kept. With
-    early stopping, a share of the simulations is held out, and each replicate keeps the average with the
-    least held-out loss. Without early stopping, all simulations train, and the last average is kept. The
-    recipe's regression and the gate are fitted beforehand and use all simulations in either case. A learned
-    weight is judged on its own target, so its loss also falls if the variance of the target falls.
+    Adam takes steps at a constant rate on minibatches that grow, t is stratified, and a moving average of the
+    parameters is kept, see `nn.stopping`. With early stopping, a share of the simulations is held out. Each
+    replicate keeps the average with the least held-out loss, always on the same draws of t and ε, and stops
+    when this loss has stopped falling. Without early stopping, all simulations train, all steps are taken,
+    and the last average is kept. The recipe's regression and the gate are fitted beforehand and use all
+    simulations in either case. A learned weight is judged on its own target, so its loss also falls if the
+    variance of the target falls.
 
-    Each replicate has its own generators, so its result depends only on its own simulations and seed.
+    Each replicate has its own generators, and leaves the batch when it stops, so its result and its steps
+    depend only on its own simulations and seed.
 
     Args:
         model, gate: for R replicates; trained in place.
         data: the simulations, on the device of the model and the gate.
-        weighting: the loss weight λ (..., R, B, 1) as a function of α(t) and σ(t).
+        weighting: the loss weight λ (..., R, B, 1) as a function of the gate, α(t) and σ(t).
         training: steps, batch, rate and stopping rule.
         seeds: one for each replicate.
+
+    Attributes:
+        taken: the steps that each replicate took, after `run`.
     """
 
     def __init__(
@@ -119,46 +130,89 @@ class Trainer:
         training: Training,
         seeds: Sequence[int],
     ) -> None:
-        self.model, self.gate, self.data = model, gate, data
+        self.model, self.gate, self.data = copy.deepcopy(model), copy.deepcopy(gate), data
         self.weighting, self.training = weighting, training
         self.generators = [generator(derive_seed(seed, "minibatches")) for seed in seeds]
-        self.gate_parameters = [*gate.parameters()] if gate.trained else []
-        self.parameters: list[Tensor] = [*model.mlp.parameters(), *self.gate_parameters]
-        n = data.u.shape[1]
+        self.replicates, self.taken = [*range(len(seeds))], [0] * len(seeds)
+        n, d = data.u.shape[1:]
         self.n_train = n - held_out(n) if training.early_stopping else n
         self.validation = None
         if self.n_train < n:
+            last = min(n, self.n_train + VALIDATION_ROWS)
+            repeats = -(-VALIDATION_ROWS // (last - self.n_train))
             held = [generator(derive_seed(seed, "validation")) for seed in seeds]
-            self.validation = self._prepare(1, VALIDATION_ROWS, self.n_train, n, held).step(0)
+            self.validation = self._prepare(every_row(self.n_train, last, repeats, d, held))
+        self.steps = training.steps or (STEPS_WITHOUT_LOSS if self.validation is None else MOST_STEPS)
+        mlp, weights = self._trained(self.model, self.gate)
+        rated = [(mlp, training.rate), (weights, GATE_RATE * training.rate)]
+        self.optimizer = FlatAdam([(own, rate) for own, rate in rated if own])
+        self.average = MovingAverage([*mlp, *weights], training.average, len(seeds))
+        mlp, weights = self._trained(model, gate)
+        self.results = [*mlp, *weights]
 
     def run(self, progress: Callable[[int, int], None]) -> None:
-        """Train the model; `progress(done, total)` is called about fifty times.
+        """Train the model; `progress(done, total)` is called about ninety times or less.
 
         Raises:
             NotFiniteError: no held-out loss of a replicate is finite, or its final parameters are not.
         """
-        steps, rate = self.training.steps, self.training.rate
-        groups = [([*self.model.mlp.parameters()], rate), (self.gate_parameters, GATE_RATE * rate)]
-        optimizer = CosineAdam([(own, first) for own, first in groups if own], steps)
+        step, plateau = 0, Plateau(len(self.replicates))
+        while self.replicates:
+            until = min(self.steps, next_look(step))
+            self._advance(step, until)
+            step, done = until, [False] * len(self.replicates)
+            if self.validation is not None:
+                self.average.judge(partial(self._loss, self.validation))
+                done = plateau.look(step, self.average.best.loss)
+            if step == self.steps:
+                done = [True] * len(done)
+            if any(done):
+                kept = self._finish(done, step)
+                plateau.keep(kept)
+            progress(step, self.steps if self.replicates else step)
+
+    def _advance(self, first: int, last: int) -> None:
+        """Take the steps from `first` to `last`."""
+        size, d = batch_size(self.training.batch, first), self.data.u.shape[2]
         replicates, width = self.model.mlp.weights[-1].shape[:2]
-        blocks = [slice(0, replicates)]
-        if self.data.u.is_cpu:
-            blocks = replicate_blocks(replicates, self.training.batch, width)
+        blocks = replicate_blocks(replicates, size, width) if self.data.u.is_cpu else [slice(0, replicates)]
         passes = [BackwardPass(self.model.mlp, own) for own in blocks]
-        average = MovingAverage(self.parameters, self.training.average, replicates)
-        for step in range(steps):
-            if step % STEPS_AT_ONCE == 0:
-                prepared = self._prepare(STEPS_AT_ONCE, self.training.batch, 0, self.n_train, self.generators)
-            self._differentiate(prepared.step(step % STEPS_AT_ONCE), passes)
-            optimizer.move()
-            average.update()
-            if is_due(step + 1, steps):
-                progress(step + 1, steps)
-                if self.validation is not None:
-                    average.judge(partial(self._loss, self.validation))
-        finite = average.finish()
-        if not finite.all():
-            raise NotFiniteError(f"training of replicate {int((~finite).nonzero()[0])} diverged")
+        at_once = max(1, ROWS_AT_ONCE // size)
+        for start in range(first, last, at_once):
+            steps = min(at_once, last - start)
+            prepared = self._prepare(minibatches(steps, size, 0, self.n_train, d, self.generators))
+            for k in range(steps):
+                self._differentiate(prepared.part(k), passes)
+                self.optimizer.move()
+                self.average.update()
+
+    def _finish(self, done: Sequence[bool], step: int) -> list[int]:
+        """Store the results of the replicates that are done, drop them, and return the rows of the others."""
+        values, finite = self.average.result()
+        for k in (k for k, is_done in enumerate(done) if is_done):
+            r = self.replicates[k]
+            if not finite[k]:
+                raise NotFiniteError(f"training of replicate {r} diverged")
+            for result, value in zip(self.results, values, strict=True):
+                result.data[r] = value[k]
+            self.taken[r] = step
+        kept = [k for k, is_done in enumerate(done) if not is_done]
+        self.replicates = [self.replicates[k] for k in kept]
+        self.generators = [self.generators[k] for k in kept]
+        self.data = self.data.replicates(kept)
+        if self.validation is not None:
+            self.validation = self.validation.part(kept)
+        self.optimizer.keep(kept)
+        self.average.keep(kept)
+        fixed = [*self.model.buffers(), *self.gate.buffers()]
+        for tensor in fixed if self.gate.trained else [*fixed, *self.gate.parameters()]:
+            tensor.data = tensor.data[kept]
+        return kept
+
+    @staticmethod
+    def _trained(model: ScoreModel, gate: Gate) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the trained parameters of the network and of the gate."""
+        return [*model.mlp.parameters()], [*gate.parameters()] if gate.trained else []
 
     @torch.no_grad()
     def _loss(self, batch: Minibatch) -> Tensor:
@@ -185,12 +239,9 @@ class Trainer:
         return self.gate.mix(batch.goal_dsm, batch.goal_score, batch.u_t, batch.x, batch.t)
 
     @torch.no_grad()
-    def _prepare(
-        self, steps: int, rows: int, first: int, last: int, generators: Sequence[torch.Generator]
-    ) -> Minibatch:
-        """Return `steps` minibatches (steps, R, rows, features) of the simulations first to last − 1."""
-        d = self.data.u.shape[2]
-        index, t, eps = minibatches(steps, rows, first, last, d, generators).to(self.data.u.device)
+    def _prepare(self, draws: Draws) -> Minibatch:
+        """Return the minibatch, or the minibatches, (..., R, rows, features) of the draws."""
+        index, t, eps = draws.to(self.data.u.device)
         drawn = self.data.rows(index)
         alpha, sigma = alpha_sigma(t)
         u_t = alpha * drawn.u + sigma * eps
@@ -201,5 +252,5 @@ class Trainer:
             goal_score = (targets.from_score(drawn.score, alpha) - base) / scale
             if not self.gate.trained:
                 goal_dsm, goal_score = self.gate.mix(goal_dsm, goal_score, u_t, drawn.x, t), None
-        weight = self.weighting(alpha, sigma) * scale**2
+        weight = self.weighting(self.gate, alpha, sigma) * scale**2
         return Minibatch(inputs, goal_dsm, goal_score, u_t, drawn.x, t, weight)

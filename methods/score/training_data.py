@@ -33,6 +33,10 @@ class TrainingData:
         score = None if self.score is None else self.score.to(device)
         return TrainingData(self.u.to(device), self.x.to(device), score)
 
+    def replicates(self, kept: list[int]) -> "TrainingData":
+        """Return the data of the replicates `kept`."""
+        return TrainingData(self.u[kept], self.x[kept], None if self.score is None else self.score[kept])
+
     def rows(self, index: Tensor) -> "TrainingData":
         """Return the rows `index` (..., R, B) of each replicate, as tensors (..., R, B, features)."""
         replicate = torch.arange(len(self.u), device=self.u.device).unsqueeze(1)

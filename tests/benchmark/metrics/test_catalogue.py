@@ -81,6 +81,15 @@ def trained():
     return fitted
 
 
+def test_the_steps_that_each_replicate_took_are_counted(trained, perfect):
+    assert [(row["replicate"], row["value"]) for row in measured("training_steps", trained["dsm"])] == [
+        (0, 1.0),
+        (1, 1.0),
+    ]
+    with pytest.raises(DoesNotApplyError, match="counts no training steps"):
+        measured("training_steps", perfect)
+
+
 def measured(metric, fitted):
     return list(METRICS[metric].compute(fitted))
 

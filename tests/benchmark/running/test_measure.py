@@ -92,7 +92,7 @@ def test_rows_say_what_they_cost_and_where_they_come_from():
     assert rows.loc[rows["metric"] == "posterior_std_error", "value"].to_numpy() == pytest.approx(1.0)
     free = run_cell(cell(get_method("dsm", steps=1, width=2), metrics=("mmd",)))
     assert (free["n_score_calls"] == 0).all()
-    assert (free["n_network_evaluations"] == 83).all()
+    assert (free["n_network_evaluations"] == 33).all()
     for name in ("prior", "rejection_abc"):
         assert (run_cell(cell(get_method(name), metrics=("mmd",)))["n_network_evaluations"] == 0).all()
 

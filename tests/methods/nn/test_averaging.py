@@ -81,3 +81,18 @@ def test_judging_is_due_about_fifty_times_and_after_the_last_step(steps):
     due = [step for step in range(1, steps + 1) if is_due(step, steps)]
     assert due[-1] == steps
     assert min(steps, VALIDATIONS) <= len(due) < 2 * VALIDATIONS
+
+
+def test_replicates_that_are_kept_keep_their_average_and_their_best():
+    parameter, kept = torch.zeros(3, 1, 1), [0, 2]
+    average = MovingAverage([parameter], 0.5, 3)
+    parameter.copy_(torch.tensor([8.0, 4.0, 2.0]).view(3, 1, 1))
+    average.update()
+    average.judge(lambda: torch.tensor([1.0, 1.0, 3.0]))
+    parameter.data = parameter.data[kept]
+    average.keep(kept)
+    average.update()
+    average.judge(lambda: torch.tensor([2.0, 2.0]))
+    values, finite = average.result()
+    assert values[0].flatten().tolist() == [4.0, 1.5]  # of the first step, and of the second
+    assert finite.tolist() == [True, True]

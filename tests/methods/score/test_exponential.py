@@ -87,6 +87,6 @@ def test_methods_offer_it():
         posterior = method.fit_replicates(simulations, [2])[0]
         samples.append(posterior.sample(100, x_o, 3))
     assert (
-        get_method("mix", sampler="exponential", **options).fit(simulations[0], 2).network_evaluations == 43
+        get_method("mix", sampler="exponential", **options).fit(simulations[0], 2).network_evaluations == 33
     )
     assert (samples[0] - samples[1]).abs().max() < 0.01

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from graybench.methods import get_method, load_posterior
+from graybench.methods.nn import stopping
 from graybench.methods.progress import listening
 from graybench.methods.score.gates import optimal_weight
 from graybench.methods.score.moments import second_moment
@@ -56,6 +57,35 @@ def test_batched_training_equals_one_by_one_training(name, options, recipe, galt
         alone = method.fit(simulations, seed)
         torch.testing.assert_close(flat(posterior), flat(alone), rtol=1e-3, atol=1e-4)
     assert (flat(together[0]) - flat(together[1])).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("dsm", {}), ("mix", {"gate": "learned"}), ("mix", {"gate": "conditional_matrix"})],
+    ids=["dsm", "learned", "conditional_matrix"],
+)
+def test_a_replicate_that_stops_leaves_the_others_as_if_alone(name, options, galton, monkeypatch):
+    """Replicates stop at different steps; networks, gates and steps equal those of one-by-one training."""
+    monkeypatch.setattr(stopping, "LEAST_STEPS", 320)
+    method, seeds = get_method(name, width=16, **options), [7, 8, 9]
+    together = method.fit_replicates(galton, seeds)
+    alone = [method.fit(simulations, seed) for simulations, seed in zip(galton, seeds, strict=True)]
+    steps = [posterior.training_steps for posterior in together]
+    assert steps == [posterior.training_steps for posterior in alone]
+    assert len(set(steps)) > 1
+    for a, b in zip(together, alone, strict=True):
+        torch.testing.assert_close(flat(a), flat(b), rtol=1e-3, atol=1e-4)
+
+
+def test_training_stops_by_itself_and_never_after_the_cap():
+    """Galton at 300 simulations is learned long before 30,000 steps."""
+    simulations = Galton().simulate(300, seed=1)
+    (free, capped), never = (
+        [get_method("dsm", width=8, steps=steps).fit(simulations, 1).training_steps for steps in (None, 70)],
+        get_method("dsm", width=8, early_stopping=False).fit(simulations, 1).training_steps,
+    )
+    assert stopping.LEAST_STEPS <= free < 10_000
+    assert (capped, never) == (70, 3000)
 
 
 def test_batched_sampling_equals_one_by_one_sampling(galton):
@@ -194,7 +224,7 @@ def test_progress_is_reported_and_tiny_budgets_work():
         samples = posterior.sample(3, Galton().observations().x, 1)
     assert torch.isfinite(samples).all()
     assert [h for h in heard if h[0] == "fit"][-1] == ("fit", 100, 100)
-    assert [h for h in heard if h[0] == "sample"][-1] == ("sample", 83, 83)
+    assert [h for h in heard if h[0] == "sample"][-1] == ("sample", 33, 33)
 
 
 def test_a_score_that_is_missing_is_asked_for():
