@@ -9,8 +9,8 @@
     sbi         `sbi_npse_suite`, a whole fit: the same network, loss, batch and steps by sbi's NPSE, with its
                 data loader, validation and logging, as its users run it
 
-Fits are too short for the trainer to stop them or to enlarge the minibatches. In the shorter fits of `--quick`
-a step takes longer, because they are validated more often.
+Fits are too short for the trainer to stop them or to enlarge the minibatches. In the shorter fits of
+`--quick` a step takes longer, because they are validated more often.
 """
 
 from collections.abc import Callable

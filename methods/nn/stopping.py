@@ -9,7 +9,7 @@ from torch import Tensor
 
 LEAST_STEPS = 2000
 WINDOW = 3  # the last third of the steps decides
-LEAST_FALL = 1e-2
+LEAST_FALL = 5e-3
 LOOK_AFTER, LOOK_SHARE = 32, 16
 DOUBLE_AFTER, LARGEST = 2000, 4
 
@@ -34,7 +34,7 @@ class Plateau:
     """Tells when the held-out loss of a replicate has stopped falling.
 
     Training is done at a look after 2,000 steps or more if the last third of the steps lowered the least loss
-    by less than a hundredth. The window grows with the steps, because progress slows down.
+    by less than half a hundredth. The window grows with the steps, because progress slows down.
 
     Args:
         replicates: R.
