@@ -176,14 +176,15 @@ class SbiNPSE(EmbeddedMethod):
 
 
 class SbiNPSESuite(DSM):
-    """Posterior score estimation by sbi's trainer, on the network, diffusion and number of steps of `dsm`.
+    """Posterior score estimation by sbi's trainer, on the network and diffusion of `dsm`.
 
     This is the method `dsm` trained by another program. Both minimise
 
         E σ² ‖s(u_t, x, t) + ε/σ‖²
 
-    over the same network with Adam and a cosine schedule. sbi's trainer draws t uniformly, adds a control
-    variate to the loss, clips gradients and keeps no moving average. Samples are drawn as for `dsm`.
+    over the same network with Adam. sbi's trainer takes a given number of steps, here along a cosine of the
+    learning rate and on minibatches of one size. It draws t uniformly, adds a control variate to the loss,
+    clips gradients and keeps no moving average. Samples are drawn as for `dsm`.
 
     The options are described at `ScoreMatching`; `average` and `early_stopping` must keep their defaults,
     because sbi's trainer has no average and always stops early.
@@ -195,7 +196,7 @@ class SbiNPSESuite(DSM):
     """
 
     name: ClassVar[str] = "sbi_npse_suite"
-    summary: ClassVar[str] = "sbi's posterior score estimation with the suite's network, diffusion and steps."
+    summary: ClassVar[str] = "sbi's posterior score estimation with the suite's network and diffusion."
     least_simulations: ClassVar[int] = 2
 
     steps: int = 3000
