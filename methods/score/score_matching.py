@@ -56,8 +56,8 @@ class ScoreMatching(Method):
         width: number of units in a hidden layer.
         depth: number of hidden layers.
         summaries: a network that replaces x by a few numbers, fitted first: "auto" follows the structure that
-            the task declares and does nothing for a vector, "none" never, "sets", "series" or "fields" only
-            for that structure, see `methods.score.summary`.
+            the task declares and does nothing for a vector or up to 32 numbers, "none" never, "sets",
+            "series" or "fields" only for that structure, see `methods.score.summary`.
         sampler: "exponential" (an exponential integrator), "ode" (the same, but every step is corrected) or
             "sde" (Euler-Maruyama), see `methods.score.samplers`.
         sampling_steps: number of steps of the sampler; None selects the sampler's default.

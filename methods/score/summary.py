@@ -21,12 +21,12 @@ from .recipes import LEAST_ROWS
 AUTO, NONE = "auto", "none"
 NETWORKS: dict[str, type[Structure]] = {"sets": Items, "series": Series, "fields": Field}
 SUMMARIES = (AUTO, NONE, *NETWORKS)
-SHORT = 32  # x of so many components is kept beside the summaries
+SHORT = 32  # x of so many components is learned as it is
 PART = 100_000  # numbers of x whose features are computed at once
 
 
 class Summary(nn.Module):
-    """Summaries of x: the prediction of u, and x itself if it is short.
+    """Summaries of x: the prediction of u.
 
     u is regressed on features of x, see `Features` and `Stacking`. With fewer than three simulations for each
     parameter, or fewer than five, nothing is fitted, and the prediction is 0.
@@ -46,12 +46,12 @@ class Summary(nn.Module):
         with torch.no_grad():
             few, many = self._features(x)
         self.stacking = Stacking(few, many, d, streams)
-        self.size = d + (structure.size if self._is_short() else 0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the summaries (R, n, size) of x (R, n, dim_x)."""
+        """Return the summaries (R, n, d) of x (R, n, dim_x)."""
         with torch.no_grad():
-            return self._beside(x, self.stacking(*self._features(x)))
+            summaries: Tensor = self.stacking(*self._features(x))
+        return summaries
 
     def fit(self, x: Tensor, u: Tensor) -> Tensor:
         """Fit the summaries to training simulations.
@@ -61,7 +61,7 @@ class Summary(nn.Module):
             u: parameters (R, n, d).
 
         Returns:
-            The summaries (R, n, size) of the training simulations, each predicted without that simulation:
+            The summaries (R, n, d) of the training simulations, each predicted without that simulation:
             otherwise the posterior would be too narrow.
 
         Raises:
@@ -72,18 +72,12 @@ class Summary(nn.Module):
         streams = [generator(derive_seed(seed, "summary minibatches")) for seed in self.seeds]
         with torch.no_grad():
             few, many = self._features(x)
-        return self._beside(x, self.stacking.fit(few, many, u, streams))
+        return self.stacking.fit(few, many, u, streams)
 
     def _features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         rows = max(1, PART // (len(x) * x.shape[2]))
         few, many = zip(*(self.features(part) for part in x.split(rows, 1)), strict=True)
         return torch.cat(few, 1), torch.cat(many, 1)
-
-    def _beside(self, x: Tensor, summaries: Tensor) -> Tensor:
-        return torch.cat([summaries, x], -1) if self._is_short() else summaries
-
-    def _is_short(self) -> bool:
-        return self.structure.size <= SHORT
 
 
 class Features(nn.Module):
@@ -156,7 +150,7 @@ def chosen_structure(who: str, option: str, structure: Structure | None) -> Stru
         UserError: the option names a network for another structure.
     """
     structure = None if structure is None else structure.effective
-    plain = structure is None or isinstance(structure, Vector)
+    plain = structure is None or isinstance(structure, Vector) or structure.size <= SHORT
     if option == NONE or (option == AUTO and plain):
         return None
     declared = "Vector" if structure is None else type(structure).__name__

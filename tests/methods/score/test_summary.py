@@ -99,7 +99,8 @@ def test_the_summary_is_the_posterior_mean():
 @pytest.mark.parametrize("structure", STRUCTURES, ids=IDS)
 def test_replicates_equal_one_by_one_training_and_posteriors_can_be_saved(structure, few_steps, tmp_path):
     simulations = [noise(structure, seed=r) for r in range(2)]
-    method = get_method("dsm", **QUICK)
+    kind = {Items: "sets", Series: "series", Field: "fields"}[type(structure)]
+    method = get_method("dsm", summaries=kind, **QUICK)
     together = method.fit_replicates(simulations, [7, 8])
     x_o = noise(structure, 3, seed=9).x
     samples = method.sample_replicates(together, 5, x_o, [1, 2])
@@ -142,14 +143,11 @@ def test_gates_see_the_summary(gate, few_steps):
         assert posterior.gate.standardise.mean.shape[-1] == 2
 
 
-def test_short_data_are_kept_beside_their_summary(few_steps):
-    for structure, columns in ((Items(8, 4), 34), (Items(11, 3), 2)):
+def test_short_data_are_summarised_on_request_alone(few_steps):
+    for structure, automatic in ((Items(8, 4), False), (Items(11, 3), True)):
         simulations = noise(structure)
-        made = Summary(structure, simulations.x.float().unsqueeze(0), 2, [1])
-        kept = made.fit(simulations.x.float().unsqueeze(0), simulations.u.float().unsqueeze(0))
-        assert kept.shape[2] == made.size == columns
-        if columns > 2:
-            assert kept[0, :, 2:].equal(simulations.x.float())
+        assert (get_method("dsm", **QUICK).fit(simulations, 1).summary is not None) == automatic
+        assert get_method("dsm", summaries="sets", **QUICK).fit(simulations, 1).summary is not None
 
 
 def test_a_vector_is_left_as_it_is():
