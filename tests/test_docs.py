@@ -159,6 +159,12 @@ def test_methods(tmp_path: Path) -> None:
     assert regression[regression["metric"] == "score_error"]["reason"].tolist() == ["the method has no score"]
     assert (mine[mine["method"] == "dsm"]["status"] == "ok").all()
 
+    found = re.findall(r"(\w+) \[(.*?), (.*?)\] exact \[(.*?), (.*?)\]", outputs["python items.py"])
+    (_, *means), (_, *stds) = ([name, *map(float, numbers)] for name, *numbers in found)
+    for i in range(2):
+        assert abs(means[i] - means[i + 2]) < 0.5 * stds[i + 2]
+        assert 0.8 < stds[i] / stds[i + 2] < 1.25
+
     shapes = re.findall(
         r"(a|length) = ([\d.]+), relative standard error ([\d.]+)", outputs["python shapes.py"]
     )
