@@ -8,6 +8,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from ..analysis.comparison import ratios
 from ..metrics.catalogue import MAIN
@@ -89,6 +90,10 @@ def draw_ratios(axis: Axes, rows: pd.DataFrame, tasks: list[str], budgets: list[
         axis.errorbar(own["value"], place, xerr=ends, fmt=MARKERS[k % 5], color=COLOURS[k % 5], linewidth=0.9)
     axis.axvline(1, color=GREY, linestyle="--", linewidth=0.9)
     axis.set_xscale("log")
+    low, high = axis.get_xlim()
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 4, 6, 8) if high < 10 * low else (1,)))
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_yticks(range(len(tasks)), tasks)
     axis.set_ylim(len(tasks) - 0.4, -0.6)
     axis.set_xlabel("ratio of means, below 1 the method is better")
