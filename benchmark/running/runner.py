@@ -271,7 +271,7 @@ class _Run:
             act = partial(self._finish, cell, future.result())
         except KilledWorker:
             act = partial(self._blame, cell)
-        except CancelledError:
+        except (CancelledError, OSError):  # errors of the cell itself are a `WorkerError`, or rows
             act = partial(self._check_lost, cell)
         except WorkerError as error:
             act = partial(self._fail, cell, str(error))

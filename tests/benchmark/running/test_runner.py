@@ -11,6 +11,7 @@ import pandas as pd
 import psutil
 import pytest
 from distributed import Client
+from distributed.comm import CommClosedError
 from rich.console import Console
 
 from graybench.benchmark.running import runner, worker
@@ -55,6 +56,27 @@ class Instead:
 
     def result(self) -> pd.DataFrame:
         return failure_rows(self.cell, self.own, "own")
+
+
+class Severed(Instead):
+    """A client that loses the scheduler while it fetches a result."""
+
+    def submit(self, _: Any, pickled: bytes, *__: Any, **___: Any) -> "Instead":
+        self.cell = pickle.loads(pickled)
+        return self
+
+    def result(self) -> pd.DataFrame:
+        raise CommClosedError("in <TCP (closed)>: Stream is closed")
+
+
+def test_a_connection_lost_while_a_result_is_fetched_is_no_failure_of_the_cell(tmp_path: Path) -> None:
+    sweep = Sweep.load(write_sweep(tmp_path / "given.yaml"))
+    store = Store(tmp_path / "out", sweep)
+    cells = sweep.cells()[:1]
+    lost: Any = Severed(store, "", "")
+    with Display(Console(quiet=True), 1, 0) as display, pytest.raises(ClusterError, match="went away"):
+        run_cells(cells, lost, store, display)
+    assert store.finished(cells, pytest.fail) == {}
 
 
 @pytest.mark.parametrize(
