@@ -262,7 +262,8 @@ def _score_of(
     if first.composition == "gauss":
         information = torch.stack([p.information(own) for p, own in zip(posteriors, x, strict=True)])
     dtype = model.mlp.biases[-1].dtype
-    model = copy.deepcopy(model).to(first.device)
+    if first.device != CPU:
+        model = copy.deepcopy(model).to(first.device)  # the posterior's model stays on the CPU
     x = x.to(first.device, dtype)
 
     def single(u_t: Tensor, t: float, chosen: slice) -> Tensor:
