@@ -137,8 +137,9 @@ def require_independent(what: str, structure: Structure | None) -> None:
     """
     if isinstance(structure, Items) and structure.independent:
         return
-    kind = "Vector" if structure is None else type(structure).__name__
-    kind = "Items that are not declared independent" if isinstance(structure, Items) else f"a {kind}"
+    kind = "a Vector" if structure is None else f"a {type(structure).__name__}"
+    if isinstance(structure, Items):
+        kind = "Items that are not declared independent"
     raise UserError(
         f"{what} needs x of items that are independent given θ, such as Items(1, independent=True), but x is "
         f"{kind}."
