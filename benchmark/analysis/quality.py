@@ -16,7 +16,8 @@ from ..running.rows import TIMINGS
 from .statistics import Array, bootstrap_means, table_of
 from .table import averaged
 
-COLUMNS = ("task", "budget", "method", "value", "reached", "share", "seconds", "first")
+COLUMNS = ("task", "budget", "method", "value", "reached", "share", "seconds")
+SURE = 0.95  # share of bootstrap draws above which it is not printed
 
 
 class Timed(NamedTuple):
@@ -46,9 +47,8 @@ def time_to_quality(frame: pd.DataFrame, metric: str, margin: float) -> pd.DataF
 
     Returns:
         The columns `COLUMNS`: task; budget; the method with its settings; its mean; whether it is within the
-        margin; in which share of bootstrap draws over replicates and observations it is; the seconds of
-        fitting and sampling a replicate; and whether it is the fastest of those within the margin. Methods
-        that failed or were skipped are left out.
+        margin; in which share of bootstrap draws over replicates and observations it is; and the seconds of
+        fitting and sampling a replicate. Methods that failed or were skipped are left out.
 
     Raises:
         UserError: the table has no such metric to average.
@@ -61,10 +61,8 @@ def time_to_quality(frame: pd.DataFrame, metric: str, margin: float) -> pd.DataF
             continue
         excess = np.array([timed.distances for timed in found.values()])
         within = excess <= excess.min(0) + margin
-        fastest = min(t.seconds for t, own in zip(found.values(), within, strict=True) if own[0])
         for (label, timed), own in zip(found.items(), within, strict=True):
-            first = bool(own[0]) and timed.seconds == fastest
-            numbers = timed.value, bool(own[0]), float(own[1:].mean()), timed.seconds, first
+            numbers = timed.value, bool(own[0]), float(own[1:].mean()), timed.seconds
             records.append((task, budget, label, *numbers))
     return pd.DataFrame(records, columns=list(COLUMNS))
 
@@ -86,6 +84,8 @@ def _of_place(place: pd.DataFrame, metric: str) -> dict[str, Timed]:
 def print_time_to_quality(frame: pd.DataFrame, metric: str, margin: float, console: Console) -> None:
     """Print one table for each budget: tasks down, methods within the margin by their seconds.
 
+    A share in brackets is that of bootstrap draws in which the method is within the margin, if below 95 %.
+
     Args:
         frame: a result table.
         metric, margin: as in `time_to_quality`.
@@ -103,8 +103,10 @@ def print_time_to_quality(frame: pd.DataFrame, metric: str, margin: float, conso
             best = values[record_of(metric).distance(values).argmin()]
             reached = place[place["reached"]].sort_values("seconds")
             shown = [
-                f"{seconds:,.3g} {escape(method)}"
-                for seconds, method in zip(reached["seconds"], reached["method"], strict=True)
+                f"{seconds:,.3g} {escape(method)}" + (f" ({share:.0%})" if share < SURE else "")
+                for seconds, method, share in zip(
+                    reached["seconds"], reached["method"], reached["share"], strict=True
+                )
             ]
             table.add_row(escape(str(task)), f"{best:.3g}", ", ".join(shown))
         console.print(table)
