@@ -2,14 +2,13 @@
 
 import itertools
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ...tasks.errors import NotFiniteError
 from .averaging import DECAY, VALIDATION_ROWS, MovingAverage, is_due
-from .network import ReplicatedMLP
+from .network import BackwardPass, ReplicatedMLP, replicate_blocks
 from .optimizer import CosineAdam
 from .standardise import Standardise
 
@@ -87,6 +86,7 @@ class Stacking(nn.Module):
         inputs = self._inputs(linear, few)
         predicted = linear.clone()
         for network, own in zip(self.networks, torch.arange(y.shape[1]).tensor_split(FOLDS), strict=True):
+            assert isinstance(network, ReplicatedMLP)  # which a ModuleList does not say
             _train(network, inputs, y - linear, own, generators)
             with torch.no_grad():
                 predicted[:, own] += network(inputs[:, own])
@@ -136,7 +136,7 @@ def _solve(gram: Tensor, product: Tensor, penalties: Tensor) -> Tensor:
 
 
 def _train(
-    network: nn.Module, inputs: Tensor, y: Tensor, held_out: Tensor, generators: Sequence[torch.Generator]
+    network: ReplicatedMLP, inputs: Tensor, y: Tensor, held_out: Tensor, generators: Sequence[torch.Generator]
 ) -> None:
     """Train a network of R replicates to predict y (R, n, outputs) from inputs (R, n, ·).
 
@@ -152,19 +152,25 @@ def _train(
     average = MovingAverage(parameters, DECAY, replicates)
     optimizer = CosineAdam([(parameters, RATE)], STEPS)
 
-    def loss(inputs: Tensor, y: Tensor) -> Tensor:
-        return (network(inputs) - y).square().mean((1, 2))
-
+    passes = [BackwardPass(network, block) for block in replicate_blocks(replicates, BATCH, WIDTH)]
     unseen = held_out[:VALIDATION_ROWS]
-    judge = partial(average.judge, torch.no_grad()(partial(loss, inputs[:, unseen], y[:, unseen])))
-    judge()
+
+    @torch.no_grad()
+    def loss() -> Tensor:
+        return (network(inputs[:, unseen]) - y[:, unseen]).square().mean((1, 2))
+
+    average.judge(loss)
     own = torch.arange(replicates).unsqueeze(1)
     for step in range(1, STEPS + 1):
         drawn = torch.stack([torch.randint(len(seen), (BATCH,), generator=g) for g in generators])
         rows = seen[drawn]
-        optimizer.step(loss(inputs[own, rows], y[own, rows]).sum())
+        given, goal = inputs[own, rows], y[own, rows]
+        for part in passes:
+            error = part.forward(given[part.own]) - goal[part.own]
+            part.backward(error * (2 / goal[0].numel()))
+        optimizer.move()
         average.update()
         if is_due(step, STEPS):
-            judge()
+            average.judge(loss)
     if not average.finish().all():
         raise NotFiniteError("training of a summary diverged")
