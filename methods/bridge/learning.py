@@ -153,7 +153,7 @@ def learn(base: Base, training: ScoreTraining, seed: int) -> LearnedBase:
     learned = _network(base, train, training, derive_seed(seed, "network"))
     parameters: list[Tensor] = list(learned.network.parameters())
     average = MovingAverage(parameters)
-    optimizer = CosineAdam([(parameters, training.rate)], training.steps)
+    optimizer = CosineAdam(parameters, training.rate, training.steps)
     random = generator(derive_seed(seed, "minibatches"))
     for step in range(training.steps):
         index = torch.randint(len(train.k), (training.batch,), generator=random)

@@ -78,8 +78,12 @@ class MovingAverage:
         """
         current = [p.detach().clone() for p in self.parameters]
         self._load(self.average)
-        self.best.update(self.average, loss().detach())
+        self.keep_best(loss().detach())
         self._load(current)
+
+    def keep_best(self, loss: Tensor) -> None:
+        """Keep the average of each replicate whose held-out loss (R,) is the least so far."""
+        self.best.update(self.average, loss)
         self.judged = True
 
     def result(self) -> tuple[list[Tensor], Tensor]:

@@ -53,6 +53,14 @@ class ReplicatedMLP(nn.Module):
         self.weights.append(torch.zeros(len(generators), width, outputs))
         self.biases.append(torch.zeros(len(generators), 1, outputs))
 
+    def flatten(self) -> Tensor:
+        """Make the parameters views of one tensor (R, P), and return it: all weights, then all biases."""
+        own = [*self.parameters()]
+        flat = torch.cat([p.detach().flatten(1) for p in own], 1)
+        for p, part in zip(own, flat.split([p[0].numel() for p in own], 1), strict=True):
+            p.data = part.view(p.shape)
+        return flat
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Map (..., R, n, inputs) to (..., R, n, outputs)."""
         if inputs.dim() > 3:  # one product over all rows of a replicate is faster than many
@@ -89,45 +97,6 @@ def replicate_blocks(replicates: int, n: int, width: int) -> list[slice]:
     """
     size = max(1, BLOCK // max(1, n * width))
     return [slice(first, first + size) for first in range(0, replicates, size)]
-
-
-class BackwardPass:
-    """The gradient of an MLP for some replicates, computed by hand without the overhead of autograd.
-
-    Args:
-        mlp: its parameters must have a `grad`, and may only be changed in place while this object is used.
-        own: the replicates.
-    """
-
-    def __init__(self, mlp: ReplicatedMLP, own: slice) -> None:
-        self.own = own
-        self.weights, self.biases = ([p.detach()[own] for p in each] for each in (mlp.weights, mlp.biases))
-        self.weight_slopes, self.bias_slopes = (
-            [p.grad[own] for p in each if p.grad is not None] for each in (mlp.weights, mlp.biases)
-        )
-        self.inputs: list[Tensor] = []
-        self.sums: list[Tensor] = []
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Map (r, n, inputs) to (r, n, outputs), and keep what `backward` needs."""
-        self.inputs, self.sums = [inputs], []
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            self.sums.append(torch.baddbmm(bias, self.inputs[-1], weight))
-            self.inputs.append(nn.functional.silu(self.sums[-1]))
-        return torch.baddbmm(self.biases[-1], self.inputs[-1], self.weights[-1])
-
-    def backward(self, slope: Tensor) -> None:
-        """Write the gradients into `grad`.
-
-        Args:
-            slope: derivative of the loss with respect to the outputs (r, n, outputs).
-        """
-        for k in reversed(range(len(self.weights))):
-            torch.bmm(self.inputs[k].mT, slope, out=self.weight_slopes[k])
-            torch.sum(slope, 1, keepdim=True, out=self.bias_slopes[k])
-            if k > 0:
-                slope = torch.bmm(slope, self.weights[k].mT)
-                slope = torch.ops.aten.silu_backward(slope, self.sums[k - 1])
 
 
 def take_replicate(module: M, r: int) -> M:

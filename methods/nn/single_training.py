@@ -38,7 +38,7 @@ def train(module: nn.Module, loss: Loss, n: int, *, steps: int, batch: int, rate
     random = generator(derive_seed(seed, "batches"))
     parameters: list[Tensor] = [*module.parameters()]
     average = MovingAverage(parameters)
-    optimizer = CosineAdam([(parameters, rate)], steps)
+    optimizer = CosineAdam(parameters, rate, steps)
     for step in range(1, steps + 1):
         optimizer.step(loss(torch.randint(n_train, (batch,), generator=random), random))
         average.update()

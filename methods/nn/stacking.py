@@ -2,14 +2,16 @@
 
 import itertools
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from ...tasks.errors import NotFiniteError
-from .averaging import DECAY, VALIDATION_ROWS, MovingAverage, is_due
-from .network import BackwardPass, ReplicatedMLP, replicate_blocks
-from .optimizer import CosineAdam
+from .averaging import DECAY, VALIDATION_ROWS, is_due
+from .descent import Descent
+from .network import ReplicatedMLP
+from .optimizer import cosine
 from .standardise import Standardise
 
 SCALES = (0.01, 0.1, 1.0)  # of the many features
@@ -148,29 +150,20 @@ def _train(
     """
     replicates, n = y.shape[:2]
     seen = torch.ones(n, dtype=torch.bool).index_fill(0, held_out, False).nonzero().squeeze(1)
-    parameters = [*network.parameters()]
-    average = MovingAverage(parameters, DECAY, replicates)
-    optimizer = CosineAdam([(parameters, RATE)], STEPS)
-
-    passes = [BackwardPass(network, block) for block in replicate_blocks(replicates, BATCH, WIDTH)]
     unseen = held_out[:VALIDATION_ROWS]
-
-    @torch.no_grad()
-    def loss() -> Tensor:
-        return (network(inputs[:, unseen]) - y[:, unseen]).square().mean((1, 2))
-
-    average.judge(loss)
-    own = torch.arange(replicates).unsqueeze(1)
-    for step in range(1, STEPS + 1):
-        drawn = torch.stack([torch.randint(len(seen), (BATCH,), generator=g) for g in generators])
-        rows = seen[drawn]
-        given, goal = inputs[own, rows], y[own, rows]
-        for part in passes:
-            error = part.forward(given[part.own]) - goal[part.own]
-            part.backward(error * (2 / goal[0].numel()))
-        optimizer.move()
-        average.update()
-        if is_due(step, STEPS):
-            average.judge(loss)
-    if not average.finish().all():
+    descent, own = Descent(network, DECAY), torch.arange(replicates).unsqueeze(1)
+    rates = [RATE * cosine(step, STEPS) for step in range(STEPS)]
+    judged = inputs[:, unseen], y[:, unseen], y.new_ones(replicates, len(unseen), 1)
+    descent.judge(*judged)
+    due = [0, *(step for step in range(1, STEPS + 1) if is_due(step, STEPS))]
+    for first, last in pairwise(due):
+        drawn = [
+            torch.stack([torch.randint(len(seen), (BATCH,), generator=g) for g in generators])
+            for _ in range(first, last)
+        ]
+        rows = seen[torch.stack(drawn)]
+        weights = y.new_ones(*rows.shape, 1)
+        descent.advance(inputs[own, rows], y[own, rows], weights, rates[first:last])
+        descent.judge(*judged)
+    if not descent.average.finish().all():
         raise NotFiniteError("training of a summary diverged")

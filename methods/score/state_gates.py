@@ -57,7 +57,7 @@ class StateGate(Gate):
         if held_out < 2:
             return
         streams = [generator(derive_seed(seed, "gate minibatches")) for seed in seeds]
-        optimizer = CosineAdam([(self.mlp.parameters(), RATE)], STEPS)
+        optimizer = CosineAdam(self.mlp.parameters(), RATE, STEPS)
         selection = _Selection(self, data, held_out, seeds)
         for step in range(STEPS):
             draws = minibatches(1, BATCH, 0, n - held_out, d, streams).to(data.u.device)

@@ -3,19 +3,18 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ...tasks.errors import NotFiniteError
 from ...tasks.seeding import derive_seed, generator
-from ..nn.averaging import MovingAverage, held_out
-from ..nn.network import BackwardPass, ReplicatedMLP, replicate_blocks
-from ..nn.optimizer import FlatAdam
+from ..nn.averaging import held_out
+from ..nn.network import ReplicatedMLP
 from ..nn.stopping import Plateau, batch_size, next_look
 from . import targets
 from .gates import Gate
+from .learners import AutogradLearner, CompiledLearner, Learner, Minibatch, trained_parameters
 from .recipes import Plain, Preconditioned
 from .schedule import alpha_sigma
 from .training_data import Draws, TrainingData, every_row, minibatches
@@ -23,10 +22,6 @@ from .training_data import Draws, TrainingData, every_row, minibatches
 ROWS_AT_ONCE = 4096  # of each replicate, prepared together
 VALIDATION_ROWS = 4096  # draws in a held-out loss, and the largest number of simulations in it
 MOST_STEPS, STEPS_WITHOUT_LOSS = 30_000, 3000
-# Factor on the learning rate of a learned weight, which must settle before the score network can. With it the
-# weight comes from ½ within 0.03 of w* in 3,000 steps at every budget on the Galton board (results/galton).
-GATE_RATE = 3.0
-
 Weighting = Callable[[Gate, Tensor, Tensor], Tensor]
 
 
@@ -61,33 +56,6 @@ class ScoreModel(nn.Module):
         """Return the score (R, n, d) at u_t (R, n, d) for x (R, n, dim_x) and t (R, n, 1)."""
         inputs, base, scale = self.recipe(u_t, x, t)
         return base + scale * self.mlp(inputs)
-
-
-@dataclass(frozen=True)
-class Minibatch:
-    """A weighted regression of the network's output.
-
-    Attributes:
-        inputs: of the network.
-        goal_dsm: the goal, or the DSM part of it if a gate is trained.
-        goal_score: the score part of the goal if a gate is trained, else None.
-        u_t, x, t: where the gate is evaluated.
-        weight: the loss weight.
-    """
-
-    inputs: Tensor
-    goal_dsm: Tensor
-    goal_score: Tensor | None
-    u_t: Tensor
-    x: Tensor
-    t: Tensor
-    weight: Tensor
-
-    def part(self, k: int | list[int]) -> "Minibatch":
-        """Return step k of minibatches that were prepared together, or replicates k of one minibatch."""
-        score = None if self.goal_score is None else self.goal_score[k]
-        place = self.u_t[k], self.x[k], self.t[k]
-        return Minibatch(self.inputs[k], self.goal_dsm[k], score, *place, self.weight[k])
 
 
 class Trainer:
@@ -143,12 +111,13 @@ class Trainer:
             held = [generator(derive_seed(seed, "validation")) for seed in seeds]
             self.validation = self._prepare(every_row(self.n_train, last, repeats, d, held))
         self.steps = training.steps or (STEPS_WITHOUT_LOSS if self.validation is None else MOST_STEPS)
-        mlp, weights = self._trained(self.model, self.gate)
-        rated = [(mlp, training.rate), (weights, GATE_RATE * training.rate)]
-        self.optimizer = FlatAdam([(own, rate) for own, rate in rated if own])
-        self.average = MovingAverage([*mlp, *weights], training.average, len(seeds))
-        mlp, weights = self._trained(model, gate)
-        self.results = [*mlp, *weights]
+        self.learner: Learner
+        if data.u.is_cpu and not gate.trained:
+            self.learner = CompiledLearner(self.model.mlp, training.rate, training.average)
+            self.results = [model.mlp.flatten()]
+        else:
+            self.learner = AutogradLearner(self.model.mlp, self.gate, training.rate, training.average)
+            self.results = [*model.mlp.parameters(), *trained_parameters(gate)]
 
     def run(self, progress: Callable[[int, int], None]) -> None:
         """Train the model; `progress(done, total)` is called about ninety times or less.
@@ -162,8 +131,8 @@ class Trainer:
             self._advance(step, until)
             step, done = until, [False] * len(self.replicates)
             if self.validation is not None:
-                self.average.judge(partial(self._loss, self.validation))
-                done = plateau.look(step, self.average.best.loss)
+                self.learner.judge(self.validation)
+                done = plateau.look(step, self.learner.average.best.loss)
             if step == self.steps:
                 done = [True] * len(done)
             if any(done):
@@ -174,21 +143,15 @@ class Trainer:
     def _advance(self, first: int, last: int) -> None:
         """Take the steps from `first` to `last`."""
         size, d = batch_size(self.training.batch, first), self.data.u.shape[2]
-        replicates, width = self.model.mlp.weights[-1].shape[:2]
-        blocks = replicate_blocks(replicates, size, width) if self.data.u.is_cpu else [slice(0, replicates)]
-        passes = [BackwardPass(self.model.mlp, own) for own in blocks]
         at_once = max(1, ROWS_AT_ONCE // size)
         for start in range(first, last, at_once):
             steps = min(at_once, last - start)
-            prepared = self._prepare(minibatches(steps, size, 0, self.n_train, d, self.generators))
-            for k in range(steps):
-                self._differentiate(prepared.part(k), passes)
-                self.optimizer.move()
-                self.average.update()
+            draws = minibatches(steps, size, 0, self.n_train, d, self.generators)
+            self.learner.take(self._prepare(draws))
 
     def _finish(self, done: Sequence[bool], step: int) -> list[int]:
         """Store the results of the replicates that are done, drop them, and return the rows of the others."""
-        values, finite = self.average.result()
+        values, finite = self.learner.average.result()
         for k in (k for k, is_done in enumerate(done) if is_done):
             r = self.replicates[k]
             if not finite[k]:
@@ -202,41 +165,11 @@ class Trainer:
         self.data = self.data.replicates(kept)
         if self.validation is not None:
             self.validation = self.validation.part(kept)
-        self.optimizer.keep(kept)
-        self.average.keep(kept)
+        self.learner.keep(kept)
         fixed = [*self.model.buffers(), *self.gate.buffers()]
         for tensor in fixed if self.gate.trained else [*fixed, *self.gate.parameters()]:
             tensor.data = tensor.data[kept]
         return kept
-
-    @staticmethod
-    def _trained(model: ScoreModel, gate: Gate) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the trained parameters of the network and of the gate."""
-        return [*model.mlp.parameters()], [*gate.parameters()] if gate.trained else []
-
-    @torch.no_grad()
-    def _loss(self, batch: Minibatch) -> Tensor:
-        """Return the mean loss of each replicate (R,)."""
-        error = (self.model.mlp(batch.inputs) - self._goal(batch)).square()
-        return (batch.weight * error).mean((1, 2))
-
-    def _differentiate(self, batch: Minibatch, passes: Sequence[BackwardPass]) -> None:
-        """Write the gradient of the summed `_loss` into the `grad` of the parameters."""
-        goal = self._goal(batch)
-        slope = batch.weight * (2 / goal[0].numel())
-        slopes = []
-        for part in passes:
-            output = part.forward(batch.inputs[part.own])
-            slopes.append(output.sub_(goal.detach()[part.own]).mul_(slope[part.own]))
-            part.backward(slopes[-1])
-        if goal.requires_grad:
-            goal.backward(-torch.cat(slopes))
-
-    def _goal(self, batch: Minibatch) -> Tensor:
-        """Return the goal (R, B, d) of the network's output."""
-        if batch.goal_score is None:
-            return batch.goal_dsm
-        return self.gate.mix(batch.goal_dsm, batch.goal_score, batch.u_t, batch.x, batch.t)
 
     @torch.no_grad()
     def _prepare(self, draws: Draws) -> Minibatch:
