@@ -57,7 +57,7 @@ class ReplicatedMLP(nn.Module):
         """Make the parameters views of one tensor (R, P), and return it: all weights, then all biases."""
         own = [*self.parameters()]
         flat = torch.cat([p.detach().flatten(1) for p in own], 1)
-        for p, part in zip(own, flat.split([p[0].numel() for p in own], 1), strict=True):
+        for p, part in zip(own, flat.split([p.shape[1:].numel() for p in own], 1), strict=True):
             p.data = part.view(p.shape)
         return flat
 

@@ -8,7 +8,6 @@ from sklearn.linear_model import Ridge
 from torch import nn
 
 from graybench.methods.nn.network import (
-    BackwardPass,
     ReplicatedMLP,
     stack_replicates,
     take_replicate,
@@ -50,21 +49,6 @@ def test_each_replicate_is_an_ordinary_mlp_with_its_own_gradient():
         expected.square().mean().backward()
         for layer, weight in zip(alone[::2], mlp.weights, strict=True):
             torch.testing.assert_close(weight.grad[r], layer.weight.grad.T)
-
-
-def test_the_backward_pass_is_autograds():
-    """For the loss Σ a · output, whose derivative by the outputs is a, in float64."""
-    mlp = network().double()
-    inputs, slope = (torch.randn(R, N, k, generator=generator(5), dtype=torch.float64) for k in (P, D))
-    expected = torch.autograd.grad((slope * mlp(inputs)).sum(), [*mlp.parameters()])
-    for p in mlp.parameters():
-        p.grad = torch.full_like(p, torch.nan)
-    for own in (slice(0, 2), slice(2, 4)):
-        part = BackwardPass(mlp, own)
-        torch.testing.assert_close(part.forward(inputs[own]), mlp(inputs)[own], rtol=1e-12, atol=1e-12)
-        part.backward(slope[own])
-    for p, gradient in zip(mlp.parameters(), expected, strict=True):
-        torch.testing.assert_close(p.grad, gradient, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("block", [1, 100, 8 * N, 8 * N * 2, 10**6])
