@@ -21,8 +21,9 @@ from ..nn.averaging import DECAY
 from ..nn.network import ReplicatedMLP, take_replicate
 from ..progress import report
 from .composition import COMPOSITIONS, require_independent
-from .gates import ConstantWeight, Gate
-from .moments import second_moment
+from .gates.gate import Gate
+from .gates.moments import second_moment
+from .gates.of_time import ConstantWeight
 from .posterior import ScorePosterior, fill, restored_choice, sample_together
 from .recipes import RECIPES
 from .samplers import SAMPLERS

@@ -15,7 +15,7 @@ from ..nn.network import BackwardPass, ReplicatedMLP, replicate_blocks
 from ..nn.optimizer import FlatAdam
 from ..nn.stopping import Plateau, batch_size, next_look
 from . import targets
-from .gates import Gate
+from .gates.gate import Gate
 from .recipes import Plain, Preconditioned
 from .schedule import alpha_sigma
 from .training_data import Draws, TrainingData, every_row, minibatches
