@@ -118,6 +118,7 @@ class Trainer:
         seeds: one for each replicate.
 
     Attributes:
+        fitted: the given model and gate.
         taken: the steps that each replicate took, after `run`.
     """
 
@@ -130,7 +131,8 @@ class Trainer:
         training: Training,
         seeds: Sequence[int],
     ) -> None:
-        self.model, self.gate, self.data = copy.deepcopy(model), copy.deepcopy(gate), data
+        self.fitted, self.data = (model, gate), data
+        self.model, self.gate = copy.deepcopy(model), copy.deepcopy(gate)
         self.weighting, self.training = weighting, training
         self.generators = [generator(derive_seed(seed, "minibatches")) for seed in seeds]
         self.replicates, self.taken = [*range(len(seeds))], [0] * len(seeds)
@@ -149,6 +151,7 @@ class Trainer:
         self.average = MovingAverage([*mlp, *weights], training.average, len(seeds))
         mlp, weights = self._trained(model, gate)
         self.results = [*mlp, *weights]
+        self.plateau = Plateau(len(seeds))
 
     def run(self, progress: Callable[[int, int], None]) -> None:
         """Train the model; `progress(done, total)` is called about ninety times or less.
@@ -156,20 +159,23 @@ class Trainer:
         Raises:
             NotFiniteError: no held-out loss of a replicate is finite, or its final parameters are not.
         """
-        step, plateau = 0, Plateau(len(self.replicates))
+        step = 0
         while self.replicates:
             until = min(self.steps, next_look(step))
             self._advance(step, until)
-            step, done = until, [False] * len(self.replicates)
-            if self.validation is not None:
-                self.average.judge(partial(self._loss, self.validation))
-                done = plateau.look(step, self.average.best.loss)
+            step, done = until, self.look(until)
             if step == self.steps:
                 done = [True] * len(done)
             if any(done):
-                kept = self._finish(done, step)
-                plateau.keep(kept)
+                self._finish(done, step)
             progress(step, self.steps if self.replicates else step)
+
+    def look(self, step: int) -> list[bool]:
+        """Judge the average after `step` steps, and return whether the training of each replicate is done."""
+        if self.validation is None:
+            return [False] * len(self.replicates)
+        self.average.judge(partial(self._loss, self.validation))
+        return self.plateau.look(step, self.average.best.loss)
 
     def _advance(self, first: int, last: int) -> None:
         """Take the steps from `first` to `last`."""
@@ -186,8 +192,8 @@ class Trainer:
                 self.optimizer.move()
                 self.average.update()
 
-    def _finish(self, done: Sequence[bool], step: int) -> list[int]:
-        """Store the results of the replicates that are done, drop them, and return the rows of the others."""
+    def _finish(self, done: Sequence[bool], step: int) -> None:
+        """Store the results of the replicates that are done, and drop these replicates."""
         values, finite = self.average.result()
         for k in (k for k, is_done in enumerate(done) if is_done):
             r = self.replicates[k]
@@ -204,10 +210,10 @@ class Trainer:
             self.validation = self.validation.part(kept)
         self.optimizer.keep(kept)
         self.average.keep(kept)
+        self.plateau.keep(kept)
         fixed = [*self.model.buffers(), *self.gate.buffers()]
         for tensor in fixed if self.gate.trained else [*fixed, *self.gate.parameters()]:
             tensor.data = tensor.data[kept]
-        return kept
 
     @staticmethod
     def _trained(model: ScoreModel, gate: Gate) -> tuple[list[Tensor], list[Tensor]]:
