@@ -20,7 +20,7 @@ from graybench.benchmark.metrics.catalogue import METRICS
 from graybench.benchmark.running.rows import COLUMNS, STATUSES
 from graybench.benchmark.running.sweep import Sweep
 from graybench.methods import REGISTRY as METHODS
-from graybench.methods.score.gate_choice import AUTO, GATES
+from graybench.methods.score.gates.choice import AUTO, GATES
 from graybench.tasks import REGISTRY as TASKS
 from graybench.tasks import get_task, structure
 from graybench.tasks.task import CAPABILITIES

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...methods.score.moments import moment_matrix
+from ...methods.score.gates.moments import moment_matrix
 from ...methods.score.schedule import alpha_sigma
 from ...tasks.seeding import derive_seed
 from ...tasks.task import Task

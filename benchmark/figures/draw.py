@@ -6,6 +6,7 @@
     board                 the Galton board                                                  Figure 3
     optimal_weight        w*(t) of the simulations of each budget                           Figure 4
     learned_weight        the learned w(t), and w*(t)                                       Figure 5
+    over_option           each metric over a numeric option of a task, all methods and settings together
     comparison            ratios of a method to DSM, if there are several tasks
     critical_difference   average ranks, with at least 5 tasks and 3 methods
     gates_*               gates, in `figures.gates`
@@ -22,10 +23,7 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MultipleLocator, NullLocator
 
 from ...tasks.classic.galton import Galton
 from ..analysis.labels import task_of
@@ -35,19 +33,20 @@ from ..running.writing import make_folder
 from .board import board
 from .comparison import comparisons
 from .gates import gates_choice, gates_eigenvalues, gates_ratio, gates_variance
+from .options import over_options
 from .ranks import METRICS as RANKED
 from .ranks import critical_difference
 from .style import (
     COLUMN,
-    FLOOR,
-    GREY,
     MARK_EVERY,
     PAGE,
     TIME_LABEL,
     Looks,
     budget_axis,
     budgets_of,
+    draw_floor,
     draw_methods,
+    floor_handles,
     legend,
     log_limits,
     looks_of,
@@ -56,6 +55,7 @@ from .style import (
     save,
     styled,
     time_axis,
+    value_axis,
 )
 from .weights import learned_weight, optimal_weight
 
@@ -90,6 +90,8 @@ def draw_all(frame: pd.DataFrame, folder: Path) -> list[Path]:
         for (name, variant), figure in figures.items():
             if figure is not None:
                 files += _save(figure, folder, [name, str(task), variant])
+    for metric, figure in over_options(rows):
+        files += _save(figure, folder, ["over_option", metric])
     for label, variant, figure in comparisons(frame):
         files += _save(figure, folder, ["comparison", label, variant])
     for variant, group in rows.groupby("variant", sort=False):
@@ -169,21 +171,17 @@ def over_budget(rows: pd.DataFrame, looks: Looks, metric: str) -> Figure | None:
         panels.append((axis, f"observation {int(o)}", rows[(rows["observation"] == o) | of_cell]))
     drawn = []
     for axis, title, own in panels:
-        floor = own["floor"].mean()
-        if floor > 0 or record_of(metric).scale == "symlog":  # a log axis has no 0
-            axis.axhline(floor, color=GREY, linestyle="--", linewidth=0.9, gid=FLOOR)
+        draw_floor(axis, own["floor"].mean(), metric)
         drawn += draw_methods(axis, own, "budget", looks)
         axis.set_title(title)
         budget_axis(axis, budgets)
     for k, (axis, _, _) in enumerate(panels):
-        _value_axis(axis, metric, drawn)
+        value_axis(axis, metric, drawn)
         # with several rows, the small panels are lower than the first and need tick labels of their own
         axis.tick_params(labelleft=k == 0 or (lines > 1 and k % 5 == 1))
     panels[0][0].set_ylabel(record_of(metric).axis_label)
     figure.supxlabel(BUDGET_LABEL)
-    floors = any(line.get_gid() == FLOOR for line in panels[0][0].get_lines())
-    floor_sign = Line2D([], [], color=GREY, linestyle="--", linewidth=0.9, label="floor")
-    legend(figure, rows, looks, [floor_sign] if floors else [])
+    legend(figure, rows, looks, floor_handles(figure))
     return figure
 
 
@@ -214,24 +212,6 @@ OF_TASK: dict[str, Callable[[pd.DataFrame], Figure | None]] = {
     "board": _board_of,
     "optimal_weight": optimal_weight,
 }
-
-
-def _value_axis(axis: Axes, metric: str, lines: list[pd.DataFrame]) -> None:
-    every, record = pd.concat(lines), record_of(metric)
-    if record.scale == "log":
-        axis.set_yscale("log")
-        axis.set_ylim(log_limits(lines))
-        mark_clipped(axis)
-    elif record.scale == "symlog":
-        # linear around the floor, where the estimate may be 0; logarithmic above
-        axis.set_yscale("asinh", linear_width=0.03)
-        axis.set_yticks([0, 0.03, 0.1, 0.3, 1], ["0", "0.03", "0.1", "0.3", "1"])
-        axis.yaxis.set_minor_locator(NullLocator())
-        axis.set_ylim(0, 1.05 * max(0.1, every["high"].max()))
-    else:
-        axis.yaxis.set_major_locator(MultipleLocator(0.1))
-        perfect = record.perfect or 0.0
-        axis.set_ylim(min(perfect - 0.02, every["low"].min()), max(perfect + 0.1, every["high"].max()) + 0.02)
 
 
 def _save(figure: Figure, folder: Path, parts: list[str]) -> list[Path]:

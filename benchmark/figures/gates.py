@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter
 
-from ...methods.score.gates import OptimalWeight
+from ...methods.score.gates.of_time import OptimalWeight
 from ...methods.score.schedule import alpha_sigma_at
 from ...tasks.seeding import derive_seed, generator
 from ..analysis.comparison import ratios

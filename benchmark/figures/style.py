@@ -17,16 +17,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, MultipleLocator, NullFormatter, NullLocator
 from matplotlib.transforms import Transform
 
 from ..analysis.statistics import Array, summarise
+from ..metrics.catalogue import record_of
 from ..running.rows import TO_RETRY
 
 COLUMN, PAGE = 3.35, 6.9  # widths of one and two columns, in inches
 GREY = "#555555"
 TIME_LABEL = "diffusion time $t$ (square-root scale)"
 MARK_EVERY = 5  # points in diffusion time for each marker
+BAND = 0.2  # opacity of bands
 MISSING, CLIPPED, FLOOR = "missing", "clipped", "floor"  # kinds of marks, stored as `gid`
 MARKS = {MISSING: ("x", "no result"), CLIPPED: ("^", "beyond the axis")}
 
@@ -136,7 +138,9 @@ def line_of(rows: pd.DataFrame, x: str) -> pd.DataFrame:
     return pd.concat([line.astype(float), missing.astype(float)]).sort_values("x", ignore_index=True)
 
 
-def draw_line(axis: Axes, line: pd.DataFrame, look: Look, *, place: int = 0, every: int = 1) -> None:
+def draw_line(
+    axis: Axes, line: pd.DataFrame, look: Look, *, place: int = 0, every: int = 1, band: float = BAND
+) -> None:
     """Draw a line with its band.
 
     Args:
@@ -145,9 +149,10 @@ def draw_line(axis: Axes, line: pd.DataFrame, look: Look, *, place: int = 0, eve
         look: the style of line and band.
         place: position of the method among all methods; it keeps their crosses and markers apart.
         every: a marker is drawn at one in so many points.
+        band: the opacity of the band.
     """
     x, value, low, high = line.dropna(subset="x")[["x", "value", "low", "high"]].to_numpy().T
-    axis.fill_between(x, low, high, color=look.colour, alpha=0.2, linewidth=0)
+    axis.fill_between(x, low, high, color=look.colour, alpha=band, linewidth=0)
     axis.plot(
         x,
         value,
@@ -170,14 +175,16 @@ def draw_line(axis: Axes, line: pd.DataFrame, look: Look, *, place: int = 0, eve
         mark(axis, crosses, height, look.colour, MISSING, axis.get_xaxis_transform())
 
 
-def draw_methods(axis: Axes, rows: pd.DataFrame, x: str, looks: Looks, every: int = 1) -> list[pd.DataFrame]:
-    """Draw the line of each method that has rows, and return the lines."""
+def draw_methods(
+    axis: Axes, rows: pd.DataFrame, x: str, looks: Looks, every: int = 1, band: float = BAND
+) -> list[pd.DataFrame]:
+    """Draw the line of each method that has rows, and return the lines; see `draw_line`."""
     lines = []
     for place, (label, look) in enumerate(looks.items()):
         own = rows[(rows["label"] == label) & (rows["status"] != "skipped")]
         if len(own):
             lines.append(line_of(own, x))
-            draw_line(axis, lines[-1], look, place=place, every=every)
+            draw_line(axis, lines[-1], look, place=place, every=every, band=band)
     return lines
 
 
@@ -251,6 +258,49 @@ def budget_axis(axis: Axes, budgets: Iterable[int]) -> None:
     axis.set_xscale("log")
     axis.set_xlim(min(numbers) / 1.4, max(numbers) * 1.4)
     axis.xaxis.set_minor_formatter(NullFormatter())
+
+
+def value_axis(axis: Axes, metric: str, lines: list[pd.DataFrame]) -> None:
+    """Make y a metric's values, on the metric's scale, with limits that hold the lines of all panels."""
+    record = record_of(metric)
+    every = pd.concat(lines)[["value", "low", "high"]]  # the ends are NaN with a single replicate
+    low, high = every.min().min(), every.max().max()
+    if record.scale == "log":
+        axis.set_yscale("log")
+        axis.set_ylim(log_limits(lines))
+        mark_clipped(axis)
+    elif record.scale == "symlog":
+        # linear around the floor, where the estimate may be 0; logarithmic above
+        axis.set_yscale("asinh", linear_width=0.03)
+        axis.set_yticks([0, 0.03, 0.1, 0.3, 1], ["0", "0.03", "0.1", "0.3", "1"])
+        axis.yaxis.set_minor_locator(NullLocator())
+        axis.set_ylim(0, 1.05 * max(0.1, high))
+    else:
+        perfect = record.perfect or 0.0
+        low, high = min(perfect - 0.02, low), max(perfect + 0.1, high) + 0.02
+        axis.set_ylim(low, high)
+        if high - low < 2:
+            axis.yaxis.set_major_locator(MultipleLocator(0.1))
+
+
+def draw_floor(axis: Axes, floor: "float | pd.Series[float]", metric: str) -> None:
+    """Draw a metric's floor, a number or a number at each x. A floor of 0 has no place on a log axis."""
+    least = 0 if record_of(metric).scale == "symlog" else np.nextafter(0, 1)
+    look: dict[str, Any] = {"color": GREY, "linestyle": "--", "linewidth": 0.9, "gid": FLOOR}
+    if isinstance(floor, pd.Series):
+        shown = floor[floor >= least]
+        if len(shown):
+            axis.plot(shown.index, shown, **look)
+    elif floor >= least:
+        axis.axhline(floor, **look)
+
+
+def floor_handles(figure: Figure) -> list[Artist]:
+    """Return the legend entry of floors, if one lies inside the limits of its axis."""
+    floors = [(axis, line) for axis in figure.axes for line in axis.get_lines() if line.get_gid() == FLOOR]
+    seen = any(np.max(line.get_ydata()) >= axis.get_ylim()[0] for axis, line in floors)
+    sign = Line2D([], [], color=GREY, linestyle="--", linewidth=0.9, label="floor")
+    return [sign] if seen else []
 
 
 def legend(

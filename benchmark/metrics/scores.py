@@ -7,8 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from ...methods.score.gates import Choice, optimal_weight
-from ...methods.score.moments import second_moment
+from ...methods.score.gates.choice import Choice
+from ...methods.score.gates.moments import second_moment
+from ...methods.score.gates.of_time import optimal_weight
 from ...methods.score.schedule import alpha_sigma, alpha_sigma_at
 from ...tasks.task import Simulations
 from .metric import REFERENCE, DoesNotApplyError, Fitted, Metric, Row, offers, row
@@ -152,7 +153,7 @@ def _with_targets(fitted: Fitted) -> list[HasTarget]:
 def best_weight(fitted: Fitted) -> Iterator[Row]:
     """Yield w*(t) for each replicate at each t: the weight of least variance on its training simulations.
 
-    `methods.score.gates.optimal_weight` has the formula.
+    `methods.score.gates.of_time.optimal_weight` has the formula.
 
     Raises:
         DoesNotApplyError: the method does not mix targets by weights that depend on t alone.

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 
 from ...methods import get_method
-from ...methods.score.gate_choice import CLOSED, FITTED, choose, make_gate
-from ...methods.score.gates import Gate
+from ...methods.score.gates.choice import CLOSED, FITTED, choose, make_gate
+from ...methods.score.gates.gate import Gate
 from ...methods.score.mixtures import Mix
 from ...methods.score.score_matching import DSM
 from ...methods.score.trainer import ROWS_AT_ONCE

@@ -34,13 +34,15 @@ class Plateau:
     """Tells when the held-out loss of a replicate has stopped falling.
 
     Training is done at a look after 2,000 steps or more if the last third of the steps lowered the least loss
-    by less than half a hundredth. The window grows with the steps, because progress slows down.
+    by less than the share `least_fall`. The window grows with the steps, because progress slows down.
 
     Args:
         replicates: R.
+        least_fall: the least share by which the loss must fall.
     """
 
-    def __init__(self, replicates: int) -> None:
+    def __init__(self, replicates: int, least_fall: float = LEAST_FALL) -> None:
+        self.least_fall = least_fall
         self.steps: list[int] = [0]
         self.least = [torch.full((replicates,), torch.inf)]
 
@@ -53,7 +55,7 @@ class Plateau:
         """
         loss = loss.cpu()
         earlier = sum(taken * WINDOW <= (WINDOW - 1) * step for taken in self.steps) - 1
-        done = loss >= (1 - LEAST_FALL) * self.least[earlier]
+        done = loss >= (1 - self.least_fall) * self.least[earlier]
         self.steps.append(step)
         self.least.append(loss)
         return [step >= LEAST_STEPS and bool(is_done) for is_done in done]

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..nn.averaging import MovingAverage
 from ..nn.descent import Descent
 from ..nn.network import ReplicatedMLP
-from .gates import Gate
+from .gates.gate import Gate
 
 # Factor on the learning rate of a learned weight, which must settle before the score network can. With it the
 # weight comes from ½ within 0.03 of w* in 3,000 steps at every budget on the Galton board (results/galton).

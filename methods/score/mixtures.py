@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from .gate_choice import AUTO, GATES, choose, make_gate
-from .gates import Gate
+from .gates.choice import AUTO, GATES, choose, make_gate
+from .gates.gate import Gate
 from .posterior import ScorePosterior
 from .score_matching import ScoreMatching
 from .training_data import TrainingData
@@ -18,14 +18,14 @@ class Mix(ScoreMatching):
 
         y = W y_DSM + (I − W) y_LTSM,    y_DSM = −ε/σ,    y_LTSM = ∇_u log p(u_0, z, x)/α
 
-    With gate="auto" each replicate chooses its gate from its own simulations, see `gate_choice.choose`. The
+    With gate="auto" each replicate chooses its gate from its own simulations, see `gates.choice.choose`. The
     replicate is then fitted as if its gate had been named.
 
     The loss weight is d/E‖y‖² for the preconditioned recipe and σ² for the plain recipe. With the scalar
     gate, d/E‖y‖² = σ² + α²/j, where j = E‖g‖²/d is the second moment of the joint scores.
 
     Args:
-        gate: a name in `methods.score.gate_choice.GATES`, or "auto".
+        gate: a name in `methods.score.gates.choice.GATES`, or "auto".
 
     The other options are described at `ScoreMatching`.
 

@@ -18,7 +18,9 @@ from ..progress import report
 from . import targets
 from .composition import DRAWS, ROWS, compose, information_of
 from .conditioning import condition
-from .gates import Choice, Gate, TimeGate
+from .gates.choice import Choice
+from .gates.gate import Gate
+from .gates.of_time import TimeGate
 from .samplers import SAMPLERS, Score, log_prob_ode
 from .schedule import alpha_sigma
 from .summary import Summary, structure_facts

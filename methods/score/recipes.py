@@ -100,7 +100,16 @@ class Preconditioned(nn.Module):
         whitened = residual / torch.sqrt(sigma**2 + alpha**2 * self.variances)
         time = torch.cat([torch.log(sigma / alpha) / 3, 2 * t - 1, time_features(t)[..., 1:]], -1)
         time = time.expand(*u_t.shape[:-1], -1)
-        return torch.cat([u_t, x, time, whitened, torch.asinh(residual / sigma)], -1), base, scale
+        return torch.cat([u_t, x, time, whitened, asinh(residual / sigma)], -1), base, scale
+
+
+def asinh(x: Tensor) -> Tensor:
+    """Return asinh x; without gradients by logarithms, which torch vectorises, unlike its asinh."""
+    if torch.is_grad_enabled():
+        return torch.asinh(x)
+    size = x.abs()
+    inverse = 1 / size
+    return torch.log1p(size + size / (inverse + torch.sqrt(1 + inverse * inverse))) * x.sign()
 
 
 def ridge(x: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:

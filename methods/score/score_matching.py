@@ -6,7 +6,7 @@ gate.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, cast
+from typing import ClassVar, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -21,14 +21,17 @@ from ..nn.averaging import DECAY
 from ..nn.network import ReplicatedMLP, take_replicate
 from ..progress import report
 from .composition import COMPOSITIONS, require_independent
-from .gates import ConstantWeight, Gate
-from .moments import second_moment
+from .gates.gate import Gate
+from .gates.moments import second_moment
+from .gates.of_time import ConstantWeight
 from .posterior import ScorePosterior, fill, restored_choice, sample_together
 from .recipes import RECIPES
 from .samplers import SAMPLERS
 from .summary import AUTO, SUMMARIES, Summary, chosen_structure, restored_structure
 from .trainer import ScoreModel, Trainer, Training
 from .training_data import TrainingData
+
+AnyTrainer = TypeVar("AnyTrainer", bound=Trainer)
 
 
 class ScoreMatching(Method):
@@ -126,30 +129,44 @@ class ScoreMatching(Method):
                 given θ.
             NotFiniteError: training diverged.
         """
+        data, summary = self.summarised(simulations, seeds)
+        posteriors = self._train(data, seeds)
+        if summary is not None:
+            for r, posterior in enumerate(posteriors):
+                posterior.summary = take_replicate(summary, r).requires_grad_(False)
+        return posteriors
+
+    def summarised(
+        self, simulations: Sequence[Simulations], seeds: Sequence[int]
+    ) -> tuple[TrainingData, Summary | None]:
+        """Return the training data, in which summaries have replaced x, and what computes them.
+
+        It is None if x needs no summary. For errors see `train`.
+        """
         data = self.training_data(simulations)
         who, declared = f"method {self.name}", {s.structure for s in simulations}
         if len(declared) > 1:
             raise UserError(f"{who}: all replicates must have data of the same structure.")
         structure = chosen_structure(who, self.summaries, declared.pop())
         if structure is None:
-            return self._train(data, seeds)
+            return data, None
         summary = Summary(structure, data.x, data.u.shape[2], seeds)
-        data = replace(data, x=summary.fit(data.x, data.u))
-        posteriors = self._train(data, seeds)
-        for r, posterior in enumerate(posteriors):
-            posterior.summary = take_replicate(summary, r).requires_grad_(False)
-        return posteriors
+        return replace(data, x=summary.fit(data.x, data.u)), summary
 
-    def _train(self, data: TrainingData, seeds: Sequence[int]) -> list[ScorePosterior]:
-        """Fit all replicates to data in which summaries have replaced x."""
+    def trainer(self, data: TrainingData, seeds: Sequence[int], kind: type[AnyTrainer]) -> AnyTrainer:
+        """Return a trainer of the given class for a new model and its gate, which is fitted."""
         model, gate = self._build(data, seeds)
         where = device.current()
         data, model, gate = data.to(where), model.to(where), gate.to(where)
         gate.fit(data, seeds)
         training = Training(self.steps, self.batch, self.rate, self.average, self.early_stopping)
-        trainer = Trainer(model, gate, data, self._loss_weight, training, seeds)
+        return kind(model, gate, data, self.loss_weight, training, seeds)
+
+    def _train(self, data: TrainingData, seeds: Sequence[int]) -> list[ScorePosterior]:
+        """Fit all replicates to data in which summaries have replaced x."""
+        where, trainer = device.current(), self.trainer(data, seeds, Trainer)
         trainer.run(lambda done, total: report("fit", done, total))
-        model, gate = model.cpu(), gate.cpu()
+        model, gate = trainer.fitted[0].cpu(), trainer.fitted[1].cpu()
         posteriors = []
         for r, steps in enumerate(trainer.taken):
             posteriors.append(self._posterior(take_replicate(model, r), take_replicate(gate, r), where))
@@ -202,7 +219,7 @@ class ScoreMatching(Method):
     def _plain_weight(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         return sigma**2 if self.score_field is None else alpha**2 * sigma**2
 
-    def _loss_weight(self, gate: Gate, alpha: Tensor, sigma: Tensor) -> Tensor:
+    def loss_weight(self, gate: Gate, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return λ for the options `recipe` and `weighting`."""
         if self.weighting == "sigma_squared":
             return sigma**2

@@ -1,7 +1,7 @@
 """Regression targets y for the score s(u_t, x, t) = ∇ log p_t(u_t | x) of the diffused posterior.
 
 All are unbiased: E[y | u_t, x] = s. They differ in variance and in what they need. The mixtures of both
-targets are in `gates.py`. Tensors broadcast.
+targets are in `gates`. Tensors broadcast.
 """
 
 from torch import Tensor

@@ -13,7 +13,7 @@ from ..nn.averaging import held_out
 from ..nn.network import ReplicatedMLP
 from ..nn.stopping import Plateau, batch_size, next_look
 from . import targets
-from .gates import Gate
+from .gates.gate import Gate
 from .learners import AutogradLearner, CompiledLearner, Learner, Minibatch, trained_parameters
 from .recipes import Plain, Preconditioned
 from .schedule import alpha_sigma
@@ -86,6 +86,7 @@ class Trainer:
         seeds: one for each replicate.
 
     Attributes:
+        fitted: the given model and gate.
         taken: the steps that each replicate took, after `run`.
     """
 
@@ -98,7 +99,8 @@ class Trainer:
         training: Training,
         seeds: Sequence[int],
     ) -> None:
-        self.model, self.gate, self.data = copy.deepcopy(model), copy.deepcopy(gate), data
+        self.fitted, self.data = (model, gate), data
+        self.model, self.gate = copy.deepcopy(model), copy.deepcopy(gate)
         self.weighting, self.training = weighting, training
         self.generators = [generator(derive_seed(seed, "minibatches")) for seed in seeds]
         self.replicates, self.taken = [*range(len(seeds))], [0] * len(seeds)
@@ -118,6 +120,7 @@ class Trainer:
         else:
             self.learner = AutogradLearner(self.model.mlp, self.gate, training.rate, training.average)
             self.results = [*model.mlp.parameters(), *trained_parameters(gate)]
+        self.plateau = Plateau(len(seeds))
 
     def run(self, progress: Callable[[int, int], None]) -> None:
         """Train the model; `progress(done, total)` is called about ninety times or less.
@@ -125,20 +128,23 @@ class Trainer:
         Raises:
             NotFiniteError: no held-out loss of a replicate is finite, or its final parameters are not.
         """
-        step, plateau = 0, Plateau(len(self.replicates))
+        step = 0
         while self.replicates:
             until = min(self.steps, next_look(step))
             self._advance(step, until)
-            step, done = until, [False] * len(self.replicates)
-            if self.validation is not None:
-                self.learner.judge(self.validation)
-                done = plateau.look(step, self.learner.average.best.loss)
+            step, done = until, self.look(until)
             if step == self.steps:
                 done = [True] * len(done)
             if any(done):
-                kept = self._finish(done, step)
-                plateau.keep(kept)
+                self._finish(done, step)
             progress(step, self.steps if self.replicates else step)
+
+    def look(self, step: int) -> list[bool]:
+        """Judge the average after `step` steps, and return whether the training of each replicate is done."""
+        if self.validation is None:
+            return [False] * len(self.replicates)
+        self.learner.judge(self.validation)
+        return self.plateau.look(step, self.learner.average.best.loss)
 
     def _advance(self, first: int, last: int) -> None:
         """Take the steps from `first` to `last`."""
@@ -149,8 +155,8 @@ class Trainer:
             draws = minibatches(steps, size, 0, self.n_train, d, self.generators)
             self.learner.take(self._prepare(draws))
 
-    def _finish(self, done: Sequence[bool], step: int) -> list[int]:
-        """Store the results of the replicates that are done, drop them, and return the rows of the others."""
+    def _finish(self, done: Sequence[bool], step: int) -> None:
+        """Store the results of the replicates that are done, and drop these replicates."""
         values, finite = self.learner.average.result()
         for k in (k for k, is_done in enumerate(done) if is_done):
             r = self.replicates[k]
@@ -166,10 +172,10 @@ class Trainer:
         if self.validation is not None:
             self.validation = self.validation.part(kept)
         self.learner.keep(kept)
+        self.plateau.keep(kept)
         fixed = [*self.model.buffers(), *self.gate.buffers()]
         for tensor in fixed if self.gate.trained else [*fixed, *self.gate.parameters()]:
             tensor.data = tensor.data[kept]
-        return kept
 
     @torch.no_grad()
     def _prepare(self, draws: Draws) -> Minibatch:

@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from graybench.methods import device, get_method, load_posterior
 from graybench.methods.nn import network
 from graybench.methods.score import posterior as score_posterior
-from graybench.methods.score import state_gates
+from graybench.methods.score.gates import of_state
 from graybench.tasks.classic.galton import Galton
 from graybench.tasks.classic.linear_gaussian import LinearGaussian
 from graybench.tasks.errors import UserError
@@ -89,7 +89,7 @@ def fake_device(monkeypatch):
     monkeypatch.setattr(FakeTensor, "__bool__", lambda tensor: True, raising=False)  # "is all finite?"
     monkeypatch.setattr(sys.modules["torch.optim.optimizer"], fused, lambda: [FAKE])
     monkeypatch.setattr(device, "require", lambda name: None)
-    monkeypatch.setattr(state_gates, "STEPS", state_gates.LOOKS)
+    monkeypatch.setattr(of_state, "STEPS", of_state.LOOKS)
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     mode.allow_meta = True
     with mode, device.on(FAKE):

@@ -3,8 +3,8 @@
     python -m graybench.tests.benchmark.checks.power methods
     python -m graybench.tests.benchmark.checks.power tasks
 
-Both print a Markdown table. A row is an entry (kind of fault, size, plug-in) of `FAULTS` in `broken_methods`
-or `broken_tasks`; the kind of a right plug-in is "none".
+Both print a Markdown table. A row is an entry (kind of fault, size, plug-in) of `FAULTS` in `broken_methods`,
+or in `broken_tasks` and `broken_structures`; the kind of a right plug-in is "none", and its rows come first.
 """
 
 import argparse
@@ -18,10 +18,11 @@ from typing import NamedTuple
 import torch
 
 from graybench.benchmark.checks.conformance import check_method, check_task
-from graybench.tests.benchmark.checks import broken_methods, broken_tasks
+from graybench.tests.benchmark.checks import broken_methods, broken_structures, broken_tasks
 
-# module with FAULTS, check, and n as `graybench check` has it by default
-PLUGINS = {"methods": (broken_methods, check_method, 1000), "tasks": (broken_tasks, check_task, 20_000)}
+TASKS = sorted(broken_tasks.FAULTS + broken_structures.FAULTS, key=lambda fault: fault[0] != "none")
+# faults, check, and n as `graybench check` has it by default
+PLUGINS = {"methods": (broken_methods.FAULTS, check_method, 1000), "tasks": (TASKS, check_task, 20_000)}
 
 
 class Run(NamedTuple):
@@ -32,11 +33,11 @@ class Run(NamedTuple):
 
 
 def run(plugins: str, row: int, seed: int) -> Run:
-    """Check the plug-in of a row of `FAULTS` with one seed."""
+    """Check the plug-in of a row of the table with one seed."""
     torch.set_num_threads(1)
-    module, check, n = PLUGINS[plugins]
+    faults, check, n = PLUGINS[plugins]
     start = time.process_time()
-    failed = [f.check for f in check(module.FAULTS[row][2], n, seed) if f.verdict == "failed"]
+    failed = [f.check for f in check(faults[row][2], n, seed) if f.verdict == "failed"]
     return Run(failed, time.process_time() - start)
 
 
@@ -46,7 +47,7 @@ def table(plugins: str, kinds: list[str], seeds: int, workers: int) -> Iterator[
     yield "| --- | --- | --- | --- | --- |"
     rows = [
         (row, kind, size)
-        for row, (kind, size, _) in enumerate(PLUGINS[plugins][0].FAULTS)
+        for row, (kind, size, _) in enumerate(PLUGINS[plugins][0])
         if not kinds or kind in kinds
     ]
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:

@@ -21,7 +21,7 @@ from graybench.benchmark.checks.scores import (
 )
 from graybench.tasks import REGISTRY, get_task
 from graybench.tasks.seeding import generator
-from graybench.tests.benchmark.checks import broken_tasks
+from graybench.tests.benchmark.checks import broken_structures, broken_tasks
 
 SMALL = 4_000
 
@@ -43,7 +43,7 @@ def test_every_registered_task_passes(name):
 
 def test_nothing_is_skipped_where_everything_is_offered():
     found = findings(broken_tasks.Right()) | {SDE: findings(broken_tasks.Curved())[SDE]}
-    found[STRUCTURE] = findings(broken_tasks.Readings())[STRUCTURE]
+    found[STRUCTURE] = findings(broken_structures.Readings())[STRUCTURE]
     assert {finding.verdict for finding in found.values()} == {"passed"}
 
 
@@ -112,7 +112,7 @@ FOUND_BY = {
 SUBTLE = 20_000  # the default of `graybench check task`
 
 
-@pytest.mark.parametrize(("kind", "size", "task"), broken_tasks.FAULTS)
+@pytest.mark.parametrize(("kind", "size", "task"), broken_tasks.FAULTS + broken_structures.FAULTS)
 def test_each_fault_is_found_by_its_check(kind, size, task):
     """Nothing else is wrong with a reference, a density or a structure, so that no other check fails."""
     found = failed(task, SUBTLE if kind in ("reference", "structure") or task.name == "mixed" else SMALL)

@@ -182,6 +182,16 @@ def test_a_single_budget_has_its_interval_too() -> None:
     assert stroke.get_paths()[-1].vertices.tolist() == [[100, dsm[2]], [100, dsm[3]]]
 
 
+def test_values_without_an_interval_lie_on_the_axis() -> None:
+    rows = [r | {"value": 3 * r["value"]} for r in ROWS if r.get("replicate") == 0]
+    for metric in ("mmd", "c2st_mlp"):
+        figure = over_budget(with_variants(frame_of(rows)), LOOKS, metric)
+        assert figure is not None
+        low, high = figure.axes[0].get_ylim()
+        drawn = np.concatenate([line.get_ydata() for axis in figure.axes for line in lines_in(axis).values()])
+        assert low <= drawn.min() < 0.5 < drawn.max() <= high
+
+
 def test_looks_are_distinct_and_do_not_depend_on_the_company() -> None:
     looks = looks_of([*METHODS, "npe", "abc"])
     assert {label: looks[label] for label in METHODS} == {**looks_of(METHODS)}

@@ -17,7 +17,7 @@ from graybench.benchmark.metrics.samples import median_distance
 from graybench.benchmark.metrics.truth import SCORE_POINTS, SCORE_TOLERANCE, TIMES, Once, Truth, truth_of
 from graybench.methods import get_method
 from graybench.methods.method import Posterior
-from graybench.methods.score.gates import optimal_weight
+from graybench.methods.score.gates.of_time import optimal_weight
 from graybench.methods.score.schedule import alpha_sigma_at
 from graybench.tasks.classic.galton import Galton
 from graybench.tasks.classic.linear_gaussian import LinearGaussian

@@ -14,8 +14,8 @@ from graybench.benchmark.speed import simulators as bench_simulators
 from graybench.benchmark.speed import training as bench_training
 from graybench.benchmark.speed.timing import Timing, take_turns
 from graybench.methods.nn.network import ReplicatedMLP
-from graybench.methods.score import state_gates
-from graybench.methods.score.gate_choice import CLOSED, FITTED
+from graybench.methods.score.gates import of_state
+from graybench.methods.score.gates.choice import CLOSED, FITTED
 from graybench.methods.score.recipes import Preconditioned
 from graybench.methods.score.score_matching import DSM
 from graybench.tasks import REGISTRY
@@ -116,7 +116,7 @@ def test_every_task_is_simulated_and_loops_are_held_to_the_tasks(monkeypatch):
 def test_every_gate_is_a_share_of_a_fit(monkeypatch):
     monkeypatch.setattr(bench_gates, "QUICK_STEPS", 5)
     monkeypatch.setattr(bench_gates, "BUDGET", 50)
-    monkeypatch.setattr(state_gates, "STEPS", state_gates.LOOKS)
+    monkeypatch.setattr(of_state, "STEPS", of_state.LOOKS)
     fit, *gates = bench_gates.rows(quick=True)
     assert fit.ratio == 1
     assert len(gates) == len(CLOSED) + len(FITTED) + 1

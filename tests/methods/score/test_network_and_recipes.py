@@ -13,7 +13,7 @@ from graybench.methods.nn.network import (
     take_replicate,
     time_features,
 )
-from graybench.methods.score.recipes import RIDGE_PENALTIES, Plain, Preconditioned, ridge
+from graybench.methods.score.recipes import RIDGE_PENALTIES, Plain, Preconditioned, asinh, ridge
 from graybench.methods.score.schedule import alpha_sigma
 from graybench.tasks.reference import GaussianReference
 from graybench.tasks.seeding import generator
@@ -185,3 +185,14 @@ def test_three_simulations_a_parameter_make_a_regression():
     vectors, values = made.eigenvectors[0], made.eigenvalues[0, 0]
     torch.testing.assert_close(vectors @ values.diag() @ vectors.T, covariance[0])
     torch.testing.assert_close(made.intercept, intercept)
+
+
+def test_asinh_is_right_over_the_range_of_float32():
+    sizes = torch.logspace(-38, 38, 2001)
+    x = torch.cat([sizes, -sizes, torch.tensor([0.0, torch.inf, -torch.inf, torch.nan])])
+    with torch.no_grad():
+        found = asinh(x)
+    expected = torch.asinh(x.double())
+    torch.testing.assert_close(found.double(), expected, rtol=2e-7, atol=0, equal_nan=True)
+    (slope,) = torch.autograd.grad(asinh(zero := torch.zeros(1, requires_grad=True)), zero)
+    assert slope == 1

@@ -6,8 +6,8 @@ import torch
 from graybench.methods import get_method, load_posterior
 from graybench.methods.nn import stopping
 from graybench.methods.progress import listening
-from graybench.methods.score.gates import optimal_weight
-from graybench.methods.score.moments import second_moment
+from graybench.methods.score.gates.moments import second_moment
+from graybench.methods.score.gates.of_time import optimal_weight
 from graybench.methods.score.schedule import alpha_sigma, alpha_sigma_at
 from graybench.tasks.classic.galton import Galton
 from graybench.tasks.errors import UserError

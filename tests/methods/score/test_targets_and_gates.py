@@ -7,8 +7,8 @@ import torch
 from scipy.optimize import minimize_scalar
 
 from graybench.methods.score import targets
-from graybench.methods.score.gates import ConstantWeight, LearnedWeight, OptimalWeight, optimal_weight
-from graybench.methods.score.moments import second_moment
+from graybench.methods.score.gates.moments import second_moment
+from graybench.methods.score.gates.of_time import ConstantWeight, LearnedWeight, OptimalWeight, optimal_weight
 from graybench.methods.score.schedule import (
     BETA_MAX,
     BETA_MIN,

@@ -1,79 +1,19 @@
-"""Gates: the weight W of the DSM target in a mixture y_W = W y_DSM + (I − W) y_score.
+"""Gates that depend on t alone: constant, in closed form, and learned."""
 
-The gates of this file depend on t alone; `state_gates.py` has gates that also depend on x and u_t. `cost`
-compares gates without a score network.
-"""
-
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..nn.network import ReplicatedMLP, time_features
-from . import targets
+from ...nn.network import ReplicatedMLP, time_features
+from ..schedule import alpha_sigma
+from .gate import Gate
 from .moments import second_moment, shrunk_second_moment
-from .schedule import alpha_sigma
-from .training_data import Draws, TrainingData
 
 LEARNED_WIDTH = 32
 LEAST_EIGENVALUE = 1e-12
-
-
-class Choice(NamedTuple):
-    """The gate that a replicate chose.
-
-    Attributes:
-        gate: a name in `gate_choice.GATES`.
-        gain: DSM's cost minus the gate's cost, in units of E‖y_DSM‖²: the reduction of the target variance.
-        stderr: standard error of the gain.
-    """
-
-    gate: str
-    gain: float
-    stderr: float
-
-
-class Gate(nn.Module, ABC):
-    """A weight W(u_t, x, t) for each of R replicates.
-
-        y_W = W y_DSM + (I − W) y_score = y_DSM + (I − W)(y_score − y_DSM)
-
-    The second form is computed, with I − W in closed form: near t = 1 the scores can be 10⁷ times y_DSM, and
-    1 − w in float32 would leave an error of order one.
-
-    Parameters and buffers lead with R. Inputs have shape (..., R, n, features), t has (..., R, n, 1).
-
-    Attributes:
-        trained: True if the gate is trained together with the score network.
-        mixes_by_time: True if both targets have a weight that depends on t alone.
-    """
-
-    trained = False
-    mixes_by_time = False
-
-    def fit(self, data: TrainingData, seeds: Sequence[int]) -> None:
-        """Fit the gate before the score network is trained; closed forms have nothing to fit."""
-
-    def mix(self, y_dsm: Tensor, y_score: Tensor, u_t: Tensor, x: Tensor, t: Tensor) -> Tensor:
-        """Return y_W (..., R, n, d).
-
-        A shift and a scaling of both targets carry over to y_W.
-
-        Args:
-            y_dsm, y_score: the targets (..., R, n, d).
-            u_t, x, t: where W is evaluated.
-        """
-        return y_dsm + self.score_part(y_score - y_dsm, u_t, x, t)
-
-    @abstractmethod
-    def score_part(self, v: Tensor, u_t: Tensor, x: Tensor, t: Tensor) -> Tensor:
-        """Return (I − W) v for v (..., R, n, d)."""
-
-    @abstractmethod
-    def second_moment(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """Return E‖y_W‖²/d at each t (..., R, n, 1): the target variance plus E‖s‖²/d."""
 
 
 class TimeGate(Gate):
@@ -246,20 +186,3 @@ def logit(values: Tensor, t: Tensor) -> Tensor:
     """Return log(w/(1 − w)) = log(σ² λ/α²) for optimal weights with the eigenvalues λ = `values`."""
     alpha, sigma = alpha_sigma(t)
     return torch.log(values) + 2 * torch.log(sigma / alpha)
-
-
-def cost(gate: Gate, data: TrainingData, draws: Draws) -> Tensor:
-    """Return the cost σ² ‖y_W‖²/d of a gate for every draw (R, n).
-
-    Every mixture is unbiased for the score s. For any gate that depends on u_t, x and t,
-
-        E‖y_W − s‖² = E‖y_W‖² − E‖s‖²,
-
-    where E‖s‖² is the same for all gates, so gates can be compared without the score. The expected cost of
-    DSM is 1 at every t. Score errors are averaged over t with the same factor σ².
-    """
-    drawn, (alpha, sigma) = data.rows(draws.rows), alpha_sigma(draws.t)
-    assert drawn.score is not None
-    y_dsm, y_score = targets.dsm(draws.eps, sigma), targets.from_score(drawn.score, alpha)
-    y = gate.mix(y_dsm, y_score, alpha * drawn.u + sigma * draws.eps, drawn.x, draws.t)
-    return (sigma * y).square().mean(-1)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .schedule import T_MIN, alpha_sigma
+from ..schedule import T_MIN, alpha_sigma
 
 FOLDS = 5
 RATIOS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)

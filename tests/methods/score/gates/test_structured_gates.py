@@ -11,9 +11,9 @@ import torch
 from scipy.optimize import minimize
 
 from graybench.methods.score import targets
-from graybench.methods.score.gates import ConstantWeight, OptimalWeight
+from graybench.methods.score.gates.of_state import ConditionalWeight, StateWeight
+from graybench.methods.score.gates.of_time import ConstantWeight, OptimalWeight
 from graybench.methods.score.schedule import T_MIN, alpha_sigma, alpha_sigma_at
-from graybench.methods.score.state_gates import ConditionalWeight, StateWeight
 from graybench.tasks.classic.linear_gaussian import NOISE, LinearGaussian, _model
 from graybench.tasks.seeding import generator
 

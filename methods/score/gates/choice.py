@@ -5,15 +5,17 @@ score network is trained, and `TRAINED` are trained together with it.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ...tasks.seeding import derive_seed, generator
-from .gates import Choice, ConstantWeight, Gate, LearnedWeight, OptimalWeight, cost
+from ....tasks.seeding import derive_seed, generator
+from ..training_data import TrainingData, every_row
+from .gate import Gate, cost
 from .moments import FOLDS
-from .state_gates import ConditionalWeight, StateWeight
-from .training_data import TrainingData, every_row
+from .of_state import ConditionalWeight, StateWeight
+from .of_time import ConstantWeight, LearnedWeight, OptimalWeight
 
 AUTO = "auto"
 HELD_OUT_DRAWS = 32_000
@@ -21,6 +23,20 @@ ROUNDING = 1e-5  # float32 rounding of costs; DSM's cost is 1
 
 Streams = Sequence[torch.Generator]
 Builder = Callable[[TrainingData, Tensor, Streams], Gate]
+
+
+class Choice(NamedTuple):
+    """The gate that a replicate chose.
+
+    Attributes:
+        gate: a name in `GATES`.
+        gain: DSM's cost minus the gate's cost, in units of E‖y_DSM‖²: the reduction of the target variance.
+        stderr: standard error of the gain.
+    """
+
+    gate: str
+    gain: float
+    stderr: float
 
 
 def _conditional(start: Callable[[Tensor], OptimalWeight]) -> Builder:

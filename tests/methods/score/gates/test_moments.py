@@ -8,8 +8,8 @@ from scipy.integrate import quad
 from scipy.optimize import minimize
 
 from graybench.methods.score import targets
-from graybench.methods.score.gates import OptimalWeight
-from graybench.methods.score.moments import RATIOS, held_out_cost, second_moment, shrunk_second_moment
+from graybench.methods.score.gates.moments import RATIOS, held_out_cost, second_moment, shrunk_second_moment
+from graybench.methods.score.gates.of_time import OptimalWeight
 from graybench.methods.score.schedule import T_MIN, alpha_sigma
 from graybench.tasks.classic.linear_gaussian import NOISE, LinearGaussian, _model
 from graybench.tasks.seeding import generator

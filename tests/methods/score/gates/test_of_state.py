@@ -11,11 +11,12 @@ import math
 import pytest
 import torch
 
-from graybench.methods.score import state_gates
-from graybench.methods.score.gates import OptimalWeight, cost
-from graybench.methods.score.moments import held_out_cost
+from graybench.methods.score.gates import of_state
+from graybench.methods.score.gates.gate import cost
+from graybench.methods.score.gates.moments import held_out_cost
+from graybench.methods.score.gates.of_state import BOUND, ConditionalWeight, StateWeight
+from graybench.methods.score.gates.of_time import OptimalWeight
 from graybench.methods.score.schedule import T_MIN, alpha_sigma_at
-from graybench.methods.score.state_gates import BOUND, ConditionalWeight, StateWeight
 from graybench.methods.score.training_data import TrainingData, every_row
 from graybench.tasks.classic.galton import Galton
 from graybench.tasks.seeding import derive_seed, generator
@@ -240,7 +241,7 @@ def test_where_nothing_can_be_learned_a_fit_does_little_harm(make):
 
 @pytest.mark.parametrize("make", [conditional, state])
 def test_the_last_fifth_is_not_trained_on(make, monkeypatch):
-    monkeypatch.setattr(state_gates, "STEPS", 100)
+    monkeypatch.setattr(of_state, "STEPS", 100)
     data, rows = toy(50, range(2)), []
     gate = make(data, "matrix", range(2))
     loss = gate.loss
@@ -276,7 +277,7 @@ def test_no_data_make_a_conditional_moment_vanish(structure):
 
 @pytest.mark.parametrize("make", [conditional, state])
 def test_replicates_fitted_together_are_those_fitted_alone(make, monkeypatch):
-    monkeypatch.setattr(state_gates, "STEPS", 100)
+    monkeypatch.setattr(of_state, "STEPS", 100)
     data, seeds = toy(300, range(3)), [5, 6, 7]
     together = make(data, "matrix", seeds)
     together.fit(data, seeds)

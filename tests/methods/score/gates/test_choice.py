@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from graybench.methods import get_method
-from graybench.methods.score import state_gates
-from graybench.methods.score.gate_choice import (
+from graybench.methods.score.gates import of_state
+from graybench.methods.score.gates.choice import (
     CLOSED,
     FITTED,
     HELD_OUT_DRAWS,
@@ -18,8 +18,9 @@ from graybench.methods.score.gate_choice import (
     choose,
     make_gate,
 )
-from graybench.methods.score.gates import ConstantWeight, OptimalWeight, cost
-from graybench.methods.score.moments import FOLDS
+from graybench.methods.score.gates.gate import cost
+from graybench.methods.score.gates.moments import FOLDS
+from graybench.methods.score.gates.of_time import ConstantWeight, OptimalWeight
 from graybench.methods.score.schedule import T_MIN, alpha_sigma
 from graybench.methods.score.training_data import TrainingData, every_row
 from graybench.tasks.classic.galton import Galton
@@ -33,7 +34,7 @@ SHORT = 100
 @pytest.fixture
 def short(monkeypatch):
     """Fits of a fifth of the steps, where it does not matter how good they are."""
-    monkeypatch.setattr(state_gates, "STEPS", SHORT)
+    monkeypatch.setattr(of_state, "STEPS", SHORT)
 
 
 def data_of(simulations):

@@ -9,15 +9,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...tasks.seeding import derive_seed, generator
-from ..nn.averaging import BestStep
-from ..nn.network import ReplicatedMLP
-from ..nn.optimizer import CosineAdam
-from ..nn.standardise import Standardise
-from .gates import Gate, OptimalWeight, along, cost, logit
-from .recipes import Preconditioned
-from .schedule import alpha_sigma
-from .training_data import Draws, TrainingData, every_row, minibatches
+from ....tasks.seeding import derive_seed, generator
+from ...nn.averaging import BestStep
+from ...nn.network import ReplicatedMLP
+from ...nn.optimizer import CosineAdam
+from ...nn.standardise import Standardise
+from ..recipes import Preconditioned
+from ..schedule import alpha_sigma
+from ..training_data import Draws, TrainingData, every_row, minibatches
+from .gate import Gate, cost
+from .of_time import OptimalWeight, along, logit
 
 WIDTH, DEPTH = 32, 2
 STEPS, BATCH, RATE = 500, 256, 5e-3

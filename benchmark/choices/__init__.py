@@ -1,0 +1,1 @@
+"""Measurements on fresh simulations by which defaults were chosen."""

@@ -1,0 +1,128 @@
+"""Tables and verdicts of the measurements on fresh simulations.
+
+    python -m graybench.benchmark.choices.report FOLDER
+
+reads stopping*.csv and summaries*.csv and prints Markdown. The criteria were fixed before the first run:
+
+    stopping    the excess is loss/(loss at the cap) − 1. The threshold is the largest for which, with every
+                method and budget, the excess is at most 1 % on average over tasks and at most 3 % on each
+    SHORT       the gain is 1 − (loss with the summary)/(loss without). SHORT is the size below which the
+                summary is on average not better: of the measured sizes, and 0, the size above which the gains
+                have the largest sum; of equal sums, the largest size
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from ...methods.score.summary import NONE
+from ...tasks.errors import UserError
+from .stopping import CAP
+
+MEAN_EXCESS, LARGEST_EXCESS = 0.01, 0.03
+
+
+def excesses(found: pd.DataFrame) -> pd.DataFrame:
+    """Return `excess`, `stderr`, `step` and `cpu_seconds` by threshold, method, budget and task.
+
+    They are means over replicates; `stderr` is the standard error of `excess`.
+    """
+    fit = ["task", "method", "budget", "replicate"]
+    cap = found[found["threshold"] == CAP].set_index(fit)["loss"].rename("cap")
+    joined = found[found["threshold"] != CAP].join(cap, on=fit)
+    joined["excess"] = joined["loss"] / joined["cap"] - 1
+    groups = joined.groupby(["threshold", "method", "budget", "task"])
+    means = groups[["excess", "step", "cpu_seconds"]].mean()
+    return means.assign(stderr=groups["excess"].sem()).reset_index()
+
+
+def over_tasks(by_task: pd.DataFrame) -> pd.DataFrame:
+    """Return means over tasks by threshold, method and budget, with the largest excess and its task."""
+    groups = by_task.groupby(["threshold", "method", "budget"])
+    table = groups[["excess", "step", "cpu_seconds"]].mean()
+    table["stderr"] = groups["stderr"].agg(lambda own: own.pow(2).sum() ** 0.5 / len(own))
+    worst = by_task.loc[groups["excess"].idxmax()].set_index(["threshold", "method", "budget"])
+    return table.assign(largest=worst["excess"], where=worst["task"]).reset_index()
+
+
+def chosen_threshold(means: pd.DataFrame) -> float | None:
+    """Return the threshold that the criterion chooses among the rows of `over_tasks`, or None."""
+    good = (means["excess"] <= MEAN_EXCESS) & (means["largest"] <= LARGEST_EXCESS)
+    fulfilled = good.groupby(means["threshold"]).all()
+    return None if not fulfilled.any() else float(fulfilled[fulfilled].index.max())
+
+
+def gains(found: pd.DataFrame) -> pd.DataFrame:
+    """Return `gain`, its `stderr`, and the mean losses `with` and `without`, by size, task and budget."""
+    fit = ["size", "task", "budget", "replicate"]
+    without = found[found["summaries"] == NONE].set_index(fit)["loss"].rename("without")
+    joined = found[found["summaries"] != NONE].rename(columns={"loss": "with"}).join(without, on=fit)
+    joined["gain"] = 1 - joined["with"] / joined["without"]
+    groups = joined.groupby(["size", "task", "budget"])
+    means = groups[["without", "with", "gain"]].mean()
+    return means.assign(stderr=groups["gain"].sem()).reset_index()
+
+
+def chosen_size(table: pd.DataFrame) -> int:
+    """Return SHORT for the rows of `gains`."""
+    sums = {size: table.loc[table["size"] > size, "gain"].sum() for size in (0, *table["size"].unique())}
+    return int(max(sums, key=lambda size: (sums[size], size)))
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Return a Markdown table; shares are in percent."""
+    shown = table.copy()
+    for share in {"threshold", "excess", "largest", "gain", "stderr"} & {*table.columns}:
+        shown[f"{share}"] = (100 * shown[share]).map("{:.3g} %".format)
+    for name in {"step", "budget"} & {*table.columns}:
+        shown[name] = shown[name].map("{:,.0f}".format)
+    lines = [shown.columns, ["---"] * shown.shape[1], *shown.map(_short).to_numpy()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _short(entry: object) -> str:
+    return f"{entry:.4g}" if isinstance(entry, float) else str(entry)
+
+
+def _read(folder: Path, pattern: str) -> pd.DataFrame | None:
+    files = sorted(folder.glob(pattern))
+    return pd.concat([pd.read_csv(file) for file in files]) if files else None
+
+
+def report(folder: Path) -> str:
+    """Return the Markdown of a folder.
+
+    Raises:
+        UserError: the folder has no such files.
+    """
+    parts = []
+    if (found := _read(folder, "stopping*.csv")) is not None:
+        by_task = excesses(found)
+        means, columns = over_tasks(by_task), ["excess", "stderr", "largest", "where", "step", "cpu_seconds"]
+        threshold = chosen_threshold(means)
+        verdict = "No threshold"
+        if threshold is not None:
+            verdict = f"{100 * threshold:g} % is the largest threshold that"
+        parts += [
+            "## Stopping",
+            markdown(means[["threshold", "method", "budget", *columns]]),
+            f"{verdict} fulfils the criterion.",
+            markdown(by_task[["task", "method", "budget", "threshold", "excess", "stderr", "step"]]),
+        ]
+    if (found := _read(folder, "summaries*.csv")) is not None:
+        table = gains(found)
+        parts += ["## Summaries", markdown(table), f"SHORT is {chosen_size(table)} by the criterion."]
+    if not parts:
+        raise UserError(f"{folder}: there is neither a stopping*.csv nor a summaries*.csv here.")
+    return "\n\n".join(parts)
+
+
+def main(folder: Annotated[Path, typer.Argument(metavar="FOLDER")]) -> None:
+    """Print the tables and verdicts of a folder of CSV files."""
+    print(report(folder))
+
+
+if __name__ == "__main__":
+    typer.run(main)

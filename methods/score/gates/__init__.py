@@ -1,0 +1,1 @@
+"""The gates of mixtures of two regression targets."""
