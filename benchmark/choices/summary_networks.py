@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ...methods.nn.averaging import DECAY, VALIDATION_ROWS, MovingAverage, held_out
+from ...methods.nn.averaging import DECAY, MovingAverage, held_out
 from ...methods.nn.optimizer import FlatAdam
 from ...methods.nn.sets import LEAST_VARIANCE, Channels
 from ...methods.nn.single_training import Loss
@@ -20,7 +20,8 @@ from ...tasks.structure import Series, Structure
 WIDTH, FEATURES = 64, 12
 WINDOW = 5  # times that a convolution sees
 BATCH, RATE = 32, 2e-3
-MOST_POINTS = 10_000_000  # items or times in all minibatches of a training
+FEW, MOST_POINTS = 2000, (8_000_000, 12_000_000)  # items or times in all minibatches: with few, with more rows
+VALIDATION_ROWS = 512
 ROWS = 256  # simulations evaluated at once
 
 
@@ -114,11 +115,12 @@ def train(
     points: int,
     seed: int,
     positive: Callable[[Tensor], Tensor] = torch.Tensor.clone,
+    effort: float = 1.0,
 ) -> None:
     """Train `module` in place until its held-out loss has stopped falling, by the rules of `nn.stopping`.
 
     The last tenth of the simulations is held out, as in `nn.single_training`. Training also ends when its
-    minibatches have held `MOST_POINTS` items or times.
+    minibatches have held eight million items or times, or twelve million with more than 2,000 simulations.
 
     Args:
         module: the network.
@@ -127,12 +129,13 @@ def train(
         points: number of items or times in a simulation.
         seed: the only source of randomness.
         positive: turns a held-out loss into a number above 0, of which half a hundredth is little.
+        effort: factor on the largest number of items or times.
 
     Raises:
         NotFiniteError: no held-out loss is finite, or the final parameters are not.
     """
     n_train, random = n - held_out(n), generator(derive_seed(seed, "batches"))
-    unseen = torch.arange(n_train, n).repeat(-(-VALIDATION_ROWS // (n - n_train)))[:VALIDATION_ROWS]
+    unseen = torch.arange(n_train, n)[:VALIDATION_ROWS]
     parameters: list[Tensor] = [*module.parameters()]
     average, optimizer, plateau = MovingAverage(parameters, DECAY), FlatAdam([(parameters, RATE)]), Plateau(1)
 
@@ -140,7 +143,7 @@ def train(
     def judged() -> Tensor:
         return loss(unseen, generator(derive_seed(seed, "validation"))).view(1)
 
-    step, left, done = 0, MOST_POINTS, False
+    step, left, done = 0, effort * MOST_POINTS[n > FEW], False
     while not done:
         size, until = batch_size(BATCH, step), next_look(step)
         for _ in range(step, until):

@@ -41,6 +41,7 @@ from .sufficient import STATISTICS
 
 FRESH, DRAWS = 4000, 8  # simulations, and draws of t and ε for each
 FOLDS = 3
+JOINT_EFFORT = 0.5
 LARGEST = 10.0  # of the logarithm of a predicted variance
 
 
@@ -158,21 +159,26 @@ def joint_score(data: Data, seed: int) -> Learned:
 
 
 def joint_training(data: Data, seed: int) -> Learned:
-    """Regress u first, then train the twelve features with a score network by the loss of `dsm`."""
+    """Regress u first, then train the twelve features with a score network by the loss of `dsm`.
+
+    The second part takes half as many items or times at most, with eight draws of t and ε for each simulation.
+    """
     features = _regression(data, seed)[0]
-    start = evaluate(features, data.x).unsqueeze(0)
-    recipe = Preconditioned(data.u.unsqueeze(0), start)
+    recipe = Preconditioned(data.u.unsqueeze(0), evaluate(features, data.x).unsqueeze(0))
     d, random = data.u.shape[1], [generator(derive_seed(seed, "network"))]
     network = ReplicatedMLP(recipe.n_inputs, d, width=DSM.width, depth=DSM.depth, generators=random)
     model = ScoreModel(recipe, network)
 
     def loss(rows: Tensor, random: torch.Generator) -> Tensor:
-        strata = torch.randperm(len(rows), generator=random) + torch.rand(len(rows), generator=random)
-        t = T_MIN + (1 - T_MIN) * strata.view(1, -1, 1) / len(rows)
-        eps = torch.randn(1, len(rows), d, generator=random)
-        return _loss(model, features(data.x[rows]).unsqueeze(0), data.u[rows].unsqueeze(0), t, eps)
+        n = DRAWS * len(rows)
+        strata = torch.randperm(n, generator=random) + torch.rand(n, generator=random)
+        t = T_MIN + (1 - T_MIN) * strata.view(1, n, 1) / n
+        eps = torch.randn(1, n, d, generator=random)
+        summaries = features(data.x[rows]).repeat(1, DRAWS, 1)
+        return _loss(model, summaries, data.u[rows].repeat(1, DRAWS, 1), t, eps)
 
-    train(nn.ModuleList([features, network]), loss, len(data.u), data.points, derive_seed(seed, "joint"))
+    both, start = nn.ModuleList([features, network]), derive_seed(seed, "joint")
+    train(both, loss, len(data.u), data.points, start, effort=JOINT_EFFORT)
     return _learned(features, data)._replace(model=model)
 
 
