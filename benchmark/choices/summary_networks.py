@@ -20,7 +20,8 @@ from ...tasks.structure import Series, Structure
 WIDTH, FEATURES = 64, 12
 WINDOW = 5  # times that a convolution sees
 BATCH, RATE = 32, 2e-3
-FEW, MOST_POINTS = 2000, (8_000_000, 12_000_000)  # items or times in all minibatches: with few, with more rows
+FEW = 2000
+MOST_POINTS = 8_000_000, 12_000_000  # items or times in all minibatches, with few simulations and with more
 VALIDATION_ROWS = 512
 ROWS = 256  # simulations evaluated at once
 

@@ -1,302 +1,91 @@
 """How to train summaries: the loss of `dsm` on fresh simulations after each of several ways.
 
-    python -m graybench.benchmark.choices.summary_training --task ar1_noise --budget 1000 --variant shipped \
-        --replicates 3 --out FILE.csv
+    python -m graybench.benchmark.choices.summary_training --task NAME --budget N --variant NAME --out CSV
 
-Each variant replaces x by a summary, and `dsm` without summaries is fitted to it. The loss is
+Each variant replaces x by a summary, see `summary_variants`, and `dsm` without summaries is fitted to it:
 
-    E (σ s + ε)²,    u_t = α u_0 + σ ε
+    none                            x itself
+    shipped                         `methods.score.summary`: predictions of u, out of fold
+    shipped in sample               the same, but every network predicts the rows that it saw
+    features trained                regression of u; predictions of u, in sample
+    features trained out of fold    the same in three folds; predictions of u, out of fold
+    gaussian likelihood             predicted means and log-variances of u, in sample
+    joint score                     twelve features, from which with u the joint score is regressed
+    joint training                  twelve features, trained by regression of u and then by the loss of `dsm`
+    by hand                         sufficient statistics, where they are known
 
-the mean over components, over 4,000 fresh simulations and over t, with the same draws for all variants and
-replicates. All variants estimate the same score, so the lower loss is the better one.
+All variants estimate the same score, so the lower loss is the better one.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any
 
 import pandas as pd
-import torch
 import typer
-from torch import Tensor, nn
 
-from ...methods.nn.network import ReplicatedMLP
-from ...methods.score.recipes import Preconditioned
-from ...methods.score.schedule import T_MIN, alpha_sigma
 from ...methods.score.score_matching import DSM
-from ...methods.score.summary import Summary
-from ...methods.score.trainer import ScoreModel
-from ...methods.score.training_data import Draws, every_row
-from ...tasks.errors import UserError
-from ...tasks.plugin import nearest
-from ...tasks import get_task
-from ...tasks.seeding import derive_seed, generator
-from ...tasks.structure import Structure
-from ...tasks.task import Simulations, Task
-from ..running.writing import make_folder
-from .summary_networks import FEATURES, WIDTH, TrainedFeatures, evaluate, mlp, train
-from .sufficient import STATISTICS
+from ...methods.score.summary import NONE
+from ...tasks.task import Task
+from .fresh import REPLICATES, chosen_task, fresh_data, fresh_loss, training_simulations, write
+from .summary_variants import VARIANTS, data_of, learn
 
-FRESH, DRAWS = 4000, 8  # simulations, and draws of t and ε for each
-FOLDS = 3
-JOINT_EFFORT = 0.5
-LARGEST = 10.0  # of the logarithm of a predicted variance
+TASKS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("hierarchical_normal", {}),
+    ("ar1_noise", {}),
+    ("iid_mixture", {}),
+    ("negative_binomial", {}),
+    ("robust_regression", {}),
+)
 
 
-class Data(NamedTuple):
-    """Training simulations of one replicate, in float32.
+def rows(task: Task, budget: int, variant: str, replicates: int) -> Iterator[dict[str, Any]]:
+    """Train the summary of a variant, fit `dsm` to it, and yield a row for each replicate.
 
-    Attributes:
-        task: the name of the task.
-        structure: of x.
-        u, x, g: parameters (n, d), data (n, dim_x) and joint scores (n, d).
+    Seconds are processor seconds; those of `dsm` are shared evenly among the replicates. Joint training has a
+    second row for each replicate, with the loss of the score network that was trained with the summary.
     """
-
-    task: str
-    structure: Structure
-    u: Tensor
-    x: Tensor
-    g: Tensor
-
-    @property
-    def points(self) -> int:
-        """The number of items of all levels, or of times, in a row of x."""
-        return self.structure.unflatten(self.x[:1])[..., 0].numel()
-
-    def without(self, rows: Tensor) -> "Data":
-        """Return the data without some rows."""
-        seen = torch.ones(len(self.u), dtype=torch.bool).index_fill(0, rows, False)
-        return self._replace(u=self.u[seen], x=self.x[seen], g=self.g[seen])
-
-
-class Learned(NamedTuple):
-    """The result of a variant.
-
-    Attributes:
-        summary: maps x (n, dim_x) to summaries (n, k).
-        training: the summaries (n, k) of the training simulations from which `dsm` learns.
-        model: the score model that was trained with the summary, or None.
-    """
-
-    summary: Callable[[Tensor], Tensor]
-    training: Tensor
-    model: ScoreModel | None = None
-
-
-def raw(data: Data, seed: int) -> Learned:
-    """Take x as it is."""
-    return Learned(lambda x: x, data.x)
-
-
-def shipped(data: Data, seed: int) -> Learned:
-    """Use `methods.score.summary`, with predictions of training simulations that were made without them."""
-    summary = Summary(data.structure, data.x.unsqueeze(0), data.u.shape[1], [seed])
-    training = summary.fit(data.x.unsqueeze(0), data.u.unsqueeze(0))
-    return Learned(lambda x: summary(x.unsqueeze(0))[0], training[0])
-
-
-def shipped_in_sample(data: Data, seed: int) -> Learned:
-    """Use `methods.score.summary`, with predictions of training simulations by the networks that saw them."""
-    summary = shipped(data, seed).summary
-    return Learned(summary, summary(data.x))
-
-
-def by_hand(data: Data, seed: int) -> Learned:
-    """Use statistics that are sufficient, or nearly so."""
-    if data.task not in STATISTICS:
-        raise UserError(f"task {data.task} has no statistics by hand: choose {' or '.join(STATISTICS)}.")
-    statistics = STATISTICS[data.task]
-    return Learned(statistics, statistics(data.x))
-
-
-def features_trained(data: Data, seed: int) -> Learned:
-    """Regress u on x by a network with trained features; the summary is the predicted mean of u."""
-    return _learned(_regression(data, seed), data)
-
-
-def features_trained_out_of_fold(data: Data, seed: int) -> Learned:
-    """Do the same three times, each without a third of the rows, which is predicted by that network.
-
-    The summary of other x is the mean of the three predictions.
-    """
-    folds = torch.arange(len(data.u)).tensor_split(FOLDS)
-    networks = [_regression(data.without(rows), derive_seed(seed, "fold", k)) for k, rows in enumerate(folds)]
-    own = [evaluate(network, data.x[rows]) for network, rows in zip(networks, folds, strict=True)]
-    return Learned(
-        lambda x: torch.stack([evaluate(network, x) for network in networks]).mean(0), torch.cat(own)
-    )
-
-
-def gaussian_likelihood(data: Data, seed: int) -> Learned:
-    """Maximise the likelihood of u under N(mean, variance) of the network; the summary is both."""
-    d = data.u.shape[1]
-    network = nn.Sequential(TrainedFeatures(data.structure, data.x), nn.Linear(FEATURES, 2 * d))
-
-    def loss(rows: Tensor, random: torch.Generator) -> Tensor:
-        mean, log_variance = network(data.x[rows]).split(d, 1)
-        log_variance = log_variance.clamp(-LARGEST, LARGEST)
-        squares = (data.u[rows] - mean).square() * (-log_variance).exp()
-        return (squares + log_variance).mean()
-
-    train(network, loss, len(data.u), data.points, seed, torch.exp)
-    return _learned(network, data)
-
-
-def joint_score(data: Data, seed: int) -> Learned:
-    """Regress the joint score on u and twelve features of x, which are the summary."""
-    d, goal = data.u.shape[1], data.g / data.g.std(0)
-    features = TrainedFeatures(data.structure, data.x)
-    head = nn.Sequential(mlp(FEATURES + d), nn.Linear(WIDTH, d))
-
-    def loss(rows: Tensor, random: torch.Generator) -> Tensor:
-        predicted = head(torch.cat([features(data.x[rows]), data.u[rows]], 1))
-        return (predicted - goal[rows]).square().mean()
-
-    train(nn.ModuleList([features, head]), loss, len(data.u), data.points, seed)
-    return _learned(features, data)
-
-
-def joint_training(data: Data, seed: int) -> Learned:
-    """Regress u first, then train the twelve features with a score network by the loss of `dsm`.
-
-    The second part takes half as many items or times at most, with eight draws of t and ε for each simulation.
-    """
-    features = _regression(data, seed)[0]
-    recipe = Preconditioned(data.u.unsqueeze(0), evaluate(features, data.x).unsqueeze(0))
-    d, random = data.u.shape[1], [generator(derive_seed(seed, "network"))]
-    network = ReplicatedMLP(recipe.n_inputs, d, width=DSM.width, depth=DSM.depth, generators=random)
-    model = ScoreModel(recipe, network)
-
-    def loss(rows: Tensor, random: torch.Generator) -> Tensor:
-        n = DRAWS * len(rows)
-        strata = torch.randperm(n, generator=random) + torch.rand(n, generator=random)
-        t = T_MIN + (1 - T_MIN) * strata.view(1, n, 1) / n
-        eps = torch.randn(1, n, d, generator=random)
-        summaries = features(data.x[rows]).repeat(1, DRAWS, 1)
-        return _loss(model, summaries, data.u[rows].repeat(1, DRAWS, 1), t, eps)
-
-    both, start = nn.ModuleList([features, network]), derive_seed(seed, "joint")
-    train(both, loss, len(data.u), data.points, start, effort=JOINT_EFFORT)
-    return _learned(features, data)._replace(model=model)
-
-
-VARIANTS: dict[str, Callable[[Data, int], Learned]] = {
-    "none": raw,
-    "shipped": shipped,
-    "shipped in sample": shipped_in_sample,
-    "features trained": features_trained,
-    "features trained out of fold": features_trained_out_of_fold,
-    "gaussian likelihood": gaussian_likelihood,
-    "joint score": joint_score,
-    "joint training": joint_training,
-    "by hand": by_hand,
-}
-
-
-def _regression(data: Data, seed: int) -> nn.Sequential:
-    network = nn.Sequential(
-        TrainedFeatures(data.structure, data.x), nn.Linear(FEATURES, data.u.shape[1])
-    )
-
-    def loss(rows: Tensor, random: torch.Generator) -> Tensor:
-        return (network(data.x[rows]) - data.u[rows]).square().mean()
-
-    train(network, loss, len(data.u), data.points, seed)
-    return network
-
-
-def _learned(network: nn.Module, data: Data) -> Learned:
-    return Learned(lambda x: evaluate(network, x), evaluate(network, data.x))
-
-
-def learn(variant: str, data: Data, seed: int) -> Learned:
-    """Train a variant; torch's global generator, which draws initial weights, is restored afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return VARIANTS[variant](data, seed)
-
-
-def denoising_loss(model: ScoreModel, summaries: Tensor, u: Tensor, draws: Draws) -> float:
-    """Return the loss of a score model of one replicate.
-
-    Args:
-        model: the score model.
-        summaries: what the model takes for x (n, k).
-        u: parameters (n, d).
-        draws: row numbers, times and noise, for one replicate.
-    """
-    rows = draws.rows[0]
-    with torch.no_grad():
-        return float(_loss(model, summaries[rows].unsqueeze(0), u[rows].unsqueeze(0), draws.t, draws.eps))
-
-
-def _loss(model: ScoreModel, summaries: Tensor, u: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-    alpha, sigma = alpha_sigma(t)
-    return (sigma * model(alpha * u + sigma * eps, summaries, t) + eps).square().mean()
-
-
-def measure(task: Task, budget: int, variant: str, replicates: int) -> pd.DataFrame:
-    """Return a row for each replicate of a variant.
-
-    Its columns are task, budget, variant, replicate, loss, and the processor seconds of the summary and, per
-    replicate, of `dsm`. Joint training has a second row for each replicate, with the loss of the score
-    network that was trained with the summary.
-
-    Raises:
-        UserError: there is no such variant, or none for this task.
-    """
-    if variant not in VARIANTS:
-        raise UserError(f"there is no variant {variant!r}: {nearest(variant, list(VARIANTS))}")
-    names = [derive_seed("summary training", task.label, r) for r in range(replicates)]
-    simulations = [task.simulate(budget, derive_seed(seed, "train")) for seed in names]
+    simulations, seeds = training_simulations(task, budget, replicates)
     learned, seconds = [], []
-    for own, seed in zip(simulations, names, strict=True):
+    for own, seed in zip(simulations, seeds, strict=True):
         start = time.process_time()
-        learned.append(learn(variant, _data(task, own), derive_seed(seed, "summary")))
+        learned.append(learn(variant, data_of(task, own), seed))
         seconds.append(time.process_time() - start)
-    start = time.process_time()
-    replaced = [
-        replace(own, x=found.training, structure=None)
-        for own, found in zip(simulations, learned, strict=True)
-    ]
-    posteriors = DSM(summaries="none").train(replaced, [derive_seed(seed, "dsm") for seed in names])
+    start, method = time.process_time(), DSM(summaries=NONE)
+    pairs = zip(simulations, learned, strict=True)
+    posteriors = method.train([replace(own, x=found.training, structure=None) for own, found in pairs], seeds)
     fitting = (time.process_time() - start) / replicates
-    fresh = _data(task, task.simulate(FRESH, derive_seed("summary training", task.label, "fresh")))
-    random = generator(derive_seed("summary training", task.label, "draws"))
-    draws = every_row(0, FRESH, DRAWS, fresh.u.shape[1], [random])
-    rows = []
+    fresh = fresh_data(task, method, 1)
     for r, (found, posterior) in enumerate(zip(learned, posteriors, strict=True)):
-        summaries = found.summary(fresh.x)
+        data = replace(fresh, x=found.summary(fresh.x[0]).unsqueeze(0))
         models = {variant: posterior.model}
         if found.model is not None:
             models[f"{variant}, its own score network"] = found.model
         for label, model in models.items():
-            loss = denoising_loss(model, summaries, fresh.u, draws)
-            rows.append((task.label, budget, label, r, loss, seconds[r], fitting))
-    columns = ["task", "budget", "variant", "replicate", "loss", "summary_seconds", "dsm_seconds"]
-    return pd.DataFrame(rows, columns=columns)
+            (loss,) = fresh_loss(method, model, posterior.gate, data).tolist()
+            facts = {"task": task.label, "budget": budget, "variant": label, "replicate": r, "loss": loss}
+            yield facts | {"summary_seconds": seconds[r], "dsm_seconds": fitting}
 
 
-def _data(task: Task, simulations: Simulations) -> Data:
-    if simulations.joint_score is None:
-        raise UserError(f"task {task.label} has no joint score.")
-    u, x, g = simulations.u.float(), simulations.x.float(), simulations.joint_score.float()
-    return Data(task.name, task.structure, u, x, g)
+def losses(found: pd.DataFrame) -> pd.DataFrame:
+    """Return mean losses over replicates, their `standard error` and seconds, by task, budget and variant."""
+    groups = found.groupby(["task", "budget", "variant"], sort=False)
+    means = groups[["loss", "summary_seconds", "dsm_seconds"]].mean()
+    means.insert(1, "standard error", groups["loss"].sem())
+    return means.reset_index().sort_values(["task", "budget", "loss"], ignore_index=True)
 
 
 def main(
-    task: Annotated[str, typer.Option(help="A task whose data are items or a series.")],
+    task: Annotated[str, typer.Option(help="The label of one of the tasks.")],
     budget: Annotated[int, typer.Option(help="Number of training simulations.")],
     variant: Annotated[str, typer.Option(help="One of: " + ", ".join(VARIANTS) + ".")],
-    out: Annotated[Path, typer.Option(help="The file to write, CSV.")],
-    replicates: Annotated[int, typer.Option(help="Number of replicates.")] = 3,
+    replicates: int = REPLICATES,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.csv")] = None,
 ) -> None:
     """Measure one way to train summaries."""
-    torch.set_num_threads(1)
-    make_folder(out.parent)
-    measure(get_task(task), budget, variant, replicates).to_csv(out, index=False)
+    write([*rows(chosen_task(task, TASKS), budget, variant, replicates)], out)
 
 
 if __name__ == "__main__":
