@@ -15,6 +15,9 @@ Each variant replaces x by a summary, see `summary_variants`, and `dsm` without 
     by hand                         sufficient statistics, where they are known
 
 All variants estimate the same score, so the lower loss is the better one.
+
+Trained features are trained until their held-out loss has stopped falling, but not beyond the cap of
+`summary_networks.train`. Data of 200 numbers reach the cap before training may stop by itself.
 """
 
 import time
