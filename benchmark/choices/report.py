@@ -2,7 +2,8 @@
 
     python -m graybench.benchmark.choices.report FOLDER
 
-reads stopping*.csv and summaries*.csv and prints Markdown. The criteria were fixed before the first run:
+reads stopping*.csv, summaries*.csv and summary_training*.csv, and prints Markdown. The criteria were fixed
+before the first run:
 
     stopping    the excess is loss/(loss at the cap) − 1. The threshold is the largest for which, with every
                 method and budget, the excess is at most 1 % on average over tasks and at most 3 % on each
@@ -20,6 +21,7 @@ import typer
 from ...methods.score.summary import NONE
 from ...tasks.errors import UserError
 from .stopping import CAP
+from .summary_training import losses
 
 MEAN_EXCESS, LARGEST_EXCESS = 0.01, 0.03
 
@@ -114,8 +116,12 @@ def report(folder: Path) -> str:
     if (found := _read(folder, "summaries*.csv")) is not None:
         table = gains(found)
         parts += ["## Summaries", markdown(table), f"SHORT is {chosen_size(table)} by the criterion."]
+    if (found := _read(folder, "summary_training*.csv")) is not None:
+        parts += ["## Training of summaries", markdown(losses(found))]
     if not parts:
-        raise UserError(f"{folder}: there is neither a stopping*.csv nor a summaries*.csv here.")
+        raise UserError(
+            f"{folder}: there is no stopping*.csv, no summaries*.csv and no summary_training*.csv here."
+        )
     return "\n\n".join(parts)
 
 

@@ -100,5 +100,8 @@ def test_files_of_a_folder_are_merged(tmp_path):
 
 
 def test_a_folder_without_files_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"there is neither a stopping\*\.csv nor a summaries\*\.csv here"):
+    with pytest.raises(
+        UserError,
+        match=r"there is no stopping\*\.csv, no summaries\*\.csv and no summary_training\*\.csv here",
+    ):
         report(tmp_path)
