@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from ...methods.nn.averaging import DECAY, MovingAverage, held_out
-from ...methods.nn.optimizer import FlatAdam
 from ...methods.nn.sets import LEAST_VARIANCE, Channels
 from ...methods.nn.single_training import Loss
 from ...methods.nn.stopping import Plateau, batch_size, next_look
@@ -138,7 +137,8 @@ def train(
     n_train, random = n - held_out(n), generator(derive_seed(seed, "batches"))
     unseen = torch.arange(n_train, n)[:VALIDATION_ROWS]
     parameters: list[Tensor] = [*module.parameters()]
-    average, optimizer, plateau = MovingAverage(parameters, DECAY), FlatAdam([(parameters, RATE)]), Plateau(1)
+    average, plateau = MovingAverage(parameters, DECAY), Plateau(1)
+    adam = torch.optim.Adam(parameters, RATE, fused=True)
 
     @torch.no_grad()
     def judged() -> Tensor:
@@ -148,7 +148,9 @@ def train(
     while not done:
         size, until = batch_size(BATCH, step), next_look(step)
         for _ in range(step, until):
-            optimizer.step(loss(torch.randint(n_train, (size,), generator=random), random))
+            adam.zero_grad()
+            loss(torch.randint(n_train, (size,), generator=random), random).backward()
+            adam.step()
             average.update()
         average.judge(judged)
         left -= (until - step) * size * points

@@ -10,7 +10,7 @@ from graybench.benchmark.choices.fresh import (
     fresh_loss,
     training_simulations,
 )
-from graybench.methods.score.gates import ConstantWeight
+from graybench.methods.score.gates.of_time import ConstantWeight
 from graybench.methods.score.mixtures import Mix
 from graybench.methods.score.schedule import T_MIN, alpha_sigma
 from graybench.methods.score.score_matching import DSM
@@ -55,10 +55,11 @@ def test_the_loss_is_the_one_that_trainers_lower(method):
     replicates, random = 2, generator(1)
     data = method.training_data([get_task("gaussian_mixture").simulate(50, r) for r in range(replicates)])
     trainer = method.trainer(data, [*range(replicates)], Trainer)
-    for result, parameter in zip(trainer.results, trainer.model.mlp.parameters(), strict=True):
-        result.data = parameter.data = 0.3 * torch.randn(parameter.shape, generator=random)
+    (result,), (average,) = trainer.results, trainer.learner.average.average
+    average.copy_(result.copy_(0.3 * torch.randn(result.shape, generator=random)))
     noise = [generator(derive_seed("choices", "noise")) for _ in range(replicates)]
-    expected = trainer._loss(trainer._prepare(every_row(0, 50, 1, 2, noise)))
+    trainer.learner.judge(trainer._prepare(every_row(0, 50, 1, 2, noise)))
+    expected = trainer.learner.average.best.loss
     torch.testing.assert_close(fresh_loss(method, *trainer.fitted, data), expected)
 
 
