@@ -109,6 +109,10 @@ def run(
     ] = False,
 ) -> None:
     """Run the missing cells of a sweep, and make its table."""
+    if scheduler is None:
+        from ..running import forks
+
+        forks.start()
     from ...methods.device import require, require_name
     from ...tasks.errors import UserError
 

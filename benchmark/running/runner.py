@@ -11,7 +11,6 @@ import math
 import multiprocessing
 import queue
 import random
-import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,6 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -31,6 +29,7 @@ from distributed.protocol.pickle import dumps
 
 from ...methods.device import CPU, require
 from ...tasks.errors import UserError
+from . import forks
 from .cell import Cell
 from .progress import Display
 from .rows import TO_RETRY, Ending, ending, failure_rows
@@ -51,9 +50,7 @@ LOCAL_SETTINGS = {
     "distributed.scheduler.worker-ttl": None,
     # a worker that dies twice within this time is not started again, so a cluster could lose all workers
     "distributed.deploy.lost-worker-timeout": "1000 days",
-    # by default workers return freed memory at once, which makes large tensors slow to allocate
-    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**32,
-    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**32,
+    "distributed.worker.multiprocessing-method": forks.METHOD,
 }
 
 
@@ -72,7 +69,8 @@ def local_cluster(workers: int) -> Iterator[Client]:
     cluster: LocalCluster | None = None
     with dask.config.set(LOCAL_SETTINGS):
         try:
-            with _interrupts_held_back():
+            forks.start()
+            with forks.interrupts_held_back():
                 cluster = _start(workers)
             with Client(cluster) as client:
                 yield client
@@ -85,21 +83,6 @@ def _quieten() -> None:
     """Silence Dask's log, which mostly holds tracebacks of closed connections."""
     for name in ("distributed", "distributed.client"):  # the second has its own level
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # Dask logs closed connections as critical
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Block Ctrl-C until the block has ended.
-
-    Dask's threads, and through them all worker processes, inherit that Ctrl-C is blocked. A terminal sends
-    Ctrl-C to every process, and workers would answer with tracebacks.
-    """
-    resource_tracker.ensure_running()  # if it started later, it would unblock the signal in a Dask thread
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _start(workers: int) -> LocalCluster:

@@ -19,15 +19,19 @@ class Timing:
     ratio: float
 
 
-def take_turns(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def take_turns(
+    contestants: Mapping[str, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float] = time.process_time,
+) -> dict[str, float]:
     """Run each once to warm up, then all in turn for some rounds; return the median seconds of each."""
     taken: dict[str, list[float]] = {name: [] for name in contestants}
     for round_number in range(rounds + 1):
         for name, run in contestants.items():
-            start = time.process_time()
+            start = clock()
             run()
             if round_number > 0:
-                taken[name].append(time.process_time() - start)
+                taken[name].append(clock() - start)
     return {name: statistics.median(times) for name, times in taken.items()}
 
 

@@ -1,11 +1,10 @@
-"""Times of training steps: of the suite's networks, of their matrix products alone, and of sbi's trainer.
+"""Times of training steps: of the suite's networks, of their matrix products alone, of JAX and of sbi.
 
-    products    a lower bound: for every layer (R, batch, in) × (R, in, out), and backwards the gradients of
-    the
-                weights and, except in the first layer, of the inputs; no bias, activation, loss or optimizer
-    DSM         a whole fit of R replicates of 10,000 simulations, divided by its steps: with minibatches,
-    noise,
-                Adam, moving average, validation and the recipe's regression
+    products    for every layer (R, batch, in) × (R, in, out), and backwards the gradients of the weights and,
+                except in the first layer, of the inputs; no bias, activation, loss or optimizer
+    JAX         the same steps, compiled as one loop, see `jax_training`
+    DSM         the steps of R replicates of 10,000 simulations: minibatches, noise, Adam, moving average
+    DSM, judged a whole fit: with validation and the recipe's regression as well
     sbi         `sbi_npse_suite`, a whole fit: the same network, loss, batch and steps by sbi's NPSE, with its
                 data loader, validation and logging, as its users run it
 
@@ -13,10 +12,12 @@ Fits are too short for the trainer to stop them or to enlarge the minibatches. I
 `--quick` a step takes longer, because they are validated more often.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
 import torch
+from torch import Tensor
 
 from ...methods import get_method
 from ...methods.nn.averaging import VALIDATION_SHARE
@@ -25,12 +26,19 @@ from ...methods.score.recipes import Preconditioned
 from ...methods.score.score_matching import DSM
 from ...tasks.classic.linear_gaussian import LinearGaussian
 from ...tasks.seeding import generator
+from ...tasks.task import Simulations
 from .timing import Timing, take_turns
 
 REPLICATES = (1, 10, 30)
 BUDGET = 10_000
 STEPS, QUICK_STEPS = 2000, 500
 ROUNDS = 3
+NAMES = {
+    "products": "matrix products alone",
+    "jax": "JAX",
+    "dsm": "DSM",
+    "judged": "DSM with validation",
+}
 
 
 def rows(quick: bool) -> list[Timing]:
@@ -41,26 +49,61 @@ def rows(quick: bool) -> list[Timing]:
     task = LinearGaussian()
     simulations = [task.simulate(BUDGET, r) for r in range(max(REPLICATES))]
 
-    def fit(method: str, count: int) -> Callable[[], object]:
-        made = get_method(method, steps=steps)
+    def fit(method: str, count: int, **options: bool) -> Callable[[], object]:
+        made = get_method(method, steps=steps, **options)
         return lambda: made.fit_replicates(simulations[:count], range(count))
 
     contestants: dict[str, Callable[[], object]] = {}
     for count in REPLICATES:
         contestants[f"products {count}"] = matrix_products(task.dim_theta, task.dim_x, count, steps)
-        contestants[f"dsm {count}"] = fit("dsm", count)
+        if find_spec("jax") is not None:
+            contestants[f"jax {count}"] = _jax_fit(simulations[:count], steps)
+        contestants[f"dsm {count}"] = fit("dsm", count, early_stopping=False)
+        contestants[f"judged {count}"] = fit("dsm", count)
     if find_spec("sbi") is not None:
         contestants["sbi"] = fit("sbi_npse_suite", 1)
     taken = take_turns(contestants, rounds)
+    clocked: dict[str, Callable[[], object]] = {}
+    for count in REPLICATES[1:]:
+        own = {name: contestants[name] for name in (f"jax {count}", f"dsm {count}") if name in contestants}
+        clocked |= {name: on_two_threads(run) if "dsm" in name else run for name, run in own.items()}
+    on_clock = take_turns(clocked, rounds, time.perf_counter)
+    taken |= {f"clock {name}": seconds for name, seconds in on_clock.items()}
     return _as_rows({name: seconds / steps for name, seconds in taken.items()})
+
+
+def on_two_threads(run: Callable[[], object]) -> Callable[[], object]:
+    """Return a function that runs `run` on two threads."""
+
+    def threaded() -> None:
+        before = torch.get_num_threads()
+        torch.set_num_threads(2)
+        try:
+            run()
+        finally:
+            torch.set_num_threads(before)
+
+    return threaded
+
+
+def _jax_fit(simulations: Sequence[Simulations], steps: int) -> Callable[[], object]:
+    """Return a fit by JAX of the networks that DSM trains."""
+    from .jax_training import fit
+
+    u = torch.stack([own.u for own in simulations]).float()
+    x = torch.stack([own.x for own in simulations]).float()
+    return fit(_network(u[:1], x[:1], len(simulations)), u, x, steps)
+
+
+def _network(u: Tensor, x: Tensor, replicates: int) -> ReplicatedMLP:
+    """Return networks as DSM has them."""
+    n_inputs, random = Preconditioned(u, x).n_inputs, [generator(r) for r in range(replicates)]
+    return ReplicatedMLP(n_inputs, u.shape[2], width=DSM.width, depth=DSM.depth, generators=random)
 
 
 def matrix_products(d: int, dim_x: int, replicates: int, steps: int) -> Callable[[], None]:
     """Return a function that computes the products of a step `steps` times, into tensors made beforehand."""
-    simulations = torch.zeros(1, 2, d), torch.zeros(1, 2, dim_x)
-    n_inputs = Preconditioned(*simulations).n_inputs
-    random = [generator(r) for r in range(replicates)]
-    mlp = ReplicatedMLP(n_inputs, d, width=DSM.width, depth=DSM.depth, generators=random)
+    mlp = _network(torch.zeros(1, 2, d), torch.zeros(1, 2, dim_x), replicates)
     weights = [weight.detach() for weight in mlp.weights]
     inputs = [torch.rand(replicates, DSM.batch, w.shape[1]) for w in weights]
     outputs = [torch.rand(replicates, DSM.batch, w.shape[2]) for w in weights]
@@ -79,18 +122,22 @@ def matrix_products(d: int, dim_x: int, replicates: int, steps: int) -> Callable
 
 
 def _as_rows(seconds: dict[str, float]) -> list[Timing]:
-    """Return rows for each number of networks: the ratio of DSM is to the products, that of sbi to DSM."""
+    """Return rows for each number of networks, with ratios to JAX or, without JAX, to the products."""
     table = []
     for count in REPLICATES:
-        floor, own = seconds[f"products {count}"], seconds[f"dsm {count}"]
         step = "a step of one network" if count == 1 else f"a step of {count} networks together"
-        table += [
-            Timing(f"{step}: matrix products alone", floor, 1),
-            Timing(f"{step}: DSM", own, own / floor),
-        ]
+        reference = seconds.get(f"jax {count}", seconds[f"products {count}"])
+        for name, what in NAMES.items():
+            if f"{name} {count}" in seconds:
+                found = seconds[f"{name} {count}"]
+                table.append(Timing(f"{step}: {what}", found, found / reference))
+        if f"clock jax {count}" in seconds:
+            own, other = seconds[f"clock dsm {count}"], seconds[f"clock jax {count}"]
+            what = f"{step}: DSM on two threads, by the clock, against JAX on one"
+            table.append(Timing(what, own, own / other))
     if "sbi" in seconds:
         for count in REPLICATES:
-            ratio = seconds["sbi"] / (seconds[f"dsm {count}"] / count)
+            ratio = seconds["sbi"] / (seconds[f"judged {count}"] / count)
             against = "one network" if count == 1 else f"each of {count} networks"
             table.append(Timing(f"a step by sbi's NPSE, against DSM's of {against}", seconds["sbi"], ratio))
     return table

@@ -33,7 +33,7 @@ class Mix(ScoreMatching):
     """
 
     name: ClassVar[str] = "mix"
-    version: ClassVar[int] = 4  # since 4, data are summarised and training stops when it is done
+    version: ClassVar[int] = 5  # since 5, training stops later and its steps are compiled
     summary: ClassVar[str] = "DSM and LTSM mixed over diffusion time by the weight of least variance."
     requires: ClassVar[frozenset[str]] = frozenset({"joint_score"})
     score_field: ClassVar[str | None] = "joint_score"
@@ -77,7 +77,7 @@ class TSMMix(Mix):
     """
 
     name: ClassVar[str] = "tsm_mix"
-    version: ClassVar[int] = 3  # as `Mix` 4
+    version: ClassVar[int] = 4  # as `Mix` 5
     summary: ClassVar[str] = "DSM and TSM mixed by the weight of least variance, an oracle."
     requires: ClassVar[frozenset[str]] = frozenset({"marginal_score"})
     score_field: ClassVar[str | None] = "marginal_score"

@@ -73,7 +73,7 @@ class ScoreMatching(Method):
         UserError: an option has an unknown or impossible value.
     """
 
-    version: ClassVar[int] = 3  # since 3, data are summarised and training stops when it is done
+    version: ClassVar[int] = 4  # since 4, training stops later and its steps are compiled
     in_float32: ClassVar[bool] = True
     score_field: ClassVar[str | None] = None
 

@@ -59,7 +59,7 @@ class Run:
         self.seen |= set(psutil.Process(self.process.pid).children(recursive=True))
 
     def workers(self) -> list[psutil.Process]:
-        return [p for p in self.seen if p.is_running() and "spawn_main" in " ".join(p.cmdline())]
+        return [p for p in self.seen if p.is_running() and is_forked(p)]
 
     def end(self) -> tuple[int, str, str]:
         out, err = self.process.communicate(timeout=120)
@@ -67,6 +67,12 @@ class Run:
 
     def nothing_is_left(self) -> bool:
         return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in self.seen)
+
+
+def is_forked(process: psutil.Process) -> bool:
+    """Return whether a process was forked by `running.forks`, as workers are."""
+    parent = process.parent()
+    return parent is not None and all("forkserver" in " ".join(p.cmdline()) for p in (process, parent))
 
 
 class Cluster:

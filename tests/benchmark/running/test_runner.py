@@ -23,6 +23,7 @@ from graybench.benchmark.running.store import Store, read_table
 from graybench.benchmark.running.sweep import Sweep
 from graybench.methods import device
 from graybench.tasks.errors import UserError
+from graybench.tests.benchmark.running.test_faults import is_forked
 from graybench.tests.benchmark.toys import toy, write_sweep
 
 
@@ -30,7 +31,7 @@ from graybench.tests.benchmark.toys import toy, write_sweep
 def client() -> Iterator[Client]:
     with local_cluster(2) as client:
         yield client
-    assert not [p for p in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+    assert not [p for p in psutil.Process().children(recursive=True) if is_forked(p)]
 
 
 class Instead:
