@@ -18,7 +18,18 @@ from threadpoolctl import threadpool_limits
 from ...tasks.errors import UserError
 from ...tasks.plugin import nearest
 from ..running.writing import make_folder
-from . import c2st_power, gates, growth, metrics, sampling, scale, simulators, solver_errors, training
+from . import (
+    c2st_power,
+    end_to_end,
+    gates,
+    growth,
+    metrics,
+    sampling,
+    scale,
+    simulators,
+    solver_errors,
+    training,
+)
 from .timing import Timing, as_markdown
 
 PARTS: dict[str, Callable[[bool], list[Timing]]] = {
@@ -29,6 +40,7 @@ PARTS: dict[str, Callable[[bool], list[Timing]]] = {
     "metrics": metrics.rows,
     "growth": growth.rows,
     "scale": scale.rows,
+    "end_to_end": end_to_end.rows,
 }
 # The files that a part writes into the folder besides its table.
 FIGURES: dict[str, Callable[[list[Timing], bool, Path], object]] = {

@@ -9,7 +9,7 @@ import torch
 
 from graybench.benchmark.choices.fresh import FRESH, fresh_loss
 from graybench.benchmark.metrics.samples import mmd_squared
-from graybench.benchmark.speed import bench, jax_training
+from graybench.benchmark.speed import bench, end_to_end, jax_training
 from graybench.benchmark.speed import gates as bench_gates
 from graybench.benchmark.speed import metrics as bench_metrics
 from graybench.benchmark.speed import simulators as bench_simulators
@@ -178,3 +178,16 @@ def test_what_waits_takes_no_time():
     taken = take_turns({"sleeps": lambda: (runs.append(1), time.sleep(0.05))}, 3)
     assert len(runs) == 4
     assert taken["sleeps"] < 0.04
+
+
+def test_the_parts_of_a_sweep_are_all_of_its_time(tmp_path):
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(end_to_end.CELL.replace("[10000]", "[50]").replace("mix]", "{name: mix, steps: 3}]"))
+    made = end_to_end.run(sweep, tmp_path / "out", 1)
+    whole, first, *parts = end_to_end._as_rows("cell", 1, made)
+    assert 0 < first.seconds < whole.seconds - made.cells
+    assert sum(part.ratio for part in parts) == pytest.approx(1)
+    assert all(0 < part.seconds < whole.seconds for part in parts)
+    assert parts[0].seconds == made.table.groupby("cell")["fit_seconds"].first().sum()
+    with pytest.raises(RuntimeError, match="failed"):
+        end_to_end.run(tmp_path / "none.yaml", tmp_path / "out", 1)
