@@ -1,12 +1,14 @@
-"""How many numbers a network learns as well without a summary: `score.summary.SHORT`.
+"""How many numbers stay beside their summary: `score.summary.SHORT`.
 
     python -m graybench.benchmark.choices.summaries --task NAME --out FILE.csv
 
-The loss of DSM on fresh simulations, with the summary for the structure of x and without. This loss estimates
-the same quantity up to a constant, whatever the network sees, so the lower loss has the better score.
+The loss of DSM on fresh simulations that learns from x, from the summary for the structure of x, or from both.
+This loss estimates the same quantity up to a constant, whatever the network sees, so the lower loss has the
+better score.
 `choices.report` has the criterion.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +16,8 @@ from typing import Annotated, Any
 import typer
 
 from ...methods.score.score_matching import DSM
-from ...methods.score.summary import NETWORKS, NONE
+from ...methods.score.summary import Summary
+from ...methods.score.trainer import Trainer
 from ...methods.score.training_data import TrainingData
 from ...tasks.task import Task
 from .fresh import BUDGETS, REPLICATES, chosen_task, fresh_data, fresh_loss, training_simulations, write
@@ -44,26 +47,27 @@ TASKS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("hierarchical_normal", {}),
 )
 
+# What DSM learns from, and up to which size x stays beside its summary; None stands for no summary.
+WAYS: dict[str, float | None] = {"x": None, "summary": 0, "both": math.inf}
+
 
 def rows(task: Task, budget: int, replicates: int) -> Iterator[dict[str, Any]]:
-    """Fit DSM with the summary and without; yield a row for each and each replicate."""
+    """Fit DSM to x, to its summary and to both; yield a row for each and each replicate."""
     simulations, seeds = training_simulations(task, budget, replicates)
-    kind = type(task.structure.effective)
-    (network,) = [name for name, structure in NETWORKS.items() if structure is kind]
+    method = DSM()
+    raw, fresh = method.training_data(simulations), fresh_data(task, method, replicates)
     facts = {"task": task.label, "size": task.dim_x, "budget": budget}
-    for option in (network, NONE):
-        method = DSM(summaries=option)
-        fresh = fresh_data(task, method, 1)
-        for r, posterior in enumerate(method.train(simulations, seeds)):
-            x = fresh.x if posterior.summary is None else posterior.summary(fresh.x)
-            data = TrainingData(fresh.u, x, fresh.score)
-            (loss,) = fresh_loss(method, posterior.model, posterior.gate, data).tolist()
-            yield facts | {
-                "summaries": option,
-                "replicate": r,
-                "step": posterior.training_steps,
-                "loss": loss,
-            }
+    for way, short in WAYS.items():
+        data, test = raw, fresh
+        if short is not None:
+            summary = Summary(task.structure.effective, raw.x, raw.u.shape[2], seeds, short)
+            data = TrainingData(raw.u, summary.fit(raw.x, raw.u), raw.score)
+            test = TrainingData(fresh.u, summary(fresh.x), fresh.score)
+        trainer = method.trainer(data, seeds, Trainer)
+        trainer.run(lambda done, total: None)
+        losses = fresh_loss(method, *trainer.fitted, test).tolist()
+        for r, (step, loss) in enumerate(zip(trainer.taken, losses, strict=True)):
+            yield facts | {"learns_from": way, "replicate": r, "step": step, "loss": loss}
 
 
 def main(
@@ -72,7 +76,7 @@ def main(
     replicates: int = REPLICATES,
     out: Annotated[Path | None, typer.Option(metavar="FILE.csv")] = None,
 ) -> None:
-    """Measure the loss of DSM with a summary and without."""
+    """Measure the loss of DSM with x, with its summary, and with both."""
     chosen = chosen_task(task, TASKS)
     write([row for size in budget for row in rows(chosen, size, replicates)], out)
 

@@ -1,6 +1,6 @@
-"""Summaries of data with structure: a few numbers in place of x, learned before the score network.
+"""Summaries of data with structure: a few numbers, learned before the score network, that replace long x.
 
-What comes after (recipe, gate, conditioning, sampler) takes the summaries for x.
+Short x stays beside its summary. What comes after (recipe, gate, conditioning, sampler) takes both for x.
 """
 
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ from .recipes import LEAST_ROWS
 AUTO, NONE = "auto", "none"
 NETWORKS: dict[str, type[Structure]] = {"sets": Items, "series": Series, "fields": Field}
 SUMMARIES = (AUTO, NONE, *NETWORKS)
-SHORT = 32  # x of so many components is learned as it is
+SHORT = 32  # x of so many components stays beside its summary; measured by `benchmark.choices.summaries`
 PART = 100_000  # numbers of x whose features are computed at once
 
 
 class Summary(nn.Module):
-    """Summaries of x: the prediction of u.
+    """Summaries of x: the prediction of u, after x itself if x is short.
 
     u is regressed on features of x, see `Features` and `Stacking`. With fewer than three simulations for each
     parameter, or fewer than five, nothing is fitted, and the prediction is 0.
@@ -36,11 +36,14 @@ class Summary(nn.Module):
         x: data of the training simulations (R, n, dim_x).
         d: number of parameters.
         seeds: one for each replicate.
+        short: the largest number of components with which x stays.
     """
 
-    def __init__(self, structure: Structure, x: Tensor, d: int, seeds: Sequence[int]) -> None:
+    def __init__(
+        self, structure: Structure, x: Tensor, d: int, seeds: Sequence[int], short: float = SHORT
+    ) -> None:
         super().__init__()
-        self.structure, self.seeds = structure, seeds
+        self.structure, self.seeds, self.stays = structure, seeds, structure.size <= short
         streams = [generator(derive_seed(seed, "summary")) for seed in seeds]
         self.features = Features(structure, x, streams)
         with torch.no_grad():
@@ -48,10 +51,9 @@ class Summary(nn.Module):
         self.stacking = Stacking(few, many, d, streams)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the summaries (R, n, d) of x (R, n, dim_x)."""
+        """Return the summaries (R, n, d), or (R, n, dim_x + d) if x stays, of x (R, n, dim_x)."""
         with torch.no_grad():
-            summaries: Tensor = self.stacking(*self._features(x))
-        return summaries
+            return self._joined(x, self.stacking(*self._features(x)))
 
     def fit(self, x: Tensor, u: Tensor) -> Tensor:
         """Fit the summaries to training simulations.
@@ -61,8 +63,8 @@ class Summary(nn.Module):
             u: parameters (R, n, d).
 
         Returns:
-            The summaries (R, n, d) of the training simulations, each predicted without that simulation:
-            otherwise the posterior would be too narrow.
+            The summaries of the training simulations, as `forward` has them, but each predicted without that
+            simulation: otherwise the posterior would be too narrow.
 
         Raises:
             NotFiniteError: the regression diverged.
@@ -72,7 +74,10 @@ class Summary(nn.Module):
         streams = [generator(derive_seed(seed, "summary minibatches")) for seed in self.seeds]
         with torch.no_grad():
             few, many = self._features(x)
-        return self.stacking.fit(few, many, u, streams)
+        return self._joined(x, self.stacking.fit(few, many, u, streams))
+
+    def _joined(self, x: Tensor, summaries: Tensor) -> Tensor:
+        return torch.cat([x, summaries], -1) if self.stays else summaries
 
     def _features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         rows = max(1, PART // (len(x) * x.shape[2]))
@@ -150,8 +155,7 @@ def chosen_structure(who: str, option: str, structure: Structure | None) -> Stru
         UserError: the option names a network for another structure.
     """
     structure = None if structure is None else structure.effective
-    plain = structure is None or isinstance(structure, Vector) or structure.size <= SHORT
-    if option == NONE or (option == AUTO and plain):
+    if option == NONE or (option == AUTO and (structure is None or isinstance(structure, Vector))):
         return None
     declared = "Vector" if structure is None else type(structure).__name__
     if option != AUTO and declared != NETWORKS[option].__name__:
