@@ -18,7 +18,6 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from ...methods.score.summary import NONE
 from ...tasks.errors import UserError
 from .stopping import CAP
 from .summary_training import losses
@@ -57,26 +56,30 @@ def chosen_threshold(means: pd.DataFrame) -> float | None:
 
 
 def gains(found: pd.DataFrame) -> pd.DataFrame:
-    """Return `gain`, its `stderr`, and the mean losses `with` and `without`, by size, task and budget."""
+    """Return the mean losses, the gain of both over x, and the gain of the summary alone over both.
+
+    A gain is a share of the loss, with its standard error over replicates. Rows are sizes, tasks and budgets.
+    """
     fit = ["size", "task", "budget", "replicate"]
-    without = found[found["summaries"] == NONE].set_index(fit)["loss"].rename("without")
-    joined = found[found["summaries"] != NONE].rename(columns={"loss": "with"}).join(without, on=fit)
-    joined["gain"] = 1 - joined["with"] / joined["without"]
-    groups = joined.groupby(["size", "task", "budget"])
-    means = groups[["without", "with", "gain"]].mean()
-    return means.assign(stderr=groups["gain"].sem()).reset_index()
+    losses = found.pivot(index=fit, columns="learns_from", values="loss")[["x", "summary", "both"]]
+    losses["gain"] = 1 - losses["both"] / losses["x"]
+    losses["gain without x"] = 1 - losses["summary"] / losses["both"]
+    groups = losses.groupby(fit[:-1])
+    spread = groups["gain without x"].sem()
+    return groups.mean().assign(stderr=spread).reset_index()
 
 
 def chosen_size(table: pd.DataFrame) -> int:
     """Return SHORT for the rows of `gains`."""
-    sums = {size: table.loc[table["size"] > size, "gain"].sum() for size in (0, *table["size"].unique())}
+    gain = table["gain without x"]
+    sums = {size: gain[table["size"] > size].sum() for size in (0, *table["size"].unique())}
     return int(max(sums, key=lambda size: (sums[size], size)))
 
 
 def markdown(table: pd.DataFrame) -> str:
     """Return a Markdown table; shares are in percent."""
     shown = table.copy()
-    for share in {"threshold", "excess", "largest", "gain", "stderr"} & {*table.columns}:
+    for share in {"threshold", "excess", "largest", "gain", "gain without x", "stderr"} & {*table.columns}:
         shown[f"{share}"] = (100 * shown[share]).map("{:.3g} %".format)
     for name in {"step", "budget"} & {*table.columns}:
         shown[name] = shown[name].map("{:,.0f}".format)

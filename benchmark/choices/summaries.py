@@ -2,9 +2,9 @@
 
     python -m graybench.benchmark.choices.summaries --task NAME --out FILE.csv
 
-The loss of DSM on fresh simulations that learns from x, from the summary for the structure of x, or from both.
-This loss estimates the same quantity up to a constant, whatever the network sees, so the lower loss has the
-better score.
+The loss of DSM on fresh simulations if it learns from x, from the summary for the structure of x, or from
+both. This loss estimates the same quantity up to a constant, whatever the network sees, so the lower loss has
+the better score.
 `choices.report` has the criterion.
 """
 

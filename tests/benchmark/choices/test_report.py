@@ -68,21 +68,25 @@ def test_excesses_are_means_over_replicates_and_then_over_tasks():
         ({4: 0.0, 10: 0.1, 50: 0.1}, 4),
     ],
 )
-def test_short_is_the_size_below_which_the_summary_is_not_better(gain, size):
-    assert chosen_size(pd.DataFrame({"size": [*gain], "gain": [*gain.values()]})) == size
+def test_short_is_the_size_up_to_which_leaving_x_out_is_not_better(gain, size):
+    assert chosen_size(pd.DataFrame({"size": [*gain], "gain without x": [*gain.values()]})) == size
+
+
+def summary_losses(*replicates):
+    fit = {"task": "a", "size": 4, "budget": 10}
+    return pd.DataFrame(
+        fit | {"replicate": r, "learns_from": way, "loss": loss}
+        for r, losses in enumerate(replicates)
+        for way, loss in zip(("x", "summary", "both"), losses, strict=True)
+    )
 
 
 def test_gains_are_paired_by_replicate():
-    fit = {"task": "a", "size": 4, "budget": 10}
-    found = [
-        fit | {"replicate": r, "summaries": option, "loss": loss}
-        for r, pair in enumerate([(1.0, 0.9), (2.0, 1.6)])
-        for option, loss in zip(("none", "sets"), pair, strict=True)
-    ]
-    (row,) = gains(pd.DataFrame(found)).to_dict("records")
-    assert (row["with"], row["without"]) == (pytest.approx(1.25), 1.5)
+    (row,) = gains(summary_losses((1.0, 0.45, 0.9), (2.0, 1.2, 1.6))).to_dict("records")
+    assert [row["x"], row["summary"], row["both"]] == pytest.approx([1.5, 0.825, 1.25])
     assert row["gain"] == pytest.approx(0.15)
-    assert row["stderr"] == pytest.approx(0.05)
+    assert row["gain without x"] == pytest.approx(0.375)
+    assert row["stderr"] == pytest.approx(0.125)
 
 
 def test_files_of_a_folder_are_merged(tmp_path):
@@ -93,9 +97,7 @@ def test_files_of_a_folder_are_merged(tmp_path):
     assert "1 % is the largest threshold that fulfils the criterion." in text
     assert "| 2 % | dsm | 1,000 | 1.8 % | 0.408 % | 1.8 % | a | 100 | 1 |" in text
     assert "SHORT" not in text
-    fit = {"task": "a", "size": 4, "budget": 10, "replicate": 0}
-    pair = [fit | {"summaries": "sets", "loss": 0.9}, fit | {"summaries": "none", "loss": 1.0}]
-    pd.DataFrame(pair).to_csv(tmp_path / "summaries-a.csv", index=False)
+    summary_losses((1.0, 0.8, 0.9)).to_csv(tmp_path / "summaries-a.csv", index=False)
     assert "SHORT is 0 by the criterion." in report(tmp_path)
 
 

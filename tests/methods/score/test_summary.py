@@ -143,11 +143,19 @@ def test_gates_see_the_summary(gate, few_steps):
         assert posterior.gate.standardise.mean.shape[-1] == 2
 
 
-def test_short_data_are_summarised_on_request_alone(few_steps):
-    for structure, automatic in ((Items(8, 4), False), (Items(11, 3), True)):
+def test_short_data_stay_beside_their_summary(few_steps):
+    for structure, stays in ((Items(8, 4), True), (Items(11, 3), False)):
         simulations = noise(structure)
-        assert (get_method("dsm", **QUICK).fit(simulations, 1).summary is not None) == automatic
-        assert get_method("dsm", summaries="sets", **QUICK).fit(simulations, 1).summary is not None
+        posterior = get_method("dsm", **QUICK).fit(simulations, 1)
+        x = simulations.x.float().unsqueeze(0)
+        found = posterior.summary(x)
+        assert found.shape[-1] == 2 + 32 * stays
+        if stays:
+            assert torch.equal(found[..., :32], x)
+            alone = Summary(structure, x, 2, [1], short=31)
+            fitted = Summary(structure, x, 2, [1], short=32).fit(x, simulations.u.float().unsqueeze(0))
+            assert torch.equal(fitted[..., :32], x)
+            assert torch.equal(fitted[..., 32:], alone.fit(x, simulations.u.float().unsqueeze(0)))
 
 
 def test_a_vector_is_left_as_it_is():
