@@ -58,9 +58,9 @@ class ScoreMatching(Method):
         average: decay of the moving average of the parameters.
         width: number of units in a hidden layer.
         depth: number of hidden layers.
-        summaries: a network that replaces x by a few numbers, fitted first: "auto" follows the structure that
-            the task declares and does nothing for a vector or up to 32 numbers, "none" never, "sets",
-            "series" or "fields" only for that structure, see `methods.score.summary`.
+        summaries: a network that reduces x to a few numbers, fitted first: "auto" follows the structure that
+            the task declares and does nothing for a vector, "none" never does anything, "sets", "series" or
+            "fields" insist on that structure, see `methods.score.summary`.
         sampler: "exponential" (an exponential integrator), "ode" (the same, but every step is corrected) or
             "sde" (Euler-Maruyama), see `methods.score.samplers`.
         sampling_steps: number of steps of the sampler; None selects the sampler's default.
