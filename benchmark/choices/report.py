@@ -2,16 +2,15 @@
 
     python -m graybench.benchmark.choices.report FOLDER
 
-reads stopping*.csv, summaries*.csv and summary_training*.csv, and prints Markdown. The criteria were fixed
-before the first run:
+reads stopping*.csv, summaries*.csv and summary_training*.csv, and prints Markdown. The criteria:
 
     stopping    the excess is loss/(loss at the cap) − 1. The threshold is the largest for which, with every
                 method and budget, the excess is at most 1 % on average over tasks and at most 3 % on each
-    SHORT       the gain is 1 − (loss with the summary)/(loss without). SHORT is the size below which the
-                summary is on average not better: of the measured sizes, and 0, the size above which the gains
-                have the largest sum; of equal sums, the largest size
+    SHORT       the largest measured size at which, for some task and budget, the summary alone has a loss more
+                than 1 % above that of x: the summary must not make a task worse, so up to there x stays
 """
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +21,8 @@ from ...tasks.errors import UserError
 from .stopping import CAP
 from .summary_training import losses
 
-MEAN_EXCESS, LARGEST_EXCESS = 0.01, 0.03
+MEAN_EXCESS, LARGEST_EXCESS = 0.01, 0.03  # of thresholds
+SUMMARY_EXCESS = 0.01
 
 
 def excesses(found: pd.DataFrame) -> pd.DataFrame:
@@ -56,30 +56,30 @@ def chosen_threshold(means: pd.DataFrame) -> float | None:
 
 
 def gains(found: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean losses, the gain of both over x, and the gain of the summary alone over both.
+    """Return the mean losses, and how far those of the summary and of both lie above that of x.
 
-    A gain is a share of the loss, with its standard error over replicates. Rows are sizes, tasks and budgets.
+    Excesses are shares of the loss of x, with standard errors over replicates. Rows are sizes, tasks and
+    budgets.
     """
     fit = ["size", "task", "budget", "replicate"]
     losses = found.pivot(index=fit, columns="learns_from", values="loss")[["x", "summary", "both"]]
-    losses["gain"] = 1 - losses["both"] / losses["x"]
-    losses["gain without x"] = 1 - losses["summary"] / losses["both"]
+    for way in ("summary", "both"):
+        losses[f"excess of {way}"] = losses[way] / losses["x"] - 1
     groups = losses.groupby(fit[:-1])
-    spread = groups["gain without x"].sem()
-    return groups.mean().assign(stderr=spread).reset_index()
+    errors = groups[["excess of summary", "excess of both"]].sem().add_prefix("stderr of the ")
+    return groups.mean().join(errors).reset_index()
 
 
 def chosen_size(table: pd.DataFrame) -> int:
-    """Return SHORT for the rows of `gains`."""
-    gain = table["gain without x"]
-    sums = {size: gain[table["size"] > size].sum() for size in (0, *table["size"].unique())}
-    return int(max(sums, key=lambda size: (sums[size], size)))
+    """Return SHORT for the rows of `gains`; 0 if the summary alone makes no task worse."""
+    worse = table.loc[table["excess of summary"] > SUMMARY_EXCESS, "size"]
+    return 0 if worse.empty else int(worse.max())
 
 
 def markdown(table: pd.DataFrame) -> str:
     """Return a Markdown table; shares are in percent."""
     shown = table.copy()
-    for share in {"threshold", "excess", "largest", "gain", "gain without x", "stderr"} & {*table.columns}:
+    for share in [name for name in table if re.match("threshold|.*excess|largest|stderr", name)]:
         shown[f"{share}"] = (100 * shown[share]).map("{:.3g} %".format)
     for name in {"step", "budget"} & {*table.columns}:
         shown[name] = shown[name].map("{:,.0f}".format)

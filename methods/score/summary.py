@@ -21,7 +21,7 @@ from .recipes import LEAST_ROWS
 AUTO, NONE = "auto", "none"
 NETWORKS: dict[str, type[Structure]] = {"sets": Items, "series": Series, "fields": Field}
 SUMMARIES = (AUTO, NONE, *NETWORKS)
-SHORT = 32  # x of so many components stays beside its summary; measured by `benchmark.choices.summaries`
+SHORT = 20  # x of so many components stays beside its summary; measured by `benchmark.choices.summaries`
 PART = 100_000  # numbers of x whose features are computed at once
 
 

@@ -58,18 +58,17 @@ def test_excesses_are_means_over_replicates_and_then_over_tasks():
 
 
 @pytest.mark.parametrize(
-    ("gain", "size"),
+    ("excess", "size"),
     [
-        ({4: 0.1, 10: 0.1, 50: 0.1}, 0),
-        ({4: -0.1, 10: -0.1, 50: -0.1}, 50),
-        ({4: -0.1, 10: 0.05, 50: 0.1}, 4),  # 10 is better, although 4 and 10 together are not
-        ({4: 0.01, 10: -0.05, 50: 0.1}, 10),  # 4 and 10 together are not better
-        ({4: 0.05, 10: -0.01, 50: 0.1}, 0),
-        ({4: 0.0, 10: 0.1, 50: 0.1}, 4),
+        ({4: -0.1, 10: -0.1, 50: -0.1}, 0),
+        ({4: 0.1, 10: 0.1, 50: 0.1}, 50),
+        ({4: 0.1, 10: -0.05, 50: -0.1}, 4),
+        ({4: -0.01, 10: 0.05, 50: -0.1}, 10),  # at 4 it would do, but one size must do for all
+        ({4: 0.1, 10: 0.009, 50: -0.1}, 4),  # 0.9 % is not counted
     ],
 )
-def test_short_is_the_size_up_to_which_leaving_x_out_is_not_better(gain, size):
-    assert chosen_size(pd.DataFrame({"size": [*gain], "gain without x": [*gain.values()]})) == size
+def test_short_is_the_largest_size_at_which_the_summary_alone_is_worse(excess, size):
+    assert chosen_size(pd.DataFrame({"size": [*excess], "excess of summary": [*excess.values()]})) == size
 
 
 def summary_losses(*replicates):
@@ -81,12 +80,13 @@ def summary_losses(*replicates):
     )
 
 
-def test_gains_are_paired_by_replicate():
-    (row,) = gains(summary_losses((1.0, 0.45, 0.9), (2.0, 1.2, 1.6))).to_dict("records")
-    assert [row["x"], row["summary"], row["both"]] == pytest.approx([1.5, 0.825, 1.25])
-    assert row["gain"] == pytest.approx(0.15)
-    assert row["gain without x"] == pytest.approx(0.375)
-    assert row["stderr"] == pytest.approx(0.125)
+def test_excesses_over_x_are_paired_by_replicate():
+    (row,) = gains(summary_losses((1.0, 0.5, 0.9), (2.0, 1.2, 1.6))).to_dict("records")
+    assert [row["x"], row["summary"], row["both"]] == pytest.approx([1.5, 0.85, 1.25])
+    assert row["excess of summary"] == pytest.approx(-0.45)
+    assert row["stderr of the excess of summary"] == pytest.approx(0.05)
+    assert row["excess of both"] == pytest.approx(-0.15)
+    assert row["stderr of the excess of both"] == pytest.approx(0.05)
 
 
 def test_files_of_a_folder_are_merged(tmp_path):
