@@ -6,7 +6,7 @@ reads stopping*.csv, summaries*.csv and summary_training*.csv, and prints Markdo
 
     stopping    the excess is loss/(loss at the cap) − 1. The threshold is the largest for which, with every
                 method and budget, the excess is at most 1 % on average over tasks and at most 3 % on each
-    SHORT       the largest measured size at which, for some task and budget, the summary alone has a loss more
+    SHORT       the largest measured size at which, for some task and budget, the summary has a loss more
                 than 1 % above that of x: the summary must not make a task worse, so up to there x stays
 """
 
