@@ -2,6 +2,7 @@
 
 The values of a metric form a table (R, m): R replicates, each measured on the same m observations. A metric
 without observations has m = 1. `LEVEL` is the level of all intervals.
+scipy and statsmodels are imported inside the functions, so that `graybench table` is quick.
 """
 
 import math
@@ -11,9 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binomtest
-from scipy.stats import t as student
-from statsmodels.stats.multitest import multipletests
 
 Array = NDArray[np.float64]
 
@@ -105,6 +103,8 @@ def _rounded(differences: Array) -> Array:
 
 def share_interval(hits: int, n: int) -> Interval:
     """Return the share hits/n with its Wilson interval."""
+    from scipy.stats import binomtest
+
     interval = binomtest(hits, n).proportion_ci(LEVEL, method="wilson")
     return Interval(hits / n, float(interval.low), float(interval.high))
 
@@ -141,6 +141,8 @@ def difference_interval(before: Array, after: Array, *, paired: bool) -> Differe
     Raises:
         ValueError: `paired` is set and the tables have different shapes.
     """
+    from scipy.stats import t as student
+
     value = float(after.mean() - before.mean())
     spread = float(_difference_draws(before, after, paired=paired).std())
     if min(len(before), len(after)) < 2:
@@ -173,6 +175,8 @@ def holm(p: Array) -> NDArray[np.bool_]:
 
     Source: Holm, A simple sequentially rejective multiple test procedure, 1979.
     """
+    from statsmodels.stats.multitest import multipletests
+
     known = np.isfinite(p)
     held = np.zeros(len(p), dtype=bool)
     if known.any():
