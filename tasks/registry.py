@@ -35,6 +35,11 @@ class Registry(Generic[P]):
         """Return every known name, the built-in names first."""
         return [*self.table, *(name for name in sorted(self._entry_points) if name not in self.table)]
 
+    @property
+    def extended(self) -> bool:
+        """Whether other packages add names."""
+        return bool(self._entry_points)
+
     def hidden(self) -> list[str]:
         """Return one sentence for each entry point whose name is taken, so that it cannot be found."""
         return [
