@@ -2,16 +2,17 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..tasks.errors import UserError
 from ..tasks.registry import Registry
-from . import saving
-from .method import Method, Posterior, PosteriorState
 
-REGISTRY: Registry[Method] = Registry(
+if TYPE_CHECKING:
+    from .method import Method, Posterior
+
+REGISTRY: "Registry[Method]" = Registry(
     kind="method",
-    base=Method,  # type: ignore[type-abstract]
+    base="graybench.methods.method:Method",
     table={
         "bridge_is": "graybench.methods.bridge.bridge_is:BridgeIS",
         "dsm": "graybench.methods.score.score_matching:DSM",
@@ -34,7 +35,7 @@ REGISTRY: Registry[Method] = Registry(
 )
 
 
-def get_method(name: str, /, **options: Any) -> Method:
+def get_method(name: str, /, **options: Any) -> "Method":
     """Return a method with its options.
 
     Args:
@@ -48,8 +49,8 @@ def get_method(name: str, /, **options: Any) -> Method:
 
 
 def load_posterior(
-    folder: Path | str, *, method: Method | None = None, allow_pickle: bool = False
-) -> Posterior:
+    folder: Path | str, *, method: "Method | None" = None, allow_pickle: bool = False
+) -> "Posterior":
     """Return the posterior that `Posterior.save` wrote to `folder`.
 
     Reading tensors and JSON runs no code: only registered methods are found by name, and nothing is imported
@@ -63,6 +64,9 @@ def load_posterior(
     Raises:
         UserError: there is no saved posterior, it cannot be read, or `allow_pickle` is False for a pickle.
     """
+    from . import saving
+    from .method import PosteriorState
+
     folder = Path(folder)
     if saving.is_pickle(folder):
         return _unpickled(folder, allow_pickle)
@@ -85,7 +89,10 @@ def load_posterior(
     return posterior
 
 
-def _unpickled(folder: Path, allowed: bool) -> Posterior:
+def _unpickled(folder: Path, allowed: bool) -> "Posterior":
+    from . import saving
+    from .method import Posterior
+
     if not allowed:
         raise UserError(
             f"{folder} holds a pickle, which can run any code when it is read: if you trust its author, use "

@@ -1,13 +1,15 @@
 """Simulators, priors and reference posteriors."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .registry import Registry
-from .task import Task
 
-REGISTRY: Registry[Task] = Registry(
+if TYPE_CHECKING:
+    from .task import Task
+
+REGISTRY: "Registry[Task]" = Registry(
     kind="task",
-    base=Task,  # type: ignore[type-abstract]
+    base="graybench.tasks.task:Task",
     table={
         "ar1_noise": "graybench.tasks.classic.ar1_noise:Ar1Noise",
         "brownian": "graybench.tasks.sde.brownian:Brownian",
@@ -40,7 +42,7 @@ REGISTRY: Registry[Task] = Registry(
 )
 
 
-def get_task(name: str, /, **options: Any) -> Task:
+def get_task(name: str, /, **options: Any) -> "Task":
     """Return the task `name` with the given options.
 
     Args:

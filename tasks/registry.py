@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Generic, TypeVar
 
 from .errors import UserError
@@ -22,17 +23,22 @@ class Registry(Generic[P]):
 
     Args:
         kind: "task" or "method", the word used in messages.
-        base: the class that every entry must extend.
+        base: the class that every entry must extend, as `module:Class`; it is imported with the first entry.
         table: name to `module:Class`.
         group: the entry-point group by which other packages add names.
     """
 
-    def __init__(self, kind: str, base: type[P], table: Mapping[str, str], group: str) -> None:
+    def __init__(self, kind: str, base: str, table: Mapping[str, str], group: str) -> None:
         self.kind, self.base, self.table, self.group = kind, base, dict(table), group
 
     def names(self) -> list[str]:
         """Return every known name, the built-in names first."""
         return [*self.table, *(name for name in sorted(self._entry_points) if name not in self.table)]
+
+    @property
+    def extended(self) -> bool:
+        """Whether other packages add names."""
+        return bool(self._entry_points)
 
     def hidden(self) -> list[str]:
         """Return one sentence for each entry point whose name is taken, so that it cannot be found."""
@@ -62,8 +68,9 @@ class Registry(Generic[P]):
             raise UserError(
                 f"{self.kind} {name}: {_lack(place, attribute, getattr(found, '__file__', None))}"
             )
-        if not (isinstance(loaded, type) and issubclass(loaded, self.base)):
-            raise UserError(f"{target} is not a {self.kind}: it must extend {self.base.__name__}.")
+        base: type[P] = resolve_name(self.base)
+        if not (isinstance(loaded, type) and issubclass(loaded, base)):
+            raise UserError(f"{target} is not a {self.kind}: it must extend {base.__name__}.")
         for required in loaded.required:
             if not hasattr(loaded, required):
                 raise UserError(f"{self.kind} {target} must set {', '.join(loaded.required)}: no {required}.")

@@ -38,6 +38,7 @@ class Environment:
         (self.packages / "borrowed.pth").write_text("\n".join(borrowed))
         # this process's paths to graybench are not the environment's
         self.variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        self.variables["XDG_CACHE_HOME"] = str(folder / "cache")
         self.install(*(["--editable"] if editable else []), self.source)
 
     def install(self, *what: object) -> None:

@@ -2,6 +2,7 @@
 
 The values of a metric form a table (R, m): R replicates, each measured on the same m observations. A metric
 without observations has m = 1. `LEVEL` is the level of all intervals.
+scipy and statsmodels are imported inside the functions, so that `graybench table` is quick.
 """
 
 import math
@@ -11,9 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binomtest
-from scipy.stats import t as student
-from statsmodels.stats.multitest import multipletests
 
 Array = NDArray[np.float64]
 
@@ -105,6 +103,8 @@ def _rounded(differences: Array) -> Array:
 
 def share_interval(hits: int, n: int) -> Interval:
     """Return the share hits/n with its Wilson interval."""
+    from scipy.stats import binomtest
+
     interval = binomtest(hits, n).proportion_ci(LEVEL, method="wilson")
     return Interval(hits / n, float(interval.low), float(interval.high))
 
@@ -141,6 +141,8 @@ def difference_interval(before: Array, after: Array, *, paired: bool) -> Differe
     Raises:
         ValueError: `paired` is set and the tables have different shapes.
     """
+    from scipy.stats import t as student
+
     value = float(after.mean() - before.mean())
     spread = float(_difference_draws(before, after, paired=paired).std())
     if min(len(before), len(after)) < 2:
@@ -173,6 +175,8 @@ def holm(p: Array) -> NDArray[np.bool_]:
 
     Source: Holm, A simple sequentially rejective multiple test procedure, 1979.
     """
+    from statsmodels.stats.multitest import multipletests
+
     known = np.isfinite(p)
     held = np.zeros(len(p), dtype=bool)
     if known.any():
@@ -181,11 +185,22 @@ def holm(p: Array) -> NDArray[np.bool_]:
 
 
 def table_of(rows: pd.DataFrame) -> Array:
-    """Return the values of one metric, method and budget as a table (replicates, observations)."""
-    wide = rows.assign(observation=rows["observation"].fillna(0)).pivot(
-        index="replicate", columns="observation", values="value"
-    )
-    return wide.to_numpy(dtype=np.float64)
+    """Return the values of one metric, method and budget as a table (replicates, observations).
+
+    A place without a row is NaN.
+
+    Raises:
+        ValueError: two rows have the same place.
+    """
+    replicates, row = np.unique(rows["replicate"].to_numpy(np.int64), return_inverse=True)
+    observations, column = np.unique(rows["observation"].fillna(0).to_numpy(np.int64), return_inverse=True)
+    shape = len(replicates), len(observations)
+    place = np.ravel_multi_index((row, column), shape)  # pandas' pivot takes ten times as long
+    if len(np.unique(place)) < len(place):
+        raise ValueError("the rows of a table have the same replicate and observation twice")
+    table = np.full(shape, np.nan)
+    table.flat[place] = rows["value"].to_numpy(np.float64)
+    return table
 
 
 def summarise(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:

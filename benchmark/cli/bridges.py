@@ -20,7 +20,7 @@ def bridges(
     from ..papers.bridge.experiments import EXPERIMENTS, count_pieces, run_experiment
     from ..papers.bridge.figures import draw_bridges
     from ..running.pieces import Pieces
-    from ..running.store import write_whole
+    from ..running.writing import write_whole
 
     for name in only or ():
         if name not in EXPERIMENTS:

@@ -85,10 +85,13 @@ def _exit_status(error: Exception) -> int | None:
 
     if isinstance(error, UserError):
         return 2
-    from ..running.runner import ClusterError
-    from ..running.store import StoreError
+    from ..running.writing import StoreError
 
-    return 1 if isinstance(error, StoreError | ClusterError | OSError) else None
+    if isinstance(error, StoreError | OSError):
+        return 1
+    from ..running.runner import ClusterError
+
+    return 1 if isinstance(error, ClusterError) else None
 
 
 @app.command()
@@ -195,7 +198,7 @@ def table(
     form: Annotated[Format, typer.Option("--format", help="LaTeX needs booktabs.")] = Format.TERMINAL,
 ) -> None:
     """Print a table of one metric: budgets across, methods down."""
-    from ..running.store import read_table
+    from ..running.table import read_table
 
     frame = read_table(folder)
     if metric is None:
@@ -227,7 +230,7 @@ def compare(
 ) -> None:
     """Compare a method with a baseline; or, with two folders, print what changed cell by cell."""
     from ...tasks.errors import UserError
-    from ..running.store import read_table
+    from ..running.table import read_table
 
     console = plugins.table_console()
     if other is None:
@@ -253,7 +256,7 @@ def quality(
 ) -> None:
     """Print the seconds of the methods that are as good as the best: tasks down, a table for each budget."""
     from ..analysis.quality import print_time_to_quality
-    from ..running.store import read_table
+    from ..running.table import read_table
 
     frame = read_table(folder)
     _require_metric(metric, frame, folder)
@@ -272,7 +275,7 @@ def _require_metric(metric: str, frame: "DataFrame", folder: Path) -> None:
 @app.command()
 def figures(folder: Folder) -> None:
     """Draw every figure that the table of a result folder allows, as PDF and PNG."""
-    from ..running.store import read_table
+    from ..running.table import read_table
 
     frame = read_table(folder)
     from ..figures.draw import draw_all

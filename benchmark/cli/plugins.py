@@ -14,7 +14,9 @@ from rich.table import Column, Table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ...methods.method import Method
     from ...tasks.registry import Registry
+    from ...tasks.task import Task
     from ..checks.conformance import Finding
 
 app = typer.Typer()
@@ -35,13 +37,12 @@ def tasks() -> None:
     """List the tasks: dimensions, capabilities and a line of description."""
     from ...tasks import REGISTRY
 
-    table = Table(Column("task", no_wrap=True), "dim θ", "dim x", "capabilities", "summary")
-    broken: list[str] = []
-    for name, task in _each_plugin(REGISTRY, broken.append):
+    def row(name: str, task: "Task") -> list[str]:
         kinds = {"reference": f"reference ({task.reference_kind})"}
         capabilities = ", ".join(kinds.get(c, c) for c in sorted(task.capabilities))
-        table.add_row(name, str(task.dim_theta), str(task.dim_x), capabilities, escape(task.summary))
-    _print_list(table, broken)
+        return [name, str(task.dim_theta), str(task.dim_x), capabilities, task.summary]
+
+    _print_list(REGISTRY, row, Column("task", no_wrap=True), "dim θ", "dim x", "capabilities", "summary")
 
 
 @app.command()
@@ -49,12 +50,11 @@ def methods() -> None:
     """List the methods: what each requires of a task, and its options with their defaults."""
     from ...methods import REGISTRY
 
-    table = Table(Column("method", no_wrap=True), "requires", "options", "summary")
-    broken: list[str] = []
-    for name, method in _each_plugin(REGISTRY, broken.append):
+    def row(name: str, method: "Method") -> list[str]:
         options = ", ".join(f"{key}={value}" for key, value in method.options().items())
-        table.add_row(name, ", ".join(sorted(method.requires)), escape(options), escape(method.summary))
-    _print_list(table, broken)
+        return [name, ", ".join(sorted(method.requires)), options, method.summary]
+
+    _print_list(REGISTRY, row, Column("method", no_wrap=True), "requires", "options", "summary")
 
 
 def _each_plugin(registry: "Registry[Any]", say: "Callable[[str], object]") -> "Iterator[tuple[str, Any]]":
@@ -73,10 +73,23 @@ def _each_plugin(registry: "Registry[Any]", say: "Callable[[str], object]") -> "
         say(sentence)
 
 
-def _print_list(table: Table, broken: list[str]) -> None:
+def _print_list(
+    registry: "Registry[Any]", row: "Callable[[str, Any], list[str]]", *columns: Column | str
+) -> None:
+    from .listing import Listing, kept
+
+    def make() -> Listing:
+        broken: list[str] = []
+        rows = [row(name, plugin) for name, plugin in _each_plugin(registry, broken.append)]
+        return Listing(rows=rows, broken=broken)
+
+    listing = kept(registry, make)
+    table = Table(*columns)
+    for cells in listing.rows:
+        table.add_row(*map(escape, cells))
     console = table_console()
     console.print(table)
-    for sentence in broken:
+    for sentence in listing.broken:
         console.print(f"[red]{escape(sentence)}[/red]", soft_wrap=True)
 
 

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from ...methods.bridge.likelihood import Estimate
 from ...tasks.seeding import derive_seed
-from .metric import DoesNotApplyError, Fitted, Metric, Row, row
+from .fitted import DoesNotApplyError, Fitted, Row, row
 
 PARTICLES = 1024
-PATH = frozenset({"sde_path"})
 
 
 @runtime_checkable
@@ -88,29 +87,3 @@ def _at_truth(fitted: Fitted) -> Iterator[tuple[int, int, Estimate]]:
             raise DoesNotApplyError("the method estimates no likelihood")
         for o, (u, x) in enumerate(zip(known.u, known.x, strict=True)):
             yield r, o, posterior.likelihood_at(u, x, PARTICLES, derive_seed("at truth", r, o))
-
-
-PARAMETER_RMSE = Metric(
-    "parameter_rmse",
-    "Parameter error",
-    "Root mean square difference, over parameters, between the posterior mean and the θ that generated the "
-    "observation.",
-    parameter_rmse,
-    scale="log",
-)
-ESS_FRACTION = Metric(
-    "ess_fraction",
-    "ESS fraction",
-    "Effective sample size of the importance-weighted bridges, divided by their number; 1 is perfect.",
-    ess_fraction,
-    needs=PATH,
-    perfect=1.0,
-    bounds=(0.0, 1.0),
-)
-LOG_LIKELIHOOD_ERROR = Metric(
-    "log_likelihood_error",
-    "Error of the log-likelihood",
-    "Absolute error of the estimated log-likelihood at the true parameters, in nats; 0 is perfect.",
-    log_likelihood_error,
-    needs=PATH,
-)

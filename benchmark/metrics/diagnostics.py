@@ -14,7 +14,7 @@ from torch import Tensor
 from ...methods.rivals.baselines import robust_scale
 from ...tasks.errors import NotFiniteError, UserError
 from ...tasks.seeding import derive_seed, generator
-from .metric import DoesNotApplyError, Fitted, Metric, Row, offers, row
+from .fitted import DoesNotApplyError, Fitted, Row, offers, row
 from .truth import Truth
 
 PAIRS, DRAWS = 200, 100
@@ -222,67 +222,3 @@ def _predictive_scale(truth: Truth) -> Tensor:
 
 def _seed(truth: Truth, *purpose: int | str) -> int:
     return derive_seed("diagnostics", truth.task.label, *purpose)
-
-
-EXACT = "the expected value of an exact posterior"
-SBC = Metric(
-    "sbc",
-    "SBC",
-    "The least p-value, over parameters, of tests that ranks are uniform, times the number of parameters. An "
-    "exact posterior is below 0.05 at most 5 times in 100, so low values are evidence against a posterior; "
-    "larger values do not rank posteriors.",
-    sbc,
-    perfect=None,
-    ranked=False,
-    bounds=(0.0, 1.0),
-)
-COVERAGE = Metric(
-    "coverage",
-    "Coverage",
-    "Share of parameters inside their central 90 % intervals, on fresh pairs of parameters and data; 0.9 is "
-    "perfect.",
-    coverage,
-    perfect=LEVEL,
-    bounds=(0.0, 1.0),
-    floor=EXACT,
-)
-EXPECTED_COVERAGE = Metric(
-    "expected_coverage",
-    "Expected coverage",
-    "Share of fresh parameter vectors inside the posterior's 90 % region of highest density; 0.9 is perfect.",
-    expected_coverage,
-    perfect=LEVEL,
-    bounds=(0.0, 1.0),
-    floor=EXACT,
-)
-TARP = Metric(
-    "tarp",
-    "TARP",
-    "Area between the coverage of random regions and their credibility, from credibility ½ on; 0 is perfect. "
-    "Above 0 the posterior is too wide, below 0 it is too narrow. Bias may show as either or not at all; "
-    "`tarp_gap` sees it.",
-    tarp,
-    bounds=(-0.375, 0.125),
-    floor=EXACT,
-)
-TARP_GAP = Metric(
-    "tarp_gap",
-    "TARP gap",
-    "Largest difference between the coverage of random regions and their credibility; 0 is perfect. It sees "
-    "bias and a wrong width, but not a posterior that equals the prior. An exact posterior is above 0.095 in "
-    "5 of 100 cases.",
-    tarp_gap,
-    bounds=(0.0, 1.0),
-    floor=EXACT,
-)
-PREDICTIVE_DISTANCE = Metric(
-    "predictive_distance",
-    "Predictive distance",
-    "Median distance between the observation and data simulated at posterior draws, in units of the spread "
-    "of the prior predictive.",
-    predictive_distance,
-    perfect=None,
-    ranked=False,
-    scale="log",
-    floor="the value of the reference, if the task has one",
-)

@@ -1,44 +1,19 @@
-"""The contract of a metric: its record, the fits it is computed on, and the rows it yields."""
+"""The record of a metric. It imports nothing that computes one, so that a table is read in little time."""
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ...methods.method import Posterior
-from ...tasks.task import Simulations
-from .truth import Once, Truth
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
-Row = dict[str, Any]
+    from .fitted import Fitted, Row
+
 Values = NDArray[np.float64]
-REFERENCE = frozenset({"reference"})
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """The fits of one cell, on which its metrics are computed.
-
-    Attributes:
-        truth: observations and references of the cell's task.
-        simulations: the training simulations of each replicate.
-        posteriors: the fitted posterior of each replicate.
-        samples: posterior samples of θ, (replicates, observations, n, d), in float64.
-        once: results that several metrics of the cell share. The first metric that asks computes them.
-    """
-
-    truth: Truth
-    simulations: list[Simulations]
-    posteriors: list[Posterior]
-    samples: Tensor
-    once: Once = field(default_factory=Once)
-
-
-class DoesNotApplyError(Exception):
-    """A metric is not defined for a method. The row is `skipped`, and the message is its reason."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +24,7 @@ class Metric:
         name: the name in sweep files and result tables.
         title: the name in headings.
         definition: one or two sentences for readers.
-        compute: yields the rows of a cell.
+        computed_by: the function that yields the rows of a cell, as `module:function`.
         needs: the capabilities that a task must have.
         perfect: the value of a perfect method; None if no value is perfect and lower is better.
         ranked: whether a value nearer to perfect means a better method.
@@ -64,7 +39,7 @@ class Metric:
     name: str
     title: str
     definition: str
-    compute: Callable[[Fitted], Iterator[Row]]
+    computed_by: str
     needs: frozenset[str] = frozenset()
     perfect: float | None = 0.0
     ranked: bool = True
@@ -73,6 +48,16 @@ class Metric:
     axis: str = ""
     floor: str = ""
     same_as: str = ""
+
+    @property
+    def module(self) -> str:
+        """The module that computes the metric."""
+        return self.computed_by.partition(":")[0]
+
+    def compute(self, fitted: "Fitted") -> "Iterator[Row]":
+        """Yield the rows of a cell; the module is imported first."""
+        compute: Callable[[Fitted], Iterator[Row]] = resolve_name(self.computed_by)
+        return compute(fitted)
 
     @property
     def signed(self) -> bool:
@@ -100,29 +85,3 @@ class Metric:
         The distance is |value − perfect|, or the value itself if `perfect` is None.
         """
         return values if self.perfect is None else np.abs(values - self.perfect)
-
-
-def offers(posterior: Posterior, what: str) -> bool:
-    """Return whether a posterior implements an optional function of its contract: "score" or "log_prob"."""
-    return getattr(type(posterior), what) is not getattr(Posterior, what)
-
-
-def row(
-    value: float | Tensor,
-    stderr: float | Tensor | None,
-    *,
-    cause: str = "the metric overflows",
-    **place: Any,
-) -> Row:
-    """Return one row. A value that is not finite stays in the table, with `cause` as its reason.
-
-    Args:
-        value: the value of the metric.
-        stderr: its standard error; None if it has none.
-        cause: the reason, if the value is not finite.
-        place: further columns, such as replicate, observation, time and floor.
-    """
-    made = {"value": float(value), "stderr": float("nan") if stderr is None else float(stderr), **place}
-    if not np.isfinite(made["value"]):
-        made |= {"status": "not_finite", "reason": cause}
-    return made

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from ...tasks.errors import UserError
 from ...tasks.seeding import derive_seed, generator
-from .metric import REFERENCE, Fitted, Metric, Row, row
+from .fitted import Fitted, Row, row
 from .truth import FLOOR_PAIRS, ReferenceSample, Truth
 
 BOOTSTRAP_DRAWS = 100
@@ -310,91 +310,31 @@ def _std_error_of(sample: Tensor, truth: Truth, o: int, r: int, seed: int) -> Es
     return std_error(sample, reference.mean, reference.std, seed)
 
 
-def _mmd(fitted: Fitted) -> Iterator[Row]:
+def measure_mmd(fitted: Fitted) -> Iterator[Row]:
+    """Yield √max(MMD², 0) for each replicate and observation."""
     return _measure(fitted, _mmd_squared_of, mmd)
 
 
-def _mmd_squared(fitted: Fitted) -> Iterator[Row]:
+def measure_mmd_squared(fitted: Fitted) -> Iterator[Row]:
+    """Yield the unbiased estimate of MMD² for each replicate and observation."""
     return _measure(fitted, _mmd_squared_of)
 
 
-def _c2st_mlp(fitted: Fitted) -> Iterator[Row]:
+def measure_c2st_mlp(fitted: Fitted) -> Iterator[Row]:
+    """Yield the accuracy of `c2st_mlp` for each replicate and observation."""
     return _measure(fitted, _c2st_mlp_of)
 
 
-def _c2st_ensemble(fitted: Fitted) -> Iterator[Row]:
+def measure_c2st_ensemble(fitted: Fitted) -> Iterator[Row]:
+    """Yield the accuracy of `c2st_ensemble` for each replicate and observation."""
     return _measure(fitted, _c2st_ensemble_of)
 
 
-def _posterior_mean_error(fitted: Fitted) -> Iterator[Row]:
+def measure_posterior_mean_error(fitted: Fitted) -> Iterator[Row]:
+    """Yield the error of the marginal means for each replicate and observation."""
     return _measure(fitted, _mean_error_of)
 
 
-def _posterior_std_error(fitted: Fitted) -> Iterator[Row]:
+def measure_posterior_std_error(fitted: Fitted) -> Iterator[Row]:
+    """Yield the error of the marginal standard deviations for each replicate and observation."""
     return _measure(fitted, _std_error_of)
-
-
-FLOOR = "the value of two reference samples of the same size, averaged over five such pairs"
-MMD = Metric(
-    "mmd",
-    "MMD",
-    "√max(MMD², 0), the maximum mean discrepancy between posterior and reference samples of θ. The kernel is "
-    "Gaussian; its bandwidth is the median distance between reference samples. 0 is perfect.",
-    _mmd,
-    needs=REFERENCE,
-    bounds=(0.0, math.sqrt(2.0)),
-    scale="symlog",
-    axis="MMD (asinh scale)",
-    floor=FLOOR,
-)
-MMD_SQUARED = Metric(
-    "mmd_squared",
-    "MMD²",
-    "The unbiased estimate of MMD², which may be negative; 0 is perfect.",
-    _mmd_squared,
-    needs=REFERENCE,
-    bounds=(-2.0, 2.0),
-    floor=FLOOR,
-    same_as="mmd",
-)
-C2ST_MLP = Metric(
-    "c2st_mlp",
-    "C2ST",
-    "Held-out accuracy of scikit-learn's MLP at telling posterior from reference samples; 0.5 is perfect.",
-    _c2st_mlp,
-    needs=REFERENCE,
-    perfect=0.5,
-    bounds=(0.0, 1.0),
-    axis="C2ST accuracy",
-    floor=FLOOR,
-)
-C2ST_ENSEMBLE = Metric(
-    "c2st_ensemble",
-    "C2ST, ensemble",
-    "Held-out accuracy of a quadratic logistic regression and boosted trees, together, at telling posterior "
-    "from reference samples; 0.5 is perfect.",
-    _c2st_ensemble,
-    needs=REFERENCE,
-    perfect=0.5,
-    bounds=(0.0, 1.0),
-    axis="C2ST accuracy",
-    floor=FLOOR,
-)
-POSTERIOR_MEAN_ERROR = Metric(
-    "posterior_mean_error",
-    "Error of the mean",
-    "Root mean square error of the marginal means, in standard deviations of the reference; 0 is perfect.",
-    _posterior_mean_error,
-    needs=REFERENCE,
-    scale="log",
-    floor=FLOOR,
-)
-POSTERIOR_STD_ERROR = Metric(
-    "posterior_std_error",
-    "Error of the standard deviation",
-    "Root mean square relative error of the marginal standard deviations; 0 is perfect.",
-    _posterior_std_error,
-    needs=REFERENCE,
-    scale="log",
-    floor=FLOOR,
-)

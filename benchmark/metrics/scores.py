@@ -1,6 +1,5 @@
 """Metrics of a posterior's score and of its regression target, over diffusion time t (`truth.TIMES`)."""
 
-import math
 from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,10 +11,8 @@ from ...methods.score.gates.moments import second_moment
 from ...methods.score.gates.of_time import optimal_weight
 from ...methods.score.schedule import alpha_sigma, alpha_sigma_at
 from ...tasks.task import Simulations
-from .metric import REFERENCE, DoesNotApplyError, Fitted, Metric, Row, offers, row
+from .fitted import DoesNotApplyError, Fitted, Row, offers, row
 from .truth import TIMES
-
-ANY = (-math.inf, math.inf)
 
 
 @runtime_checkable
@@ -214,75 +211,3 @@ def _trapezoid_weights(grid: tuple[float, ...]) -> Tensor:
     weights[1:] += step / 2
     weights[:-1] += step / 2
     return weights / weights.sum()
-
-
-SCORE_ERROR = Metric(
-    "score_error",
-    "Score error",
-    "σ² E‖ŝ − s‖²/d, where ŝ is the learned and s the true score at u_t from the true diffused posterior, "
-    "averaged over diffusion time; 0 is perfect.",
-    score_error,
-    needs=REFERENCE,
-    scale="log",
-    axis="score error\n" r"$\sigma^2\,\mathrm{E}\|\hat s - s\|^2/d$",
-    floor="the estimated error of the reference's score, 0 if the reference is exact; times where it exceeds "
-    "0.001 are skipped",
-)
-TARGET_VARIANCE = Metric(
-    "target_variance",
-    "Target variance",
-    "v = E‖y − s‖²/d, the variance of the regression target y around the true score s, on fresh simulations; "
-    "0 is perfect.",
-    target_variance,
-    needs=REFERENCE,
-    ranked=False,
-    scale="log",
-    axis="target variance\n" r"$\mathrm{E}\|y - s\|^2/d$",
-    floor="0",
-)
-EXCESS_VARIANCE = Metric(
-    "excess_variance",
-    "Excess variance",
-    "σ² (v − v_DSM), where v = E‖y − s‖²/d is the variance of the regression target, averaged over diffusion "
-    "time; below 0 the target is less noisy than DSM's.",
-    excess_variance,
-    perfect=None,
-    bounds=ANY,
-    scale="symlog",
-)
-OPTIMAL_WEIGHT = Metric(
-    "optimal_weight",
-    "Optimal weight",
-    "The weight w*(t) of DSM in a mixture with the least variance on the training simulations.",
-    best_weight,
-    perfect=None,
-    ranked=False,
-    bounds=(0.0, 1.0),
-)
-LEARNED_WEIGHT = Metric(
-    "learned_weight",
-    "Learned weight",
-    "The weight w(t) of DSM in a mixture, learned together with the score.",
-    learned_weight,
-    perfect=None,
-    ranked=False,
-    bounds=(0.0, 1.0),
-)
-GATE_GAIN = Metric(
-    "gate_gain",
-    "Gate's gain",
-    "The reduction of the excess variance that the method expects from its chosen gate.",
-    gate_gain,
-    perfect=None,
-    ranked=False,
-    bounds=ANY,
-)
-TRAINING_STEPS = Metric(
-    "training_steps",
-    "Training steps",
-    "The number of training steps that the replicate took until it stopped.",
-    training_steps,
-    perfect=None,
-    ranked=False,
-    scale="log",
-)

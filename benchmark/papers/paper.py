@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ...tasks.errors import UserError
-from ..running.store import read_table
+from ..running.table import read_table
 from .findings import Finding
 
 SWEEPS = Path(__file__).parents[1] / "sweeps"

@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..running.rows import ending
-from ..running.store import write_whole
-from ..running.writing import make_folder
+from ..running.writing import make_folder, write_whole
 from .bridge.paper import BRIDGE
 from .commits import last_commit
 from .ltsm.paper import LTSM

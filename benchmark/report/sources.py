@@ -18,7 +18,7 @@ from ...tasks.errors import UserError
 from ..metrics.catalogue import record_of, reported
 from ..papers.commits import last_commit
 from ..running.rows import TO_RETRY, with_variants
-from ..running.store import read_table
+from ..running.table import read_table
 
 RESULT = ["task", "method", "method_settings", "budget", "metric"]
 PLACE = ["task", "variant", "budget"]

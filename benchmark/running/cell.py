@@ -14,7 +14,7 @@ from ...tasks.task import Task
 from ..metrics.catalogue import METRICS
 from .source import digest_of, source_of
 
-MEASURE = f"{__package__}.measure"  # imports this module and every metric
+MEASURE = f"{__package__}.measure"  # simulates, fits, samples and asks the metrics
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Cell:
             "method": _identity(self.method),
             "budget": self.budget,
             "replicates": self.replicates,
-            "metrics": {name: source_of(METRICS[name].compute.__module__) for name in self.metrics},
+            "metrics": {name: source_of(METRICS[name].module) for name in self.metrics},
             "measure": digest_of(MEASURE),
             "posterior_samples": self.posterior_samples,
             "observations": self.observations,

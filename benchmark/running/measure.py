@@ -16,7 +16,7 @@ from ...tasks.errors import NotFiniteError, UserError
 from ...tasks.seeding import derive_seed
 from ...tasks.task import Simulations, Task
 from ..metrics.catalogue import METRICS
-from ..metrics.metric import DoesNotApplyError, Fitted, Row
+from ..metrics.fitted import DoesNotApplyError, Fitted, Row
 from ..metrics.truth import truth_of
 from .cell import Cell
 from .rows import failure_rows, frame

@@ -29,8 +29,7 @@ from ...tasks.errors import UserError
 from ...tasks.task import Task
 from .progress import bars, say
 from .source import source_of
-from .store import StoreError, write_whole
-from .writing import make_folder
+from .writing import StoreError, make_folder, write_whole
 
 Result = dict[str, Any]
 T = TypeVar("T")

@@ -12,38 +12,30 @@ Several runs may work on one folder at a time, without locks. Each takes over ce
 finished. A table is made again if a cell arrived meanwhile, so the last table written is complete.
 """
 
-import io
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
-from pyarrow import parquet
 
 from ...tasks.errors import UserError
 from .cell import Cell
-from .rows import COLUMNS, DTYPES, ESSENTIAL, Ending, ending
+from .rows import COLUMNS, DTYPES, Ending, ending
 from .sweep import Sweep
+from .table import DamagedError, read_parquet, to_frame, to_parquet
+from .writing import TEMPORARY, StoreError, explained, write_whole
 from .yaml_loader import Dumper, Loader
 
-TEMPORARY = ".tmp"
 SUFFIX = ".parquet"
 HEADER = "# written by graybench\n"  # of a sweep.yaml
 LOT = 100  # cell files that are read into one table at a time
 
-ARROW = {"string": pa.string(), "Int64": pa.int64(), "float64": pa.float64()}
-
 Stamp = tuple[int, int]  # inode and time of change of a file; they differ after it is replaced
-
-
-class StoreError(RuntimeError):
-    """A result file cannot be written or read; the message is one sentence that names the path."""
 
 
 class Store:
@@ -67,16 +59,16 @@ class Store:
         marker = folder / "sweep.yaml"
         _require_own(folder, sweep)
         _require_cells(self.table, self.cells)
-        with _explained(folder):
+        with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
         if not _says(marker, sweep):
             write_whole(marker, _written(sweep.model_dump()).encode())
-        with _explained(self.cells):
+        with explained(self.cells):
             self.cells.mkdir(exist_ok=True)
 
     def write(self, cell: Cell, rows: pd.DataFrame) -> None:
         """Store the rows of a finished cell; an earlier file of the cell is replaced."""
-        write_whole(self._path(cell), _to_parquet(rows))
+        write_whole(self._path(cell), to_parquet(rows))
 
     def read(self, cell: Cell, warn: Callable[[str], None]) -> pd.DataFrame | None:
         """Return the rows of a finished cell; None if it is not finished.
@@ -84,7 +76,7 @@ class Store:
         A damaged file is put aside as `<id>.damaged` and reported to `warn`; its cell counts as unfinished.
         """
         rows = self._read(cell, warn)
-        return None if rows is None else _to_frame(rows)
+        return None if rows is None else to_frame(rows)
 
     def finished(self, cells: Sequence[Cell], warn: Callable[[str], None]) -> dict[str, Ending]:
         """Return how each of `cells` that has a file ended, by the id of the cell.
@@ -122,7 +114,7 @@ class Store:
             kept = table.filter(pc.invert(pc.is_in(table["cell"], old)))
             table = _concatenated([kept, *self._lots(came, warn)])
             table = table.take(pc.sort_indices(pc.index_in(table["cell"], ids)))
-            write_whole(self.table, _to_parquet(_to_frame(table)))
+            write_whole(self.table, to_parquet(to_frame(table)))
             merged = present
         return len(present.keys() - {cell.id for cell in cells})
 
@@ -154,9 +146,9 @@ class Store:
         path = self._path(cell)
         try:
             return _read_cell(path, cell)
-        except _DamagedError as error:
+        except DamagedError as error:
             aside = path.with_suffix(".damaged")
-            with _explained(path), suppress(FileNotFoundError):  # another run has put it aside
+            with explained(path), suppress(FileNotFoundError):  # another run has put it aside
                 path.replace(aside)
             warn(f"{path}: the file is damaged ({error}); it is now {aside.name}, and its cell is missing.")
             return None
@@ -167,35 +159,10 @@ def read_foreign(folder: Path, cell: Cell, warn: Callable[[str], None]) -> pd.Da
     path = folder / "cells" / f"{cell.id}{SUFFIX}"
     try:
         rows = _read_cell(path, cell)
-    except _DamagedError as error:
+    except DamagedError as error:
         warn(f"{path}: the file is damaged ({error}), and its cell is missing.")
         return None
-    return None if rows is None else _to_frame(rows)
-
-
-def read_table(folder: Path) -> pd.DataFrame:
-    """Read the table of a result folder.
-
-    Raises:
-        UserError: there is no such folder, no table in it, or no finished cell in the table.
-        StoreError: the table is damaged.
-    """
-    path = folder / "table.parquet"
-    if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder.")
-    try:
-        table = _to_frame(_read_parquet(path))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: there is no such file; `graybench run` makes it.") from error
-    except _DamagedError as error:
-        raise StoreError(f"{path}: the file is damaged ({error}); `graybench run` makes it again.") from error
-    if table.empty:
-        raise UserError(f"{path}: no cell is finished yet.")
-    return table
-
-
-class _DamagedError(Exception):
-    """The content of a file is not what was written; the message is half a sentence."""
+    return None if rows is None else to_frame(rows)
 
 
 def _require_own(folder: Path, sweep: Sweep) -> None:
@@ -243,8 +210,8 @@ def _require_cells(table: Path, cells: Path) -> None:
         return
     stems = {path.stem for path in cells.glob(f"*{SUFFIX}")}
     try:
-        ids = set(_read_parquet(table)["cell"].to_pylist())
-    except _DamagedError as error:
+        ids = set(read_parquet(table)["cell"].to_pylist())
+    except DamagedError as error:
         if stems:  # the table is made again from the files
             return
         strange = f"it was not made from the files in {cells} ({error}) and would be replaced"
@@ -254,45 +221,6 @@ def _require_cells(table: Path, cells: Path) -> None:
         raise UserError(f"{table}: {missing}, and a new table would lose them; give another --out.")
 
 
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"{path}: it cannot be written: {error.strerror or error}.") from error
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that the old or the new content is there whenever the machine stops.
-
-    Raises:
-        StoreError: the file cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}{TEMPORARY}")
-    with _explained(path):
-        try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-
-
-def _to_parquet(rows: pd.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    rows.to_parquet(buffer, engine="pyarrow", index=False, write_page_checksum=True)
-    return buffer.getvalue()
-
-
 def _stamp(status: os.stat_result) -> Stamp:
     return status.st_ino, status.st_mtime_ns
 
@@ -300,49 +228,12 @@ def _stamp(status: os.stat_result) -> Stamp:
 def _read_cell(path: Path, cell: Cell) -> pa.Table | None:
     """Read the file of a cell; None if there is none."""
     try:
-        rows = _read_parquet(path)
+        rows = read_parquet(path)
     except FileNotFoundError:
         return None
     if rows["cell"].unique().to_pylist() != [cell.id]:
-        raise _DamagedError("it holds the rows of another cell")
+        raise DamagedError("it holds the rows of another cell")
     return rows
-
-
-def _read_parquet(path: Path) -> pa.Table:
-    """Read a result table with pyarrow, which takes a tenth of pandas' time for a small table."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise StoreError(f"{path}: it cannot be read: {error.strerror}.") from error
-    try:
-        # a buffer, not a Python file: an Arrow thread may release a file after Python has ended, and abort
-        file = parquet.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        rows = file.read(use_threads=False)
-        types = {column["name"]: column["numpy_type"] for column in rows.schema.pandas_metadata["columns"]}
-        columns = {name: types[name] for name in rows.column_names}
-    except Exception as error:  # pyarrow raises OSError, ValueError and others for a damaged file
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise _DamagedError(reason.rstrip(".")) from error
-    if not columns.items() <= DTYPES.items():
-        raise _DamagedError("it does not have the columns of a result table")
-    if missing := [column for column in ESSENTIAL if column not in columns]:
-        raise _DamagedError(f"it has no column {missing[0]}")
-    return _filled(rows)
-
-
-def _filled(rows: pa.Table) -> pa.Table:
-    """Return a table with the columns that an older version lacks: empty texts and null numbers."""
-    for place, (column, dtype) in enumerate(DTYPES.items()):
-        if column not in rows.column_names:
-            empty = [""] * len(rows) if dtype == "string" else [None] * len(rows)
-            rows = rows.add_column(place, column, pa.array(empty, ARROW[dtype]))
-    return rows.select(COLUMNS)
-
-
-def _to_frame(rows: pa.Table) -> pd.DataFrame:
-    return rows.to_pandas().astype(DTYPES)
 
 
 def _concatenated(tables: list[pa.Table]) -> pa.Table:

@@ -1,11 +1,56 @@
-"""Folders and text files that can be made again if a write is cut short.
+"""Folders and files, written.
 
-`running.store.write_whole` writes files that must survive a crash of the machine.
+`write_whole` is for files that must survive a crash of the machine, `write_text` for files that can be made
+again.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from ...tasks.errors import UserError
+
+TEMPORARY = ".tmp"
+
+
+class StoreError(RuntimeError):
+    """A result file cannot be written or read; the message is one sentence that names the path."""
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Raise a `StoreError` that names `path` in place of an `OSError`."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{path}: it cannot be written: {error.strerror or error}.") from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that the old or the new content is there whenever the machine stops.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}{TEMPORARY}")
+    with explained(path):
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
 
 def make_folder(folder: Path) -> None:

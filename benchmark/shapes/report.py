@@ -14,7 +14,7 @@ from ...tasks.landmarks.files import LandmarkSample
 from ..figures.style import save
 from ..running.pieces import Pieces, Result
 from ..running.progress import say
-from ..running.store import write_whole
+from ..running.writing import write_whole
 from . import figures, tables
 from .fits import Settings, bridge_paths, fit, folds_of, held_out, matrix, profile
 from .growth import fit_growth, growth_table, intervals_of

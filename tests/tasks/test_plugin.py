@@ -5,7 +5,6 @@ from importlib.metadata import EntryPoint
 from graybench.tasks import registry
 from graybench.tasks.classic.linear_gaussian import LinearGaussian
 from graybench.tasks.registry import Registry
-from graybench.tasks.task import Task
 
 LINEAR = "graybench.tasks.classic.linear_gaussian:LinearGaussian"
 
@@ -15,7 +14,8 @@ def test_an_entry_point_whose_name_is_taken_is_told(monkeypatch):
     added = [("galton", "own:Galton"), ("line", LINEAR), ("line", LINEAR), ("mine", "b:B"), ("mine", "a:A")]
     points = [EntryPoint(name, value, "graybench.tasks") for name, value in added]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
-    known = Registry("task", Task, {"galton": "graybench.tasks.classic.galton:Galton"}, "graybench.tasks")
+    table = {"galton": "graybench.tasks.classic.galton:Galton"}
+    known = Registry("task", "graybench.tasks.task:Task", table, "graybench.tasks")
     assert known.names() == ["galton", "line", "mine"]
     assert known.load("line") is LinearGaussian
     assert known.hidden() == [

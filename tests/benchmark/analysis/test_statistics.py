@@ -136,6 +136,9 @@ def test_rows_are_arranged_by_replicate_and_observation() -> None:
     assert (table_of(long(table)) == table).all()
     by_replicate = long(table[:, :1]).assign(observation=pd.array([pd.NA, pd.NA], dtype="Int64"))
     assert (table_of(by_replicate) == table[:, :1]).all()
+    np.testing.assert_array_equal(table_of(long(table).query("value != 4")), [[0, 1, 2], [3, np.nan, 5]])
+    with pytest.raises(ValueError, match="twice"):
+        table_of(pd.concat([long(table), long(table[:1])]))
 
 
 def test_summarise_takes_each_group_by_itself_and_only_what_is_ok() -> None:

@@ -8,7 +8,7 @@ import torch
 
 from graybench.benchmark.checks.information import as_markdown, information_of
 from graybench.benchmark.metrics.catalogue import METRICS
-from graybench.benchmark.metrics.metric import Fitted
+from graybench.benchmark.metrics.fitted import Fitted
 from graybench.benchmark.metrics.truth import TIMES, truth_of
 from graybench.methods import get_method
 from graybench.methods.score.schedule import alpha_sigma_at

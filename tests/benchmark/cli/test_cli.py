@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from graybench import methods, tasks
+from graybench.benchmark.cli import listing
 from graybench.benchmark.cli import main as cli
 from graybench.benchmark.running.rows import frame
 from graybench.benchmark.running.store import Store
@@ -20,7 +21,11 @@ from graybench.tests.benchmark.toys import write_sweep
 
 
 @pytest.fixture
-def graybench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
+def graybench(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Any]:
+    monkeypatch.setattr(listing, "user_cache_path", lambda name: tmp_path / "cache" / name)
+
     def call(*arguments: Any) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["graybench", *map(str, arguments)])
         monkeypatch.setattr(sys, "path", list(sys.path))

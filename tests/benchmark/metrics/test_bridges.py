@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from graybench.benchmark.metrics.catalogue import METRICS
-from graybench.benchmark.metrics.metric import DoesNotApplyError, Fitted
+from graybench.benchmark.metrics.fitted import DoesNotApplyError, Fitted
 from graybench.benchmark.metrics.truth import truth_of
 from graybench.methods import get_method
 from graybench.tasks import get_task

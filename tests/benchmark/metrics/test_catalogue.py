@@ -12,7 +12,7 @@ from graybench.benchmark.analysis.statistics import mean_interval
 from graybench.benchmark.metrics import samples as sample_metrics
 from graybench.benchmark.metrics import truth as truth_module
 from graybench.benchmark.metrics.catalogue import METRICS
-from graybench.benchmark.metrics.metric import DoesNotApplyError, Fitted
+from graybench.benchmark.metrics.fitted import DoesNotApplyError, Fitted
 from graybench.benchmark.metrics.samples import median_distance
 from graybench.benchmark.metrics.truth import SCORE_POINTS, SCORE_TOLERANCE, TIMES, Once, Truth, truth_of
 from graybench.methods import get_method

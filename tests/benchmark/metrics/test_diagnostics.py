@@ -12,7 +12,7 @@ from scipy.stats import chi2, kstest, kstwo, ncx2, norm
 
 from graybench.benchmark.metrics import diagnostics
 from graybench.benchmark.metrics.diagnostics import DRAWS, LEVEL, PAIRS
-from graybench.benchmark.metrics.metric import DoesNotApplyError, Fitted
+from graybench.benchmark.metrics.fitted import DoesNotApplyError, Fitted
 from graybench.benchmark.metrics.truth import truth_of
 from graybench.methods.method import Posterior
 from graybench.tasks import get_task

@@ -1,12 +1,13 @@
 """The records of the metrics, against the committed results and the documentation."""
 
-import importlib
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from graybench.benchmark.metrics import diagnostics
 from graybench.benchmark.metrics.catalogue import MAIN, METRICS, record_of, reported
 from graybench.benchmark.metrics.metric import Metric
 
@@ -36,13 +37,19 @@ def test_released_values_have_the_bounds_and_floors_of_the_records(
 
 
 @pytest.mark.parametrize("record", METRICS.values(), ids=list(METRICS))
-def test_a_record_is_beside_its_function(record: Metric) -> None:
+def test_a_record_names_the_module_that_computes_it(record: Metric) -> None:
     """The source of that module is what a cell's id knows of the metric."""
-    module = importlib.import_module(record.compute.__module__)
-    assert record in [value for value in vars(module).values() if isinstance(value, Metric)]
-    assert record.compute.__module__.startswith("graybench.benchmark.metrics.")
+    function = resolve_name(record.computed_by)
+    assert (record.module, record.computed_by) == (
+        function.__module__,
+        f"{function.__module__}:{function.__name__}",
+    )
     assert record.perfect is None or record.bounds[0] <= record.perfect <= record.bounds[1]
     assert not record.ranked or record.same_as in {"", *METRICS}
+
+
+def test_coverage_is_perfect_at_the_level_of_its_regions() -> None:
+    assert record_of("coverage").perfect == record_of("expected_coverage").perfect == diagnostics.LEVEL
 
 
 def test_ratios_are_of_errors_alone() -> None:

@@ -18,7 +18,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from graybench.benchmark.running.rows import TIMINGS
-from graybench.benchmark.running.store import read_table
+from graybench.benchmark.running.table import read_table
 from graybench.tests.benchmark.toys import toy, wait_until, write_sweep
 
 ROOT = Path(__file__).parents[3]

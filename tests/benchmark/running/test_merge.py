@@ -11,8 +11,9 @@ from graybench.benchmark.running.cell import Cell
 from graybench.benchmark.running.merge import merge_folders
 from graybench.benchmark.running.rows import TIMINGS, failure_rows, frame
 from graybench.benchmark.running.shard import Shard
-from graybench.benchmark.running.store import Store, read_table
+from graybench.benchmark.running.store import Store
 from graybench.benchmark.running.sweep import Sweep
+from graybench.benchmark.running.table import read_table
 from graybench.tasks.errors import UserError
 from graybench.tests.benchmark.toys import toy, write_sweep
 

@@ -19,8 +19,9 @@ from graybench.benchmark.running.cell import Cell
 from graybench.benchmark.running.progress import Display
 from graybench.benchmark.running.rows import Ending, failure_rows
 from graybench.benchmark.running.runner import ClusterError, local_cluster, remote_cluster, run_cells
-from graybench.benchmark.running.store import Store, read_table
+from graybench.benchmark.running.store import Store
 from graybench.benchmark.running.sweep import Sweep
+from graybench.benchmark.running.table import read_table
 from graybench.methods import device
 from graybench.tasks.errors import UserError
 from graybench.tests.benchmark.running.test_faults import is_forked

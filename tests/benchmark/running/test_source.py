@@ -248,7 +248,7 @@ def test_a_metric_counts_by_its_source_and_so_does_what_measures(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(folder, {"my_metric.py": "def measure(fitted): ...", "my_measure.py": "A = 1"})
-    metric = replace(METRICS["mmd"], compute=importlib.import_module("my_metric").measure)
+    metric = replace(METRICS["mmd"], computed_by="my_metric:measure")
     monkeypatch.setitem(METRICS, "mmd", metric)
     monkeypatch.setattr(cell_module, "MEASURE", "my_measure")
     ids = []

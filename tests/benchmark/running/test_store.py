@@ -12,8 +12,10 @@ from pandas.testing import assert_frame_equal
 from graybench.benchmark.running import store as store_module
 from graybench.benchmark.running.cell import Cell
 from graybench.benchmark.running.rows import COLUMNS, DTYPES, ESSENTIAL, failure_rows, frame
-from graybench.benchmark.running.store import Store, StoreError, read_table
+from graybench.benchmark.running.store import Store
 from graybench.benchmark.running.sweep import Sweep
+from graybench.benchmark.running.table import read_table
+from graybench.benchmark.running.writing import StoreError
 from graybench.tasks.errors import UserError
 from graybench.tests.benchmark.toys import write_sweep
 
@@ -84,7 +86,7 @@ def test_a_cell_that_comes_while_the_table_is_made_is_in_it(
     def write_late(path: Path, content: bytes) -> None:
         if path == store.table and meanwhile:
             cell, value = meanwhile.pop(0)  # of another run, which has merged its own table by now
-            write_whole(store.cells / f"{cell.id}.parquet", store_module._to_parquet(rows_of(cell, value)))
+            write_whole(store.cells / f"{cell.id}.parquet", store_module.to_parquet(rows_of(cell, value)))
         write_whole(path, content)
 
     monkeypatch.setattr(store_module, "write_whole", write_late)
@@ -137,7 +139,7 @@ def test_a_damaged_cell_that_another_run_puts_aside_first_is_missing_all_the_sam
     cell = sweep.cells()[0]
     path = store.cells / f"{cell.id}.parquet"
     path.write_bytes(b"damaged")
-    read = store_module._read_parquet
+    read = store_module.read_parquet
 
     def read_after_the_other(own: Path) -> Any:
         try:
@@ -145,7 +147,7 @@ def test_a_damaged_cell_that_another_run_puts_aside_first_is_missing_all_the_sam
         finally:
             own.replace(own.with_suffix(".damaged"))
 
-    monkeypatch.setattr(store_module, "_read_parquet", read_after_the_other)
+    monkeypatch.setattr(store_module, "read_parquet", read_after_the_other)
     warnings: list[str] = []
     assert store.finished([cell], warnings.append) == {}
     assert len(warnings) == 1
