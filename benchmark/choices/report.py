@@ -79,7 +79,7 @@ def chosen_size(table: pd.DataFrame) -> int:
 def markdown(table: pd.DataFrame) -> str:
     """Return a Markdown table; shares are in percent."""
     shown = table.copy()
-    for share in [name for name in table if re.match("threshold|.*excess|largest|stderr", name)]:
+    for share in [name for name in table if re.match("threshold|.*excess|largest|stderr", str(name))]:
         shown[f"{share}"] = (100 * shown[share]).map("{:.3g} %".format)
     for name in {"step", "budget"} & {*table.columns}:
         shown[name] = shown[name].map("{:,.0f}".format)

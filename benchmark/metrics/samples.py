@@ -10,18 +10,10 @@ Pairs of rows are handled `PART` at a time, so memory grows with n rather than n
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.base import ClassifierMixin
-from sklearn.ensemble import HistGradientBoostingClassifier, VotingClassifier
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_score
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -29,6 +21,9 @@ from ...tasks.errors import UserError
 from ...tasks.seeding import derive_seed, generator
 from .fitted import Fitted, Row, row
 from .truth import FLOOR_PAIRS, ReferenceSample, Truth
+
+if TYPE_CHECKING:
+    from sklearn.base import ClassifierMixin
 
 BOOTSTRAP_DRAWS = 100
 FOLDS = 5
@@ -128,6 +123,8 @@ def c2st_mlp(sample: Tensor, reference: Tensor, seed: int) -> Estimate:
 
     Source: Lueckmann et al., Benchmarking simulation-based inference, 2021.
     """
+    from sklearn.neural_network import MLPClassifier  # a second, which sweeps without C2ST should not wait
+
     units = UNITS_PER_DIMENSION * sample.shape[1]
     classifier = MLPClassifier(
         hidden_layer_sizes=(units, units),
@@ -152,6 +149,11 @@ def c2st_ensemble(sample: Tensor, reference: Tensor, seed: int) -> Estimate:
         reference: (n, d), with spread in every column.
         seed: the seed of the folds.
     """
+    from sklearn.ensemble import HistGradientBoostingClassifier, VotingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
     quadratic = make_pipeline(
         PolynomialFeatures(2, include_bias=False), StandardScaler(), LogisticRegression(C=0.1, max_iter=300)
     )
@@ -167,11 +169,16 @@ def c2st_ensemble(sample: Tensor, reference: Tensor, seed: int) -> Estimate:
     return _held_out_accuracy(ensemble, sample, reference, seed)
 
 
-def _held_out_accuracy(classifier: ClassifierMixin, sample: Tensor, reference: Tensor, seed: int) -> Estimate:
+def _held_out_accuracy(
+    classifier: "ClassifierMixin", sample: Tensor, reference: Tensor, seed: int
+) -> Estimate:
     """Return the five-fold accuracy a of a classifier, and its binomial standard error √(a(1 − a)/(2n)).
 
     Both samples, (n, d), are standardised by the reference.
     """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+
     standardised = (torch.cat([sample, reference]) - reference.mean(0)) / reference.std(0)
     rows = standardised.clamp(-FARTHEST, FARTHEST).numpy()
     labels = np.repeat([0, 1], [len(sample), len(reference)])
