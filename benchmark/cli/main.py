@@ -112,17 +112,17 @@ def run(
     ] = False,
 ) -> None:
     """Run the missing cells of a sweep, and make its table."""
-    if scheduler is None:
-        from ..running import forks
-
-        forks.start()
-    from ...methods.device import require, require_name
     from ...tasks.errors import UserError
 
     try:
         import dask  # noqa: F401  # Dask reads its configuration
     except Exception as error:
         raise UserError(f"Dask cannot be imported: {' '.join(str(error).split())}.") from error
+    if scheduler is None:
+        from ..running import forks
+
+        forks.start()  # first, for it takes as long as all that follows
+    from ...methods.device import require, require_name
     from ..running.interruption import end, interruptible
     from ..running.progress import say, summarize
     from ..running.runner import ClusterError
