@@ -30,8 +30,8 @@ def test_a_loss_that_rises_again_or_never_was_finite_stops_like_a_flat_one():
 
 
 def test_a_loss_that_falls_as_a_power_of_the_steps_stops_if_the_power_is_small():
-    """The last third lowers step^−p by the share 1 − (3/2)^−p: 0.8 % for p = 0.02, 0.4 % for p = 0.01."""
-    fast, slow = stops(lambda step: step**-0.02, lambda step: step**-0.01)
+    """The last third lowers step^−p by the share 1 − (3/2)^−p: 0.4 % for p = 0.01, 0.2 % for p = 0.005."""
+    fast, slow = stops(lambda step: step**-0.01, lambda step: step**-0.005)
     assert fast is None
     assert slow == stops(lambda step: 1.0)[0]
 
