@@ -5,7 +5,6 @@ minibatches are drawn inside the loop. All networks are trained by `vmap`, and a
 """
 
 import math
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -17,18 +16,17 @@ from ...methods.score.recipes import Preconditioned
 from ...methods.score.schedule import BETA_MAX, BETA_MIN, T_MIN
 from ...methods.score.score_matching import DSM
 
-ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-
 
 def fit(mlp: ReplicatedMLP, u: Tensor, x: Tensor, steps: int) -> Callable[[], list[Any]]:
     """Return a function that trains R networks for some steps and returns their averaged parameters.
+
+    JAX has as many threads as the process has cores when it makes its first array.
 
     Args:
         mlp: the networks before training.
         u, x: simulations (R, n, d) and (R, n, dim_x).
         steps: number of steps.
     """
-    os.environ.setdefault("XLA_FLAGS", ONE_THREAD)
     import jax
 
     recipe = Preconditioned(u, x)

@@ -4,9 +4,11 @@ Seconds are processor time, summed over the threads of this process: on a shared
 clock would depend on the other users.
 """
 
+import os
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -33,6 +35,20 @@ def take_turns(
             if round_number > 0:
                 taken[name].append(clock() - start)
     return {name: statistics.median(times) for name, times in taken.items()}
+
+
+@contextmanager
+def pinned() -> Iterator[None]:
+    """Keep this process, and threads that it starts, on one core, where the system can do so."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def as_markdown(timings: Iterable[Timing]) -> str:

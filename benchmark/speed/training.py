@@ -2,7 +2,7 @@
 
     products    for every layer (R, batch, in) × (R, in, out), and backwards the gradients of the weights and,
                 except in the first layer, of the inputs; no bias, activation, loss or optimizer
-    JAX         the same steps, compiled as one loop, see `jax_training`
+    JAX         the same steps, compiled as one loop, see `jax_training`; on one core, as everything here
     DSM         the steps of R replicates of 10,000 simulations: minibatches, noise, Adam, moving average
     DSM, judged a whole fit: with validation and the recipe's regression as well
     sbi         `sbi_npse_suite`, a whole fit: the same network, loss, batch and steps by sbi's NPSE, with its
@@ -27,7 +27,7 @@ from ...methods.score.score_matching import DSM
 from ...tasks.classic.linear_gaussian import LinearGaussian
 from ...tasks.seeding import generator
 from ...tasks.task import Simulations
-from .timing import Timing, take_turns
+from .timing import Timing, pinned, take_turns
 
 REPLICATES = (1, 10, 30)
 BUDGET = 10_000
@@ -57,16 +57,19 @@ def rows(quick: bool) -> list[Timing]:
     for count in REPLICATES:
         contestants[f"products {count}"] = matrix_products(task.dim_theta, task.dim_x, count, steps)
         if find_spec("jax") is not None:
-            contestants[f"jax {count}"] = _jax_fit(simulations[:count], steps)
+            with pinned():  # JAX counts the cores when it makes its first array
+                contestants[f"jax {count}"] = _jax_fit(simulations[:count], steps)
         contestants[f"dsm {count}"] = fit("dsm", count, early_stopping=False)
         contestants[f"judged {count}"] = fit("dsm", count)
     if find_spec("sbi") is not None:
         contestants["sbi"] = fit("sbi_npse_suite", 1)
-    taken = take_turns(contestants, rounds)
+    with pinned():
+        taken = take_turns(contestants, rounds)
     clocked: dict[str, Callable[[], object]] = {}
     for count in REPLICATES[1:]:
-        own = {name: contestants[name] for name in (f"jax {count}", f"dsm {count}") if name in contestants}
-        clocked |= {name: on_two_threads(run) if "dsm" in name else run for name, run in own.items()}
+        clocked[f"dsm {count}"] = on_two_threads(contestants[f"dsm {count}"])
+        if f"jax {count}" in contestants:
+            clocked[f"jax {count}"] = on_one_core(contestants[f"jax {count}"])
     on_clock = take_turns(clocked, rounds, time.perf_counter)
     taken |= {f"clock {name}": seconds for name, seconds in on_clock.items()}
     return _as_rows({name: seconds / steps for name, seconds in taken.items()})
@@ -84,6 +87,16 @@ def on_two_threads(run: Callable[[], object]) -> Callable[[], object]:
             torch.set_num_threads(before)
 
     return threaded
+
+
+def on_one_core(run: Callable[[], object]) -> Callable[[], object]:
+    """Return a function that runs `run` on one core."""
+
+    def alone() -> None:
+        with pinned():
+            run()
+
+    return alone
 
 
 def _jax_fit(simulations: Sequence[Simulations], steps: int) -> Callable[[], object]:
@@ -133,7 +146,7 @@ def _as_rows(seconds: dict[str, float]) -> list[Timing]:
                 table.append(Timing(f"{step}: {what}", found, found / reference))
         if f"clock jax {count}" in seconds:
             own, other = seconds[f"clock dsm {count}"], seconds[f"clock jax {count}"]
-            what = f"{step}: DSM on two threads, by the clock, against JAX on one"
+            what = f"{step}: DSM on two threads, by the clock, against JAX on one core"
             table.append(Timing(what, own, own / other))
     if "sbi" in seconds:
         for count in REPLICATES:
