@@ -1,7 +1,7 @@
 """Fair timing: the programs that are compared take turns, so a drift of the machine hardly changes ratios.
 
-Seconds are processor time, summed over the threads of this process: on a shared machine, the time on the
-clock would depend on the other users.
+Unless a row says otherwise, seconds are processor time, summed over the threads of this process: on a shared
+machine, the time on the clock would depend on the other users.
 """
 
 import os
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Timing:
-    """What was timed, its seconds of processor time, and their ratio to the reference row's."""
+    """What was timed, its seconds, and their ratio to the reference row's."""
 
     what: str
     seconds: float
@@ -26,7 +26,13 @@ def take_turns(
     rounds: int,
     clock: Callable[[], float] = time.process_time,
 ) -> dict[str, float]:
-    """Run each once to warm up, then all in turn for some rounds; return the median seconds of each."""
+    """Run each once to warm up, then all in turn for some rounds; return the median seconds of each.
+
+    Args:
+        contestants: what to time, by name.
+        rounds: how often each is timed.
+        clock: returns seconds; processor time by default.
+    """
     taken: dict[str, list[float]] = {name: [] for name in contestants}
     for round_number in range(rounds + 1):
         for name, run in contestants.items():
