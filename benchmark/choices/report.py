@@ -55,7 +55,7 @@ def chosen_threshold(means: pd.DataFrame) -> float | None:
     return None if not fulfilled.any() else float(fulfilled[fulfilled].index.max())
 
 
-def gains(found: pd.DataFrame) -> pd.DataFrame:
+def summary_excesses(found: pd.DataFrame) -> pd.DataFrame:
     """Return the mean losses, and how far those of the summary and of both lie above that of x.
 
     Excesses are shares of the loss of x, with standard errors over replicates. Rows are sizes, tasks and
@@ -71,7 +71,7 @@ def gains(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def chosen_size(table: pd.DataFrame) -> int:
-    """Return SHORT for the rows of `gains`; 0 if the summary alone makes no task worse."""
+    """Return SHORT for the rows of `summary_excesses`; 0 if the summary alone makes no task worse."""
     worse = table.loc[table["excess of summary"] > SUMMARY_EXCESS, "size"]
     return 0 if worse.empty else int(worse.max())
 
@@ -117,7 +117,7 @@ def report(folder: Path) -> str:
             markdown(by_task[["task", "method", "budget", "threshold", "excess", "stderr", "step"]]),
         ]
     if (found := _read(folder, "summaries*.csv")) is not None:
-        table = gains(found)
+        table = summary_excesses(found)
         parts += ["## Summaries", markdown(table), f"SHORT is {chosen_size(table)} by the criterion."]
     if (found := _read(folder, "summary_training*.csv")) is not None:
         parts += ["## Training of summaries", markdown(losses(found))]

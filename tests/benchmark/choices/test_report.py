@@ -7,9 +7,9 @@ from graybench.benchmark.choices.report import (
     chosen_size,
     chosen_threshold,
     excesses,
-    gains,
     over_tasks,
     report,
+    summary_excesses,
 )
 from graybench.benchmark.choices.stopping import CAP, METHODS, THRESHOLDS
 from graybench.tasks.errors import UserError
@@ -81,7 +81,7 @@ def summary_losses(*replicates):
 
 
 def test_excesses_over_x_are_paired_by_replicate():
-    (row,) = gains(summary_losses((1.0, 0.5, 0.9), (2.0, 1.2, 1.6))).to_dict("records")
+    (row,) = summary_excesses(summary_losses((1.0, 0.5, 0.9), (2.0, 1.2, 1.6))).to_dict("records")
     assert [row["x"], row["summary"], row["both"]] == pytest.approx([1.5, 0.85, 1.25])
     assert row["excess of summary"] == pytest.approx(-0.45)
     assert row["stderr of the excess of summary"] == pytest.approx(0.05)
