@@ -6,6 +6,7 @@ notation. Boserup et al. (arXiv 2411.08993) learn this score by a network, as `l
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -13,8 +14,7 @@ from torch import Tensor
 
 from ...tasks.errors import UserError
 from ...tasks.landmarks.diffusion import LandmarkCoefficients, LandmarkDiffusion
-from ...tasks.plugin import nearest
-from ...tasks.sde.sde import SDE, Coefficients, TimeGrid
+from ...tasks.sde.sde import SDE, Coefficients, TimeGrid, cholesky
 
 
 class Base(ABC):
@@ -110,7 +110,7 @@ class LinearisedBase(Base):
             self.means.append(mean)
             self.spreads.append(spread)
             if sde.constant_covariance:  # C_k does not depend on x
-                self.factors.append(torch.linalg.cholesky(spread))
+                self.factors.append(cholesky(spread))
                 self.precisions.append(torch.cholesky_inverse(self.factors[-1]))
 
     def pull(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
@@ -128,9 +128,7 @@ class LinearisedBase(Base):
         """Return the Cholesky factor of C_k (..., D, D)."""
         if self.sde.constant_covariance:
             return self.factors[k]
-        return torch.linalg.cholesky(
-            self.spreads[k] + (_dense(here, x.shape) - self.covariance) * self.grid.dt
-        )
+        return cholesky(self.spreads[k] + (_dense(here, x.shape) - self.covariance) * self.grid.dt)
 
 
 class HeatKernelBase(Base):
@@ -171,7 +169,7 @@ class HeatKernelBase(Base):
     def _factor(self, k: int, here: LandmarkCoefficients) -> Tensor:
         """Return the Cholesky factor of C (..., n, n)."""
         dt, average = self.grid.dt, 0.5 * (self.start.kernel + here.kernel)
-        return torch.linalg.cholesky(here.kernel * dt + average * ((k - 1) * dt))
+        return cholesky(here.kernel * dt + average * ((k - 1) * dt))
 
     def _to_start(self, here: LandmarkCoefficients) -> Tensor:
         return self.start.positions - here.positions
@@ -199,7 +197,7 @@ class MidpointBase(DensityBase):
         dt, moved = self.grid.dt, x - self.x_0
         middle = self.sde.at(0.5 * (self.x_0 + x))
         average = (self.start.kernel + 4 * middle.kernel + here.kernel) / 6
-        factor = torch.linalg.cholesky(here.kernel * dt + average * ((k - 1) * dt))
+        factor = cholesky(here.kernel * dt + average * ((k - 1) * dt))
         along = moved - 0.5 * k * dt * middle.drift
         drift = (along * middle.solve(middle.drift)).sum(-1)
         spread = 0.5 * (moved * middle.solve(middle.divergence)).sum(-1)
@@ -208,23 +206,16 @@ class MidpointBase(DensityBase):
 
 BUILT_IN = (NoBase, ExactBase, LinearisedBase, HeatKernelBase, MidpointBase)
 BASES: dict[str, type[Base]] = {b.name: b for b in BUILT_IN}
+BaseFactory = Callable[[SDE, Tensor, TimeGrid], Base]
 
 
-def base_of(name: str, sde: SDE) -> type[Base]:
-    """Return the base class called `name`.
-
-    "auto" selects heat_kernel for landmarks, linearised for other SDEs with constant Σ, else midpoint.
-
-    Raises:
-        UserError: no base has this name.
-    """
-    if name == "auto":
-        if isinstance(sde, LandmarkDiffusion):
-            return HeatKernelBase
-        return LinearisedBase if sde.constant_covariance else MidpointBase
-    if name not in BASES:
-        raise UserError(f"there is no base {name!r}: {nearest(name, ['auto', *BASES])}")
-    return BASES[name]
+def candidates(sde: SDE) -> tuple[str, ...]:
+    """Return the names of the bases among which "auto" chooses for an SDE, the cheapest first."""
+    if isinstance(sde, LandmarkDiffusion):
+        return HeatKernelBase.name, MidpointBase.name
+    if sde.constant_covariance:
+        return LinearisedBase.name, MidpointBase.name
+    return (MidpointBase.name,)
 
 
 def _landmarks(here: Coefficients) -> LandmarkCoefficients:

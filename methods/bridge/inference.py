@@ -4,22 +4,30 @@
 """
 
 import math
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Self
 
-import numpy as np
 import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
 from ...tasks.errors import UserError
 from ...tasks.sde.sde import SDE, TimeGrid
+from ...tasks.seeding import derive_seed
 from ..progress import report
-from .likelihood import BridgeSampler, Estimate, average, warn_of_collapse
+from .bases import BaseFactory
+from .information import Floats, observed_information
+from .likelihood import BridgeSampler, Estimate, average, warn
 
 FREE = ("theta", "x_0")
-STEP = 1e-3  # of the finite differences, in units of θ or x_0
 MOST_ITERATIONS = 100
+
+
+class UnknownErrorsWarning(UserWarning):
+    """The curvature of the likelihood does not give standard errors."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +37,11 @@ class Fit:
     Attributes:
         theta: the parameters (d,).
         x_0: the start (D,), or one start for each end point (M, 1, D).
-        theta_stderr: standard errors of θ (d,); NaN if θ was fixed or the observed information is not
-            positive definite.
+        theta_stderr: standard errors of θ (d,); NaN if θ was fixed or they are unknown.
         x_0_stderr: the same for x_0, in its shape.
         estimate: log-likelihood of each end point at the maximum, fields (M,).
-        converged: whether L-BFGS reports convergence and every likelihood was finite; L-BFGS also reports it
-            after an infinite likelihood.
+        converged: whether L-BFGS reports convergence (as it also does after an infinite likelihood), every
+            likelihood was finite, and the standard errors are known.
         evaluations: number of evaluations of the objective and its gradient.
     """
 
@@ -63,8 +70,9 @@ class Likelihood:
         make: returns the SDE at θ (d,).
         y: end points (M, D).
         grid: duration and number of steps.
-        sampler: draws the bridges.
+        sampler: draws the bridges; its base "auto" is chosen anew at each θ and x_0, see `settled`.
         seed: names the noise.
+        base: makes the base in place of the sampler's own, for example a learned score.
 
     Source: Boserup et al., arXiv 2411.08993, section 5.
     """
@@ -74,11 +82,19 @@ class Likelihood:
     grid: TimeGrid
     sampler: BridgeSampler
     seed: int
+    base: BaseFactory | None = field(default=None, kw_only=True)
 
     def __call__(self, theta: Tensor, x_0: Tensor) -> Estimate:
         """Estimate log p(y_m | x_0, θ) for each end point (M,)."""
         noise = self.sampler.noise(self.grid, self.y.shape[:-1], self.y.shape[-1], self.seed)
-        return average(self.sampler.bridges(self.make(theta), x_0, self.y, self.grid, noise))
+        bridges = self.sampler.bridges(self.make(theta), x_0, self.y, self.grid, noise, base=self.base)
+        return average(bridges)
+
+    def settled(self, theta: Tensor, x_0: Tensor) -> Self:
+        """Return the likelihood with the base that the sampler chooses at θ and x_0, for all others too."""
+        if self.base:
+            return self
+        return replace(self, sampler=self.sampler.chosen(self.make(theta), x_0, self.y, self.grid))
 
     def gradient(self, theta: Tensor, x_0: Tensor) -> tuple[float, Tensor, Tensor]:
         """Return the sum over end points and its gradients with respect to θ and x_0."""
@@ -92,8 +108,8 @@ class Likelihood:
 def maximise(likelihood: Likelihood, theta: Tensor, x_0: Tensor, free: tuple[str, ...] = ("theta",)) -> Fit:
     """Maximise a likelihood over θ, over x_0 (the diffusion mean), or over both, by L-BFGS.
 
-    Standard errors are the roots of the diagonal of the inverse observed information: the negative Hessian at
-    the maximum, from central differences of the gradient.
+    Standard errors come from the curvature at the maximum, see `information.py`. They are NaN where the
+    likelihood is too rough for them, or the climb did not reach its maximum.
 
     Args:
         likelihood: the objective; its sampler must not resample.
@@ -106,6 +122,8 @@ def maximise(likelihood: Likelihood, theta: Tensor, x_0: Tensor, free: tuple[str
 
     Warns:
         LowEffectiveSizeWarning: the weights have collapsed at the maximum.
+        LostBridgesWarning: bridges overflowed at the maximum.
+        UnknownErrorsWarning: the standard errors are NaN.
 
     Source: Boserup et al., arXiv 2411.08993, section 5, with gradient ascent in place of L-BFGS.
     """
@@ -113,41 +131,40 @@ def maximise(likelihood: Likelihood, theta: Tensor, x_0: Tensor, free: tuple[str
         raise UserError(f"maximise: free must be theta, x_0 or both, but is {free!r}.")
     if likelihood.sampler.threshold > 0:
         raise UserError("maximise: bridges that resample have no gradient: set the sampler's threshold to 0.")
-    d, evaluations, finite = len(theta), 0, True
+    likelihood = likelihood.settled(theta, x_0)
+    d = len(theta)
     start = torch.cat([theta, x_0.flatten()])
     varied = torch.cat([torch.full((d,), "theta" in free), torch.full((x_0.numel(),), "x_0" in free)])
 
-    def negative(point: np.ndarray) -> tuple[float, np.ndarray]:
-        nonlocal evaluations, finite
-        evaluations += 1
-        report("maximise", evaluations, evaluations)
+    values: list[float] = []
+
+    def at(point: Floats) -> tuple[Tensor, Tensor]:
         full = start.clone()
         full[varied] = torch.from_numpy(point)
-        value, in_theta, in_x_0 = likelihood.gradient(full[:d], full[d:].view_as(x_0))
-        finite = finite and math.isfinite(value)
+        return full[:d], full[d:].view_as(x_0)
+
+    def negative(of: Likelihood, point: Floats) -> tuple[float, Floats]:
+        value, in_theta, in_x_0 = of.gradient(*at(point))
+        values.append(value)
+        report("maximise", len(values), len(values))
         return -value, -torch.cat([in_theta, in_x_0.flatten()])[varied].numpy()
 
-    found = minimize(
-        negative, start[varied].numpy(), jac=True, method="L-BFGS-B", options={"maxiter": MOST_ITERATIONS}
-    )
-    converged = bool(found.success) and finite
+    climb, options = partial(negative, likelihood), {"maxiter": MOST_ITERATIONS}
+    found = minimize(climb, start[varied].numpy(), jac=True, method="L-BFGS-B", options=options)
+    finite = all(map(math.isfinite, values))
+    fresh = replace(likelihood, seed=derive_seed(likelihood.seed, "fresh"))
+    information = observed_information(partial(negative, fresh), found.x, found.jac)
+    if information.fault:
+        message = (
+            f"maximise: standard errors are unknown: {information.fault}; use more bridges or a better base."
+        )
+        warnings.warn(message, UnknownErrorsWarning, stacklevel=2)
+    converged = bool(found.success) and finite and not information.fault
     stderr = torch.full_like(start, torch.nan)
-    stderr[varied] = _stderr(lambda point: negative(point)[1], found.x)
-    top = start.clone()
-    top[varied] = torch.from_numpy(found.x)
+    stderr[varied] = torch.from_numpy(information.stderr)
+    top = at(found.x)
     with torch.no_grad():
-        final = likelihood(top[:d], top[d:].view_as(x_0))
-    warn_of_collapse(final, likelihood.sampler.particles)
-    starts = top[d:].view_as(x_0), stderr[d:].view_as(x_0)
-    return Fit(top[:d], starts[0], stderr[:d], starts[1], final, converged, evaluations)
-
-
-def _stderr(gradient: Callable[[np.ndarray], np.ndarray], point: np.ndarray) -> Tensor:
-    """Return the roots of the diagonal of the inverse Hessian, NaN unless it is positive definite."""
-    steps = STEP * np.eye(len(point))
-    rows = [(gradient(point + step) - gradient(point - step)) / (2 * STEP) for step in steps]
-    hessian = torch.from_numpy(np.array(rows))
-    factor, info = torch.linalg.cholesky_ex(0.5 * (hessian + hessian.T))
-    if info:
-        return torch.full((len(point),), torch.nan, dtype=torch.float64)
-    return torch.cholesky_inverse(factor).diagonal().sqrt()
+        final = likelihood(*top)
+    warn(final, likelihood.sampler.particles)
+    errors = stderr[:d], stderr[d:].view_as(x_0)
+    return Fit(*top, *errors, final, converged, len(values))

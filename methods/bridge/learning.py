@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...tasks.errors import NotFiniteError, UserError
 from ...tasks.plugin import nearest, require_whole
-from ...tasks.sde.sde import Coefficients, euler_path
+from ...tasks.sde.sde import SDE, Coefficients, TimeGrid, euler_path
 from ...tasks.seeding import derive_seed, generator
 from ..nn.averaging import MovingAverage, held_out
 from ..nn.network import ReplicatedMLP, time_features
@@ -101,6 +101,20 @@ class LearnedBase(Base):
         super().__init__(base.sde, base.x_0, base.grid)
         self.base, self.scale, self.network, self.objective = base, scale, network, objective
         self.used, self.held_out = True, (math.nan, math.nan)
+
+    def __call__(self, sde: SDE, x_0: Tensor, grid: TimeGrid) -> "LearnedBase":
+        """Return this base, if it was learned for this model, start and grid.
+
+        Raises:
+            UserError: it was learned for others.
+        """
+        values = ((vars(of)[name] for of in (sde, self.sde)) for name in vars(self.sde))
+        same = type(sde) is type(self.sde) and all(
+            torch.equal(a, b) if isinstance(a, Tensor) else a == b for a, b in values
+        )
+        if not (same and x_0.equal(self.x_0) and grid == self.grid):
+            raise UserError("the learned score is for another model, start or grid: learn one for these.")
+        return self
 
     def pull(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
         pull = self.base.pull(k, x, here)

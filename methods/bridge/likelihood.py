@@ -1,12 +1,12 @@
 """Estimates of a diffusion's likelihood p(y | x_0) by importance sampling over bridges.
 
-`BridgeSampler` draws the bridges, `average` turns their weights into an `Estimate`, and `warn_of_collapse`
-reports estimates that are too low.
+`BridgeSampler` draws the bridges, `average` turns their weights into an `Estimate`, and `warn` reports
+estimates that are not to be trusted.
 """
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -16,15 +16,21 @@ from ...tasks.errors import UserError
 from ...tasks.plugin import nearest, require_whole
 from ...tasks.sde.sde import SDE, TimeGrid
 from ...tasks.seeding import derive_seed, generator
-from .bases import BASES, Base, base_of
+from .bases import BASES, BaseFactory, candidates
 from .proposals import KERNELS, Bridges, Resampling, guided_bridges, reverse_bridges
 
 PROPOSALS = ("reverse", "guided")
+TRIAL = 32  # bridges for each pair and candidate
+CLEARLY = 1.1  # times the ESS of a cheaper base
 LEAST_ESS, LEAST_FRACTION, GOOD_FRACTION, ONE_WEIGHT = 3.0, 0.05, 0.3, 1.2
 
 
 class LowEffectiveSizeWarning(UserWarning):
     """The importance weights have collapsed, and the estimated likelihood is too low."""
+
+
+class LostBridgesWarning(UserWarning):
+    """Bridges left the range of floating-point numbers and have weight 0."""
 
 
 class Estimate(NamedTuple):
@@ -35,18 +41,20 @@ class Estimate(NamedTuple):
         stderr: standard error of the value, in nats.
         ess_fraction: ESS/N, where bridges of the same origin count as one.
         final_ess_fraction: ESS/N, where all bridges count as independent.
+        lost_fraction: the share of bridges that overflowed and have weight 0.
     """
 
     value: Tensor
     stderr: Tensor
     ess_fraction: Tensor
     final_ess_fraction: Tensor
+    lost_fraction: Tensor
 
 
 def average(bridges: Bridges) -> Estimate:
     """Estimate log p(y | x_0) from the weights of N bridges.
 
-        log p(y | x_0) ≈ log-mean-exp of log w
+        log p(y | x_0) ≈ log-mean-exp of log w,    −∞ with ESS 0 if all bridges are lost
         ESS = 1/Σ_o (Σ_{i from o} W_i)²,    stderr² = 1/ESS − 1/N
 
     W are the normalised weights, and o runs over the origins: after resampling, bridges that descend from the
@@ -57,12 +65,15 @@ def average(bridges: Bridges) -> Estimate:
     2013; Lee and Whiteley, Variance estimation in the particle filter, 2018.
     """
     n = bridges.log_weights.shape[-1]
-    value = torch.logsumexp(bridges.log_weights, -1) - math.log(n)
-    weights = torch.softmax(bridges.log_weights.detach(), -1)
+    lost = bridges.log_weights.detach().amax(-1) == -math.inf
+    log_weights = torch.where(lost.unsqueeze(-1), 0.0, bridges.log_weights)
+    value = torch.where(lost, -math.inf, torch.logsumexp(log_weights, -1) - math.log(n))
+    weights = torch.softmax(log_weights.detach(), -1)
     shared = torch.zeros_like(weights).scatter_add_(-1, bridges.origins, weights)
     inverse = shared.square().sum(-1)
-    stderr = (inverse - 1 / n).clamp_min(0).sqrt()
-    return Estimate(value, stderr, 1 / (n * inverse), 1 / (n * weights.square().sum(-1)))
+    stderr = torch.where(lost, math.inf, (inverse - 1 / n).clamp_min(0).sqrt())
+    sizes = (1 / (n * squares).where(~lost, math.inf) for squares in (inverse, weights.square().sum(-1)))
+    return Estimate(value, stderr, *sizes, bridges.lost / n)
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,7 @@ class BridgeSampler:
     """A way to draw bridges and to estimate likelihoods from them.
 
     Args:
-        base: "auto" or a name in `bases.BASES`; used by reverse bridges.
+        base: "auto" or a name in `bases.BASES`; used by reverse bridges. "auto" makes a trial, see `chosen`.
         particles: number N of bridges for each pair (x_0, y), 2 or more.
         kernel: "forward", "adjoint", or "auto": adjoint if Σ depends on x, forward otherwise.
         proposal: "reverse", or "guided", the classical baseline without base and kernel.
@@ -124,7 +135,7 @@ class BridgeSampler:
         grid: TimeGrid,
         noise: tuple[Tensor, Tensor],
         *,
-        base: Base | None = None,
+        base: BaseFactory | None = None,
         keep_paths: bool = False,
     ) -> Bridges:
         """Draw bridges from x_0 to y, differentiable in x_0 and in the parameters of the SDE.
@@ -135,18 +146,26 @@ class BridgeSampler:
             y: the end points (..., D).
             grid: duration and number of steps.
             noise: from `noise`; the same noise gives the same bridges.
-            base: replaces the sampler's own base, for example by a `LearnedBase`.
+            base: makes the base from sde, x_0 and grid, in place of the sampler's own; for example a learned
+                score.
             keep_paths: True also returns the paths.
+
+        Raises:
+            UserError: guided bridges, which have no base, are given one.
         """
         normals, uniforms = noise
         resampling = Resampling(self.threshold, uniforms) if self.threshold > 0 else None
         if self.proposal == "guided":
+            if base:
+                raise UserError(
+                    "bridges: guided bridges have no base: leave it out, or take reverse bridges."
+                )
             return guided_bridges(sde, x_0, y, grid, normals, resampling=resampling, keep_paths=keep_paths)
         kernel = self.kernel
         if kernel == "auto":
             kernel = "forward" if sde.constant_covariance else "adjoint"
         return reverse_bridges(
-            base or base_of(self.base, sde)(sde, x_0, grid),
+            (base or BASES[self.chosen(sde, x_0, y, grid).base])(sde, x_0, grid),
             y,
             normals,
             kernel=kernel,
@@ -155,19 +174,40 @@ class BridgeSampler:
             keep_paths=keep_paths,
         )
 
+    @torch.no_grad()
+    def chosen(self, sde: SDE, x_0: Tensor, y: Tensor, grid: TimeGrid) -> "BridgeSampler":
+        """Return the sampler with a base in place of "auto", chosen by a trial.
+
+        Each candidate draws 32 bridges for each pair, always with the same noise. A dearer base is chosen if
+        its ESS/N, averaged over the pairs, is at least a tenth larger. `bridges` has the arguments.
+        """
+        if self.base != "auto" or self.proposal == "guided":
+            return self
+        best, *dearer = candidates(sde)
+        most = 0.0
+        for name in (best, *dearer) if dearer else ():
+            trial = replace(self, base=name, particles=TRIAL, threshold=0.0)
+            found = average(trial.bridges(sde, x_0, y, grid, trial.noise(grid, y.shape[:-1], y.shape[-1], 0)))
+            size = float(found.ess_fraction.mean())
+            if size > CLEARLY * most:
+                best, most = name, size
+        return replace(self, base=best)
+
+    @torch.no_grad()
     def estimate(
-        self, sde: SDE, x_0: Tensor, y: Tensor, grid: TimeGrid, seed: int, base: Base | None = None
+        self, sde: SDE, x_0: Tensor, y: Tensor, grid: TimeGrid, seed: int, base: BaseFactory | None = None
     ) -> Estimate:
-        """Estimate log p(y | x_0) for each pair (...) from bridges drawn with `seed`.
+        """Estimate log p(y | x_0) for each pair (...) from bridges drawn with `seed`, without gradients.
 
         `bridges` explains the other arguments.
 
         Warns:
-            LowEffectiveSizeWarning: the weights of a pair have collapsed, see `warn_of_collapse`.
+            LowEffectiveSizeWarning: the weights of a pair have collapsed, see `warn`.
+            LostBridgesWarning: bridges overflowed.
         """
         noise = self.noise(grid, y.shape[:-1], y.shape[-1], seed)
         found = average(self.bridges(sde, x_0, y, grid, noise, base=base))
-        warn_of_collapse(found, self.particles)
+        warn(found, self.particles)
         return found
 
 
@@ -180,8 +220,8 @@ def _least_origins_fraction(particles: int) -> float:
     return min(LEAST_ESS / particles, max(GOOD_FRACTION, ONE_WEIGHT / particles))
 
 
-def warn_of_collapse(found: Estimate, particles: int) -> None:
-    """Warn about estimates from N particles whose weights have collapsed.
+def warn(found: Estimate, particles: int) -> None:
+    """Warn about estimates from N particles whose weights have collapsed, and about lost bridges.
 
     Weights have collapsed if the final ESS is below 3 or 0.05 N, or the ESS of origins is below 3. For N < 10
     the limit 3 becomes max(0.3 N, 1.2); at an ESS of 1.2 one weight has about nine tenths of the total. The
@@ -189,7 +229,15 @@ def warn_of_collapse(found: Estimate, particles: int) -> None:
 
     Warns:
         LowEffectiveSizeWarning: at least one estimate is affected.
+        LostBridgesWarning: at least one bridge is lost.
     """
+    lost = float(found.lost_fraction.mean())
+    if lost:
+        warnings.warn(
+            f"{lost:.2g} of the bridges overflowed and weigh nothing: use more steps or a learned score.",
+            LostBridgesWarning,
+            stacklevel=3,
+        )
     floor, few = least_ess_fraction(particles), _least_origins_fraction(particles)
     good = (found.final_ess_fraction >= floor) & (found.ess_fraction >= few)
     low = int((~good).sum())

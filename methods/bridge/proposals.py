@@ -5,14 +5,16 @@ The mean of the weights w = (density of the bridge)/(density of the proposal) is
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ...tasks.sde.sde import SDE, Coefficients, TimeGrid
-from .bases import Base
+from .bases import Base, MidpointBase
 
 KERNELS = ("forward", "adjoint")
 
@@ -25,12 +27,14 @@ class Bridges(NamedTuple):
         origins: for each bridge, the index of its ancestor among the N first particles (..., N).
         paths: x_0 … x_K (..., N, K + 1, D), or None.
         resamplings: number of resampling steps of each pair (...).
+        lost: number of bridges of each pair (...) that left the range of floating-point numbers.
     """
 
     log_weights: Tensor
     origins: Tensor
     paths: Tensor | None
     resamplings: Tensor
+    lost: Tensor
 
 
 class Resampling(NamedTuple):
@@ -45,31 +49,80 @@ class Resampling(NamedTuple):
     uniforms: Tensor
 
 
+class Step(NamedTuple):
+    """One step of all bridges.
+
+    Attributes:
+        x: the new states (..., N, D).
+        here: the coefficients at x.
+        log_weights: what the step adds to log w (..., N).
+        log_ahead: the log of the predicted weight of the remaining steps (..., N), or None.
+    """
+
+    x: Tensor
+    here: Coefficients
+    log_weights: Tensor
+    log_ahead: Tensor | None
+
+    def finite(self) -> Tensor:
+        """Return whether the states and log-weights are finite (..., N)."""
+        finite = self.x.isfinite().all(-1) & self.log_weights.isfinite()
+        return finite if self.log_ahead is None else finite & self.log_ahead.isfinite()
+
+    def without(self, lost: Tensor) -> "Step":
+        """Return the step with log-weights 0 for lost bridges (..., N), where the model may be NaN."""
+        ahead = None if self.log_ahead is None else torch.where(lost, 0.0, self.log_ahead)
+        return self._replace(log_weights=torch.where(lost, 0.0, self.log_weights), log_ahead=ahead)
+
+
 @dataclass
 class Particles:
     """The current states x (..., N, D) of the bridges, with the fields of `Bridges` so far.
 
-    `path` lists the states after each step; None discards them.
+    A bridge whose step is not finite is lost: log w = −∞, without a gradient. It goes on from the end at
+    which the bridges began, so that no later number of it is infinite.
+
+    `here` has the coefficients at x. `path` lists the states after each step; None discards them.
     """
 
     x: Tensor
+    here: Coefficients
     log_weights: Tensor
     origins: Tensor
     resamplings: Tensor
+    lost: Tensor
     path: list[Tensor] | None
 
-    def add(self, log_step: Tensor) -> None:
-        """Add the log-weights (..., N) of one step, and append the states to the path."""
-        self.log_weights = self.log_weights + log_step
+    def __post_init__(self) -> None:
+        self.first = self.x.detach()
+
+    def advance(self, sde: SDE, step: Callable[[Tensor, Coefficients], Step]) -> Tensor | None:
+        """Take a step from the states and their coefficients; return the predicted log-weights, if any.
+
+        Lost bridges are replaced before the step, which is then taken again. So the step that is kept, and
+        whose gradient is computed, has finite numbers only, as 0 · ∞ would be NaN.
+        """
+        made = step(self.x, self.here)
+        bad = ~made.finite()
+        if bad.any():
+            self.lost = self.lost + (bad & (self.log_weights > -math.inf)).sum(-1)
+            self.log_weights = torch.where(bad, -math.inf, self.log_weights)
+            self.x = torch.where(bad.unsqueeze(-1), self.first, self.x)
+            self.here = sde.at(self.x)
+            made = step(self.x, self.here).without(bad)
+        self.x, self.here = made.x, made.here
+        self.log_weights = self.log_weights + made.log_weights
         if self.path is not None:
             self.path.append(self.x)
+        return made.log_ahead
 
-    def resample(self, log_ahead: Tensor, resampling: Resampling, k: int) -> bool:
-        """Resample the pairs in which the ESS of w h is below the threshold; return whether there were any.
+    def resample(self, sde: SDE, log_ahead: Tensor, resampling: Resampling, k: int) -> None:
+        """Resample the pairs in which the ESS of w h is below the threshold.
 
         Systematic resampling draws particles with probabilities p ∝ w h and divides w by N p.
 
         Args:
+            sde: the model.
             log_ahead: log h (..., N); h predicts the weight of the remaining steps.
             resampling: the threshold and the uniforms.
             k: the row of the uniforms to use.
@@ -78,7 +131,7 @@ class Particles:
         share = torch.softmax(self.log_weights + log_ahead, -1)
         low = 1 / share.square().sum(-1, keepdim=True) < resampling.threshold * n
         if not low.any():
-            return False
+            return
         levels = (torch.arange(n, dtype=share.dtype) + resampling.uniforms[k].unsqueeze(-1)) / n
         chosen = torch.searchsorted(share.cumsum(-1), levels).clamp_max(n - 1)
         chosen = torch.where(low, chosen, torch.arange(n))
@@ -88,7 +141,7 @@ class Particles:
         self.resamplings = self.resamplings + low.squeeze(-1)
         if self.path is not None:
             self.path = [_gather(point, chosen) for point in self.path]
-        return True
+        self.here = sde.at(self.x)
 
     def done(self, log_last: Tensor, ends: tuple[Tensor, Tensor], reverse: bool) -> Bridges:
         """Return the bridges after adding the log-weights (..., N) of the last step and both ends."""
@@ -97,7 +150,10 @@ class Particles:
             inner = self.path[::-1] if reverse else self.path
             first, last = (end.expand_as(self.x) for end in ends)
             paths = torch.stack([first, *inner, last], -2)
-        return Bridges(self.log_weights + log_last, self.origins, paths, self.resamplings)
+        finite = log_last.isfinite()
+        lost = self.lost + (~finite & (self.log_weights > -math.inf)).sum(-1)
+        log_weights = self.log_weights + torch.where(finite, log_last, -math.inf)
+        return Bridges(log_weights, self.origins, paths, self.resamplings, lost)
 
 
 def reverse_bridges(
@@ -144,24 +200,25 @@ def reverse_bridges(
     """
     sde, grid, x_0 = base.sde, base.grid, base.x_0
     dt = grid.dt
-    particles = _start(y.unsqueeze(-2), noise, keep_paths)
-    here = sde.at(particles.x)
-    for k in range(grid.steps - 1, 0, -1):
-        eps, after, there = noise[k - 1], particles.x, here
-        r = k / (k + 1) if bridge_covariance else 1.0
+
+    def step(k: int, after: Tensor, there: Coefficients) -> Step:
+        eps, r = noise[k - 1], k / (k + 1) if bridge_covariance else 1.0
         pull = base.pull(k + 1, after, there)
-        particles.x = after + (pull - there.drift) * dt + math.sqrt(dt * r) * there.colour(eps)
-        here = sde.at(particles.x)
+        x = after + (pull - there.drift) * dt + math.sqrt(dt * r) * there.colour(eps)
+        here = sde.at(x)
         if kernel == "adjoint":
             log_step = _adjoint_step(there, pull, eps, dt, r)
         else:
             log_q = -0.5 * eps.square().sum(-1) - there.half_log_det - _log_unit(after, dt * r)
-            log_step = here.log_normal(after - particles.x - here.drift * dt, dt) - log_q
-        particles.add(log_step)
-        if resampling:
-            log_ahead = base.log_density(k, particles.x, here)
-            if particles.resample(log_ahead, resampling, k - 1):
-                here = sde.at(particles.x)
+            log_step = here.log_normal(after - x - here.drift * dt, dt) - log_q
+        return Step(x, here, log_step, base.log_density(k, x, here) if resampling else None)
+
+    particles = _start(sde, y.unsqueeze(-2), noise, keep_paths)
+    for k in range(grid.steps - 1, 0, -1):
+        log_ahead = particles.advance(sde, partial(step, k))
+        if resampling and log_ahead is not None:
+            particles.resample(sde, log_ahead, resampling, k - 1)
+    here = particles.here
     if kernel == "adjoint":
         back = x_0 - particles.x - (here.divergence - here.drift) * dt
         log_last = here.second_order * dt + here.log_normal(back, dt)
@@ -186,7 +243,7 @@ def guided_bridges(
         x_{k+1} = x_k + (y − x_k)/(K − k) + √(dt r) L(x_k) ε,    r = (K − k − 1)/(K − k),    k = 0 … K − 2
 
     log w is the log-density of the path x_1 … x_K under the Euler scheme minus its log-density under the
-    proposal. With resampling, h(x_k) = N(y; x_k + f s, Σ s), s = (K − k) dt, at x_k.
+    proposal. With resampling, h(x_k) is the density p̂(y | x_k) of `MidpointBase`.
 
     Args:
         sde: the model.
@@ -201,20 +258,24 @@ def guided_bridges(
     diffusion processes, 2002.
     """
     dt, end = grid.dt, y.unsqueeze(-2)
-    particles = _start(x_0, noise, keep_paths)
-    here = sde.at(particles.x)
-    for k in range(grid.steps - 1):
-        eps, before, there = noise[k], particles.x, here
-        left = grid.steps - k
+
+    def step(k: int, before: Tensor, there: Coefficients) -> Step:
+        eps, left = noise[k], grid.steps - k
         r = (left - 1) / left
-        particles.x = before + (end - before) / left + math.sqrt(dt * r) * there.colour(eps)
-        here = sde.at(particles.x)
+        x = before + (end - before) / left + math.sqrt(dt * r) * there.colour(eps)
+        here = sde.at(x)
         log_q = -0.5 * eps.square().sum(-1) - there.half_log_det - _log_unit(before, dt * r)
-        particles.add(there.log_normal(particles.x - before - there.drift * dt, dt) - log_q)
-        if resampling:
-            log_ahead = here.log_normal(end - particles.x - here.drift * dt * (left - 1), dt * (left - 1))
-            if particles.resample(log_ahead, resampling, k):
-                here = sde.at(particles.x)
+        log_step = there.log_normal(x - before - there.drift * dt, dt) - log_q
+        ahead = MidpointBase(sde, x, grid).log_density(left - 1, end, last) if resampling else None
+        return Step(x, here, log_step, ahead)
+
+    last = sde.at(end)
+    particles = _start(sde, x_0, noise, keep_paths)
+    for k in range(grid.steps - 1):
+        log_ahead = particles.advance(sde, partial(step, k))
+        if resampling and log_ahead is not None:
+            particles.resample(sde, log_ahead, resampling, k)
+    here = particles.here
     log_last = here.log_normal(end - particles.x - here.drift * dt, dt)
     return particles.done(log_last, (x_0, end), reverse=False)
 
@@ -229,11 +290,12 @@ def _log_unit(x: Tensor, variance: float) -> float:
     return x.shape[-1] / 2 * math.log(2 * math.pi * variance)
 
 
-def _start(x: Tensor, noise: Tensor, keep_paths: bool) -> Particles:
+def _start(sde: SDE, x: Tensor, noise: Tensor, keep_paths: bool) -> Particles:
     shape = noise.shape[1:]
+    x, none = x.expand(shape), torch.zeros(shape[:-2])
     origins = torch.arange(shape[-2]).expand(shape[:-1])
     zero = torch.zeros(shape[:-1], dtype=noise.dtype)
-    return Particles(x.expand(shape), zero, origins, torch.zeros(shape[:-2]), [] if keep_paths else None)
+    return Particles(x, sde.at(x), zero, origins, none, none, [] if keep_paths else None)
 
 
 def _gather(x: Tensor, chosen: Tensor) -> Tensor:

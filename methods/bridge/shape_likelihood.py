@@ -62,10 +62,12 @@ class ShapeLikelihood(Likelihood):
         placed, log_density = self._placed(sde, x_0)
         # Each bridge has its own end: a pair with one particle.
         start = x_0 if x_0.dim() == 1 else x_0.unsqueeze(-2)
-        drawn = self.sampler.bridges(sde, start, placed, self.grid, (normals.unsqueeze(-2), uniforms))
+        sampler = self.settled(theta, x_0).sampler
+        noise = normals.unsqueeze(-2), uniforms
+        drawn = sampler.bridges(sde, start, placed, self.grid, noise, base=self.base)
         log_weights = drawn.log_weights.squeeze(-1) - log_density
         origins = torch.arange(self.sampler.particles).expand(log_weights.shape)
-        found = average(Bridges(log_weights, origins, None, torch.zeros(shape)))
+        found = average(Bridges(log_weights, origins, None, torch.zeros(shape), drawn.lost.sum(-1)))
         return found._replace(value=found.value - self._penalty(x_0) / len(self.y))
 
     def _placed(self, sde: SDE, x_0: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..sde.sde import SDE, Coefficients
+from ..sde.sde import SDE, Coefficients, cholesky
 
 
 class LandmarkCoefficients(Coefficients):
@@ -24,7 +24,7 @@ class LandmarkCoefficients(Coefficients):
 
     def __init__(self, x: Tensor, kernel: Tensor, length: Tensor) -> None:
         self.positions, self.kernel, self.length = x, kernel, length
-        self.factor = torch.linalg.cholesky(kernel)
+        self.factor = cholesky(kernel)
 
     @property
     def drift(self) -> Tensor:  # type: ignore[override]

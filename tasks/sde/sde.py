@@ -122,6 +122,12 @@ class SDE(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no transition density in closed form")
 
 
+def cholesky(matrix: Tensor) -> Tensor:
+    """Return lower Cholesky factors of matrices (..., n, n), NaN for those not positive definite."""
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    return torch.where((info == 0)[..., None, None], factor, math.nan)
+
+
 def euler_path(sde: SDE, x_0: Tensor, grid: TimeGrid, noise: Tensor) -> Tensor:
     """Run the Euler-Maruyama scheme, X_{k+1} = X_k + f(X_k) dt + √dt L(X_k) ε_k.
 

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ....methods.bridge.bases import BASES, Base
+from ....methods.bridge.bases import BASES, BaseFactory
 from ....methods.bridge.inference import Likelihood, maximise
 from ....methods.bridge.learning import ScoreTraining, learn
 from ....methods.bridge.likelihood import BridgeSampler
@@ -198,7 +198,7 @@ def _exact(task: DiffusionTask, theta: Tensor, y: Tensor) -> Tensor:
 
 
 def _against_truth(
-    known: Row, task: DiffusionTask, sampler: BridgeSampler, base: Base | None = None
+    known: Row, task: DiffusionTask, sampler: BridgeSampler, base: BaseFactory | None = None
 ) -> list[Row]:
     """Estimate the likelihoods of end points that the task draws at one θ, and compare with the truth.
 
@@ -236,7 +236,7 @@ def _two_runs(task: Landmarks, label: str, sampler: BridgeSampler, pairs: int) -
         for run in range(2)
     ]
     seconds = (time.perf_counter() - start) / (2 * pairs)
-    values, stderr, ess, final = (torch.stack(field) for field in zip(*runs, strict=True))
+    values, stderr, ess, final, _ = (torch.stack(field) for field in zip(*runs, strict=True))
     difference = (values[0] - values[1]).abs()
     settings = ("landmarks", "dimensions", "amplitude", "nugget", "steps")
     return [

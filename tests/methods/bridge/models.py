@@ -1,7 +1,10 @@
 """Small diffusions and settings that the tests of bridges share."""
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,8 +13,11 @@ from graybench.tasks.landmarks.task import ellipse
 from graybench.tasks.sde.brownian import BrownianMotion
 from graybench.tasks.sde.geometric_brownian import GeometricBrownianMotion
 from graybench.tasks.sde.ornstein_uhlenbeck import MeanReversion
-from graybench.tasks.sde.sde import SDE, TimeGrid, euler_path
+from graybench.tasks.sde.sde import SDE, DiagonalCoefficients, TimeGrid, euler_path
 from graybench.tasks.seeding import generator
+
+NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(400)
+NODES, NODE_WEIGHTS = torch.from_numpy(NODES), torch.from_numpy(NODE_WEIGHTS)
 
 
 def number(value: float) -> Tensor:
@@ -52,3 +58,38 @@ def moved_shapes(sde: LandmarkDiffusion, n: int, shapes: int, seed: int) -> tupl
 
 def end_points(sde: SDE, x_0: Tensor, grid: TimeGrid, n: int, seed: int) -> Tensor:
     return euler_path(sde, x_0, grid, normals(seed, grid.steps, n, len(x_0)))[:, -1]
+
+
+@dataclass(frozen=True)
+class DoubleWell(SDE):
+    """dX = θ (X − X³) dt + σ dW, with wells at −1 and +1."""
+
+    theta: Tensor
+    sigma: Tensor
+
+    constant_covariance: ClassVar[bool] = True
+
+    def at(self, x: Tensor) -> DiagonalCoefficients:
+        theta, zero = self.theta.unsqueeze(-1), torch.zeros_like(x)
+        slope = theta * (1 - 3 * x.square())
+        return DiagonalCoefficients(theta * (x - x**3), zero + self.sigma.unsqueeze(-1), zero, -slope.sum(-1))
+
+
+def double_well(theta: float = 1.0, sigma: float = 0.7) -> DoubleWell:
+    return DoubleWell(number(theta), number(sigma))
+
+
+def scheme_density(sde: SDE, x_0: float, y: Tensor, grid: TimeGrid, low: float, high: float) -> Tensor:
+    """The Euler scheme's p(y | x_0) in 1-D (m,), by Gauss-Legendre quadrature over every state between."""
+    x = 0.5 * (high - low) * NODES + 0.5 * (high + low)
+    weights = 0.5 * (high - low) * NODE_WEIGHTS
+
+    def kernel(start: Tensor, end: Tensor) -> Tensor:
+        here = sde.at(start.unsqueeze(-1))
+        return here.log_normal(end.unsqueeze(-1) - start.unsqueeze(-1) - here.drift * grid.dt, grid.dt).exp()
+
+    density = kernel(number(x_0).expand(len(x)), x)
+    step = kernel(x.unsqueeze(1).expand(-1, len(x)), x.expand(len(x), -1))
+    for _ in range(grid.steps - 2):
+        density = (density * weights) @ step
+    return kernel(x, y.unsqueeze(-1).expand(-1, len(x))) @ (density * weights)

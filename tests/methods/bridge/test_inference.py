@@ -6,13 +6,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from graybench.methods.bridge.inference import Likelihood, maximise
+from graybench.methods.bridge.inference import Likelihood, UnknownErrorsWarning, maximise
 from graybench.methods.bridge.likelihood import BridgeSampler, Estimate
 from graybench.tasks.errors import UserError
 from graybench.tasks.landmarks.diffusion import LandmarkDiffusion
 from graybench.tasks.sde.brownian import BrownianMotion
 from graybench.tasks.sde.sde import SDE, TimeGrid
-from graybench.tests.methods.bridge.models import landmarks, moved_shapes, normals, number
+from graybench.tests.methods.bridge.models import (
+    DoubleWell,
+    double_well,
+    end_points,
+    landmarks,
+    moved_shapes,
+    normals,
+    number,
+    scheme_density,
+)
 
 GRID, SHAPES, DIM = TimeGrid(1.0, 10), 30, 3
 X_0 = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
@@ -75,6 +84,44 @@ def test_start_and_scale_of_brownian_motion_together() -> None:
     torch.testing.assert_close(fit.x_0, Y.mean(0), rtol=0, atol=1e-3)
     assert float(fit.theta[0]) == pytest.approx(math.log(sigma), abs=1e-3)
     assert float(fit.theta_stderr[0]) == pytest.approx(1 / (2 * SHAPES * DIM) ** 0.5, rel=1e-2)
+
+
+def well(theta: Tensor) -> SDE:
+    return DoubleWell(theta[0].exp(), theta[1].exp())
+
+
+@pytest.mark.parametrize("start", [(0.0, -0.4), (1.0, 0.0)])
+def test_a_rough_likelihood_gives_no_standard_errors(start: tuple[float, float]) -> None:
+    """Of the double well over a long time. Differences over 1e-3 said ±0.001 for log θ, which is ±0.5."""
+    grid, x_0 = TimeGrid(4.0, 60), number(-1.0).view(1)
+    y = end_points(double_well(), x_0, grid, 20, 3)
+    likelihood = Likelihood(well, y, grid, BridgeSampler(base="midpoint", particles=16), 1)
+    with pytest.warns(UnknownErrorsWarning, match="standard errors are unknown"):
+        fit = maximise(likelihood, torch.tensor(start, dtype=torch.float64), x_0)
+    assert not fit.converged
+    assert fit.theta_stderr.isnan().all()
+
+
+def test_standard_errors_of_the_double_well_are_those_of_the_exact_likelihood() -> None:
+    """Differences of the scheme's exact density over a quarter of a standard error."""
+    grid, x_0 = TimeGrid(1.0, 25), number(-1.0).view(1)
+    y = end_points(double_well(), x_0, grid, 40, 4)
+    start = torch.zeros(2, dtype=torch.float64)
+    fit = maximise(Likelihood(well, y, grid, BridgeSampler(particles=64), 1), start, x_0)
+    steps = 0.25 * torch.diag(fit.theta_stderr)
+
+    def negative(moves: Tensor) -> float:
+        theta = fit.theta + moves @ steps
+        return -float(scheme_density(well(theta), -1.0, y[:, 0], grid, -4.0, 4.0).log().sum())
+
+    near = {(a, b): negative(torch.tensor([a, b]).double()) for a in (-1, 0, 1) for b in (-1, 0, 1)}
+    own = [near[1, 0] + near[-1, 0] - 2 * near[0, 0], near[0, 1] + near[0, -1] - 2 * near[0, 0]]
+    mixed = (near[1, 1] + near[-1, -1] - near[1, -1] - near[-1, 1]) / 4
+    hessian = torch.tensor([[own[0], mixed], [mixed, own[1]]], dtype=torch.float64)
+    exact = 0.25 * fit.theta_stderr * torch.linalg.inv(hessian).diagonal().sqrt()
+    torch.testing.assert_close(fit.theta_stderr, exact, rtol=0.1, atol=0)
+    slope = torch.tensor([near[1, 0] - near[-1, 0], near[0, 1] - near[0, -1]], dtype=torch.float64) / 2
+    assert float(slope @ torch.linalg.solve(hessian, slope)) < 0.3**2  # standard errors from its maximum
 
 
 def make_landmarks(theta: Tensor) -> SDE:

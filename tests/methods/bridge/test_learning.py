@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from graybench.methods.bridge.bases import ExactBase, LinearisedBase, NoBase
 from graybench.methods.bridge.learning import ScoreTraining, learn
 from graybench.methods.bridge.likelihood import BridgeSampler
 from graybench.tasks.errors import UserError
-from graybench.tasks.sde.sde import TimeGrid
+from graybench.tasks.sde.sde import SDE, TimeGrid
 from graybench.tests.methods.bridge.models import brownian, end_points, geometric, reverting
 
 GRID = TimeGrid(1.0, 20)
@@ -57,6 +58,24 @@ def test_learned_bridges_give_the_likelihood() -> None:
     law = LinearisedBase(sde, x_0, GRID).log_density(20, y, sde.at(y))
     assert found.ess_fraction.mean() > 0.93 * exact.ess_fraction.mean()
     assert (found.value - law).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("sde", "x_0", "grid"),
+    [
+        (brownian(sigma=1.4), torch.zeros(1, dtype=torch.float64), GRID),
+        (reverting(), torch.zeros(1, dtype=torch.float64), GRID),
+        (brownian(), torch.ones(1, dtype=torch.float64), GRID),
+        (brownian(), torch.zeros(1, dtype=torch.float64), TimeGrid(2.0, 20)),
+    ],
+)
+def test_a_learned_score_refuses_another_model_start_and_grid(sde: SDE, x_0: Tensor, grid: TimeGrid) -> None:
+    zero = torch.zeros(1, dtype=torch.float64)
+    training = ScoreTraining(paths=20, steps=1, width=4, depth=1)
+    learned = learn(NoBase(brownian(), zero, GRID), training, 1)
+    assert learned(brownian(), zero, GRID) is learned
+    with pytest.raises(UserError, match="for another model, start or grid"):
+        learned(sde, x_0, grid)
 
 
 def test_a_network_that_does_not_help_is_not_used() -> None:

@@ -6,30 +6,33 @@ import warnings
 import pytest
 import torch
 
+from graybench.methods.bridge.bases import LinearisedBase
 from graybench.methods.bridge.likelihood import (
     BridgeSampler,
     Estimate,
     LowEffectiveSizeWarning,
     average,
     least_ess_fraction,
-    warn_of_collapse,
+    warn,
 )
 from graybench.methods.bridge.proposals import Bridges
 from graybench.tasks.errors import UserError
 from graybench.tasks.sde.sde import TimeGrid
 from graybench.tests.methods.bridge.models import (
     brownian,
+    double_well,
     end_points,
     geometric,
     landmarks,
     moved_shapes,
     normals,
+    reverting,
 )
 
 
 def weighted(weights: list[float], origins: list[int]) -> Bridges:
     log_weights = torch.tensor(weights, dtype=torch.float64).log()
-    return Bridges(log_weights, torch.tensor(origins), None, torch.zeros(()))
+    return Bridges(log_weights, torch.tensor(origins), None, torch.zeros(()), torch.zeros(()))
 
 
 def test_the_average_of_weights_by_hand() -> None:
@@ -49,7 +52,7 @@ def test_bridges_of_one_origin_count_as_one() -> None:
 def test_weights_whose_exponentials_under_or_overflow_are_averaged() -> None:
     for level in (-1000.0, 1000.0):
         log_weights = torch.full((8,), level, dtype=torch.float64)
-        bridges = Bridges(log_weights, torch.arange(8), None, torch.zeros(()))
+        bridges = Bridges(log_weights, torch.arange(8), None, torch.zeros(()), torch.zeros(()))
         assert float(average(bridges).value) == pytest.approx(level)
 
 
@@ -86,10 +89,10 @@ def test_a_collapse_is_warned_of() -> None:
     many = 100
     collapsed = average(weighted([1.0] + [1e-9] * (many - 1), list(range(many))))
     with pytest.warns(LowEffectiveSizeWarning, match="1 of 1 likelihoods"):
-        warn_of_collapse(collapsed, many)
+        warn(collapsed, many)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of_collapse(average(weighted([1.0] * many, list(range(many)))), many)
+        warn(average(weighted([1.0] * many, list(range(many)))), many)
 
 
 def test_few_weights_are_judged_by_their_number() -> None:
@@ -99,7 +102,7 @@ def test_few_weights_are_judged_by_their_number() -> None:
     assert least_ess_fraction(16) == pytest.approx(3 / 16)
     assert least_ess_fraction(4) == pytest.approx(0.3)
     with pytest.warns(LowEffectiveSizeWarning, match="below 0.3"):
-        warn_of_collapse(average(weighted([1.0] + [1e-9] * 9, list(range(10)))), 10)
+        warn(average(weighted([1.0] + [1e-9] * 9, list(range(10)))), 10)
 
 
 @pytest.mark.parametrize("many", [2, 3, 4])
@@ -111,10 +114,10 @@ def test_the_fewest_weights_collapse_where_one_has_nine_tenths(many: int) -> Non
 
     assert 1 / (0.91**2 + 0.09**2) < 1.2 < 1 / (0.90**2 + 0.10**2)
     with pytest.warns(LowEffectiveSizeWarning, match="1 of 1 likelihoods"):
-        warn_of_collapse(estimate(0.91), many)
+        warn(estimate(0.91), many)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of_collapse(estimate(0.90), many)
+        warn(estimate(0.90), many)
 
 
 def test_a_sampler_warns_of_its_own_collapse() -> None:
@@ -140,6 +143,32 @@ def test_auto_takes_the_kernel_for_the_covariance() -> None:
             BridgeSampler(kernel=k, particles=8).estimate(sde, x_0, y, grid, 1) for k in ("auto", kernel)
         )
         assert auto.value.equal(named.value)
+
+
+def test_auto_chooses_a_base_by_a_trial() -> None:
+    """From one well to the other a line through the start is no guide; the linear model is its own."""
+    grid, x_0 = TimeGrid(1.0, 50), torch.tensor([-1.0], dtype=torch.float64)
+    automatic = BridgeSampler(particles=500)
+    assert automatic.chosen(double_well(), x_0, -x_0, grid).base == "midpoint"
+    assert automatic.chosen(reverting(), x_0, -x_0, grid).base == "linearised"
+    found = automatic.estimate(double_well(), x_0, -x_0, grid, 1)
+    assert float(found.ess_fraction) > 0.7
+    midpoint = BridgeSampler(base="midpoint", particles=500).estimate(double_well(), x_0, -x_0, grid, 1)
+    assert found.value.equal(midpoint.value)
+
+
+def test_an_estimate_has_no_graph() -> None:
+    sde = geometric()
+    x_0 = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    assert (
+        not BridgeSampler().estimate(sde, x_0, 1.1 * x_0.detach(), TimeGrid(1.0, 10), 1).value.requires_grad
+    )
+
+
+def test_guided_bridges_refuse_a_base() -> None:
+    x_0 = torch.zeros(1, dtype=torch.float64)
+    with pytest.raises(UserError, match="guided bridges have no base"):
+        BridgeSampler(proposal="guided").estimate(reverting(), x_0, x_0, TimeGrid(1.0, 5), 1, LinearisedBase)
 
 
 def test_noise_of_a_seed_has_unit_variance_for_every_pair() -> None:

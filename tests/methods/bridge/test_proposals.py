@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -15,11 +14,15 @@ from graybench.methods.bridge.bases import (
     MidpointBase,
     NoBase,
 )
-from graybench.methods.bridge.likelihood import BridgeSampler
+from graybench.methods.bridge.likelihood import BridgeSampler, LostBridgesWarning, average
 from graybench.methods.bridge.proposals import Bridges, Resampling, guided_bridges, reverse_bridges
 from graybench.tasks.sde.sde import SDE, TimeGrid
 from graybench.tests.methods.bridge.models import (
+    NODE_WEIGHTS,
+    NODES,
+    DoubleWell,
     brownian,
+    double_well,
     end_points,
     geometric,
     landmarks,
@@ -27,30 +30,13 @@ from graybench.tests.methods.bridge.models import (
     normals,
     number,
     reverting,
+    scheme_density,
     uniforms,
 )
-
-NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(400)
-NODES, NODE_WEIGHTS = torch.from_numpy(NODES), torch.from_numpy(NODE_WEIGHTS)
 
 
 def log_mean(bridges: Bridges) -> Tensor:
     return torch.logsumexp(bridges.log_weights, -1) - math.log(bridges.log_weights.shape[-1])
-
-
-def scheme_density(sde: SDE, x_0: float, y: float, grid: TimeGrid, low: float, high: float) -> float:
-    """The Euler scheme's p(y | x_0) in 1-D, by Gauss-Legendre quadrature over every state between."""
-    x = 0.5 * (high - low) * NODES + 0.5 * (high + low)
-    weights = 0.5 * (high - low) * NODE_WEIGHTS
-
-    def kernel(start: Tensor, end: Tensor) -> Tensor:
-        here = sde.at(start.unsqueeze(-1))
-        return here.log_normal(end.unsqueeze(-1) - start.unsqueeze(-1) - here.drift * grid.dt, grid.dt).exp()
-
-    density = kernel(number(x_0).expand(len(x)), x)
-    for _ in range(grid.steps - 2):
-        density = (density * weights) @ kernel(x.unsqueeze(1).expand(-1, len(x)), x.expand(len(x), -1))
-    return float((density * weights) @ kernel(x, number(y).expand(len(x))))
 
 
 def adjoint_density(sde: SDE, x_0: float, y: float, grid: TimeGrid, low: float, high: float) -> float:
@@ -96,7 +82,7 @@ def test_the_forward_kernel_is_unbiased_for_the_scheme(model: str, proposal: str
     sde: SDE = geometric(sigma=0.3) if model == "geometric" else reverting()
     grid, x_0, y = TimeGrid(1.0, 4), number(1.0).view(1), number(1.3).view(1)
     low, high = (0.02, 6.0) if model == "geometric" else (-8.0, 8.0)
-    exact = scheme_density(sde, 1.0, 1.3, grid, low, high)
+    exact = float(scheme_density(sde, 1.0, number(1.3).view(1), grid, low, high))
     n = 200_000 if threshold == 0 else 500
     runs = 1 if threshold == 0 else 400
     noise, shifts = normals(5, 3, runs, n, 1), uniforms(6, 3, runs)
@@ -195,6 +181,62 @@ def test_gradients_through_guided_bridges_agree_with_differences() -> None:
     assert torch.autograd.gradcheck(value, [p.requires_grad_() for p in points], atol=1e-5, rtol=1e-4)
 
 
+def few_of_many_overflow() -> tuple[DoubleWell, TimeGrid, Tensor, Tensor]:
+    """A double well whose linear base pulls some bridges away: model, grid, start and noise."""
+    return double_well(sigma=1.2), TimeGrid(1.5, 8), number(-1.0).view(1), normals(21, 7, 20_000, 1)
+
+
+def test_bridges_that_overflow_weigh_nothing() -> None:
+    """The value is within four of its errors (a chance of 1 in 16,000) of the scheme's density."""
+    sde, grid, x_0, noise = few_of_many_overflow()
+    y = x_0 - 0.5
+    drawn = reverse_bridges(LinearisedBase(sde, x_0, grid), y, noise, kernel="forward")
+    found = average(drawn)
+    assert 0.01 < float(found.lost_fraction) < 0.5
+    assert float(found.lost_fraction) == pytest.approx(
+        float((drawn.log_weights == -math.inf).double().mean())
+    )
+    exact = math.log(float(scheme_density(sde, -1.0, y, grid, -6.0, 6.0)))
+    assert abs(float(found.value) - exact) < 4 * float(found.stderr) < 0.4
+
+
+def test_the_gradient_does_not_see_bridges_that_overflow() -> None:
+    _, grid, x_0, noise = few_of_many_overflow()
+
+    def value(sigma: Tensor) -> Tensor:
+        base = LinearisedBase(DoubleWell(number(1.0), sigma), x_0, grid)
+        drawn = reverse_bridges(base, x_0 - 0.5, noise[:, :200], kernel="forward")
+        assert int(drawn.lost) > 0
+        return average(drawn).value
+
+    sigma = number(1.2).requires_grad_()
+    (gradient,) = torch.autograd.grad(value(sigma), sigma)
+    difference = (value(number(1.2 + 1e-6)) - value(number(1.2 - 1e-6))) / 2e-6
+    assert float(gradient) == pytest.approx(float(difference), rel=1e-4)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5])
+def test_a_model_that_is_nan_everywhere_loses_every_bridge(threshold: float) -> None:
+    sde, x_0 = double_well(theta=math.nan), number(-1.0).view(1)
+    found = BridgeSampler(base="midpoint", particles=8, threshold=threshold)
+    with pytest.warns(LostBridgesWarning, match="1 of the bridges overflowed"):
+        lost = found.estimate(sde, x_0, x_0, TimeGrid(1.0, 5), 1)
+    assert float(lost.value) == -math.inf
+    assert float(lost.stderr) == math.inf
+    assert float(lost.ess_fraction) == float(lost.final_ess_fraction) == 0
+    assert float(lost.lost_fraction) == 1
+
+
+def test_guided_bridges_that_resample_look_ahead_along_the_drift() -> None:
+    """From one well to the other. A look ahead along the drift at one point had an ESS/N of 0.01."""
+    sde, grid, x_0 = double_well(sigma=0.5), TimeGrid(1.0, 50), number(-1.0).view(1)
+    sampler = BridgeSampler(proposal="guided", particles=1000, threshold=0.5)
+    found = sampler.estimate(sde, x_0, number(1.0).view(1, 1), grid, 22)
+    assert float(found.ess_fraction) > 0.9
+    exact = math.log(float(scheme_density(sde, -1.0, -x_0, grid, -3.0, 3.0)))
+    assert float(found.value) == pytest.approx(exact, abs=0.02)  # five standard errors
+
+
 def test_paths_run_from_start_to_end_and_follow_their_particles() -> None:
     sde, grid, x_0 = geometric(), TimeGrid(1.0, 10), torch.ones(2, dtype=torch.float64)
     y, noise = end_points(geometric(), x_0, grid, 3, 31), normals(32, 9, 3, 50, 2)
@@ -254,7 +296,8 @@ def test_one_model_for_each_row_gives_what_a_loop_gives() -> None:
 @pytest.mark.parametrize("proposal", ["reverse", "guided"])
 def test_a_start_for_each_end_gives_what_a_loop_gives(proposal: str) -> None:
     """Guided bridges ended in an error where each end point had its own start."""
-    sampler, grid = BridgeSampler(proposal=proposal, particles=4), TimeGrid(1.0, 10)
+    base = "linearised" if proposal == "reverse" else "auto"
+    sampler, grid = BridgeSampler(base=base, proposal=proposal, particles=4), TimeGrid(1.0, 10)
     starts, ends = normals(1, 5, 1, 3), normals(2, 5, 3)
     noise = sampler.noise(grid, ends.shape[:-1], 3, seed=3)
     together = sampler.bridges(reverting(), starts, ends, grid, noise).log_weights

@@ -1,0 +1,94 @@
+"""Standard errors from the curvature: right where the likelihood is smooth, unknown where it is not."""
+
+import math
+
+import numpy as np
+import pytest
+
+from graybench.methods.bridge.information import Floats, Objective, observed_information
+
+TOP = np.array([0.5, -1.0])
+HESSIAN = np.array([[50.0, 10.0], [10.0, 4.0]])
+STDERR = np.sqrt(np.linalg.inv(HESSIAN).diagonal())
+FLAT = np.zeros(2)
+
+
+def bowl(point: Floats) -> tuple[float, Floats]:
+    moved = point - TOP
+    return 0.5 * moved @ HESSIAN @ moved, HESSIAN @ moved
+
+
+def with_waves(height: float, length: float) -> Objective:
+    """The bowl with waves along each axis."""
+
+    def waved(point: Floats) -> tuple[float, Floats]:
+        value, slope = bowl(point)
+        return value + height * np.cos(point / length).sum(), slope - height / length * np.sin(point / length)
+
+    return waved
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_a_bowl_of_any_width(scale: float) -> None:
+    def scaled(point: Floats) -> tuple[float, Floats]:
+        value, slope = bowl(TOP + (point - TOP) / scale)
+        return value, slope / scale
+
+    found = observed_information(scaled, TOP, FLAT)
+    assert found.fault == ""
+    np.testing.assert_allclose(found.stderr, scale * STDERR, rtol=1e-6)
+
+
+def test_the_scale_of_a_normal_sample() -> None:
+    """ℓ = n (s + e^(−2s)/2) for s = log σ: the standard error is 1/√(2n)."""
+
+    def objective(point: Floats) -> tuple[float, Floats]:
+        shrunk = np.exp(-2 * point)
+        return float(20 * (point + shrunk / 2).sum()), 20 * (1 - shrunk)
+
+    found = observed_information(objective, np.zeros(1), np.zeros(1))
+    assert found.stderr[0] == pytest.approx(40**-0.5, rel=0.01)
+
+
+def test_waves_shorter_than_the_standard_error_are_told() -> None:
+    """Waves of 0.02 with length 1e-3 make second differences of up to 20,000 where 50 and 4 are right."""
+    found = observed_information(with_waves(0.02, 1e-3), TOP, FLAT)
+    assert found.fault
+    assert np.isnan(found.stderr).all()
+
+
+def test_a_spike_of_the_climbs_own_noise_leaves_no_trace() -> None:
+    """The climb ended 0.3 standard errors from the top; other bridges do not share its spike."""
+    away = TOP + 0.3 * np.array([STDERR[0], 0.0]) * (1 - 10.0**2 / (50 * 4)) ** 0.5
+    found = observed_information(bowl, away, FLAT)
+    assert found.fault == ""
+    np.testing.assert_allclose(found.stderr, STDERR, rtol=1e-6)
+
+
+def test_a_maximum_that_other_bridges_do_not_share() -> None:
+    found = observed_information(bowl, TOP + STDERR, FLAT)
+    assert "other bridges put the maximum" in found.fault
+
+
+def test_a_climb_that_ended_early() -> None:
+    found = observed_information(bowl, TOP, HESSIAN @ STDERR)
+    assert found.fault == "the climb ended before the maximum"
+
+
+@pytest.mark.parametrize(
+    ("objective", "fault"),
+    [
+        (lambda p: (p[0] ** 2 - p[1] ** 2, np.array([2 * p[0], -2 * p[1]])), "depends on the step"),
+        (lambda p: (p[0] ** 2, np.array([2 * p[0], 0.0])), "depends on the step"),
+        (
+            lambda p: (p @ p + 4 * p[0] * p[1], 2 * p + 4 * p[::-1]),
+            "the observed information is not positive definite",
+        ),
+        (lambda p: (math.inf if p[0] > 1e-4 else p @ p, 2 * p), "not finite near the maximum"),
+        (lambda p: (p @ p, 6 * p), "values and its gradients do not agree"),
+    ],
+)
+def test_saddles_ridges_edges_and_false_gradients(objective: Objective, fault: str) -> None:
+    found = observed_information(objective, np.zeros(2), FLAT)
+    assert fault in found.fault
+    assert np.isnan(found.stderr).all()
