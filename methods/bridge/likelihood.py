@@ -72,8 +72,8 @@ def average(bridges: Bridges) -> Estimate:
     shared = torch.zeros_like(weights).scatter_add_(-1, bridges.origins, weights)
     inverse = shared.square().sum(-1)
     stderr = torch.where(lost, math.inf, (inverse - 1 / n).clamp_min(0).sqrt())
-    sizes = (1 / (n * squares).where(~lost, math.inf) for squares in (inverse, weights.square().sum(-1)))
-    return Estimate(value, stderr, *sizes, bridges.lost / n)
+    ess, final = (1 / (n * squares).where(~lost, math.inf) for squares in (inverse, weights.square().sum(-1)))
+    return Estimate(value, stderr, ess, final, bridges.lost / n)
 
 
 @dataclass(frozen=True)
