@@ -273,14 +273,17 @@ def _require_metric(metric: str, frame: "DataFrame", folder: Path) -> None:
 
 
 @app.command()
-def figures(folder: Folder) -> None:
+def figures(
+    folder: Folder,
+    only: Annotated[str, typer.Option(help="Draw one kind of figure, such as over_option.")] = "",
+) -> None:
     """Draw every figure that the table of a result folder allows, as PDF and PNG."""
     from ..running.table import read_table
 
     frame = read_table(folder)
     from ..figures.draw import draw_all
 
-    drawn = draw_all(frame, folder / "figures")
+    drawn = draw_all(frame, folder / "figures", only)
     for path in drawn:
         print(path)
     if not drawn:

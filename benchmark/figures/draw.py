@@ -18,7 +18,7 @@ The band of a line is its 95 % interval.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ...tasks.classic.galton import Galton
+from ...tasks.errors import UserError
+from ...tasks.plugin import nearest
 from ..analysis.labels import task_of
 from ..metrics.catalogue import record_of
 from ..running.rows import with_variants
@@ -63,7 +65,7 @@ BUDGET_LABEL = "budget $N$ (simulator calls)"
 
 
 @styled
-def draw_all(frame: pd.DataFrame, folder: Path) -> list[Path]:
+def draw_all(frame: pd.DataFrame, folder: Path, only: str = "") -> list[Path]:
     """Draw every figure that a result table allows, as PDF and PNG.
 
     The same table and the same version of Matplotlib yield the same files, byte for byte.
@@ -71,35 +73,46 @@ def draw_all(frame: pd.DataFrame, folder: Path) -> list[Path]:
     Args:
         frame: a result table, with the columns of `running.rows`.
         folder: where the files go; it is made if it does not exist.
+        only: the one kind of figure to draw, such as "over_option"; "" draws all.
 
     Returns:
         The files written.
 
     Raises:
-        UserError: the folder cannot be made.
+        UserError: the folder cannot be made, or there is no such kind.
     """
+    kinds = [*OF_TASK, *OF_VARIANT, *OF_GATES, *OF_ALL_TASKS, "over_option", "comparison"]
+    if only and only not in kinds:
+        raise UserError(f"there is no kind of figure {only!r}: {nearest(only, kinds)}")
     make_folder(folder)
     rows = with_variants(frame)
-    looks = looks_of(rows["label"].unique())
     files = []
-    for task, of_task in rows.groupby("task", sort=False):
-        figures = {(name, ""): draw(of_task) for name, draw in OF_TASK.items()}
-        for variant, group in of_task.groupby("variant", sort=False):
-            figures |= {(name, str(variant)): draw(group, looks) for name, draw in OF_VARIANT.items()}
-            figures |= {(name, str(variant)): draw(group) for name, draw in OF_GATES.items()}
-        for (name, variant), figure in figures.items():
-            if figure is not None:
-                files += _save(figure, folder, [name, str(task), variant])
-    for metric, figure in over_options(rows):
-        files += _save(figure, folder, ["over_option", metric])
-    for label, variant, figure in comparisons(frame):
-        files += _save(figure, folder, ["comparison", label, variant])
-    for variant, group in rows.groupby("variant", sort=False):
-        for name, draw_across in OF_ALL_TASKS.items():
-            across = draw_across(group)
-            if across is not None:
-                files += _save(across, folder, [name, str(variant)])
+    for parts, draw in _by_task_or_variant(rows):
+        if only in ("", parts[0]) and (figure := draw()) is not None:
+            files += _save(figure, folder, parts)
+    if only in ("", "over_option"):
+        for metric, figure in over_options(rows):
+            files += _save(figure, folder, ["over_option", metric])
+    if only in ("", "comparison"):
+        for label, variant, figure in comparisons(frame):
+            files += _save(figure, folder, ["comparison", label, variant])
     return files
+
+
+def _by_task_or_variant(rows: pd.DataFrame) -> Iterator[tuple[list[str], Callable[[], Figure | None]]]:
+    """Yield the parts of each figure's name, its kind first, and what draws it."""
+    looks = looks_of(rows["label"].unique())
+    for task, of_task in rows.groupby("task", sort=False):
+        for name, draw in OF_TASK.items():
+            yield [name, str(task), ""], partial(draw, of_task)
+        for variant, group in of_task.groupby("variant", sort=False):
+            for name, draw_variant in OF_VARIANT.items():
+                yield [name, str(task), str(variant)], partial(draw_variant, group, looks)
+            for name, draw in OF_GATES.items():
+                yield [name, str(task), str(variant)], partial(draw, group)
+    for variant, group in rows.groupby("variant", sort=False):
+        for name, draw in OF_ALL_TASKS.items():
+            yield [name, str(variant)], partial(draw, group)
 
 
 @styled

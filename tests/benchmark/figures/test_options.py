@@ -19,6 +19,7 @@ from graybench.benchmark.figures.options import (
 )
 from graybench.benchmark.figures.style import FLOOR, KNOWN, MISSING
 from graybench.benchmark.running.rows import with_variants
+from graybench.tasks.errors import UserError
 from graybench.tests.benchmark.figures.test_draw import frame_of, lines_in, marks_in, row
 
 DRAWS = {"iid_mixture(draws=2)": 2, "iid_mixture(draws=20)": 20, "iid_mixture": 200}  # 200 is the default
@@ -144,4 +145,9 @@ def test_a_floor_below_the_axis_is_not_in_the_legend() -> None:
 def test_the_files_bear_the_metric(tmp_path: Path) -> None:
     rows = [r for r in results([*DRAWS]) if r["metric"] == "mmd" and r["method"] == "dsm"]
     names = {file.name for file in draw_all(frame_of(rows), tmp_path)}
-    assert {"over_option-mmd.pdf", "over_option-mmd.png"} <= names
+    own = {"over_option-mmd.pdf", "over_option-mmd.png"}
+    assert own < names
+    one = draw_all(frame_of(rows), tmp_path / "one", "over_option")
+    assert {file.name for file in one} == own == {file.name for file in (tmp_path / "one").iterdir()}
+    with pytest.raises(UserError, match="did you mean over_option"):
+        draw_all(frame_of(rows), tmp_path, "over_options")
