@@ -6,24 +6,21 @@
     evaluations    number of network evaluations along the flow; sampling alone
 
 One quantity varies at a time. The others are 1,000 simulations, 5 replicates, 40 evaluations, 5 observations,
-and 200 draws for each. The exponent b of seconds ∝ x^b is the least-squares slope of log seconds over log x,
-with its 95 % interval by Student's t. The interval is wide if the points do not lie on a line, for example if
-a fixed cost dominates small x.
+and 200 draws for each. `analysis.power_law` fits the exponents. Their intervals are wide if the points do not
+lie on a line, for example if a fixed cost dominates small x.
 """
 
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 from matplotlib.figure import Figure
-from scipy import stats
 
 from ...methods import get_method
 from ...tasks import get_task
 from ...tasks.task import Task
+from ..analysis.power_law import exponent
 from ..figures.style import PAGE, handle, looks_of, panels_of, save, styled
 from ..running.writing import make_folder
 from .timing import Timing, take_turns
@@ -43,14 +40,6 @@ ROW = re.compile(r"(fit|sampling) over (\w+) = ([\d,]+)")
 Seconds = Mapping[int, float]
 
 
-class Exponent(NamedTuple):
-    """The exponent of a power law, and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
 def rows(quick: bool) -> list[Timing]:
     """Time every curve; ratios are to the first point of a curve, and its last row names the exponent."""
     table: list[Timing] = []
@@ -60,14 +49,6 @@ def rows(quick: bool) -> list[Timing]:
             own = {int(name.split()[1]): s for name, s in seconds.items() if name.startswith(stage)}
             table += _as_rows(f"{stage} over {axis}", own)
     return table
-
-
-def exponent(seconds: Seconds) -> Exponent:
-    """Fit seconds ∝ x^b to three points or more."""
-    x, y = np.log(list(seconds)), np.log(list(seconds.values()))
-    fitted = stats.linregress(x, y)
-    reach = float(stats.t.ppf(0.975, len(x) - 2) * fitted.stderr)
-    return Exponent(float(fitted.slope), float(fitted.slope) - reach, float(fitted.slope) + reach)
 
 
 @styled

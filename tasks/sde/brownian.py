@@ -28,7 +28,11 @@ class BrownianMotion(SDE):
 
     def log_transition(self, x_0: Tensor, x: Tensor, t: float) -> Tensor:
         scale = (self.sigma * math.sqrt(t)).unsqueeze(-1)
-        return torch.distributions.Normal(x_0 + self.mu.unsqueeze(-1) * t, scale).log_prob(x).sum(-1)
+        return (
+            torch.distributions.Normal(x_0 + self.mu.unsqueeze(-1) * t, scale, validate_args=False)
+            .log_prob(x)
+            .sum(-1)
+        )
 
 
 class Brownian(TractableDiffusion):

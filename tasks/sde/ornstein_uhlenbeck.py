@@ -34,7 +34,7 @@ class MeanReversion(SDE):
         k, mu = self.k.unsqueeze(-1), self.mu.unsqueeze(-1)
         mean = mu + (x_0 - mu) * torch.exp(-k * t)
         scale = self.s.unsqueeze(-1) * torch.sqrt(-torch.expm1(-2 * k * t) / (2 * k))
-        return torch.distributions.Normal(mean, scale).log_prob(x).sum(-1)
+        return torch.distributions.Normal(mean, scale, validate_args=False).log_prob(x).sum(-1)
 
 
 class OrnsteinUhlenbeck(TractableDiffusion):

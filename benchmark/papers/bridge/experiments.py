@@ -29,6 +29,7 @@ from ....tasks.sde.sde import TimeGrid, euler_path
 from ....tasks.seeding import derive_seed, generator
 from ...analysis.statistics import Z
 from ...running.pieces import Pieces
+from .convergence import convergence
 
 PAIRS, PARTICLES = 50, 1024
 SIGMA = 0.5  # of geometric Brownian motion
@@ -392,6 +393,7 @@ EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
     "many_particles": many_particles,
     "recovery": recovery,
     "diffusion_means": diffusion_means,
+    "convergence": convergence,
 }
 
 
