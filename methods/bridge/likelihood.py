@@ -17,6 +17,7 @@ from ...tasks.plugin import nearest, require_whole
 from ...tasks.sde.sde import SDE, TimeGrid
 from ...tasks.seeding import derive_seed, generator
 from .bases import BASES, BaseFactory, candidates
+from .genealogy import sum_of_squares
 from .proposals import KERNELS, Bridges, Resampling, guided_bridges, reverse_bridges
 
 PROPOSALS = ("reverse", "guided")
@@ -55,23 +56,22 @@ def average(bridges: Bridges) -> Estimate:
     """Estimate log p(y | x_0) from the weights of N bridges.
 
         log p(y | x_0) ≈ log-mean-exp of log w,    −∞ with ESS 0 if all bridges are lost
-        ESS = 1/Σ_o (Σ_{i from o} W_i)²,    stderr² = 1/ESS − 1/N
+        ESS = 1/Σ_o (Σ_{i from o} W_i)²,    stderr² = s + Σ_r (Σ_{i from r} W_i)² − 1/N
 
-    W are the normalised weights, and o runs over the origins: after resampling, bridges that descend from the
-    same first particle are dependent and count as one. Without resampling, this is the usual ESS, and the
+    W are the normalised weights, o runs over the origins, and r over the ancestors a lag ago. After
+    resampling, bridges that descend from the same first particle are dependent and count as one in this ESS.
+    The standard error counts only what they share since the lag began, and adds the variance s of the steps
+    before, see `Genealogy`. Without resampling, s is 0, both partitions are the bridges themselves, and the
     error follows from the delta method.
-
-    Sources: Chan and Lai, A general theory of particle filters in hidden Markov models and some applications,
-    2013; Lee and Whiteley, Variance estimation in the particle filter, 2018.
     """
     n = bridges.log_weights.shape[-1]
     lost = bridges.log_weights.detach().amax(-1) == -math.inf
     log_weights = torch.where(lost.unsqueeze(-1), 0.0, bridges.log_weights)
     value = torch.where(lost, -math.inf, torch.logsumexp(log_weights, -1) - math.log(n))
     weights = torch.softmax(log_weights.detach(), -1)
-    shared = torch.zeros_like(weights).scatter_add_(-1, bridges.origins, weights)
-    inverse = shared.square().sum(-1)
-    stderr = torch.where(lost, math.inf, (inverse - 1 / n).clamp_min(0).sqrt())
+    inverse = sum_of_squares(weights, bridges.origins)
+    recent = inverse if bridges.recent is None else sum_of_squares(weights, bridges.recent)
+    stderr = torch.where(lost, math.inf, (bridges.settled + recent - 1 / n).clamp_min(0).sqrt())
     ess, final = (1 / (n * squares).where(~lost, math.inf) for squares in (inverse, weights.square().sum(-1)))
     return Estimate(value, stderr, ess, final, bridges.lost / n)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...tasks.sde.sde import SDE, Coefficients, TimeGrid
 from .bases import Base, MidpointBase
+from .genealogy import Genealogy
 
 KERNELS = ("forward", "adjoint")
 
@@ -28,6 +29,8 @@ class Bridges(NamedTuple):
         paths: x_0 … x_K (..., N, K + 1, D), or None.
         resamplings: number of resampling steps of each pair (...).
         lost: number of bridges of each pair (...) that left the range of floating-point numbers.
+        recent: the indices of later ancestors, a lag ago (..., N), see `Genealogy`; None for the origins.
+        settled: variance of log p̂ (...) due to the steps before `recent`.
     """
 
     log_weights: Tensor
@@ -35,6 +38,8 @@ class Bridges(NamedTuple):
     paths: Tensor | None
     resamplings: Tensor
     lost: Tensor
+    recent: Tensor | None = None
+    settled: Tensor | float = 0.0
 
 
 class Resampling(NamedTuple):
@@ -88,7 +93,7 @@ class Particles:
     x: Tensor
     here: Coefficients
     log_weights: Tensor
-    origins: Tensor
+    genealogy: Genealogy
     resamplings: Tensor
     lost: Tensor
     path: list[Tensor] | None
@@ -116,7 +121,7 @@ class Particles:
             self.path.append(self.x)
         return made.log_ahead
 
-    def resample(self, sde: SDE, log_ahead: Tensor, resampling: Resampling, k: int) -> None:
+    def resample(self, sde: SDE, log_ahead: Tensor, resampling: Resampling, k: int, left: int) -> None:
         """Resample the pairs in which the ESS of w h is below the threshold.
 
         Systematic resampling draws particles with probabilities p ∝ w h and divides w by N p.
@@ -126,9 +131,11 @@ class Particles:
             log_ahead: log h (..., N); h predicts the weight of the remaining steps.
             resampling: the threshold and the uniforms.
             k: the row of the uniforms to use.
+            left: number of steps that are left.
         """
         n = self.log_weights.shape[-1]
         share = torch.softmax(self.log_weights + log_ahead, -1)
+        self.genealogy.settle(share.detach(), left)
         low = 1 / share.square().sum(-1, keepdim=True) < resampling.threshold * n
         if not low.any():
             return
@@ -136,7 +143,8 @@ class Particles:
         chosen = torch.searchsorted(share.cumsum(-1), levels).clamp_max(n - 1)
         chosen = torch.where(low, chosen, torch.arange(n))
         weight = self.log_weights - torch.where(low, (n * share).log(), 0.0)
-        self.log_weights, self.origins = weight.gather(-1, chosen), self.origins.gather(-1, chosen)
+        self.genealogy.resample(share.detach(), chosen, low, left)
+        self.log_weights = weight.gather(-1, chosen)
         self.x = _gather(self.x, chosen)
         self.resamplings = self.resamplings + low.squeeze(-1)
         if self.path is not None:
@@ -153,7 +161,9 @@ class Particles:
         finite = log_last.isfinite()
         lost = self.lost + (~finite & (self.log_weights > -math.inf)).sum(-1)
         log_weights = self.log_weights + torch.where(finite, log_last, -math.inf)
-        return Bridges(log_weights, self.origins, paths, self.resamplings, lost)
+        kin = self.genealogy
+        settled = kin.settled - kin.open[0].noise
+        return Bridges(log_weights, kin.origins, paths, self.resamplings, lost, kin.recent, settled)
 
 
 def reverse_bridges(
@@ -217,7 +227,7 @@ def reverse_bridges(
     for k in range(grid.steps - 1, 0, -1):
         log_ahead = particles.advance(sde, partial(step, k))
         if resampling and log_ahead is not None:
-            particles.resample(sde, log_ahead, resampling, k - 1)
+            particles.resample(sde, log_ahead, resampling, k - 1, k)
     here = particles.here
     if kernel == "adjoint":
         back = x_0 - particles.x - (here.divergence - here.drift) * dt
@@ -274,7 +284,7 @@ def guided_bridges(
     for k in range(grid.steps - 1):
         log_ahead = particles.advance(sde, partial(step, k))
         if resampling and log_ahead is not None:
-            particles.resample(sde, log_ahead, resampling, k)
+            particles.resample(sde, log_ahead, resampling, k, grid.steps - k - 1)
     here = particles.here
     log_last = here.log_normal(end - particles.x - here.drift * dt, dt)
     return particles.done(log_last, (x_0, end), reverse=False)
@@ -293,9 +303,9 @@ def _log_unit(x: Tensor, variance: float) -> float:
 def _start(sde: SDE, x: Tensor, noise: Tensor, keep_paths: bool) -> Particles:
     shape = noise.shape[1:]
     x, none = x.expand(shape), torch.zeros(shape[:-2])
-    origins = torch.arange(shape[-2]).expand(shape[:-1])
+    genealogy = Genealogy(shape[:-1], len(noise) + 1)
     zero = torch.zeros(shape[:-1], dtype=noise.dtype)
-    return Particles(x, sde.at(x), zero, origins, none, none, [] if keep_paths else None)
+    return Particles(x, sde.at(x), zero, genealogy, none, none, [] if keep_paths else None)
 
 
 def _gather(x: Tensor, chosen: Tensor) -> Tensor:
