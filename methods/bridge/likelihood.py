@@ -213,19 +213,21 @@ class BridgeSampler:
 
 def least_ess_fraction(particles: int) -> float:
     """Return the ESS/N below which N weights have collapsed: 3/N within [0.05, 0.3], or 1.2/N for N < 4."""
-    return max(_least_origins_fraction(particles), LEAST_FRACTION)
+    return max(_few_fraction(particles), LEAST_FRACTION)
 
 
-def _least_origins_fraction(particles: int) -> float:
+def _few_fraction(particles: int) -> float:
     return min(LEAST_ESS / particles, max(GOOD_FRACTION, ONE_WEIGHT / particles))
 
 
 def warn(found: Estimate, particles: int) -> None:
     """Warn about estimates from N particles whose weights have collapsed, and about lost bridges.
 
-    Weights have collapsed if the final ESS is below 3 or 0.05 N, or the ESS of origins is below 3. For N < 10
-    the limit 3 becomes max(0.3 N, 1.2); at an ESS of 1.2 one weight has about nine tenths of the total. The
-    estimate is then too low by an unknown amount. Neither its standard error nor repeated runs show this.
+    Weights have collapsed if the final ESS is below 3 or 0.05 N, or if the standard error is above
+    √(1/3 − 1/N), which N independent weights have at an ESS of 3. For N < 10 the limit 3 becomes
+    max(0.3 N, 1.2); at an ESS of 1.2 one weight has about nine tenths of the total. The estimate is then too
+    low by an unknown amount. Neither its standard error nor repeated runs show this. Few origins are no
+    collapse, see `Genealogy`.
 
     Warns:
         LowEffectiveSizeWarning: at least one estimate is affected.
@@ -238,13 +240,14 @@ def warn(found: Estimate, particles: int) -> None:
             LostBridgesWarning,
             stacklevel=3,
         )
-    floor, few = least_ess_fraction(particles), _least_origins_fraction(particles)
-    good = (found.final_ess_fraction >= floor) & (found.ess_fraction >= few)
+    floor = least_ess_fraction(particles)
+    largest = math.sqrt((1 / _few_fraction(particles) - 1) / particles)
+    good = (found.final_ess_fraction >= floor) & (found.stderr <= largest)
     low = int((~good).sum())
     if low:
         warnings.warn(
-            f"{low} of {found.value.numel()} likelihoods have an ESS/N below {floor:.2g}, or an ESS/N of "
-            f"origins below {few:.2g}, and are too low by an unknown amount: use more particles, a better "
+            f"{low} of {found.value.numel()} likelihoods have an ESS/N below {floor:.2g}, or a standard "
+            f"error above {largest:.2g}, and are too low by an unknown amount: use more particles, a better "
             "base such as midpoint, or a threshold of 0.5.",
             LowEffectiveSizeWarning,
             stacklevel=3,

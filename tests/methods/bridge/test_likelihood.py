@@ -95,6 +95,20 @@ def test_a_collapse_is_warned_of() -> None:
         warn(average(weighted([1.0] * many, list(range(many)))), many)
 
 
+@pytest.mark.parametrize(("settled", "warned"), [(0.1, False), (0.5, True)])
+def test_bridges_of_one_origin_collapse_by_their_standard_error(settled: float, warned: bool) -> None:
+    """All 100 bridges descend from one: no collapse, unless the steps before were inaccurate."""
+    origins, weights = torch.zeros(100, dtype=torch.int64), torch.zeros(100, dtype=torch.float64)
+    bridges = Bridges(weights, origins, None, torch.ones(()), torch.zeros(()), torch.arange(100), settled)
+    found = average(bridges)
+    assert float(found.stderr.square()) == pytest.approx(settled)
+    assert float(found.ess_fraction) == pytest.approx(0.01)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        warn(found, 100)
+    assert bool(told) == warned
+
+
 def test_few_weights_are_judged_by_their_number() -> None:
     """One of ten has an ESS/N of 0.1, and is a collapse all the same."""
     assert least_ess_fraction(1000) == 0.05
