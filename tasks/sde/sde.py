@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -112,6 +112,19 @@ class SDE(ABC):
     @abstractmethod
     def at(self, x: Tensor) -> Coefficients:
         """Return the coefficients at states x, (..., D)."""
+
+    @property
+    def parameters(self) -> Tensor:
+        """The p parameters, (..., p): the tensor fields of the dataclass in order, broadcast together.
+
+        Raises:
+            NotImplementedError: the SDE is not a dataclass.
+        """
+        if not is_dataclass(self):
+            raise NotImplementedError(f"{type(self).__name__} is not a dataclass: define its `parameters`")
+        values = [getattr(self, field.name) for field in fields(self)]
+        tensors = [value for value in values if isinstance(value, Tensor)]
+        return torch.stack(torch.broadcast_tensors(*tensors), -1)
 
     def log_transition(self, x_0: Tensor, x: Tensor, t: float) -> Tensor:
         """Return log p(X_t = x | X_0 = x_0), (...).

@@ -190,6 +190,27 @@ def test_parameters_broadcast_as_in_a_loop(case, shared):
         close(values.expand_as(expected), expected)
 
 
+def test_parameters_are_the_tensors_in_order_broadcast_together(case):
+    rows = torch.cat(case.several(), 1).unsqueeze(1)
+    assert torch.equal(case.make(*case.several()).parameters, rows)
+    others = case.parameters[1:]
+    mixed = case.make(case.several()[0], *map(double, others))
+    expected = rows.clone()
+    expected[..., 1:] = double(others)
+    assert torch.equal(mixed.parameters, expected)
+
+
+def test_an_sde_that_is_not_a_dataclass_has_to_define_its_parameters():
+    class Still(SDE):
+        constant_covariance = True
+
+        def at(self, x):
+            raise NotImplementedError
+
+    with pytest.raises(NotImplementedError, match="Still is not a dataclass: define its `parameters`"):
+        _ = Still().parameters
+
+
 def test_euler_path_is_the_recursion_by_hand(case):
     x_0, noise = case.states[0], 0.5 * normal(GRID.steps, 2, len(case.states[0]), seed=5)
     paths = euler_path(case.sde, x_0, GRID, noise)
