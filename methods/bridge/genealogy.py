@@ -67,14 +67,15 @@ class Genealogy:
         """The ancestors (..., N) in the oldest generation whose lag has not ended."""
         return self.open[0].ancestors
 
-    def settle(self, share: Tensor, left: int) -> None:
+    def settle(self, share: Tensor, left: int, lag: float) -> None:
         """Add the v_g of generations whose lag ends now.
 
         Args:
             share: normalised weights w h (..., N), before resampling.
             left: number of steps that are left.
+            lag: the share of the steps left at which a lag ends.
         """
-        while len(self.open) > 1 and left <= LAG * self.open[1].left:
+        while len(self.open) > 1 and left <= lag * self.open[1].left:
             older, newer = (sum_of_squares(share, g.ancestors) - g.noise for g in self.open[:2])
             self.settled = self.settled + older - newer
             del self.open[0]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...tasks.sde.sde import SDE, Coefficients, TimeGrid
 from .bases import Base, MidpointBase
-from .genealogy import Genealogy
+from .genealogy import LAG, Genealogy
 
 KERNELS = ("forward", "adjoint")
 
@@ -48,10 +48,12 @@ class Resampling(NamedTuple):
     Attributes:
         threshold: a pair resamples when its ESS/N is below this.
         uniforms: uniform random numbers in [0, 1), one for each step and pair (K − 1, ...).
+        lag: of the standard error, see `Genealogy`.
     """
 
     threshold: float
     uniforms: Tensor
+    lag: float = LAG
 
 
 class Step(NamedTuple):
@@ -135,7 +137,7 @@ class Particles:
         """
         n = self.log_weights.shape[-1]
         share = torch.softmax(self.log_weights + log_ahead, -1)
-        self.genealogy.settle(share.detach(), left)
+        self.genealogy.settle(share.detach(), left, resampling.lag)
         low = 1 / share.square().sum(-1, keepdim=True) < resampling.threshold * n
         if not low.any():
             return

@@ -30,6 +30,7 @@ from ....tasks.seeding import derive_seed, generator
 from ...analysis.statistics import Z
 from ...running.pieces import Pieces
 from .convergence import convergence
+from .landmark_networks import LANDMARK_NETWORKS
 
 PAIRS, PARTICLES = 50, 1024
 SIGMA = 0.5  # of geometric Brownian motion
@@ -394,6 +395,7 @@ EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
     "recovery": recovery,
     "diffusion_means": diffusion_means,
     "convergence": convergence,
+    **LANDMARK_NETWORKS,
 }
 
 
