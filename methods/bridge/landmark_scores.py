@@ -26,7 +26,9 @@ from .bases import MidpointBase
 
 LARGEST = 10.0  # of a field
 FIELDS = 12
-CHUNK = 64  # paths whose states are computed at once
+RIDGE = 1e-2  # for fields that coincide
+SIZE = 0.02  # of coefficients: a nat in 50 steps of 16 landmarks in the plane has √(2/(50 · 32)) = 0.035
+CHUNK, ROWS = 64, 1024  # paths and states that are computed at once
 
 LandmarkLaw = Callable[[int, int], tuple[LandmarkDiffusion, Tensor]]
 """`law(n, seed)` draws n pairs of θ and x_0: a diffusion and starts that broadcast to states (n, 1, D)."""
@@ -50,9 +52,9 @@ class LandmarkTraining:
     """
 
     paths: int = 4_000
-    steps: int = 500
+    steps: int = 900
     batch: int = 512
-    rate: float = 3e-3
+    rate: float = 5e-3
     width: int = 64
     heads: int = 4
     layers: int = 2
@@ -153,19 +155,26 @@ class LandmarkNetwork(nn.Module):
 
     Landmarks attend more to near ones: each head adds a learned multiple of exp(−|x_i − x_j|²/(2 ℓ²)) to its
     scores. The coefficients are 0 at first. A permutation of the landmarks permutes them, and the number of
-    landmarks is free.
+    landmarks is free. As the fields are far from orthogonal, the network's outputs are coefficients of
+    combinations F T that are orthonormal over the training states, in units of 0.02.
 
     Args:
         inputs: descriptions of the training states (rows, inputs), whose mean and spread standardise.
+        gram: mean products of whitened fields over the training states (FIELDS, FIELDS).
         training: width, heads and layers.
         seed: names the initial weights.
     """
 
     mean: Tensor
     std: Tensor
+    combinations: Tensor
 
-    def __init__(self, inputs: Tensor, training: LandmarkTraining, seed: int) -> None:
+    def __init__(self, inputs: Tensor, gram: Tensor, training: LandmarkTraining, seed: int) -> None:
         super().__init__()
+        scale = gram.diagonal().sqrt()
+        correlation = gram / (scale.unsqueeze(1) * scale) + RIDGE * torch.eye(len(gram), dtype=gram.dtype)
+        inverse = torch.linalg.inv(torch.linalg.cholesky(correlation))  # of F T: T = diag(1/scale) L⁻ᵀ
+        self.register_buffer("combinations", (SIZE * inverse / scale).float())
         self.register_buffer("mean", inputs.mean(0))
         std = inputs.std(0)
         self.register_buffer("std", torch.where(std > 1e-5 * inputs.abs().amax(0), std, torch.inf))
@@ -191,7 +200,7 @@ class LandmarkNetwork(nn.Module):
             mixed = scaled_dot_product_attention(query, key, value, attn_mask=near)
             hidden = hidden + leave(mixed.transpose(1, 2).flatten(-2))
             hidden = hidden + narrow(silu(widen(_normalised(hidden))))
-        found: Tensor = self.coefficients(_normalised(hidden))
+        found: Tensor = self.coefficients(_normalised(hidden)) @ self.combinations
         return found
 
 
@@ -320,7 +329,7 @@ def learn_landmarks(
     """
     unseen = held_out(training.paths)
     train = _states(law, grid, training.paths - unseen, derive_seed(seed, "train"))
-    network = LandmarkNetwork(train.inputs.flatten(0, 1), training, derive_seed(seed, "network"))
+    network = untrained(train, training, derive_seed(seed, "network"))
     parameters = list(network.parameters())
     average = MovingAverage(parameters)
     optimizer = CosineAdam(parameters, training.rate, training.steps)
@@ -334,13 +343,25 @@ def learn_landmarks(
         raise NotFiniteError("learning scores of landmarks diverged: use a smaller rate")
     network.requires_grad_(False)
     held = _states(law, grid, unseen, derive_seed(seed, "held out"))
-    gains = torch.cat([held.rows(part).gain(network) for part in torch.arange(len(held.goal)).split(1024)])
+    gains = torch.cat([held.rows(part).gain(network) for part in torch.arange(len(held.goal)).split(ROWS)])
     gains = gains.view(unseen, -1).sum(1)
     sde, _ = law(1, derive_seed(seed, "law"))
     found = LandmarkScores(sde.dimensions, sde.nugget, grid.duration, network)
     found.held_out = float(gains.mean()), float(gains.std() / unseen**0.5)
     found.used = found.held_out[0] < 0
     return found
+
+
+def untrained(states: States, training: LandmarkTraining, seed: int) -> LandmarkNetwork:
+    """Return a network for these training states, with coefficients 0."""
+    gram, rows = torch.zeros(FIELDS, FIELDS, dtype=torch.float64), len(states.goal)
+    for part in torch.arange(rows).split(ROWS):
+        own = states.rows(part)
+        columns = own.fields.transpose(-2, -1).flatten(-2)  # (rows, n, m FIELDS)
+        white = torch.linalg.solve_triangular(own.factor, columns, upper=False)
+        white = white.unflatten(-1, (-1, FIELDS)).flatten(0, -2).double()
+        gram += white.T @ white
+    return LandmarkNetwork(states.inputs.flatten(0, 1), gram / states.goal.numel(), training, seed)
 
 
 @torch.no_grad()

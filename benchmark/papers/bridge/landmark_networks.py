@@ -29,8 +29,8 @@ Experiment = Iterator[partial[list[Row]]]
 RUNS, ENDS = 20, 5
 LAGS = (0.9, 0.7, 0.5, LAG, 0.2, 0.1, 0.0)
 TRAINED, SPREAD = 16, 0.3  # landmarks of the training, and the spread of log a and log ℓ
-PAPER_LANDMARKS, PAPER_TRAINING = (20, 50), PaperTraining()
-TRAINING = LandmarkTraining(paths=3_000, steps=600, batch=1024)
+PAPER_LANDMARKS, PAPER_TRAINING = (20, 50), PaperTraining(steps=1_000)
+TRAINING = LandmarkTraining()
 
 
 def lagged_errors() -> Experiment:
@@ -57,7 +57,8 @@ def _resampled_run(n: int, particles: int, steps: int, run: int, lags: tuple[flo
     normals, uniforms = BridgeSampler(particles=particles).noise(
         grid, y.shape[:1], y.shape[1], derive_seed("bridges", "resampled", n, run)
     )
-    base, rows = MidpointBase(sde, x_0, grid), []
+    base = MidpointBase(sde, x_0, grid)
+    rows: list[Row] = []
     for lag in lags:
         start = time.perf_counter()
         resampling = Resampling(0.5, uniforms, lag)

@@ -10,12 +10,12 @@ from torch import Tensor
 from graybench.methods.bridge.bases import MidpointBase
 from graybench.methods.bridge.landmark_scores import (
     FIELDS,
-    LandmarkNetwork,
     LandmarkScores,
     LandmarkTraining,
     _states,
     describe,
     learn_landmarks,
+    untrained,
 )
 from graybench.methods.bridge.likelihood import BridgeSampler
 from graybench.tasks.errors import UserError
@@ -40,8 +40,8 @@ def law(n: int, seed: int) -> tuple[LandmarkDiffusion, Tensor]:
 def scores(seed: int) -> LandmarkScores:
     """Untrained scores, with coefficients that are not 0."""
     states = _states(law, GRID, 20, seed)
-    network = LandmarkNetwork(states.inputs.flatten(0, 1), SMALL, seed)
-    torch.nn.init.normal_(network.coefficients.weight, std=0.1, generator=generator(seed))
+    network = untrained(states, SMALL, seed)
+    torch.nn.init.normal_(network.coefficients.weight, std=2.0, generator=generator(seed))
     network.requires_grad_(False)
     return LandmarkScores(2, 1e-3, 1.0, network)
 
