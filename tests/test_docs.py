@@ -123,7 +123,7 @@ def test_tasks(tmp_path: Path) -> None:
     assert {"T2, prior predictive", "reference, calibration", "reference, diffused"} <= set(reading["passed"])
     assert reading["failed"] == []
     (others,) = (text for line, text in outputs.items() if "groups.py:Groups" in line)
-    assert re.findall(r"^ +(\w+) *$", others, re.MULTILINE) == ["counts", "groups", "double_well"]
+    assert re.findall(r"^ +(\w+) *$", others, re.MULTILINE) == ["counts", "groups", "wells"]
     assert verdicts(others)["failed"] == []
     assert verdicts(others)["passed"].count("T2, prior predictive") == 3
     assert {"T1, marginal score", "differences"} <= set(verdicts(others)["passed"])

@@ -12,7 +12,7 @@ from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Task
 from .evidence import Evidence, NotApplicableError, of_rules
 
-PARAMETERS, STATES = 3, 3
+PARAMETERS, STATES = 3, 4
 ROWS_AT_ONCE = 8
 TOLERANCE = 1e-6  # relative; coefficients are float64
 ROUNDING = 1e-9  # rounding of an inverse grows with the condition number
@@ -30,23 +30,24 @@ def coefficients(task: Task, n: int, seed: int) -> Evidence:
     model = drawn.model
     if model is None:
         raise ValueError("the simulator's Outcome has no model, though the task offers `sde_path`")
+    grid = model.grids[0]
     noise = torch.randn(
-        model.grid.steps,
+        grid.steps,
         PARAMETERS,
-        task.dim_x,
+        len(model.x_0),
         generator=generator(derive_seed(seed, "noise")),
         dtype=torch.float64,
     )
-    paths = euler_path(model.at(drawn.u), model.x_0, model.grid, noise)
-    chosen = torch.linspace(1, model.grid.steps, STATES).long()
+    paths = euler_path(model.at(drawn.u), model.x_0, grid, noise)
+    chosen = torch.linspace(0, grid.steps, STATES).long()
     worst: dict[str, float] = {}
     for states, u in zip(paths[:, chosen], drawn.u, strict=True):
-        states = states[torch.isfinite(states).all(1)]
+        states = states[torch.isfinite(states).all(1)]  # the start among them
         sde, together = model.at(u), model.at(u.expand(len(states), -1))
-        found = [_at_state(sde, x, model.grid.duration) for x in states]
-        for rule, off in (
-            pair for part in (*found, _over_states(sde, together, states)) for pair in part.items()
-        ):
+        found = [_at_state(sde, x, grid.duration) for x in states]
+        if all(len(part) > 1 for part in found):
+            found.append(_over_states(sde, together, states))
+        for rule, off in (pair for part in found for pair in part.items()):
             worst[rule] = off if math.isnan(off) else max(worst.get(rule, 0.0), off)
     rules = {f"{rule} (off by {off:.1g})": off < TOLERANCE for rule, off in worst.items()}
     return of_rules(
@@ -60,14 +61,21 @@ def coefficients(task: Task, n: int, seed: int) -> Evidence:
 def _at_state(sde: SDE, x: Tensor, duration: float) -> dict[str, float]:
     """Return the relative error of each rule at one state, (D,), for parameters without batch dimensions.
 
+    Without a positive definite Σ and a finite drift there is no other rule.
+
     A component's unit is its standard deviation in unit time, √Σ_ii. It changes by about its own size or by
     the distance that it moves, and these lengths turn a derivative into a number that can be called small.
     """
     units = torch.eye(len(x), dtype=x.dtype)
     here = sde.at(x)
-    covariance, factor = here.times(units), here.colour(units).mT
+    covariance = here.times(units)
     deviation = covariance.diagonal().sqrt()
     size = deviation.outer(deviation)
+    if torch.linalg.cholesky_ex(covariance / size).info:
+        return {"Σ is positive definite": math.inf}
+    if not torch.isfinite(here.drift).all():
+        return {"the drift is finite": math.inf}
+    factor = here.colour(units).mT
     rate = deviation / torch.maximum(x.abs(), deviation * duration**0.5)
     divergence, second_order, slope = _derivatives(sde, x, units)
     log_det = torch.linalg.slogdet(covariance)
@@ -76,7 +84,6 @@ def _at_state(sde: SDE, x: Tensor, duration: float) -> dict[str, float]:
     return {
         "shapes": 0.0 if _shapes(here, x) else math.inf,
         "Σ is symmetric": _off(covariance, covariance.mT, size),
-        "det Σ > 0": 0.0 if log_det.sign > 0 else math.inf,
         "divergence = Σ_j ∂_j Σ_ij": _off(here.divergence, divergence, deviation * rate.sum()),
         "second_order = ½ Σ_ij ∂_i ∂_j Σ_ij − div f": _off(
             here.second_order, second_order, rate.sum() ** 2 + slope

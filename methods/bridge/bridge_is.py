@@ -20,12 +20,64 @@ from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
 from ..method import Method, Posterior
 from ..progress import report
-from .likelihood import LEAST_ESS, BridgeSampler, Estimate, LowEffectiveSizeWarning, average
+from .likelihood import (
+    LEAST_ESS,
+    BridgeSampler,
+    Estimate,
+    LowEffectiveSizeWarning,
+    average,
+    warn,
+)
 
 FARTHEST = 7.0  # prior standard deviations
 SHRINKAGE = 0.05  # towards the prior's covariance, which keeps the estimate positive definite
 BRIDGES_AT_ONCE = 4096
 TRIAL_PAIRS = 16
+
+
+def along_path(sampler: BridgeSampler, model: DiffusionModel, u: Tensor, x_o: Tensor, seed: int) -> Estimate:
+    """Estimate the likelihood of each interval between observations; bridges start at the observation before.
+
+    Args:
+        sampler: draws the bridges.
+        model: the diffusion, with m intervals.
+        u: points (J, d).
+        x_o: one observation (m D,), the states at m times.
+        seed: names the noise.
+
+    Returns:
+        The estimates, fields (J, m), with intervals of equal duration and steps next to each other.
+    """
+    starts, ends = _ends_of_intervals(model, x_o.double())
+    sde, parts = model.at(u[:, None, None]), []
+    for k, grid in enumerate(dict.fromkeys(model.grids)):
+        equal = [i for i, other in enumerate(model.grids) if other == grid]
+        y = ends[equal].expand(len(u), -1, -1)
+        noise = sampler.noise(grid, y.shape[:-1], y.shape[-1], derive_seed(seed, "grid", k) if k else seed)
+        parts.append(average(sampler.bridges(sde, starts[equal], y, grid, noise)))
+    return Estimate(*(torch.cat(field, -1) for field in zip(*parts, strict=True)))
+
+
+def _ends_of_intervals(model: DiffusionModel, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both ends of each interval, (..., m, 1, D) and (..., m, D), for observations x (..., m D)."""
+    ends = x.unflatten(-1, (len(model.grids), -1))
+    starts = torch.cat([model.x_0.expand_as(ends[..., :1, :]), ends[..., :-1, :]], -2)
+    return starts.unsqueeze(-2), ends
+
+
+def product(intervals: Estimate) -> Estimate:
+    """Return the likelihood of a path, fields (...), from those of its intervals (..., m).
+
+    Logs add, and so do squared errors, as the intervals have bridges of their own. The ESS is that of the worst
+    interval.
+    """
+    return Estimate(
+        value=intervals.value.sum(-1),
+        stderr=intervals.stderr.square().sum(-1).sqrt(),
+        ess_fraction=intervals.ess_fraction.amin(-1),
+        final_ess_fraction=intervals.final_ess_fraction.amin(-1),
+        lost_fraction=intervals.lost_fraction.mean(-1),
+    )
 
 
 @dataclass(frozen=True)
@@ -92,10 +144,13 @@ class BridgePosterior(Posterior):
         Raises:
             NotFiniteError: no estimate is finite.
         """
-        rows = max(1, BRIDGES_AT_ONCE // self.sampler.particles)
-        parts = [
-            self._estimate(part, x_o, derive_seed(seed, "rows", k)) for k, part in enumerate(u.split(rows))
-        ]
+        rows = max(1, BRIDGES_AT_ONCE // (self.sampler.particles * len(self.model.grids)))
+        with torch.no_grad():
+            # No warning: bridges collapse at points far from the posterior, where W is negligible.
+            parts = [
+                product(along_path(self.sampler, self.model, part, x_o, derive_seed(seed, "rows", k)))
+                for k, part in enumerate(u.split(rows))
+            ]
         found = Estimate(*(torch.cat(field) for field in zip(*parts, strict=True)))
         if not found.value.isfinite().any():
             raise NotFiniteError(
@@ -105,8 +160,10 @@ class BridgePosterior(Posterior):
 
     def likelihood_at(self, u: Tensor, x_o: Tensor, particles: int, seed: int) -> Estimate:
         """Estimate log p(x_o | u) at one point, u (d,) and x_o (D,), with so many bridges."""
-        sampler, model = replace(self.sampler, particles=particles), self.model
-        return sampler.estimate(model.at(u), model.x_0, x_o.double(), model.grid, seed)
+        sampler = replace(self.sampler, particles=particles)
+        intervals = along_path(sampler, self.model, u.unsqueeze(0), x_o, seed)
+        warn(intervals, particles)
+        return Estimate(*(field.squeeze(0) for field in product(intervals)))
 
     def weighted_points(self, x_o: Tensor) -> WeightedPoints:
         """Return the weighted points for one observation x_o (D,); later calls return the same points.
@@ -146,15 +203,6 @@ class BridgePosterior(Posterior):
             )
         return points
 
-    @torch.no_grad()
-    def _estimate(self, u: Tensor, x_o: Tensor, seed: int) -> Estimate:
-        ends = x_o.double().expand(len(u), -1)
-        sde = self.model.at(u.unsqueeze(1))
-        grid = self.model.grid
-        noise = self.sampler.noise(grid, ends.shape[:-1], ends.shape[-1], seed)
-        # No warning: bridges collapse at points far from the posterior, where W is negligible.
-        return average(self.sampler.bridges(sde, self.model.x_0, ends, grid, noise))
-
 
 class BridgeIS(Method):
     """Importance sampling of the posterior with likelihoods p̂ from bridges.
@@ -168,6 +216,9 @@ class BridgeIS(Method):
     Samples are points drawn in proportion to W. If J is odd, the shares of the two halves replace ½. Points
     with a component beyond ±7 have weight 0: the time steps can be too long for such parameters, and p̂ wrong
     by thousands of nats.
+
+    Where a path is observed at m times, p̂ is a product over the intervals: each has N bridges, which start at
+    the observation before.
 
     p̂ is unbiased for the density of the discretised SDE, so the weights are valid for any N. Few bridges at
     many points are best while the standard deviation of log p̂ is about 1 or less.
@@ -230,10 +281,10 @@ class BridgeIS(Method):
                 "method bridge_is needs simulations with their diffusion: use a task with the capability "
                 "sde_path."
             )
-        model, u, x = (
-            simulations.model,
-            simulations.u[:TRIAL_PAIRS].double(),
-            simulations.x[:TRIAL_PAIRS].double(),
-        )
-        sampler = self.sampler().chosen(model.at(u.unsqueeze(1)), model.x_0, x, model.grid)
-        return BridgePosterior(model, u.shape[1], sampler, len(simulations), seed)
+        model, tried = simulations.model, simulations[:TRIAL_PAIRS]
+        sde = model.at(tried.u.double()[:, None, None])
+        starts, ends = _ends_of_intervals(model, tried.x.double())
+        grid = model.grids[0]
+        alike = [i for i, other in enumerate(model.grids) if other == grid]
+        sampler = self.sampler().chosen(sde, starts[:, alike], ends[:, alike], grid)
+        return BridgePosterior(model, simulations.u.shape[1], sampler, len(simulations), seed)

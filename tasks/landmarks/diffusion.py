@@ -7,24 +7,21 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..sde.sde import SDE, Coefficients, cholesky
+from ..sde.sde import SDE, CorrelatedNoise, cholesky
 
 
-class LandmarkCoefficients(Coefficients):
+class LandmarkCoefficients(CorrelatedNoise):
     """The coefficients of `LandmarkDiffusion` at landmarks x. Only the n × n matrix k is factorised.
 
     Args:
         x: positions, (..., n, m).
         kernel: k with its nugget, (..., n, n).
         length: ℓ, broadcasts to (..., 1, 1).
-
-    Attributes:
-        factor: the Cholesky factor of k, (..., n, n).
     """
 
     def __init__(self, x: Tensor, kernel: Tensor, length: Tensor) -> None:
         self.positions, self.kernel, self.length = x, kernel, length
-        self.factor = cholesky(kernel)
+        self.factor, self.columns = cholesky(kernel), x.shape[-1]
 
     @property
     def drift(self) -> Tensor:  # type: ignore[override]
@@ -40,29 +37,10 @@ class LandmarkCoefficients(Coefficients):
         terms = self.kernel * (m - squared_distances(self.positions) / squared_length) / squared_length
         return 0.5 * (terms.sum((-2, -1)) - terms.diagonal(dim1=-2, dim2=-1).sum(-1))
 
-    @cached_property
-    def half_log_det(self) -> Tensor:  # type: ignore[override]
-        return self.positions.shape[-1] * self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-
-    def times(self, v: Tensor) -> Tensor:
-        return (self.kernel @ self.as_rows(v)).flatten(-2)
-
-    def colour(self, eps: Tensor) -> Tensor:
-        return (self.factor @ self.as_rows(eps)).flatten(-2)
-
-    def whiten(self, v: Tensor) -> Tensor:
-        return torch.linalg.solve_triangular(self.factor, self.as_rows(v), upper=False).flatten(-2)
-
-    def solve(self, v: Tensor) -> Tensor:
-        return torch.cholesky_solve(self.as_rows(v), self.factor).flatten(-2)
-
     def weighted_differences(self, weights: Tensor) -> Tensor:
         """Return Σ_j w_ij (x_i − x_j)/ℓ², flattened to (..., D), for w (..., n, n)."""
         moved = weights.sum(-1, keepdim=True) * self.positions - weights @ self.positions
         return (moved / self.length.square()).flatten(-2)
-
-    def as_rows(self, v: Tensor) -> Tensor:
-        return v.unflatten(-1, self.positions.shape[-2:])
 
 
 @dataclass(frozen=True)

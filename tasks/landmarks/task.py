@@ -75,7 +75,6 @@ class Landmarks(DiffusionTask):
     name: ClassVar[str] = "landmarks"
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "Landmarks of a shape that move together: the diffusion of shapes."
-    capabilities: ClassVar[frozenset[str]] = frozenset({"joint_score", "sde_path"})
 
     landmarks: int = 8
     dimensions: int = 2

@@ -2,7 +2,10 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -18,6 +21,14 @@ class TimeGrid(NamedTuple):
     @property
     def dt(self) -> float:
         return self.duration / self.steps
+
+    @staticmethod
+    def between(times: Sequence[float], steps: int) -> tuple["TimeGrid", ...]:
+        """Return the grids of the intervals from 0 to the first time, and from each time to the next.
+
+        Durations are rounded to 12 decimals, so that equidistant times make equal grids.
+        """
+        return tuple(TimeGrid(round(t - s, 12), steps) for s, t in pairwise([0.0, *times]))
 
 
 class Coefficients(ABC):
@@ -64,14 +75,14 @@ class Coefficients(ABC):
         return -0.5 * squared - self.half_log_det - dim / 2 * math.log(2 * math.pi * dt)
 
 
-@dataclass(frozen=True)
-class DiagonalCoefficients(Coefficients):
-    """Coefficients for Σ = diag(scale²). Fields broadcast to (..., D), `second_order` to (...)."""
+class IndependentNoise(Coefficients):
+    """Coefficients for Σ = diag(scale²).
 
-    drift: Tensor
+    Attributes:
+        scale: broadcasts to (..., D).
+    """
+
     scale: Tensor
-    divergence: Tensor
-    second_order: Tensor
 
     @property
     def half_log_det(self) -> Tensor:  # type: ignore[override]
@@ -95,6 +106,47 @@ class DiagonalCoefficients(Coefficients):
 
     def solve(self, v: Tensor) -> Tensor:
         return v / self.scale.square()
+
+
+@dataclass(frozen=True)
+class DiagonalCoefficients(IndependentNoise):
+    """Coefficients for Σ = diag(scale²). Fields broadcast to (..., D), `second_order` to (...)."""
+
+    drift: Tensor
+    scale: Tensor
+    divergence: Tensor
+    second_order: Tensor
+
+
+class CorrelatedNoise(Coefficients):
+    """Coefficients for Σ = k ⊗ I_m.
+
+    Attributes:
+        factor: the Cholesky factor of k, (..., n, n).
+        columns: m.
+    """
+
+    factor: Tensor
+    columns: int
+
+    @cached_property
+    def half_log_det(self) -> Tensor:  # type: ignore[override]
+        return self.columns * self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    def as_rows(self, v: Tensor) -> Tensor:
+        return v.unflatten(-1, (-1, self.columns))
+
+    def times(self, v: Tensor) -> Tensor:
+        return (self.kernel @ self.as_rows(v)).flatten(-2)
+
+    def colour(self, eps: Tensor) -> Tensor:
+        return (self.factor @ self.as_rows(eps)).flatten(-2)
+
+    def whiten(self, v: Tensor) -> Tensor:
+        return torch.linalg.solve_triangular(self.factor, self.as_rows(v), upper=False).flatten(-2)
+
+    def solve(self, v: Tensor) -> Tensor:
+        return torch.cholesky_solve(self.as_rows(v), self.factor).flatten(-2)
 
 
 class SDE(ABC):

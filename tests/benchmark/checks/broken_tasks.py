@@ -522,6 +522,28 @@ class Curve(SDE):
         return Scaled(right, self.mistake.wrong, self.mistake.factor)
 
 
+class ByFunctions(DiffusionTask):
+    """dX = −k X dt + s dW in two dimensions from two functions, with θ = (log k, log s)."""
+
+    fault: str = "none"
+
+    name: ClassVar[str] = "by_functions"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "a diffusion without closed forms"
+
+    prior = Normal(0.0, 0.3)
+    dim_theta = 2
+    start = torch.tensor([0.5, -0.3], dtype=torch.float64)
+    grid = TimeGrid(1.0, 5)
+
+    def drift(self, x, theta):
+        return (x - 100).log() if self.fault == "nan drift" else -theta[..., :1].exp() * x
+
+    def diffusion(self, x, theta):
+        scale = theta[..., 1:].exp().expand(x.shape)
+        return torch.stack([scale, scale], -2) if self.fault == "singular" else scale
+
+
 class Scaled:
     """Coefficients of which the one named `wrong` has a factor."""
 

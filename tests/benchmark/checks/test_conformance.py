@@ -166,6 +166,20 @@ def test_a_wrong_coefficient_of_an_sde_is_named(wrong, rule):
     assert rule in failed(broken_tasks.Curved(wrong=wrong), 1_000)[SDE].note
 
 
+@pytest.mark.parametrize(
+    ("fault", "rule"),
+    [("singular", "Σ is positive definite (off by inf)"), ("nan drift", "the drift is finite (off by inf)")],
+)
+def test_an_sde_without_a_density_is_refused_in_one_sentence(fault, rule):
+    found = failed(broken_tasks.ByFunctions(fault=fault), 1_000)
+    assert FINITE in found
+    assert f"likelihood by bridges: “{rule}” does not hold." in found[SDE].note
+
+
+def test_an_sde_from_two_functions_passes():
+    assert failed(broken_tasks.ByFunctions(), 1_000) == {}
+
+
 def test_data_that_are_not_numbers_are_not_blamed_on_the_generator():
     assert "random numbers" not in failed(broken_tasks.NanData())
 

@@ -14,6 +14,7 @@ from graybench.tasks import get_task
 from graybench.tasks.classic.galton import Galton
 from graybench.tasks.errors import NotFiniteError
 from graybench.tasks.sampled_reference import SampledReference
+from graybench.tests.benchmark.checks.broken_tasks import ByFunctions
 from graybench.tests.benchmark.toys import Fast, Line
 from graybench.tests.tasks.test_task import Broken
 
@@ -112,6 +113,8 @@ def test_rows_say_where_the_posterior_was_fitted(monkeypatch):
         (Spy(fault="shape"), None, "failed", r"spy\(fault=shape\) returned samples \(2, 2, 40, 2\)"),
         (Spy(), Broken(), "failed", r"gave shape \(128, 3\) for x"),
         (Spy(), Broken(fault="nan"), "not_finite", "x of simulation 7 is not finite"),
+        (Spy(), ByFunctions(fault="singular"), "not_finite", r"x of simulation \d+ is not finite"),
+        (Spy(), ByFunctions(fault="nan drift"), "not_finite", "x of simulation 0 is not finite"),
         (get_method("tsm"), Broken(fault="none"), "skipped", "tsm requires marginal_score"),
     ],
 )
