@@ -13,6 +13,7 @@ REGISTRY: "Registry[Task]" = Registry(
     table={
         "ar1_noise": "graybench.tasks.classic.ar1_noise:Ar1Noise",
         "brownian": "graybench.tasks.sde.brownian:Brownian",
+        "double_well": "graybench.tasks.sde.double_well:DoubleWell",
         "galton": "graybench.tasks.classic.galton:Galton",
         "gaussian_mixture": "graybench.tasks.classic.gaussian_mixture:GaussianMixture",
         "geometric_brownian": "graybench.tasks.sde.geometric_brownian:GeometricBrownian",

@@ -187,3 +187,32 @@ class TractableDiffusion(DiffusionTask, LikelihoodTask):
     @property
     def grid(self) -> TimeGrid:
         return TimeGrid(1.0, self.steps)
+
+
+class EquidistantDiffusion(DiffusionTask):
+    """A diffusion observed at m equidistant times.
+
+    Args:
+        duration: the time up to the first observation, and from one to the next.
+        steps: number of steps of the latent path in each of these intervals.
+        observed: m.
+    """
+
+    duration: float = 1.0
+    steps: int = 50
+    observed: int = 1
+
+    def __post_init__(self) -> None:
+        require_whole(f"task {self.name}: steps", self.steps, 2)
+        require_whole(f"task {self.name}: observed", self.observed, 1)
+        value = self.duration
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+            raise UserError(f"task {self.name}: duration must be above 0, and finite, but is {value!r}.")
+
+    @property
+    def grid(self) -> TimeGrid:
+        return TimeGrid(float(self.duration), self.steps)
+
+    @property
+    def grids(self) -> tuple[TimeGrid, ...]:
+        return (self.grid,) * self.observed
