@@ -118,6 +118,16 @@ def require_ess_fraction(log_weights: Tensor) -> float:
     return fraction
 
 
+def tempered(log_weights: Tensor, least: float) -> Tensor:
+    """Return weights to the highest power, at most 1, that keeps the effective size `least`, (n,)."""
+    low, high = 0.0, 1.0
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        size = 1 / float(torch.softmax(middle * log_weights, 0).square().sum())
+        low, high = (middle, high) if size > least else (low, middle)
+    return torch.softmax(low * log_weights, 0)
+
+
 def weighted_moments(draws: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
     """Return the weighted mean, (d,), and covariance, (d, d), of draws, (n, d)."""
     weights = torch.softmax(log_weights, 0)

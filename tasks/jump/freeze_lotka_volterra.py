@@ -23,7 +23,14 @@ from numba import njit
 from torch import Tensor
 
 from ..frozen import save
-from ..importance import FREEDOM, draw_student_t, require_ess_fraction, resample_halves, weighted_moments
+from ..importance import (
+    FREEDOM,
+    draw_student_t,
+    require_ess_fraction,
+    resample_halves,
+    tempered,
+    weighted_moments,
+)
 from ..seeding import derive_seed, generator
 from ..task import Task
 from .jump_process import row_seeds, start, uniform
@@ -153,15 +160,15 @@ def freeze(task: LotkaVolterra, x_o: Tensor, seed: int) -> dict[str, Any]:
     posterior = _Posterior(task, x_o, seed)
     random = generator(derive_seed(seed, "prior"))
     u = torch.randn(PRIOR_DRAWS, task.dim_theta, generator=random, dtype=torch.float64)
-    weights = _tempered(posterior.estimate(u, FEWEST_PARTICLES, "prior")[0])
+    weights = tempered(posterior.estimate(u, FEWEST_PARTICLES, "prior")[0], LEAST_ESS)
     for k in range(ROUNDS):
         u, log_weights, _ = posterior.draw(u, weights, ROUND_DRAWS, FEWEST_PARTICLES, f"round {k}")
-        weights = _tempered(log_weights)
+        weights = tempered(log_weights, LEAST_ESS)
     mean, particles = weights @ u, 2 * FEWEST_PARTICLES
     while (spread := posterior.spread(mean, particles)) > MOST_SPREAD and particles < MOST_PARTICLES:
         particles *= 2
     u, log_weights, _ = posterior.draw(u, weights, ROUND_DRAWS, particles, "last round")
-    u, log_weights, scores = posterior.draw(u, _tempered(log_weights), DRAWS, particles, "draws")
+    u, log_weights, scores = posterior.draw(u, tempered(log_weights, LEAST_ESS), DRAWS, particles, "draws")
     ess_fraction = require_ess_fraction(log_weights)
     kept = resample_halves(log_weights, DRAWS, derive_seed(seed, "resample"))
     return {
@@ -190,19 +197,6 @@ def _propose(centres: Tensor, weights: Tensor, n: int, seed: int) -> tuple[Tenso
     squared = (torch.cdist(*whitened) / widths).square()
     log_kernels = -d * widths.log() - (FREEDOM + d) / 2 * torch.log1p(squared / FREEDOM)
     return u, torch.logsumexp(log_kernels + weights.log(), 1)
-
-
-def _effective_size(log_weights: Tensor) -> float:
-    return float(torch.softmax(log_weights, 0).square().sum().reciprocal())
-
-
-def _tempered(log_weights: Tensor) -> Tensor:
-    """Return weights to the highest power, at most 1, that keeps an effective size of LEAST_ESS, (n,)."""
-    low, high = 0.0, 1.0
-    while high - low > 1e-4:
-        middle = (low + high) / 2
-        low, high = (middle, high) if _effective_size(middle * log_weights) > LEAST_ESS else (low, middle)
-    return torch.softmax(low * log_weights, 0)
 
 
 def main() -> None:
