@@ -68,8 +68,8 @@ def _ends_of_intervals(model: DiffusionModel, x: Tensor) -> tuple[Tensor, Tensor
 def product(intervals: Estimate) -> Estimate:
     """Return the likelihood of a path, fields (...), from those of its intervals (..., m).
 
-    Logs add, and so do squared errors, as the intervals have bridges of their own. The ESS is that of the worst
-    interval.
+    Logs add, and so do squared errors, as the intervals have bridges of their own. The ESS is the smallest of
+    an interval.
     """
     return Estimate(
         value=intervals.value.sum(-1),

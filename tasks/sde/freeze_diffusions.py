@@ -2,11 +2,11 @@
 
     python -m graybench.tasks.sde.freeze_diffusions
 
-The method is importance sampling squared (Tran et al., arXiv 1309.3339): with an unbiased estimate L̂(u) of the
-likelihood, draws from a proposal q get the weights L̂(u) p(u)/q(u), and follow the posterior whatever the
-variance of log L̂. `log_likelihoods` computes L̂ by bridges that have nothing in common with those of the method
-`bridge_is`. The proposal is a Student-t with the weighted moments of the last round's draws. The first round
-draws from the prior, and weights are taken to a power that keeps enough of them.
+The method is importance sampling squared (Tran et al., arXiv 1309.3339): with an unbiased estimate L̂(u) of
+the likelihood, draws from a proposal q get the weights L̂(u) p(u)/q(u), and follow the posterior whatever
+the variance of log L̂. `log_likelihoods` computes L̂ by bridges that have nothing in common with those of the
+method `bridge_is`. The proposal is a Student-t with the weighted moments of the last round's draws. The first
+round draws from the prior, and weights are taken to a power that keeps enough of them.
 """
 
 import math
@@ -32,13 +32,13 @@ REPEATS, ROWS_AT_ONCE = 40, 50
 def log_likelihoods(sde: SDE, x_0: Tensor, y: Tensor, grid: TimeGrid, noise: Tensor) -> Tensor:
     """Estimate log p(y | x_0) of the Euler scheme by bridges guided by a linear flow.
 
-    η is the path of the scheme without noise from x_0, A_k = ∂f/∂x and S_k = Σ dt at η_k. Of the scheme that is
-    linear around η, with the noise S_k, the state at the end given x_k is N(η_K + Φ_k (x_k − η_k), V_k):
+    η is the path of the scheme without noise from x_0, A_k = ∂f/∂x and S_k = Σ dt at η_k. In the scheme that
+    is linear around η, with the noise S_k, the end given x_k is N(η_K + Φ_k (x_k − η_k), V_k):
 
         Φ_k = Φ_{k+1} (I + A_k dt),   V_k = V_{k+1} + Φ_{k+1} S_k Φ_{k+1}ᵀ,   Φ_K = I,   V_K = 0
 
-    A bridge draws x_{k+1} from N(x_k + f dt, Σ dt) times that density of y given x_{k+1}, normalised. Its weight
-    is its density under the scheme divided by this one.
+    A bridge draws x_{k+1} from N(x_k + f dt, Σ dt) times that density of y given x_{k+1}, normalised. Its
+    weight is its density under the scheme divided by that of the draws.
 
     Source: Whitaker et al., Improved bridge constructs for stochastic differential equations, 2017.
 

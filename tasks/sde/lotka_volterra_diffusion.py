@@ -25,9 +25,10 @@ class LotkaVolterraDiffusion(StoredDiffusion):
         likelihood      not tractable
         reference       frozen draws of importance sampling squared, see `freeze_diffusions`
 
-    Being eaten changes both numbers at once, so that the noises are correlated, by −c₂ in Σ. In logarithms Σ is
-    positive definite everywhere. A number below 1 counts as 1 in drift and noise, without which the noise of
-    the last ones would have no bound; 1 path in 300 comes so low with the default options. The Euler scheme for the logarithms is the model.
+    Being eaten changes both numbers at once, so the noises are correlated: Σ₁₂ = −c₂. In logarithms Σ is
+    positive definite everywhere. A number below 1 counts as 1 in drift and noise; otherwise the noise would
+    have no bound. With the default options 1 path in 300 comes so low. The Euler scheme for the logarithms is
+    the model.
 
     Sources: Boys, Wilkinson and Kirkwood, Bayesian inference for a discretely observed stochastic kinetic
     model, 2008, for the parameters; Whitaker et al., Improved bridge constructs for stochastic differential

@@ -12,7 +12,7 @@ from .diffusion_task import EquidistantDiffusion
 
 
 class StoredDiffusion(EquidistantDiffusion, StoredTask):
-    """A diffusion with stored observations and references; with other options than its defaults it has none."""
+    """A diffusion with stored observations and references, which it has for its default options only."""
 
     capabilities: ClassVar[frozenset[str]] = frozenset({"joint_score", "sde_path", "reference"})
 
