@@ -84,10 +84,10 @@ def _linear_flow(
     units = torch.eye(dim, dtype=x_0.dtype).expand(rows, len(x_0), dim, dim).contiguous()
     for _ in range(grid.steps):
         copies = flow[-1].expand_as(units).contiguous()
-        rate, along = jvp(lambda x: sde.at(x).drift, (copies,), (units,))
-        slopes.append(along.mT.unsqueeze(2))
+        found = jvp(lambda x: sde.at(x).drift, (copies,), (units,))
+        slopes.append(found[1].mT.unsqueeze(2))
         covariances.append(sde.at(copies).times(units).unsqueeze(2))
-        flow.append(flow[-1] + rate[:, :, :1] * grid.dt)
+        flow.append(flow[-1] + found[0][:, :, :1] * grid.dt)
     turns, scatters = [units.unsqueeze(2)], [torch.zeros_like(units).unsqueeze(2)]
     for slope, covariance in zip(reversed(slopes), reversed(covariances), strict=True):
         turn = turns[0]

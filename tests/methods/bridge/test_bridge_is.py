@@ -154,9 +154,9 @@ def test_errors_of_intervals_add_in_quadrature() -> None:
 
 
 def test_the_posterior_of_a_path_is_that_of_the_reference() -> None:
-    task = get_task("double_well", observed=3, steps=10, duration=0.5)
+    task = get_task("double_well", observed=3, steps=20)
     x_o = task.simulate(1, 7).x
-    posterior = get_method("bridge_is", base="midpoint").fit(task.simulate(6000, 1), 2)
+    posterior = get_method("bridge_is").fit(task.simulate(6000, 1), 2)
     sample, exact = posterior.sample(4000, x_o, 3)[0], task.reference(x_o[0]).sample(4000, 4)
     size = posterior.weighted_points(x_o[0]).effective_size
     assert size > 300
