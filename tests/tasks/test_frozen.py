@@ -58,7 +58,7 @@ def test_stored_draws_and_scores_satisfy_the_identity_of_stein(task):
 
 @TASKS
 def test_the_halves_are_independent_draws_of_one_posterior(task):
-    """Means and variances of the halves agree: up to 80 z values, |z| < 4.5 fails correct draws in 1 of 1,800."""
+    """Means and variances of the halves agree: 80 z values, |z| < 4.5 fails correct draws in 1 of 1,800."""
     for x in task.observations().x:
         reference = task.reference(x)
         first, second = reference.draws.chunk(2)
