@@ -130,6 +130,7 @@ class BridgePosterior(Posterior):
             drawn.append(points.u[torch.multinomial(shares, n, replacement=True, generator=random)])
         return torch.stack(drawn)
 
+    @torch.no_grad()
     def log_likelihood(self, u: Tensor, x_o: Tensor, seed: int) -> Estimate:
         """Estimate log p(x_o | u).
 
@@ -145,12 +146,11 @@ class BridgePosterior(Posterior):
             NotFiniteError: no estimate is finite.
         """
         rows = max(1, BRIDGES_AT_ONCE // (self.sampler.particles * len(self.model.grids)))
-        with torch.no_grad():
-            # No warning: bridges collapse at points far from the posterior, where W is negligible.
-            parts = [
-                product(along_path(self.sampler, self.model, part, x_o, derive_seed(seed, "rows", k)))
-                for k, part in enumerate(u.split(rows))
-            ]
+        # No warning: bridges collapse at points far from the posterior, where W is negligible.
+        parts = [
+            product(along_path(self.sampler, self.model, part, x_o, derive_seed(seed, "rows", k)))
+            for k, part in enumerate(u.split(rows))
+        ]
         found = Estimate(*(torch.cat(field) for field in zip(*parts, strict=True)))
         if not found.value.isfinite().any():
             raise NotFiniteError(
@@ -158,6 +158,7 @@ class BridgePosterior(Posterior):
             )
         return found
 
+    @torch.no_grad()
     def likelihood_at(self, u: Tensor, x_o: Tensor, particles: int, seed: int) -> Estimate:
         """Estimate log p(x_o | u) at one point, u (d,) and x_o (D,), with so many bridges."""
         sampler = replace(self.sampler, particles=particles)
