@@ -12,7 +12,7 @@ from .diffusion_task import EquidistantDiffusion
 from .quadrature import log_transition
 
 SPACING, MULTIPLE, MOST_POINTS = 0.9, 8, 1024
-NUMBERS_AT_ONCE = 2_000_000
+NUMBERS_AT_ONCE = 500_000
 FARTHEST_WELL, FARTHEST_STEP = 7.0, 6.0  # standard deviations
 
 
