@@ -26,7 +26,7 @@ from .sde import SDE, TimeGrid
 from .stored_diffusion import StoredDiffusion
 
 PARTICLES, DRAWS, ROUND_DRAWS, ROUNDS, LEAST_ESS = 8, 4_000, 400, 6, 60.0
-REPEATS, ROWS_AT_ONCE = 40, 50
+REPEATS, NUMBERS_AT_ONCE = 40, 500
 
 
 def log_likelihoods(sde: SDE, x_0: Tensor, y: Tensor, grid: TimeGrid, noise: Tensor) -> Tensor:
@@ -125,14 +125,14 @@ class _Posterior:
 
     def estimate(self, u: Tensor, step: str) -> Tensor:
         """Return log L̂, (n,), at u (n, d), in parts."""
-        parts = enumerate(u.split(ROWS_AT_ONCE))
+        parts = enumerate(u.split(NUMBERS_AT_ONCE // self.ends.shape[1]))
         with torch.no_grad():
             return torch.cat([self.log_likelihood(rows, f"{step} {k}") for k, rows in parts])
 
     def estimate_with_scores(self, u: Tensor, step: str) -> tuple[Tensor, Tensor]:
         """Return log L̂, (n,), and ĝ = ∇_u log (L̂ p(u)), (n, d): E[L̂ ĝ] is the gradient of the density."""
         values, scores = [], []
-        for k, rows in enumerate(u.split(ROWS_AT_ONCE)):
+        for k, rows in enumerate(u.split(NUMBERS_AT_ONCE // self.ends.shape[1])):
             point = rows.clone().requires_grad_()
             value = self.log_likelihood(point, f"{step} {k}")
             (slope,) = torch.autograd.grad(value.sum(), point)
