@@ -23,7 +23,8 @@ class LotkaVolterraDiffusion(StoredDiffusion):
         prior           log c ~ N(log (0.5, 0.0025, 0.3), 0.15²),   X_0 = 71, Y_0 = 79
         data            log X and log Y at the times T, 2T, …, mT, without noise
         likelihood      not tractable
-        reference       frozen draws of importance sampling squared, see `freeze_diffusions`
+        reference       4,000 frozen draws of importance sampling squared, see `freeze_diffusions`, which
+                        are worth 1,200 to 1,900 independent ones
 
     Being eaten changes both numbers at once, so the noises are correlated: Σ₁₂ = −c₂. In logarithms Σ is
     positive definite everywhere. A number below 1 counts as 1 in drift and noise; otherwise the noise would
