@@ -1,14 +1,16 @@
 """Scores of a diffusion learned by a network from simulated paths, as a residual on a base in closed form.
 
-`learn` trains the network by one of three objectives; `LearnedBase` adds it to the base.
+`learn` trains one network for all parameters θ and starts x_0 of a `Law`. The result, `LearnedScores`, is a
+factory of bases like the classes in `bases.BASES`, and its bases are `LearnedBase`.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...tasks.errors import NotFiniteError, UserError
 from ...tasks.plugin import nearest, require_whole
@@ -17,11 +19,21 @@ from ...tasks.seeding import derive_seed, generator
 from ..nn.averaging import MovingAverage, held_out
 from ..nn.network import ReplicatedMLP, time_features
 from ..nn.optimizer import CosineAdam
+from ..nn.standardise import Standardise
 from ..progress import report
-from .bases import Base
+from .bases import BASES, Base
 
 OBJECTIVES = ("corrected", "paper", "explicit")
+CANDIDATES = ("linearised", "midpoint", "none")
 FEWEST_PATHS = 15  # of which two are held out: one has no standard error
+
+Law = Callable[[int, int], tuple[SDE, Tensor]]
+"""`law(n, seed)` draws n pairs of θ and x_0: an SDE and starts that broadcast to states (n, 1, D)."""
+
+
+def one_point(sde: SDE, x_0: Tensor) -> Law:
+    """Return the law with a single θ and x_0 (D,)."""
+    return lambda n, seed: (sde, x_0)
 
 
 @dataclass(frozen=True)
@@ -30,8 +42,10 @@ class ScoreTraining:
 
     Args:
         objective: "corrected", "paper" or "explicit".
+        base: the name of a base in closed form, or "auto": the one of linearised, midpoint and none with the
+            least objective on the held-out paths.
         paths: number of Euler paths, 15 or more; a tenth is held out.
-        steps: number of Adam steps.
+        steps: number of Adam steps; 0 leaves the base as it is.
         batch: number of states in a minibatch.
         rate: initial learning rate of the cosine schedule.
         width: units in each hidden layer.
@@ -42,6 +56,7 @@ class ScoreTraining:
     """
 
     objective: str = "corrected"
+    base: str = "auto"
     paths: int = 20_000
     steps: int = 3_000
     batch: int = 1024
@@ -50,57 +65,131 @@ class ScoreTraining:
     depth: int = 3
 
     def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            hint = nearest(self.objective, OBJECTIVES)
-            raise UserError(f"scores: there is no objective {self.objective!r}: {hint}")
-        require_whole("scores: paths", self.paths, FEWEST_PATHS)
-        for option in ("steps", "batch", "width", "depth"):
-            require_whole(f"scores: {option}", getattr(self, option), 1)
+        for option, known in {"objective": OBJECTIVES, "base": ("auto", *BASES)}.items():
+            value = getattr(self, option)
+            if value not in known:
+                raise UserError(f"scores: there is no {option} {value!r}: {nearest(value, known)}")
+        least = {"paths": FEWEST_PATHS, "steps": 0, "batch": 1, "width": 1, "depth": 1}
+        for option, smallest in least.items():
+            require_whole(f"scores: {option}", getattr(self, option), smallest)
         if not self.rate > 0:
             raise UserError(f"scores: rate must be above 0, but is {self.rate!r}.")
 
 
-@dataclass(frozen=True)
-class States:
-    """Training states.
+class ScoreNetwork(nn.Module):
+    """A perceptron F on standardised features, in float32.
 
-    Attributes:
-        k: step numbers k + 1 (n,).
-        x: states X_{k+1} (n, D).
-        target: v + w (n, D), less div Σ for the objective "paper".
-    """
-
-    k: Tensor
-    x: Tensor
-    target: Tensor
-
-    def rows(self, index: Tensor) -> "States":
-        return States(self.k[index], self.x[index], self.target[index])
-
-
-class LearnedBase(Base):
-    """A base with the pull w + Σ g, where w is the pull of another base and g a network.
-
-    A network trained by the objective "paper" has learned Σ⁻¹ div Σ too, so its pull is w + Σ g − div Σ. The
-    network belongs to the x_0 and θ of its base; `bridge_is`, which varies θ, cannot use it.
+    Features beyond those of the training states are moved to the nearest of these, so the output stays
+    bounded. The initial output is 0.
 
     Args:
-        base: the base in closed form; its density is also the density of this base.
-        scale: root mean squares of X_T − x_0 (D,).
-        network: F, with g(t, x) = F/(scale √(t/T)).
-        objective: the objective of the training.
+        features: features of the training states (rows, inputs).
+        outputs: number of outputs.
+        width, depth: number of units in a hidden layer, and of hidden layers.
+        seed: names the initial weights.
+    """
+
+    least: Tensor
+    most: Tensor
+
+    def __init__(self, features: Tensor, outputs: int, *, width: int, depth: int, seed: int) -> None:
+        super().__init__()
+        known = features.unsqueeze(0)
+        self.standardise = Standardise(known)
+        for name, bound in (("least", known.amin(1)), ("most", known.amax(1))):
+            self.register_buffer(name, bound)
+        self.mlp = ReplicatedMLP(
+            features.shape[1], outputs, width=width, depth=depth, generators=[generator(seed)]
+        )
+
+    def inputs(self, features: Tensor) -> Tensor:
+        """Return the inputs of the perceptron (1, rows, inputs) for features (rows, inputs)."""
+        return self.standardise(features.unsqueeze(0).clamp(self.least, self.most)).float()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return F (..., outputs) for features (..., inputs), in their dtype."""
+        output = self.mlp(self.inputs(features.flatten(0, -2)))
+        return output.view(*features.shape[:-1], -1).to(features.dtype)
+
+
+class Held(NamedTuple):
+    """Smallest and largest values that training saw, (p,) each."""
+
+    least: Tensor
+    most: Tensor
+
+    def admits(self, values: Tensor) -> bool:
+        """Return whether the values (..., p) are those of training, in components that did not vary there."""
+        fixed = self.least == self.most
+        return bool(torch.isclose(values, self.least)[..., fixed].all())
+
+
+@dataclass
+class LearnedScores:
+    """A factory of bases with the pull w + L F(θ, x_0, t, x)/√t, where w is the pull of another base.
+
+    L is the factor of Σ = L Lᵀ and F a network, so F has the scale of the noise. A network trained by the
+    objective "paper" has learned div Σ too, which is then subtracted from the pull.
 
     Attributes:
+        kind: the class of the SDE.
+        grid: duration and number of steps.
+        base: the class of the base in closed form, whose density is also the density of the learned base.
+        network: F, a function of `features_of`.
+        objective: the objective of the training.
+        parameters, starts: what θ and x_0 were in training.
         used: whether the network lowered the held-out objective; otherwise the pull is w.
         held_out: mean of the held-out objective and its standard error; the base alone has mean 0.
     """
 
+    kind: type[SDE]
+    grid: TimeGrid
+    base: type[Base]
+    network: ScoreNetwork
+    objective: str
+    parameters: Held
+    starts: Held
+    used: bool = True
+    held_out: tuple[float, float] = (math.nan, math.nan)
+
+    def __call__(self, sde: SDE, x_0: Tensor, grid: TimeGrid) -> "LearnedBase":
+        """Return the learned base.
+
+        Raises:
+            UserError: the network was trained for another class of SDEs or another grid; or at a single θ or
+                x_0, which is another one.
+        """
+        if type(sde) is not self.kind:
+            raise UserError(
+                f"learned scores: they are scores of {self.kind.__name__}, not of {type(sde).__name__}: "
+                "learn scores of this SDE."
+            )
+        if grid != self.grid:
+            raise UserError(
+                f"learned scores: they belong to {self.grid.steps} steps up to time {self.grid.duration:g}, "
+                f"not to {grid.steps} up to {grid.duration:g}: learn scores on this grid."
+            )
+        if not self.parameters.admits(sde.parameters):
+            raise UserError(
+                "learned scores: the SDE has other parameters than in training, where they did not vary: "
+                "learn scores from a law of parameters."
+            )
+        if x_0.shape[-1:] != self.starts.least.shape or not self.starts.admits(x_0):
+            raise UserError(
+                "learned scores: the start is not the one of training, where it did not vary: learn scores "
+                "from a law of starts."
+            )
+        return LearnedBase(self, sde, x_0, grid)
+
+
+class LearnedBase(Base):
+    """The base made by `LearnedScores` for one SDE, or for a batch of them, and its starts."""
+
     name: ClassVar[str] = "learned"
 
-    def __init__(self, base: Base, scale: Tensor, network: ReplicatedMLP, objective: str) -> None:
-        super().__init__(base.sde, base.x_0, base.grid)
-        self.base, self.scale, self.network, self.objective = base, scale, network, objective
-        self.used, self.held_out = True, (math.nan, math.nan)
+    def __init__(self, scores: LearnedScores, sde: SDE, x_0: Tensor, grid: TimeGrid) -> None:
+        super().__init__(sde, x_0, grid)
+        self.scores, self.base = scores, scores.base(sde, x_0, grid)
 
     def __call__(self, sde: SDE, x_0: Tensor, grid: TimeGrid) -> "LearnedBase":
         """Return this base, if it was learned for this model, start and grid.
@@ -118,44 +207,53 @@ class LearnedBase(Base):
 
     def pull(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
         pull = self.base.pull(k, x, here)
-        if not self.used:
+        if not self.scores.used:
             return pull
-        counted = here.divergence if self.objective == "paper" else 0.0
-        steps = torch.full(x.shape[:-1], k)
-        return pull - counted + here.times(self.residual(steps, x))
+        residual = here.colour(self.residual(torch.tensor(k), x, here)) / math.sqrt(k * self.grid.dt)
+        return pull + residual - _counted(self.scores.objective, here)
 
     def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
         return self.base.log_density(k, x, here)
 
-    def residual(self, k: Tensor, x: Tensor) -> Tensor:
-        """Return g (..., D) at steps k (...) and states x (..., D), in the dtype of x."""
-        t = (k.to(x.dtype) / self.grid.steps).unsqueeze(-1)
-        moved = (x - self.x_0) / self.scale
-        inputs = torch.cat([moved, moved / t.sqrt(), time_features(t), t.log()], -1)
-        dtype = self.network.weights[0].dtype
-        output = self.network(inputs.reshape(1, -1, inputs.shape[-1]).to(dtype))
-        return output.reshape(x.shape).to(x.dtype) / (self.scale * t.sqrt())
+    def residual(self, k: Tensor, x: Tensor, here: Coefficients) -> Tensor:
+        """Return F (..., D) at steps k, which broadcast to (...), and states x (..., D)."""
+        features = features_of(self.sde, self.x_0, self.grid, k, x, here)
+        return self.scores.network(features)
+
+
+def features_of(sde: SDE, x_0: Tensor, grid: TimeGrid, k: Tensor, x: Tensor, here: Coefficients) -> Tensor:
+    """Return what a network is told of states x (..., D) at steps k, which broadcast to (...).
+
+    These are x, L(x)⁻¹(x − x_0)/√t, x_0, the parameters of the SDE, features of t, and log t.
+    """
+    t = (k.to(x.dtype) / grid.steps).unsqueeze(-1)
+    noise = here.whiten(x - x_0) / t.sqrt()
+    parts = (x, noise, x_0, sde.parameters, time_features(t), t.log())
+    return torch.cat([part.expand(*x.shape[:-1], part.shape[-1]) for part in parts], -1)
 
 
 @torch.enable_grad()
-def learn(base: Base, training: ScoreTraining, seed: int) -> LearnedBase:
-    """Train a network g(t, x) on Euler paths from the base's x_0, to be added to the score of the base.
+def learn(law: Law, grid: TimeGrid, training: ScoreTraining, seed: int) -> LearnedScores:
+    """Train a network on Euler paths, each with its own θ and x_0, as a residual on the score of a base.
 
-    With v = (X_{k+1} − X_k − f(X_k) dt)/dt, w the base's pull, and w, Σ and g at (t_{k+1}, X_{k+1}), training
-    minimises the mean over paths and steps of t_{k+1} times
+    With v = (X_{k+1} − X_k)/dt − f, w the base's pull, t = t_{k+1}, and f, w, Σ = L Lᵀ and F at
+    (t_{k+1}, X_{k+1}), training minimises the mean over paths and steps of
 
-        corrected    gᵀ Σ g + 2 gᵀ(v + w)            minimiser: the score minus the base's score
-        paper        gᵀ Σ g + 2 gᵀ(v + w − div Σ)    minimiser: the same plus Σ⁻¹ div Σ
-        explicit     |g + Σ⁻¹(v + w)|²               as corrected, but unstable if Σ is ill-conditioned
+        corrected    |F + √t L⁻¹(v + w)|²/t             minimiser: the pull less the base's pull
+        paper        |F + √t L⁻¹(v + w − div Σ)|²/t     minimiser: the same plus div Σ
+        explicit     |L⁻ᵀ(F + √t L⁻¹(v + w))|²/t        as corrected, but unstable if Σ is ill-conditioned
 
-    The minimisers follow from E[v | X_{k+1}] = −(Σ ∇log p + div Σ). The factor t_{k+1} balances early and
-    late steps and does not change them. The network is used only if it lowers the corrected objective on
-    held-out paths.
+    The minimisers follow from E[v | X_{k+1}] = −(Σ ∇log p + div Σ). Up to a constant, corrected is gᵀ Σ g +
+    2 gᵀ(v + w) with the score's residual g = L⁻ᵀ F/√t. It is the divergence of the bridges from the proposal
+    but for the variance factor of its steps, as f is where the proposal has it. (With f at X_k, the ESS/N of
+    a double well with steps of 0.08 falls from 0.75 to 0.48.) The network is used only if it lowers the
+    corrected objective on held-out paths.
 
     Source: Boserup et al., arXiv 2411.08993, Theorem 3.4, for the objective "paper".
 
     Args:
-        base: the base in closed form; `NoBase` learns the whole score.
+        law: draws θ and x_0 for each path; `one_point` for a single pair.
+        grid: duration and number of steps.
         training: the settings.
         seed: names the paths, the minibatches and the initial weights.
 
@@ -163,63 +261,154 @@ def learn(base: Base, training: ScoreTraining, seed: int) -> LearnedBase:
         NotFiniteError: the training diverged.
     """
     unseen = held_out(training.paths)
-    train = _states(base, training.paths - unseen, training.objective, derive_seed(seed, "train"))
-    learned = _network(base, train, training, derive_seed(seed, "network"))
-    parameters: list[Tensor] = list(learned.network.parameters())
-    average = MovingAverage(parameters)
-    optimizer = CosineAdam(parameters, training.rate, training.steps)
+    train = Paths.draw(law, grid, training.paths - unseen, derive_seed(seed, "train"))
+    held = Paths.draw(law, grid, unseen, derive_seed(seed, "held out"))
+    base = _best_base(held) if training.base == "auto" else BASES[training.base]
+    scores = _untrained(train, base, training, derive_seed(seed, "network"))
+    states = train.states(scores, training.objective)
     random = generator(derive_seed(seed, "minibatches"))
-    for step in range(training.steps):
-        index = torch.randint(len(train.k), (training.batch,), generator=random)
-        optimizer.step(_loss(learned, train.rows(index), training.objective).mean())
-        average.update()
-        report("learn", step + 1, training.steps)
-    if not average.finish().all():
-        raise NotFiniteError(f"learning a score by the {training.objective} objective diverged")
+
+    def loss(step: int) -> Tensor:
+        index = torch.randint(len(states.goal), (training.batch,), generator=random)
+        return states.rows(index).loss(scores.network).mean()
+
+    descend(scores.network, loss, training.steps, training.rate)
     with torch.no_grad():
-        held = _states(base, unseen, "corrected", derive_seed(seed, "held out"))
-        losses = _loss(learned, held, "corrected").reshape(unseen, -1).mean(1)
-    learned.held_out = float(losses.mean()), float(losses.std() / unseen**0.5)
-    learned.used = learned.held_out[0] < 0
-    learned.network.requires_grad_(False)
-    return learned
+        losses = held.excess(scores).mean(1)
+    scores.held_out = float(losses.mean()), float(losses.std() / unseen**0.5)
+    scores.used = scores.held_out[0] < 0
+    return scores
 
 
-def _network(base: Base, train: States, training: ScoreTraining, seed: int) -> LearnedBase:
-    """Return the base with an untrained network, whose output is 0."""
-    last = train.x[train.k == base.grid.steps]
-    scale = (last - base.x_0).square().mean(0).sqrt()
-    dim = train.x.shape[1]
-    inputs = 2 * dim + time_features(torch.zeros(1, 1)).shape[1] + 1
-    network = ReplicatedMLP(
-        inputs, dim, width=training.width, depth=training.depth, generators=[generator(seed)]
-    )
-    return LearnedBase(base, scale, network, training.objective)
+def descend(network: ScoreNetwork, loss: Callable[[int], Tensor], steps: int, rate: float) -> None:
+    """Minimise the losses of the steps 0, 1, …, and set the network to its moving average.
+
+    Raises:
+        NotFiniteError: the training diverged.
+    """
+    network.requires_grad_(True)
+    parameters: list[Tensor] = list(network.mlp.parameters())
+    average = MovingAverage(parameters)
+    optimizer = CosineAdam(parameters, rate, max(1, steps))
+    for step in range(steps):
+        optimizer.step(loss(step))
+        average.update()
+        report("learn", step + 1, steps)
+    if not average.finish().all():
+        raise NotFiniteError("learning a score diverged: use a smaller rate")
+    network.requires_grad_(False)
 
 
-@torch.no_grad()
-def _states(base: Base, paths: int, objective: str, seed: int) -> States:
-    """Draw Euler paths and return their states 1 … K, path by path."""
-    sde, grid, dim = base.sde, base.grid, base.x_0.shape[-1]
-    noise = torch.randn(grid.steps, paths, dim, generator=generator(seed), dtype=torch.float64)
-    path = euler_path(sde, base.x_0, grid, noise)
-    targets = []
-    for k in range(1, grid.steps + 1):
-        before, x = path[:, k - 1], path[:, k]
-        here = sde.at(x)
-        v = (x - before) / grid.dt - sde.at(before).drift
-        counted = here.divergence if objective == "paper" else 0.0
-        targets.append(v + base.pull(k, x, here) - counted)
-    steps = torch.arange(1, grid.steps + 1).repeat(paths)
-    return States(steps, path[:, 1:].reshape(-1, dim), torch.stack(targets, 1).reshape(-1, dim))
+@dataclass(frozen=True)
+class States:
+    """Training states.
+
+    Attributes:
+        inputs: the inputs of the perceptron (rows, inputs).
+        goal: what F approximates (rows, D).
+        t: the times (rows,).
+        metric: L⁻ᵀ (rows, D, D), or None for the identity.
+    """
+
+    inputs: Tensor
+    goal: Tensor
+    t: Tensor
+    metric: Tensor | None
+
+    def rows(self, index: Tensor) -> "States":
+        metric = None if self.metric is None else self.metric[index]
+        return States(self.inputs[index], self.goal[index], self.t[index], metric)
+
+    def loss(self, network: ScoreNetwork) -> Tensor:
+        """Compute the objective of each state (rows,)."""
+        error = network.mlp(self.inputs.unsqueeze(0)).squeeze(0) - self.goal
+        if self.metric is not None:
+            error = (self.metric @ error.unsqueeze(-1)).squeeze(-1)
+        return error.square().sum(-1) / self.t
 
 
-def _loss(learned: LearnedBase, states: States, objective: str) -> Tensor:
-    """Compute t times the objective of each state (n,)."""
-    here, t = learned.sde.at(states.x), states.k * learned.grid.dt
-    g = learned.residual(states.k, states.x)
-    if learned.objective == "paper" and objective == "corrected":
-        g = g - here.solve(here.divergence)
-    if objective == "explicit":
-        return t * (g + here.solve(states.target)).square().sum(1)
-    return t * (g * (here.times(g) + 2 * states.target)).sum(1)
+@dataclass(frozen=True)
+class Paths:
+    """Euler paths.
+
+    Attributes:
+        sde, x_0: what the law drew; they broadcast to states (n, 1, D).
+        grid: duration and number of steps.
+        x: the states 0 … K (n, K + 1, D).
+    """
+
+    sde: SDE
+    x_0: Tensor
+    grid: TimeGrid
+    x: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def draw(cls, law: Law, grid: TimeGrid, n: int, seed: int) -> "Paths":
+        sde, x_0 = law(n, derive_seed(seed, "law"))
+        size = (grid.steps, n, 1, x_0.shape[-1])
+        noise = torch.randn(size, generator=generator(derive_seed(seed, "paths")), dtype=torch.float64)
+        return cls(sde, x_0, grid, euler_path(sde, x_0, grid, noise).squeeze(1))
+
+    @property
+    def k(self) -> Tensor:
+        return torch.arange(1, self.grid.steps + 1)
+
+    @torch.no_grad()
+    def features(self) -> Tensor:
+        """Return the features of the states 1 … K (n, K, inputs)."""
+        x = self.x[:, 1:]
+        return features_of(self.sde, self.x_0, self.grid, self.k, x, self.sde.at(x))
+
+    @torch.no_grad()
+    def goal(self, base: type[Base], objective: str) -> Tensor:
+        """Return −√t L⁻¹(v + w), or −√t L⁻¹(v + w − div Σ), of the states 1 … K (n, K, D)."""
+        made, dt, goals = base(self.sde, self.x_0, self.grid), self.grid.dt, []
+        for k in range(1, self.grid.steps + 1):
+            before, x = self.x[:, k - 1 : k], self.x[:, k : k + 1]
+            here = self.sde.at(x)
+            v = (x - before) / dt - here.drift
+            missing = v + made.pull(k, x, here) - _counted(objective, here)
+            goals.append(-math.sqrt(k * dt) * here.whiten(missing))
+        return torch.cat(goals, 1)
+
+    def states(self, scores: LearnedScores, objective: str) -> States:
+        goal, x = self.goal(scores.base, objective), self.x[:, 1:]
+        metric = None
+        if objective == "explicit":
+            here, units = self.sde.at(x), torch.eye(x.shape[-1], dtype=x.dtype)
+            columns = [here.solve(here.colour(unit.expand_as(x))) for unit in units]
+            metric = torch.stack(columns, -1).flatten(0, 1).float()
+        inputs = scores.network.inputs(self.features().flatten(0, 1)).squeeze(0)
+        t = (self.k * self.grid.dt).expand(len(x), -1)
+        return States(inputs, goal.flatten(0, 1).float(), t.flatten().float(), metric)
+
+    def excess(self, scores: LearnedScores) -> Tensor:
+        """Compute the corrected objective with the network less the one of the base alone (n, K)."""
+        error = scores.network(self.features()) - self.goal(scores.base, scores.objective)
+        alone = self.goal(scores.base, "corrected")
+        return (error.square() - alone.square()).sum(-1) / (self.k * self.grid.dt)
+
+
+def _counted(objective: str, here: Coefficients) -> Tensor | float:
+    """Return what a network trained by this objective has learned beside the pull."""
+    return here.divergence if objective == "paper" else 0.0
+
+
+def _best_base(held: Paths) -> type[Base]:
+    """Return the candidate with the least corrected objective."""
+    weights = 1 / (held.k * held.grid.dt)
+    goals = [held.goal(BASES[name], "corrected") for name in CANDIDATES]
+    losses = torch.stack([(goal.square().sum(-1) * weights).mean() for goal in goals])
+    return BASES[CANDIDATES[int(losses.nan_to_num(torch.inf).argmin())]]
+
+
+def _untrained(paths: Paths, base: type[Base], training: ScoreTraining, seed: int) -> LearnedScores:
+    """Return scores with an untrained network, whose output is 0."""
+    features = paths.features().flatten(0, 1)
+    dim = paths.x.shape[-1]
+    network = ScoreNetwork(features, dim, width=training.width, depth=training.depth, seed=seed)
+    parameters = paths.sde.parameters
+    known = parameters.reshape(-1, parameters.shape[-1]), paths.x_0.reshape(-1, dim)
+    ranges = [Held(values.amin(0), values.amax(0)) for values in known]
+    return LearnedScores(type(paths.sde), paths.grid, base, network, training.objective, *ranges)
