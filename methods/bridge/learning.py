@@ -21,10 +21,10 @@ from ..nn.network import ReplicatedMLP, time_features
 from ..nn.optimizer import CosineAdam
 from ..nn.standardise import Standardise
 from ..progress import report
-from .bases import BASES, Base
+from .bases import BASES, Base, NoBase, candidates
 
 OBJECTIVES = ("corrected", "paper", "explicit")
-CANDIDATES = ("linearised", "midpoint", "none")
+LARGEST_STEP = 1e3
 FEWEST_PATHS = 15  # of which two are held out: one has no standard error
 
 Law = Callable[[int, int], tuple[SDE, Tensor]]
@@ -42,8 +42,8 @@ class ScoreTraining:
 
     Args:
         objective: "corrected", "paper" or "explicit".
-        base: the name of a base in closed form, or "auto": the one of linearised, midpoint and none with the
-            least objective on the held-out paths.
+        base: the name of a base in closed form, or "auto": the one of `bases.candidates` and none with the
+            least corrected objective on the held-out paths.
         paths: number of Euler paths, 15 or more; a tenth is held out.
         steps: number of Adam steps; 0 leaves the base as it is.
         batch: number of states in a minibatch.
@@ -94,25 +94,28 @@ class ScoreNetwork(nn.Module):
 
     def __init__(self, features: Tensor, outputs: int, *, width: int, depth: int, seed: int) -> None:
         super().__init__()
-        known = features.unsqueeze(0)
-        self.standardise = Standardise(known)
-        for name, bound in (("least", known.amin(1)), ("most", known.amax(1))):
+        self.standardise = Standardise(features.unsqueeze(0))
+        for name, bound in (("least", features.amin(0)), ("most", features.amax(0))):
             self.register_buffer(name, bound)
         self.mlp = ReplicatedMLP(
             features.shape[1], outputs, width=width, depth=depth, generators=[generator(seed)]
         )
 
     def inputs(self, features: Tensor) -> Tensor:
-        """Return the inputs of the perceptron (1, rows, inputs) for features (rows, inputs)."""
-        return self.standardise(features.unsqueeze(0).clamp(self.least, self.most)).float()
+        """Return the inputs of the perceptron for features (..., inputs)."""
+        return self.standardise(features.clamp(self.least, self.most)).float().view_as(features)
+
+    def output(self, inputs: Tensor) -> Tensor:
+        """Return F (..., outputs) for inputs of the perceptron (..., inputs)."""
+        rows: Tensor = self.mlp(inputs.reshape(1, -1, inputs.shape[-1]))
+        return rows.view(*inputs.shape[:-1], -1)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return F (..., outputs) for features (..., inputs), in their dtype."""
-        output = self.mlp(self.inputs(features.flatten(0, -2)))
-        return output.view(*features.shape[:-1], -1).to(features.dtype)
+        return self.output(self.inputs(features)).to(features.dtype)
 
 
-class Held(NamedTuple):
+class Range(NamedTuple):
     """Smallest and largest values that training saw, (p,) each."""
 
     least: Tensor
@@ -147,8 +150,8 @@ class LearnedScores:
     base: type[Base]
     network: ScoreNetwork
     objective: str
-    parameters: Held
-    starts: Held
+    parameters: Range
+    starts: Range
     used: bool = True
     held_out: tuple[float, float] = (math.nan, math.nan)
 
@@ -191,20 +194,6 @@ class LearnedBase(Base):
         super().__init__(sde, x_0, grid)
         self.scores, self.base = scores, scores.base(sde, x_0, grid)
 
-    def __call__(self, sde: SDE, x_0: Tensor, grid: TimeGrid) -> "LearnedBase":
-        """Return this base, if it was learned for this model, start and grid.
-
-        Raises:
-            UserError: it was learned for others.
-        """
-        values = ((vars(of)[name] for of in (sde, self.sde)) for name in vars(self.sde))
-        same = type(sde) is type(self.sde) and all(
-            torch.equal(a, b) if isinstance(a, Tensor) else a == b for a, b in values
-        )
-        if not (same and x_0.equal(self.x_0) and grid == self.grid):
-            raise UserError("the learned score is for another model, start or grid: learn one for these.")
-        return self
-
     def pull(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
         pull = self.base.pull(k, x, here)
         if not self.scores.used:
@@ -217,8 +206,11 @@ class LearnedBase(Base):
 
     def residual(self, k: Tensor, x: Tensor, here: Coefficients) -> Tensor:
         """Return F (..., D) at steps k, which broadcast to (...), and states x (..., D)."""
-        features = features_of(self.sde, self.x_0, self.grid, k, x, here)
-        return self.scores.network(features)
+        return self.scores.network(self.features(k, x, here))
+
+    def features(self, k: Tensor, x: Tensor, here: Coefficients) -> Tensor:
+        """Return the features (..., inputs) at steps k, which broadcast to (...), and states x (..., D)."""
+        return features_of(self.sde, self.x_0, self.grid, k, x, here)
 
 
 def features_of(sde: SDE, x_0: Tensor, grid: TimeGrid, k: Tensor, x: Tensor, here: Coefficients) -> Tensor:
@@ -258,7 +250,7 @@ def learn(law: Law, grid: TimeGrid, training: ScoreTraining, seed: int) -> Learn
         seed: names the paths, the minibatches and the initial weights.
 
     Raises:
-        NotFiniteError: the training diverged.
+        NotFiniteError: all paths overflow, or the training diverged.
     """
     unseen = held_out(training.paths)
     train = Paths.draw(law, grid, training.paths - unseen, derive_seed(seed, "train"))
@@ -275,7 +267,7 @@ def learn(law: Law, grid: TimeGrid, training: ScoreTraining, seed: int) -> Learn
     descend(scores.network, loss, training.steps, training.rate)
     with torch.no_grad():
         losses = held.excess(scores).mean(1)
-    scores.held_out = float(losses.mean()), float(losses.std() / unseen**0.5)
+    scores.held_out = float(losses.mean()), float(losses.std() / len(losses) ** 0.5)
     scores.used = scores.held_out[0] < 0
     return scores
 
@@ -321,7 +313,7 @@ class States:
 
     def loss(self, network: ScoreNetwork) -> Tensor:
         """Compute the objective of each state (rows,)."""
-        error = network.mlp(self.inputs.unsqueeze(0)).squeeze(0) - self.goal
+        error = network.output(self.inputs) - self.goal
         if self.metric is not None:
             error = (self.metric @ error.unsqueeze(-1)).squeeze(-1)
         return error.square().sum(-1) / self.t
@@ -335,34 +327,52 @@ class Paths:
         sde, x_0: what the law drew; they broadcast to states (n, 1, D).
         grid: duration and number of steps.
         x: the states 0 … K (n, K + 1, D).
+        kept: whether no step of a path has more than 1,000 standard deviations of its noise (n,). Other paths
+            have overflowed or are about to.
     """
 
     sde: SDE
     x_0: Tensor
     grid: TimeGrid
     x: Tensor
+    kept: Tensor
 
     @classmethod
     @torch.no_grad()
     def draw(cls, law: Law, grid: TimeGrid, n: int, seed: int) -> "Paths":
+        """Draw n paths, each with its own θ and x_0.
+
+        Raises:
+            NotFiniteError: all paths overflow.
+        """
         sde, x_0 = law(n, derive_seed(seed, "law"))
         size = (grid.steps, n, 1, x_0.shape[-1])
         noise = torch.randn(size, generator=generator(derive_seed(seed, "paths")), dtype=torch.float64)
-        return cls(sde, x_0, grid, euler_path(sde, x_0, grid, noise).squeeze(1))
+        x = euler_path(sde, x_0, grid, noise).squeeze(1)
+        steps = sde.at(x[:, :-1]).whiten(x.diff(dim=1)) / grid.dt**0.5
+        kept = (steps.norm(dim=-1) < LARGEST_STEP).all(1)
+        if not kept.any():
+            raise NotFiniteError("learning a score: every path overflows: use more steps or other parameters")
+        return cls(sde, x_0, grid, x, kept)
 
     @property
     def k(self) -> Tensor:
         return torch.arange(1, self.grid.steps + 1)
 
+    @property
+    def ends(self) -> Tensor:
+        """The states at time T (n, D), or the starts of paths that are not kept."""
+        return torch.where(self.kept.unsqueeze(1), self.x[:, -1], self.x[:, 0])
+
     @torch.no_grad()
     def features(self) -> Tensor:
-        """Return the features of the states 1 … K (n, K, inputs)."""
+        """Return the features of the states 1 … K of the kept paths (m, K, inputs)."""
         x = self.x[:, 1:]
-        return features_of(self.sde, self.x_0, self.grid, self.k, x, self.sde.at(x))
+        return features_of(self.sde, self.x_0, self.grid, self.k, x, self.sde.at(x))[self.kept]
 
     @torch.no_grad()
     def goal(self, base: type[Base], objective: str) -> Tensor:
-        """Return −√t L⁻¹(v + w), or −√t L⁻¹(v + w − div Σ), of the states 1 … K (n, K, D)."""
+        """Return −√t L⁻¹(v + w), less div Σ for "paper", of the states 1 … K of kept paths (m, K, D)."""
         made, dt, goals = base(self.sde, self.x_0, self.grid), self.grid.dt, []
         for k in range(1, self.grid.steps + 1):
             before, x = self.x[:, k - 1 : k], self.x[:, k : k + 1]
@@ -370,21 +380,22 @@ class Paths:
             v = (x - before) / dt - here.drift
             missing = v + made.pull(k, x, here) - _counted(objective, here)
             goals.append(-math.sqrt(k * dt) * here.whiten(missing))
-        return torch.cat(goals, 1)
+        return torch.cat(goals, 1)[self.kept]
 
     def states(self, scores: LearnedScores, objective: str) -> States:
+        """Return the states 1 … K of the kept paths, path by path."""
         goal, x = self.goal(scores.base, objective), self.x[:, 1:]
         metric = None
         if objective == "explicit":
             here, units = self.sde.at(x), torch.eye(x.shape[-1], dtype=x.dtype)
             columns = [here.solve(here.colour(unit.expand_as(x))) for unit in units]
-            metric = torch.stack(columns, -1).flatten(0, 1).float()
-        inputs = scores.network.inputs(self.features().flatten(0, 1)).squeeze(0)
-        t = (self.k * self.grid.dt).expand(len(x), -1)
+            metric = torch.stack(columns, -1)[self.kept].flatten(0, 1).float()
+        inputs = scores.network.inputs(self.features().flatten(0, 1))
+        t = (self.k * self.grid.dt).expand(len(goal), -1)
         return States(inputs, goal.flatten(0, 1).float(), t.flatten().float(), metric)
 
     def excess(self, scores: LearnedScores) -> Tensor:
-        """Compute the corrected objective with the network less the one of the base alone (n, K)."""
+        """Compute by how much the network changes the corrected objective of kept paths (m, K)."""
         error = scores.network(self.features()) - self.goal(scores.base, scores.objective)
         alone = self.goal(scores.base, "corrected")
         return (error.square() - alone.square()).sum(-1) / (self.k * self.grid.dt)
@@ -396,11 +407,11 @@ def _counted(objective: str, here: Coefficients) -> Tensor | float:
 
 
 def _best_base(held: Paths) -> type[Base]:
-    """Return the candidate with the least corrected objective."""
-    weights = 1 / (held.k * held.grid.dt)
-    goals = [held.goal(BASES[name], "corrected") for name in CANDIDATES]
-    losses = torch.stack([(goal.square().sum(-1) * weights).mean() for goal in goals])
-    return BASES[CANDIDATES[int(losses.nan_to_num(torch.inf).argmin())]]
+    """Return the base with the least corrected objective."""
+    bases = [BASES[name] for name in (*candidates(held.sde), NoBase.name)]
+    goals = torch.stack([held.goal(base, "corrected") for base in bases])
+    losses = (goals.square().sum(-1) / held.k).mean((1, 2))
+    return bases[int(losses.nan_to_num(torch.inf).argmin())]
 
 
 def _untrained(paths: Paths, base: type[Base], training: ScoreTraining, seed: int) -> LearnedScores:
@@ -410,5 +421,5 @@ def _untrained(paths: Paths, base: type[Base], training: ScoreTraining, seed: in
     network = ScoreNetwork(features, dim, width=training.width, depth=training.depth, seed=seed)
     parameters = paths.sde.parameters
     known = parameters.reshape(-1, parameters.shape[-1]), paths.x_0.reshape(-1, dim)
-    ranges = [Held(values.amin(0), values.amax(0)) for values in known]
+    ranges = [Range(values.amin(0), values.amax(0)) for values in known]
     return LearnedScores(type(paths.sde), paths.grid, base, network, training.objective, *ranges)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ....methods.bridge.bases import BASES, BaseFactory
 from ....methods.bridge.inference import Likelihood, maximise
-from ....methods.bridge.learning import ScoreTraining, learn
+from ....methods.bridge.learning import ScoreTraining, learn, one_point
 from ....methods.bridge.likelihood import BridgeSampler
 from ....methods.bridge.proposals import reverse_bridges
 from ....tasks import get_task
@@ -164,18 +164,18 @@ def learned_scores() -> Experiment:
     cases += [("geometric_brownian", dim, 50, "linearised") for dim in (1, 2)]
     cases += [("ornstein_uhlenbeck", 20, 100, base) for base in ("none", "linearised")]
     for name, dim, steps, base in cases:
-        training = ScoreTraining(paths=20_000 if dim <= 2 else 2_000)
-        yield partial(_learned, _task(name, dim, steps), base, training)
+        training = ScoreTraining(base=base, paths=20_000 if dim <= 2 else 2_000)
+        yield partial(_learned, _task(name, dim, steps), training)
 
 
-def _learned(task: DiffusionTask, base: str, training: ScoreTraining) -> list[Row]:
+def _learned(task: DiffusionTask, training: ScoreTraining) -> list[Row]:
     model = task.sde(torch.tensor(THETA[task.name], dtype=torch.float64))
-    closed_form = BASES[base](model, task.start, task.grid)
     start = time.perf_counter()
-    learned = learn(closed_form, training, derive_seed("bridges", task.name, task.dim_x, base))
+    seed = derive_seed("bridges", task.name, task.dim_x, training.base)
+    learned = learn(one_point(model, task.start), task.grid, training, seed)
     seconds = time.perf_counter() - start
-    network = "plain" if base == "none" else "residual"
-    known: Row = {"network": network, "base": base, "paths": training.paths}
+    network = "plain" if training.base == "none" else "residual"
+    known: Row = {"network": network, "base": training.base, "paths": training.paths}
     (row,) = _against_truth(known, task, BridgeSampler(particles=PARTICLES), learned)
     held_out, error = learned.held_out
     own = {"used": learned.used, "held_out": held_out, "held_out_stderr": error, "seconds": seconds}
