@@ -6,7 +6,8 @@ factory of bases like the classes in `bases.BASES`, and its bases are `LearnedBa
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from inspect import ismethod
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -135,7 +136,7 @@ class LearnedScores:
     objective "paper" has learned div Σ too, which is then subtracted from the pull.
 
     Attributes:
-        kind: the class of the SDE.
+        model: the class of the SDE, and its fields that are not parameters.
         grid: duration and number of steps.
         base: the class of the base in closed form, whose density is also the density of the learned base.
         network: F, a function of `features_of`.
@@ -145,7 +146,7 @@ class LearnedScores:
         held_out: mean of the held-out objective and its standard error; the base alone has mean 0.
     """
 
-    kind: type[SDE]
+    model: list[object]
     grid: TimeGrid
     base: type[Base]
     network: ScoreNetwork
@@ -159,13 +160,13 @@ class LearnedScores:
         """Return the learned base.
 
         Raises:
-            UserError: the network was trained for another class of SDEs or another grid; or at a single θ or
-                x_0, which is another one.
+            UserError: the network was trained for another SDE, other than in its parameters, or on another
+                grid; or at a single θ or x_0, which is another one.
         """
-        if type(sde) is not self.kind:
+        if _model_of(sde) != self.model:
             raise UserError(
-                f"learned scores: they are scores of {self.kind.__name__}, not of {type(sde).__name__}: "
-                "learn scores of this SDE."
+                f"learned scores: they belong to another SDE than this {type(sde).__name__}: "
+                "learn scores of it."
             )
         if grid != self.grid:
             raise UserError(
@@ -401,6 +402,18 @@ class Paths:
         return (error.square() - alone.square()).sum(-1) / (self.k * self.grid.dt)
 
 
+def _model_of(sde: SDE) -> list[object]:
+    """Return the class of an SDE and its fields that are not tensors; of methods, the function and the object."""
+    found: list[object] = [type(sde)]
+    for field in fields(sde) if is_dataclass(sde) else ():
+        value = getattr(sde, field.name)
+        if ismethod(value):
+            found += [value.__func__, value.__self__]
+        elif not isinstance(value, Tensor):
+            found.append(value)
+    return found
+
+
 def _counted(objective: str, here: Coefficients) -> Tensor | float:
     """Return what a network trained by this objective has learned beside the pull."""
     return here.divergence if objective == "paper" else 0.0
@@ -419,7 +432,11 @@ def _untrained(paths: Paths, base: type[Base], training: ScoreTraining, seed: in
     features = paths.features().flatten(0, 1)
     dim = paths.x.shape[-1]
     network = ScoreNetwork(features, dim, width=training.width, depth=training.depth, seed=seed)
-    parameters = paths.sde.parameters
-    known = parameters.reshape(-1, parameters.shape[-1]), paths.x_0.reshape(-1, dim)
-    ranges = [Range(values.amin(0), values.amax(0)) for values in known]
-    return LearnedScores(type(paths.sde), paths.grid, base, network, training.objective, *ranges)
+    theta = paths.sde.parameters
+    parameters, starts = (
+        Range(values.amin(0), values.amax(0))
+        for values in (theta.reshape(-1, theta.shape[-1]), paths.x_0.reshape(-1, dim))
+    )
+    return LearnedScores(
+        _model_of(paths.sde), paths.grid, base, network, training.objective, parameters, starts
+    )

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from graybench.methods.bridge.bases import ExactBase, LinearisedBase, MidpointBase, NoBase
+from graybench.methods.bridge.inference import Likelihood, maximise
 from graybench.methods.bridge.learning import LearnedScores, ScoreTraining, learn, one_point
 from graybench.methods.bridge.likelihood import BridgeSampler, average
 from graybench.tasks.errors import UserError
+from graybench.tasks.landmarks.task import ellipse
 from graybench.tasks.sde.brownian import BrownianMotion
 from graybench.tasks.sde.ornstein_uhlenbeck import MeanReversion
 from graybench.tasks.sde.sde import SDE, TimeGrid
@@ -19,6 +21,7 @@ from graybench.tests.methods.bridge.models import (
     double_well,
     end_points,
     geometric,
+    landmarks,
     log_scheme,
     normals,
     number,
@@ -133,6 +136,26 @@ def test_gradients_are_of_the_likelihood(scores_of_wells: LearnedScores) -> None
     torch.testing.assert_close(gradient, differences, rtol=1e-2, atol=1e-2)
 
 
+def test_the_start_of_wells_is_found(scores_of_wells: LearnedScores) -> None:
+    """The maximum of the exact likelihood over x_0; the sample mean is 0.10 away, as the drift moves states."""
+    sde, x_0 = double_well(), torch.tensor([0.4], dtype=torch.float64)
+    y = end_points(sde, x_0, GRID, 30, 8)
+    likelihood = Likelihood(
+        lambda theta: DoubleWell(theta[0], theta[1]),
+        y,
+        GRID,
+        BridgeSampler(particles=32),
+        9,
+        base=scores_of_wells,
+    )
+    fit = maximise(likelihood, torch.tensor([1.0, 0.7], dtype=torch.float64), y.mean(0), free=("x_0",))
+    assert fit.converged
+    tried = [float(fit.x_0) + shift for shift in (-0.04, 0.0, 0.04)]
+    lower, top, upper = (float(log_scheme(sde, start, y[:, 0], GRID).sum()) for start in tried)
+    assert top > max(lower, upper)
+    assert abs(float(y.mean() - fit.x_0)) > 0.08
+
+
 def test_held_out_paths_choose_the_base() -> None:
     few = ScoreTraining(paths=300, steps=0)
     assert learn(wells, GRID, few, 1).base is MidpointBase
@@ -178,8 +201,13 @@ def test_scores_of_another_problem_are_refused(scores_of_wells: LearnedScores) -
     for sde in (brownian(sigma=1.4), batch):
         with pytest.raises(UserError, match="has other parameters than in training"):
             single(sde, zero, GRID)
-    with pytest.raises(UserError, match="scores of BrownianMotion, not of MeanReversion"):
+    with pytest.raises(UserError, match="another SDE than this MeanReversion"):
         single(reverting(), zero, GRID)
+    shape = ellipse(3, 2).flatten()
+    of_landmarks = learn(one_point(landmarks(), shape), GRID, few, 1)
+    of_landmarks(landmarks(), shape, GRID)
+    with pytest.raises(UserError, match="another SDE than this LandmarkDiffusion"):
+        of_landmarks(landmarks(nugget=1e-2), shape, GRID)
     for grid, sentence in (
         (TimeGrid(2.0, 20), "not to 20 up to 2"),
         (TimeGrid(1.0, 30), "not to 30 up to 1"),
