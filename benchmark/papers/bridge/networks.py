@@ -1,0 +1,210 @@
+"""Experiments with learned scores: one network for all θ and x_0, what to train it for, and diffusion means.
+
+Experiments are as in `experiments.py`. The starts x_0 of training are uniform on [−1.5, 1.5]^D. A simulation
+is an Euler path or a bridge.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+
+import torch
+from torch import Tensor
+
+from ....methods.bridge.inference import Likelihood, maximise
+from ....methods.bridge.learning import Law, LearnedScores, ScoreTraining, learn
+from ....methods.bridge.likelihood import BridgeSampler
+from ....methods.bridge.purpose import BridgeTraining, effective_fraction, refine
+from ....tasks import get_task
+from ....tasks.likelihood import LikelihoodTask
+from ....tasks.sde.diffusion_task import DiffusionTask
+from ....tasks.sde.sde import SDE, euler_path
+from ....tasks.seeding import derive_seed, generator
+from ...analysis.statistics import Z
+
+Row = dict[str, object]
+Experiment = Iterator[partial[list[Row]]]
+
+FARTHEST_START = 1.5
+WELLS = ((1.0, 50), (4.0, 100))  # duration and steps
+FINE = 2_000  # steps for the likelihood of the process
+PARTICLES = 4096
+BUDGETS = (1_000, 4_000, 16_000)
+REPEATS = 3
+BRIDGES = 4
+DATA_SETS, ENDS = 20, 30
+
+
+def law_of(task: DiffusionTask) -> Law:
+    """Return the law with θ from the prior and starts uniform on a cube."""
+
+    def law(n: int, seed: int) -> tuple[SDE, Tensor]:
+        random = generator(seed)
+        starts = torch.rand((n, 1, len(task.start)), generator=random, dtype=torch.float64)
+        u = torch.randn((n, 1, task.dim_theta), generator=random, dtype=torch.float64)
+        return task.model().at(u), FARTHEST_START * (2 * starts - 1)
+
+    return law
+
+
+def amortised_scores() -> Experiment:
+    """One network for all θ and x_0 of a double well, with defaults, from −1 to ±1, beside the base alone."""
+    for duration, steps in WELLS:
+        for training in (ScoreTraining(), ScoreTraining(base="midpoint", steps=0)):
+            yield partial(_wells, duration, steps, training)
+
+
+def _wells(duration: float, steps: int, training: ScoreTraining) -> list[Row]:
+    task = _task("double_well", duration=duration, steps=steps)
+    fine = _task("double_well", duration=duration, steps=FINE)
+    start = time.perf_counter()
+    scores = learn(law_of(task), task.grid, training, derive_seed("bridges", "amortised", steps))
+    seconds = time.perf_counter() - start
+    y, sampler, rows = (
+        torch.tensor([[-1.0], [1.0]], dtype=torch.float64),
+        BridgeSampler(particles=PARTICLES),
+        [],
+    )
+    for sigma in (0.5, 0.7):
+        theta = torch.tensor([0.0, math.log(sigma)], dtype=torch.float64)
+        seed = derive_seed("bridges", "amortised run", steps, str(sigma))
+        found = sampler.estimate(task.sde(theta), task.start, y, task.grid, seed, scores)
+        for k, end in enumerate(y[:, 0].tolist()):
+            scheme, process = (_exact(each, theta, y[k : k + 1]) for each in (task, fine))
+            rows.append(
+                {
+                    "network": training.steps > 0,
+                    "base": scores.base.name,
+                    "duration": duration,
+                    "steps": steps,
+                    "sigma": sigma,
+                    "end": end,
+                    "particles": PARTICLES,
+                    "ess_fraction": float(found.ess_fraction[k]),
+                    "lost_fraction": float(found.lost_fraction[k]),
+                    "log_likelihood": process,
+                    "error": float(found.value[k]) - process,
+                    "error_of_scheme": scheme - process,
+                    "stderr": float(found.stderr[k]),
+                    "paths": training.paths,
+                    "seconds": seconds,
+                }
+            )
+    return rows
+
+
+def _scores_by(
+    recipe: str, law: Law, task: DiffusionTask, base: str, budget: int, seed: int
+) -> LearnedScores:
+    """Train scores by a recipe of `objectives` from so many simulations."""
+    if recipe == "matching":
+        return learn(law, task.grid, ScoreTraining(base=base, paths=budget), seed)
+    objective = recipe.split()[-1]
+    first = budget // 2 if recipe.startswith("matching") else budget // 20
+    steps = ScoreTraining.steps if recipe.startswith("matching") else 0
+    scores = learn(law, task.grid, ScoreTraining(base=base, paths=first, steps=steps), seed)
+    ends = (budget - first) // (1 + BRIDGES)
+    return refine(scores, law, BridgeTraining(objective, ends, BRIDGES, rate=3e-3), seed)
+
+
+def objectives() -> Experiment:
+    """Which objective gives more effective samples, with the same network and number of simulations."""
+    problems = [
+        ("double_well", "midpoint", {"steps": 25}),
+        ("ornstein_uhlenbeck", "none", {"steps": 25, "dim": 5}),
+    ]
+    recipes = ("matching", "variance", "divergence", "matching, then variance", "matching, then divergence")
+    for name, base, options in problems:
+        for budget in BUDGETS:
+            for recipe in recipes:
+                for repeat in range(REPEATS):
+                    yield partial(_objective, _task(name, **options), base, recipe, budget, repeat)
+
+
+def _objective(task: DiffusionTask, base: str, recipe: str, budget: int, repeat: int) -> list[Row]:
+    law, seed = law_of(task), derive_seed("bridges", "objectives", task.label, budget, repeat)
+    start = time.process_time()
+    scores = _scores_by(recipe, law, task, base, budget, seed)
+    seconds = time.process_time() - start
+    return [
+        {
+            "task": task.name,
+            "dim": len(task.start),
+            "base": base,
+            "steps": task.grid.steps,
+            "simulations": budget,
+            "recipe": recipe,
+            "repeat": repeat,
+            "ess_fraction": effective_fraction(scores, law, 200, 64, derive_seed("bridges", "judged")),
+            "used": scores.used,
+            "seconds": seconds,
+        }
+    ]
+
+
+# Diffusion means: θ is known, and each data set has its own start.
+MEANS = {
+    "double_well": ({"steps": 50}, (0.0, math.log(0.7))),
+    "ornstein_uhlenbeck": ({"steps": 50, "dim": 2}, (0.0, 0.0, math.log(0.7))),
+}
+
+
+def network_means() -> Experiment:
+    """Starts from 20 data sets of 30 end points, by a network conditioned on x_0, beside the sample mean."""
+    for name in MEANS:
+        for data_set in range(DATA_SETS):
+            yield partial(_mean, name, data_set)
+
+
+@cache
+def _scores_for_means(name: str) -> LearnedScores:
+    task = _task(name, **MEANS[name][0])
+    return learn(law_of(task), task.grid, ScoreTraining(), derive_seed("bridges", "means", name))
+
+
+def _mean(name: str, data_set: int) -> list[Row]:
+    options, values = MEANS[name]
+    task, theta = _task(name, **options), torch.tensor(values, dtype=torch.float64)
+    scores, grid = _scores_for_means(name), task.grid
+    random = generator(derive_seed("bridges", "means", name, data_set))
+    truth = 2 * torch.rand(len(task.start), generator=random, dtype=torch.float64) - 1
+    noise = torch.randn(grid.steps, ENDS, len(truth), generator=random, dtype=torch.float64)
+    y = euler_path(task.sde(theta), truth, grid, noise)[:, -1]
+    likelihood = Likelihood(task.sde, y, grid, BridgeSampler(particles=64), data_set, base=scores)
+    start = time.perf_counter()
+    fit = maximise(likelihood, theta, y.mean(0), free=("x_0",))
+    covered = (fit.x_0 - truth).abs() <= Z * fit.x_0_stderr
+    return [
+        {
+            "task": name,
+            "dim": len(truth),
+            "base": scores.base.name,
+            "data_set": data_set,
+            "diffusion_mean_error": float((fit.x_0 - truth).square().mean().sqrt()),
+            "sample_mean_error": float((y.mean(0) - truth).square().mean().sqrt()),
+            "coverage": float(covered.double().mean()),
+            "ess_fraction": float(fit.estimate.ess_fraction.mean()),
+            "converged": fit.converged,
+            "evaluations": fit.evaluations,
+            "seconds": time.perf_counter() - start,
+        }
+    ]
+
+
+def _task(name: str, **options: float) -> DiffusionTask:
+    task = get_task(name, **options)
+    assert isinstance(task, DiffusionTask)
+    return task
+
+
+def _exact(task: DiffusionTask, theta: Tensor, y: Tensor) -> float:
+    assert isinstance(task, LikelihoodTask)
+    return float(task.log_likelihood(theta.unsqueeze(0), y))
+
+
+NETWORKS: dict[str, Callable[[], Experiment]] = {
+    "amortised_scores": amortised_scores,
+    "objectives": objectives,
+    "network_means": network_means,
+}
