@@ -403,7 +403,7 @@ class Paths:
 
 
 def _model_of(sde: SDE) -> list[object]:
-    """Return the class of an SDE and its fields that are not tensors; of methods, the function and the object."""
+    """Return the class of an SDE and its fields that are not tensors, with methods taken apart."""
     found: list[object] = [type(sde)]
     for field in fields(sde) if is_dataclass(sde) else ():
         value = getattr(sde, field.name)

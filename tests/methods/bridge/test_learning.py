@@ -137,7 +137,7 @@ def test_gradients_are_of_the_likelihood(scores_of_wells: LearnedScores) -> None
 
 
 def test_the_start_of_wells_is_found(scores_of_wells: LearnedScores) -> None:
-    """The maximum of the exact likelihood over x_0; the sample mean is 0.10 away, as the drift moves states."""
+    """The maximum of the exact likelihood; the sample mean is 0.10 away, as the drift moves the states."""
     sde, x_0 = double_well(), torch.tensor([0.4], dtype=torch.float64)
     y = end_points(sde, x_0, GRID, 30, 8)
     likelihood = Likelihood(
