@@ -20,6 +20,9 @@ from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
 from ..method import Method, Posterior
 from ..progress import report
+from .amortised import learn_intervals
+from .bases import BaseFactory
+from .learning import LearnedBase
 from .likelihood import (
     LEAST_ESS,
     BridgeSampler,
@@ -35,7 +38,14 @@ BRIDGES_AT_ONCE = 4096
 TRIAL_PAIRS = 16
 
 
-def along_path(sampler: BridgeSampler, model: DiffusionModel, u: Tensor, x_o: Tensor, seed: int) -> Estimate:
+def along_path(
+    sampler: BridgeSampler,
+    model: DiffusionModel,
+    u: Tensor,
+    x_o: Tensor,
+    seed: int,
+    base: BaseFactory | None = None,
+) -> Estimate:
     """Estimate the likelihood of each interval between observations; bridges start at the observation before.
 
     Args:
@@ -44,6 +54,7 @@ def along_path(sampler: BridgeSampler, model: DiffusionModel, u: Tensor, x_o: Te
         u: points (J, d).
         x_o: one observation (m D,), the states at m times.
         seed: names the noise.
+        base: makes the base in place of the sampler's own.
 
     Returns:
         The estimates, fields (J, m), with intervals of equal duration and steps next to each other.
@@ -54,7 +65,7 @@ def along_path(sampler: BridgeSampler, model: DiffusionModel, u: Tensor, x_o: Te
         equal = [i for i, other in enumerate(model.grids) if other == grid]
         y = ends[equal].expand(len(u), -1, -1)
         noise = sampler.noise(grid, y.shape[:-1], y.shape[-1], derive_seed(seed, "grid", k) if k else seed)
-        parts.append(average(sampler.bridges(sde, starts[equal], y, grid, noise)))
+        parts.append(average(sampler.bridges(sde, starts[equal], y, grid, noise, base=base)))
     return Estimate(*(torch.cat(field, -1) for field in zip(*parts, strict=True)))
 
 
@@ -109,14 +120,21 @@ class BridgePosterior(Posterior):
         sampler: draws the bridges.
         budget: number of bridges for each observation.
         seed: names the random streams.
+        base: makes the base in place of the sampler's own.
     """
 
     network_evaluations = 0
 
     def __init__(
-        self, model: DiffusionModel, dim: int, sampler: BridgeSampler, budget: int, seed: int
+        self,
+        model: DiffusionModel,
+        dim: int,
+        sampler: BridgeSampler,
+        budget: int,
+        seed: int,
+        base: BaseFactory | None = None,
     ) -> None:
-        self.model, self.dim, self.sampler, self.seed = model, dim, sampler, seed
+        self.model, self.dim, self.sampler, self.seed, self.base = model, dim, sampler, seed, base
         self.points = budget // sampler.particles
         self._found: dict[tuple[float, ...], WeightedPoints] = {}
 
@@ -148,7 +166,7 @@ class BridgePosterior(Posterior):
         rows = max(1, BRIDGES_AT_ONCE // (self.sampler.particles * len(self.model.grids)))
         # No warning: bridges collapse at points far from the posterior, where W is negligible.
         parts = [
-            product(along_path(self.sampler, self.model, part, x_o, derive_seed(seed, "rows", k)))
+            product(along_path(self.sampler, self.model, part, x_o, derive_seed(seed, "rows", k), self.base))
             for k, part in enumerate(u.split(rows))
         ]
         found = Estimate(*(torch.cat(field) for field in zip(*parts, strict=True)))
@@ -162,7 +180,7 @@ class BridgePosterior(Posterior):
     def likelihood_at(self, u: Tensor, x_o: Tensor, particles: int, seed: int) -> Estimate:
         """Estimate log p(x_o | u) at one point, u (d,) and x_o (D,), with so many bridges."""
         sampler = replace(self.sampler, particles=particles)
-        intervals = along_path(sampler, self.model, u.unsqueeze(0), x_o, seed)
+        intervals = along_path(sampler, self.model, u.unsqueeze(0), x_o, seed, self.base)
         warn(intervals, particles)
         return Estimate(*(field.squeeze(0) for field in product(intervals)))
 
@@ -230,7 +248,9 @@ class BridgeIS(Method):
 
     Args:
         particles: number N of bridges at each point, 2 or more.
-        base: "auto", "none", "exact", "linearised", "heat_kernel" or "midpoint", see `bases.py`.
+        base: "auto", "none", "exact", "linearised", "heat_kernel" or "midpoint", see `bases.py`; or
+            "learned": half of the budget trains a network for all parameters, see `learning.py`, and the
+            other half is spent on each observation.
         kernel: "auto", "forward" or "adjoint", see `proposals.py`.
         proposal: "reverse" or "guided", see `proposals.py`.
         bridge_covariance: False omits the variance factor of the reverse bridges, as an ablation.
@@ -263,7 +283,8 @@ class BridgeIS(Method):
     def sampler(self) -> BridgeSampler:
         """Return the sampler of bridges with these options."""
         require_whole("method bridge_is: particles", self.particles, 2)
-        return BridgeSampler(**self.options())
+        options = self.options()
+        return BridgeSampler(**options | {"base": "auto"} if self.base == LearnedBase.name else options)
 
     def fit(self, simulations: Simulations, seed: int) -> BridgePosterior:
         """Return the posterior, which uses only the model and the number of the simulations.
@@ -271,7 +292,7 @@ class BridgeIS(Method):
         Raises:
             UserError: the budget is below 4 N, or the simulations come without their diffusion.
         """
-        least = 4 * self.particles
+        least = 4 * self.particles * (2 if self.base == LearnedBase.name else 1)
         if len(simulations) < least:
             raise UserError(
                 f"method bridge_is: {self.particles} particles need a budget of {least} or more, "
@@ -282,10 +303,15 @@ class BridgeIS(Method):
                 "method bridge_is needs simulations with their diffusion: use a task with the capability "
                 "sde_path."
             )
-        model, tried = simulations.model, simulations[:TRIAL_PAIRS]
-        sde = model.at(tried.u.double()[:, None, None])
-        starts, ends = _ends_of_intervals(model, tried.x.double())
-        grid = model.grids[0]
-        alike = [i for i, other in enumerate(model.grids) if other == grid]
-        sampler = self.sampler().chosen(sde, starts[:, alike], ends[:, alike], grid)
-        return BridgePosterior(model, simulations.u.shape[1], sampler, len(simulations), seed)
+        model, sampler, base = simulations.model, self.sampler(), None
+        dim, budget = simulations.u.shape[1], len(simulations)
+        if self.base == LearnedBase.name:
+            base = learn_intervals(simulations[: budget // 2], derive_seed(seed, "learned"))
+            budget -= budget // 2
+        else:
+            tried, grid = simulations[:TRIAL_PAIRS], model.grids[0]
+            starts, ends = _ends_of_intervals(model, tried.x.double())
+            alike = [i for i, other in enumerate(model.grids) if other == grid]
+            sde = model.at(tried.u.double()[:, None, None])
+            sampler = sampler.chosen(sde, starts[:, alike], ends[:, alike], grid)
+        return BridgePosterior(model, dim, sampler, budget, seed, base)

@@ -30,8 +30,8 @@ class BridgeTraining:
         objective: "divergence" or "variance".
         ends: number of end points, each with its own θ and x_0, 4 or more.
         bridges: number of bridges to each end point, 2 or more.
+        steps: number of Adam steps of "variance", which uses bridges again; "divergence" takes ends/batch.
         batch: number of end points in an Adam step.
-        passes: how often "variance" uses each end point and its bridges; "divergence" uses them once.
         rate: initial learning rate of the cosine schedule.
 
     Raises:
@@ -41,15 +41,15 @@ class BridgeTraining:
     objective: str = "variance"
     ends: int = 4_000
     bridges: int = 4
-    batch: int = 32
-    passes: int = 10
-    rate: float = 1e-3
+    steps: int = 2_000
+    batch: int = 16
+    rate: float = 3e-3
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
             hint = nearest(self.objective, OBJECTIVES)
             raise UserError(f"refining scores: there is no objective {self.objective!r}: {hint}")
-        for option, least in {"ends": ROUNDS, "bridges": 2, "batch": 1, "passes": 1}.items():
+        for option, least in {"ends": ROUNDS, "bridges": 2, "steps": ROUNDS, "batch": 1}.items():
             require_whole(f"refining scores: {option}", getattr(self, option), least)
         if not self.rate > 0:
             raise UserError(f"refining scores: rate must be above 0, but is {self.rate!r}.")
@@ -140,7 +140,7 @@ def _variance(
 ) -> tuple[Callable[[int], Tensor], int]:
     """Return the loss of each step, and the number of steps."""
     ends = training.ends // ROUNDS
-    in_round = max(1, training.passes * ends // training.batch)
+    in_round = training.steps // ROUNDS
     random = generator(derive_seed(seed, "minibatches"))
     drawn: list[FixedBridges] = []
 

@@ -105,7 +105,7 @@ def _scores_by(
     steps = ScoreTraining.steps if recipe.startswith("matching") else 0
     scores = learn(law, task.grid, ScoreTraining(base=base, paths=first, steps=steps), seed)
     ends = (budget - first) // (1 + BRIDGES)
-    return refine(scores, law, BridgeTraining(objective, ends, BRIDGES, rate=3e-3), seed)
+    return refine(scores, law, BridgeTraining(objective, ends, BRIDGES), seed)
 
 
 def objectives() -> Experiment:

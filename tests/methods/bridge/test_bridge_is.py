@@ -163,3 +163,28 @@ def test_the_posterior_of_a_path_is_that_of_the_reference() -> None:
     error = exact.std(0) * (1 / size + 1 / 4000 + 1 / 4000) ** 0.5
     assert ((sample.mean(0) - exact.mean(0)).abs() < 4.5 * error).all()  # each once in 150,000 times
     assert ((sample.std(0) / exact.std(0)).log().abs() < 9 * error / exact.std(0)).all()
+
+
+@pytest.mark.parametrize("observed", [1, 3])
+def test_learned_scores_serve_all_parameters_and_intervals(observed: int) -> None:
+    """A double well, where the linearised base has an ESS/N of 0.01 at ends in the other well."""
+    task = get_task("double_well", steps=20, observed=observed)
+    method = get_method("bridge_is", base="learned", particles=16)
+    posterior = method.fit(task.simulate(8_000, 1), 2)
+    assert isinstance(posterior, BridgePosterior)
+    assert posterior.points == 4_000 // 16  # the other half was spent on learning
+    x_o = torch.tensor([[1.0, -0.5, 0.8][:observed]])
+    u = 0.5 * torch.randn(50, 2, generator=torch.Generator().manual_seed(3))
+    found = posterior.log_likelihood(u.double(), x_o[0], 4)
+    exact = task.log_likelihood(task.prior.to_theta(u.double()), x_o)
+    assert found.ess_fraction.mean() > 0.6
+    z = (found.value - exact) / found.stderr
+    assert z.square().mean() < 2  # 1 + 5 standard deviations of a mean of 50 squares
+
+
+def test_learned_scores_need_a_budget() -> None:
+    task = get_task("double_well", steps=20)
+    with pytest.raises(UserError, match="learned scores need a budget of 30 or more"):
+        get_method("bridge_is", base="learned").fit(task.simulate(29, 1), 2)
+    with pytest.raises(UserError, match="2 particles need a budget of 16 or more, but it is 15"):
+        get_method("bridge_is", base="learned").fit(task.simulate(15, 1), 2)

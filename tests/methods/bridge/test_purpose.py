@@ -61,7 +61,7 @@ def test_training_on_bridges_gives_more_effective_samples(objective: str, gain: 
     """From the midpoint base alone, with the same end points and noise before and after."""
     law = one_point(double_well(), START)
     scores = learn(law, GRID, NOTHING, 1)
-    training = BridgeTraining(objective, 1_000, 4, 16, 20, 1e-2)
+    training = BridgeTraining(objective, 1_000, 4, 1_000, 16, 1e-2)
     before, after = (
         effective_fraction(each, law, 100, 64, 3) for each in (scores, refine(scores, law, training, 2))
     )
@@ -74,7 +74,7 @@ def test_what_is_worse_is_not_returned() -> None:
     law = one_point(brownian(), START)
     scores = learn(law, GRID, replace(NOTHING, base="exact"), 1)
     for objective in ("variance", "divergence"):
-        assert refine(scores, law, BridgeTraining(objective, 40, 4, 4, 4, 0.1), 2) is scores
+        assert refine(scores, law, BridgeTraining(objective, 40, 4, 40, 4, 0.1), 2) is scores
 
 
 @pytest.mark.parametrize("objective", ["variance", "divergence"])
@@ -87,7 +87,7 @@ def test_lost_bridges_do_not_end_the_training(objective: str) -> None:
     noise = sampler.noise(scores.grid, y.shape[:1], 1, 1)
     drawn = sampler.bridges(sde, x_0, y, scores.grid, noise, base=scores)
     assert drawn.lost.sum() > 0
-    refined = refine(scores, law, BridgeTraining(objective, 500, 4, 16, 1, 1e-3), 2)
+    refined = refine(scores, law, BridgeTraining(objective, 500, 4, 40, 16, 1e-3), 2)
     assert all(p.isfinite().all() for p in refined.network.parameters())
 
 
@@ -104,7 +104,7 @@ def test_paths_that_overflow_are_left_out() -> None:
     scores = learn(law, grid, replace(NOTHING, steps=20), 1)
     assert math.isfinite(scores.held_out[0])
     assert scores.network.most.isfinite().all()
-    refined = refine(scores, law, BridgeTraining("variance", 40, 4, 4, 1), 2)
+    refined = refine(scores, law, BridgeTraining("variance", 40, 4, 40, 4), 2)
     assert all(p.isfinite().all() for p in refined.network.parameters())
     with pytest.raises(NotFiniteError, match="every path overflows"):
         learn(one_point(double_well(sigma=50.0), START), grid, NOTHING, 1)
@@ -119,7 +119,7 @@ def test_simulations_are_counted(untrained: LearnedScores) -> None:
         return wells(n, seed)
 
     for objective in ("variance", "divergence"):
-        training = BridgeTraining(objective, 32, 2, 8, 1)
+        training = BridgeTraining(objective, 32, 2, 8, 8)
         refine(untrained, law, training, 1)
         judged = 2 * HELD_ENDS
         assert training.simulations == 3 * (sum(asked) - judged)
@@ -129,7 +129,7 @@ def test_simulations_are_counted(untrained: LearnedScores) -> None:
 def test_mistakes_are_told() -> None:
     with pytest.raises(UserError, match="did you mean variance"):
         BridgeTraining("varience")
-    for option, least in {"ends": 4, "bridges": 2, "batch": 1, "passes": 1}.items():
+    for option, least in {"ends": 4, "bridges": 2, "steps": 4, "batch": 1}.items():
         sentence = f"refining scores: {option} must be a whole number from {least} up, but is {least - 1}"
         with pytest.raises(UserError, match=sentence):
             BridgeTraining(**{option: least - 1})  # type: ignore[arg-type]
