@@ -42,8 +42,8 @@ def learn_intervals(simulations: Simulations, seed: int) -> IntervalScores:
     paths = len(simulations) // len(grids)
     if paths < FEWEST_PATHS:
         raise UserError(
-            f"method bridge_is: learned scores need a budget of {2 * FEWEST_PATHS * len(grids)} or more, half "
-            "of it for learning."
+            f"method bridge_is: learned scores need a budget of {2 * FEWEST_PATHS * len(grids)} or more, "
+            "half of it for learning."
         )
     for k, grid in enumerate(grids):
         law = _law(simulations, model, grid)

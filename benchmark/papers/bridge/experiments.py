@@ -31,6 +31,7 @@ from ...analysis.statistics import Z
 from ...running.pieces import Pieces
 from .convergence import convergence
 from .landmark_networks import LANDMARK_NETWORKS
+from .networks import NETWORKS
 
 PAIRS, PARTICLES = 50, 1024
 SIGMA = 0.5  # of geometric Brownian motion
@@ -396,6 +397,7 @@ EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
     "diffusion_means": diffusion_means,
     "convergence": convergence,
     **LANDMARK_NETWORKS,
+    **NETWORKS,
 }
 
 

@@ -22,10 +22,10 @@ from graybench.tests.methods.bridge.models import (
     end_points,
     geometric,
     landmarks,
-    log_scheme,
     normals,
     number,
     reverting,
+    scheme_density,
     uniforms,
 )
 
@@ -41,6 +41,10 @@ def reverting_anywhere(n: int, seed: int) -> tuple[SDE, Tensor]:
 def wells(n: int, seed: int) -> tuple[SDE, Tensor]:
     theta, sigma, x_0 = uniforms(seed, 3, n, 1)
     return DoubleWell(0.7 + 0.6 * theta, 0.5 + 0.4 * sigma), (3 * x_0 - 1.5).unsqueeze(-1)
+
+
+def log_density(sde: SDE, start: float, y: Tensor) -> Tensor:
+    return scheme_density(sde, start, y[:, 0], GRID, -4.0, 4.0).log()
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +120,7 @@ def test_likelihoods_of_wells_are_right_at_all_parameters_and_starts(scores_of_w
         found = sampler.estimate(sde, x_0, y, GRID, 6, scores_of_wells)
         assert found.ess_fraction.min() > 0.5
         # four standard errors: a false alarm in 2,700 runs of six
-        assert ((found.value - log_scheme(sde, start, y[:, 0], GRID)).abs() < 4 * found.stderr).all()
+        assert ((found.value - log_density(sde, start, y)).abs() < 4 * found.stderr).all()
 
 
 def test_gradients_are_of_the_likelihood(scores_of_wells: LearnedScores) -> None:
@@ -151,7 +155,7 @@ def test_the_start_of_wells_is_found(scores_of_wells: LearnedScores) -> None:
     fit = maximise(likelihood, torch.tensor([1.0, 0.7], dtype=torch.float64), y.mean(0), free=("x_0",))
     assert fit.converged
     tried = [float(fit.x_0) + shift for shift in (-0.04, 0.0, 0.04)]
-    lower, top, upper = (float(log_scheme(sde, start, y[:, 0], GRID).sum()) for start in tried)
+    lower, top, upper = (float(log_density(sde, start, y).sum()) for start in tried)
     assert top > max(lower, upper)
     assert abs(float(y.mean() - fit.x_0)) > 0.08
 
