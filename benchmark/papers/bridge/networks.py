@@ -97,8 +97,8 @@ def _wells(duration: float, steps: int, training: ScoreTraining) -> list[Row]:
 def objectives() -> Experiment:
     """Which objective gives more effective samples, with the same network and number of simulations.
 
-    The network is trained for all θ and x_0, or for one θ and x_0. "double_well" begins with a good base and a
-    bad one, "ornstein_uhlenbeck" with none.
+    The network is trained for all θ and x_0, or for one θ and x_0. "double_well" begins with a good base and
+    with a bad one, "ornstein_uhlenbeck" with none.
     """
     problems = (
         (_task("double_well", steps=25), "midpoint", True),
@@ -141,7 +141,7 @@ def _objective(
 def _scores_by(
     recipe: str, law: Law, task: DiffusionTask, base: str, budget: int, seed: int
 ) -> LearnedScores:
-    """Train scores from so many simulations; a recipe without matching standardises by a twentieth of them."""
+    """Train scores from so many simulations; without matching, a twentieth of them standardises inputs."""
     if recipe == "matching":
         return learn(law, task.grid, ScoreTraining(base=base, paths=budget), seed)
     matched = recipe.startswith("matching")
