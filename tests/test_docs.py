@@ -165,6 +165,10 @@ def test_methods(tmp_path: Path) -> None:
         assert abs(means[i] - means[i + 2]) < 0.5 * stds[i + 2]
         assert 0.8 < stds[i] / stds[i + 2] < 1.25
 
+    found = re.findall(r"ESS/N (.*); exact", outputs["python scores.py"])
+    assert len(found) == 4
+    assert all(float(ess) > 0.5 for ess in found)
+
     shapes = re.findall(
         r"(a|length) = ([\d.]+), relative standard error ([\d.]+)", outputs["python shapes.py"]
     )
