@@ -9,7 +9,8 @@ from ...tasks.sde.sde import SDE, TimeGrid
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
 from .bases import Base
-from .learning import FEWEST_PATHS, Law, LearnedScores, ScoreTraining, learn
+from .learned import LearnedScores
+from .learning import FEWEST_PATHS, Law, ScoreTraining, learn
 
 
 class IntervalScores:

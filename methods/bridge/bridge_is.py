@@ -22,7 +22,7 @@ from ..method import Method, Posterior
 from ..progress import report
 from .amortised import learn_intervals
 from .bases import BaseFactory
-from .learning import LearnedBase
+from .learned import LearnedBase
 from .likelihood import (
     LEAST_ESS,
     BridgeSampler,
@@ -249,7 +249,7 @@ class BridgeIS(Method):
     Args:
         particles: number N of bridges at each point, 2 or more.
         base: "auto", "none", "exact", "linearised", "heat_kernel" or "midpoint", see `bases.py`; or
-            "learned": half of the budget trains a network for all parameters, see `learning.py`, and the
+            "learned": half of the budget trains a network for all parameters, see `learned.py`, and the
             other half is spent on each observation.
         kernel: "auto", "forward" or "adjoint", see `proposals.py`.
         proposal: "reverse" or "guided", see `proposals.py`.

@@ -1,28 +1,21 @@
-"""Scores of a diffusion learned by a network from simulated paths, as a residual on a base in closed form.
-
-`learn` trains one network for all parameters θ and starts x_0 of a `Law`. The result, `LearnedScores`, is a
-factory of bases like the classes in `bases.BASES`, and its bases are `LearnedBase`.
-"""
+"""Training of scores on simulated paths: one network for all parameters θ and starts x_0 of a `Law`."""
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
-from inspect import ismethod
-from typing import ClassVar, NamedTuple
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...tasks.errors import NotFiniteError, UserError
 from ...tasks.plugin import nearest, require_whole
-from ...tasks.sde.sde import SDE, Coefficients, TimeGrid, euler_path
+from ...tasks.sde.sde import SDE, TimeGrid, euler_path
 from ...tasks.seeding import derive_seed, generator
 from ..nn.averaging import MovingAverage, held_out
-from ..nn.network import ReplicatedMLP, time_features
 from ..nn.optimizer import CosineAdam
-from ..nn.standardise import Standardise
 from ..progress import report
 from .bases import BASES, Base, NoBase, candidates
+from .learned import LearnedScores, Range, ScoreNetwork, counted_beside, features_of, model_of
 
 OBJECTIVES = ("corrected", "paper", "explicit")
 LARGEST_STEP = 1e3
@@ -75,154 +68,6 @@ class ScoreTraining:
             require_whole(f"scores: {option}", getattr(self, option), smallest)
         if not self.rate > 0:
             raise UserError(f"scores: rate must be above 0, but is {self.rate!r}.")
-
-
-class ScoreNetwork(nn.Module):
-    """A perceptron F on standardised features, in float32.
-
-    Features beyond those of the training states are moved to the nearest of these, so the output stays
-    bounded. The initial output is 0.
-
-    Args:
-        features: features of the training states (rows, inputs).
-        outputs: number of outputs.
-        width, depth: number of units in a hidden layer, and of hidden layers.
-        seed: names the initial weights.
-    """
-
-    least: Tensor
-    most: Tensor
-
-    def __init__(self, features: Tensor, outputs: int, *, width: int, depth: int, seed: int) -> None:
-        super().__init__()
-        self.standardise = Standardise(features.unsqueeze(0))
-        for name, bound in (("least", features.amin(0)), ("most", features.amax(0))):
-            self.register_buffer(name, bound)
-        self.mlp = ReplicatedMLP(
-            features.shape[1], outputs, width=width, depth=depth, generators=[generator(seed)]
-        )
-
-    def inputs(self, features: Tensor) -> Tensor:
-        """Return the inputs of the perceptron for features (..., inputs)."""
-        return self.standardise(features.clamp(self.least, self.most)).float().view_as(features)
-
-    def output(self, inputs: Tensor) -> Tensor:
-        """Return F (..., outputs) for inputs of the perceptron (..., inputs)."""
-        rows: Tensor = self.mlp(inputs.reshape(1, -1, inputs.shape[-1]))
-        return rows.view(*inputs.shape[:-1], -1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return F (..., outputs) for features (..., inputs), in their dtype."""
-        return self.output(self.inputs(features)).to(features.dtype)
-
-
-class Range(NamedTuple):
-    """Smallest and largest values that training saw, (p,) each."""
-
-    least: Tensor
-    most: Tensor
-
-    def admits(self, values: Tensor) -> bool:
-        """Return whether the values (..., p) are those of training, in components that did not vary there."""
-        fixed = self.least == self.most
-        return bool(torch.isclose(values, self.least)[..., fixed].all())
-
-
-@dataclass
-class LearnedScores:
-    """A factory of bases with the pull w + L F(θ, x_0, t, x)/√t, where w is the pull of another base.
-
-    L is the factor of Σ = L Lᵀ and F a network, so F has the scale of the noise. A network trained by the
-    objective "paper" has learned div Σ too, which is then subtracted from the pull.
-
-    Attributes:
-        model: the class of the SDE, and its fields that are not parameters.
-        grid: duration and number of steps.
-        base: the class of the base in closed form, whose density is also the density of the learned base.
-        network: F, a function of `features_of`.
-        objective: the objective of the training.
-        parameters, starts: what θ and x_0 were in training.
-        used: whether the network lowered the held-out objective; otherwise the pull is w.
-        held_out: mean of the held-out objective and its standard error; the base alone has mean 0.
-    """
-
-    model: list[object]
-    grid: TimeGrid
-    base: type[Base]
-    network: ScoreNetwork
-    objective: str
-    parameters: Range
-    starts: Range
-    used: bool = True
-    held_out: tuple[float, float] = (math.nan, math.nan)
-
-    def __call__(self, sde: SDE, x_0: Tensor, grid: TimeGrid) -> "LearnedBase":
-        """Return the learned base.
-
-        Raises:
-            UserError: the network was trained for another SDE, other than in its parameters, or on another
-                grid; or at a single θ or x_0, which is another one.
-        """
-        if _model_of(sde) != self.model:
-            raise UserError(
-                f"learned scores: they belong to another SDE than this {type(sde).__name__}: "
-                "learn scores of it."
-            )
-        if grid != self.grid:
-            raise UserError(
-                f"learned scores: they belong to {self.grid.steps} steps up to time {self.grid.duration:g}, "
-                f"not to {grid.steps} up to {grid.duration:g}: learn scores on this grid."
-            )
-        if not self.parameters.admits(sde.parameters):
-            raise UserError(
-                "learned scores: the SDE has other parameters than in training, where they did not vary: "
-                "learn scores from a law of parameters."
-            )
-        if x_0.shape[-1:] != self.starts.least.shape or not self.starts.admits(x_0):
-            raise UserError(
-                "learned scores: the start is not the one of training, where it did not vary: learn scores "
-                "from a law of starts."
-            )
-        return LearnedBase(self, sde, x_0, grid)
-
-
-class LearnedBase(Base):
-    """The base made by `LearnedScores` for one SDE, or for a batch of them, and its starts."""
-
-    name: ClassVar[str] = "learned"
-
-    def __init__(self, scores: LearnedScores, sde: SDE, x_0: Tensor, grid: TimeGrid) -> None:
-        super().__init__(sde, x_0, grid)
-        self.scores, self.base = scores, scores.base(sde, x_0, grid)
-
-    def pull(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
-        pull = self.base.pull(k, x, here)
-        if not self.scores.used:
-            return pull
-        residual = here.colour(self.residual(torch.tensor(k), x, here)) / math.sqrt(k * self.grid.dt)
-        return pull + residual - _counted(self.scores.objective, here)
-
-    def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
-        return self.base.log_density(k, x, here)
-
-    def residual(self, k: Tensor, x: Tensor, here: Coefficients) -> Tensor:
-        """Return F (..., D) at steps k, which broadcast to (...), and states x (..., D)."""
-        return self.scores.network(self.features(k, x, here))
-
-    def features(self, k: Tensor, x: Tensor, here: Coefficients) -> Tensor:
-        """Return the features (..., inputs) at steps k, which broadcast to (...), and states x (..., D)."""
-        return features_of(self.sde, self.x_0, self.grid, k, x, here)
-
-
-def features_of(sde: SDE, x_0: Tensor, grid: TimeGrid, k: Tensor, x: Tensor, here: Coefficients) -> Tensor:
-    """Return what a network is told of states x (..., D) at steps k, which broadcast to (...).
-
-    These are x, L(x)⁻¹(x − x_0)/√t, x_0, the parameters of the SDE, features of t, and log t.
-    """
-    t = (k.to(x.dtype) / grid.steps).unsqueeze(-1)
-    noise = here.whiten(x - x_0) / t.sqrt()
-    parts = (x, noise, x_0, sde.parameters, time_features(t), t.log())
-    return torch.cat([part.expand(*x.shape[:-1], part.shape[-1]) for part in parts], -1)
 
 
 @torch.enable_grad()
@@ -379,7 +224,7 @@ class Paths:
             before, x = self.x[:, k - 1 : k], self.x[:, k : k + 1]
             here = self.sde.at(x)
             v = (x - before) / dt - here.drift
-            missing = v + made.pull(k, x, here) - _counted(objective, here)
+            missing = v + made.pull(k, x, here) - counted_beside(objective, here)
             goals.append(-math.sqrt(k * dt) * here.whiten(missing))
         return torch.cat(goals, 1)[self.kept]
 
@@ -402,23 +247,6 @@ class Paths:
         return (error.square() - alone.square()).sum(-1) / (self.k * self.grid.dt)
 
 
-def _model_of(sde: SDE) -> list[object]:
-    """Return the class of an SDE and its fields that are not tensors, with methods taken apart."""
-    found: list[object] = [type(sde)]
-    for field in fields(sde) if is_dataclass(sde) else ():
-        value = getattr(sde, field.name)
-        if ismethod(value):
-            found += [value.__func__, value.__self__]
-        elif not isinstance(value, Tensor):
-            found.append(value)
-    return found
-
-
-def _counted(objective: str, here: Coefficients) -> Tensor | float:
-    """Return what a network trained by this objective has learned beside the pull."""
-    return here.divergence if objective == "paper" else 0.0
-
-
 def _best_base(held: Paths) -> type[Base]:
     """Return the base with the least corrected objective."""
     bases = [BASES[name] for name in (*candidates(held.sde), NoBase.name)]
@@ -438,5 +266,5 @@ def _untrained(paths: Paths, base: type[Base], training: ScoreTraining, seed: in
         for values in (theta.reshape(-1, theta.shape[-1]), paths.x_0.reshape(-1, dim))
     )
     return LearnedScores(
-        _model_of(paths.sde), paths.grid, base, network, training.objective, parameters, starts
+        model_of(paths.sde), paths.grid, base, network, training.objective, parameters, starts
     )

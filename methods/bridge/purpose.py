@@ -13,7 +13,8 @@ from torch import Tensor
 from ...tasks.errors import UserError
 from ...tasks.plugin import nearest, require_whole
 from ...tasks.seeding import derive_seed, generator
-from .learning import Law, LearnedScores, Paths, ScoreNetwork, descend
+from .learned import LearnedScores, ScoreNetwork
+from .learning import Law, Paths, descend
 from .likelihood import BridgeSampler, average
 
 OBJECTIVES = ("divergence", "variance")

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ....methods.bridge.inference import Likelihood, maximise
-from ....methods.bridge.learning import Law, LearnedScores, ScoreTraining, learn, one_point
+from ....methods.bridge.learned import LearnedScores
+from ....methods.bridge.learning import Law, ScoreTraining, learn, one_point
 from ....methods.bridge.likelihood import BridgeSampler
 from ....methods.bridge.purpose import BridgeTraining, effective_fraction, refine
 from ....tasks import get_task

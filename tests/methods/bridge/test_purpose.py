@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from graybench.methods.bridge.learning import LearnedScores, Paths, ScoreTraining, learn, one_point
+from graybench.methods.bridge.learned import LearnedScores
+from graybench.methods.bridge.learning import Paths, ScoreTraining, learn, one_point
 from graybench.methods.bridge.likelihood import BridgeSampler
 from graybench.methods.bridge.purpose import (
     HELD_ENDS,
