@@ -21,8 +21,9 @@ from .bases import Base
 
 
 class ScoreNetwork(nn.Module):
-    """A perceptron F on standardised features, in float32.
+    """A perceptron F on standardised features.
 
+    It is in float32 while it is trained, and then in float64, as climbing a likelihood needs smooth values.
     Features beyond those of the training states are moved to the nearest of these, so the output stays
     bounded. The initial output is 0.
 
@@ -47,7 +48,8 @@ class ScoreNetwork(nn.Module):
 
     def inputs(self, features: Tensor) -> Tensor:
         """Return the inputs of the perceptron for features (..., inputs)."""
-        return self.standardise(features.clamp(self.least, self.most)).float().view_as(features)
+        standard = self.standardise(features.clamp(self.least, self.most)).view_as(features)
+        return standard.to(self.mlp.weights[0].dtype)
 
     def output(self, inputs: Tensor) -> Tensor:
         """Return F (..., outputs) for inputs of the perceptron (..., inputs)."""

@@ -119,12 +119,12 @@ def learn(law: Law, grid: TimeGrid, training: ScoreTraining, seed: int) -> Learn
 
 
 def descend(network: ScoreNetwork, loss: Callable[[int], Tensor], steps: int, rate: float) -> None:
-    """Minimise the losses of the steps 0, 1, …, and set the network to its moving average.
+    """Minimise the losses of the steps 0, 1, …, in float32, and set the network to its moving average.
 
     Raises:
         NotFiniteError: the training diverged.
     """
-    network.requires_grad_(True)
+    network.mlp.float().requires_grad_(True)
     parameters: list[Tensor] = list(network.mlp.parameters())
     average = MovingAverage(parameters)
     optimizer = CosineAdam(parameters, rate, max(1, steps))
@@ -134,7 +134,7 @@ def descend(network: ScoreNetwork, loss: Callable[[int], Tensor], steps: int, ra
         report("learn", step + 1, steps)
     if not average.finish().all():
         raise NotFiniteError("learning a score diverged: use a smaller rate")
-    network.requires_grad_(False)
+    network.mlp.double().requires_grad_(False)
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ def test_likelihoods_of_wells_are_right_at_all_parameters_and_starts(scores_of_w
 
 
 def test_gradients_are_of_the_likelihood(scores_of_wells: LearnedScores) -> None:
-    """Against central differences at the same noise; float32 inputs of the network bound the accuracy."""
+    """Against central differences at the same noise."""
     sampler, y = BridgeSampler(particles=32), torch.tensor([[-0.8], [0.4]], dtype=torch.float64)
     noise = sampler.noise(GRID, y.shape[:1], 1, 7)
 
@@ -136,9 +136,9 @@ def test_gradients_are_of_the_likelihood(scores_of_wells: LearnedScores) -> None
     point = torch.tensor([1.0, 0.7, -0.5], dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(value(point), point)
     with torch.no_grad():
-        steps = 1e-3 * torch.eye(3, dtype=torch.float64)
-        differences = torch.stack([value(point + step) - value(point - step) for step in steps]) / 2e-3
-    torch.testing.assert_close(gradient, differences, rtol=1e-2, atol=1e-2)
+        steps = 1e-5 * torch.eye(3, dtype=torch.float64)
+        differences = torch.stack([value(point + step) - value(point - step) for step in steps]) / 2e-5
+    torch.testing.assert_close(gradient, differences, rtol=1e-5, atol=1e-5)
 
 
 def test_the_start_of_wells_is_found(scores_of_wells: LearnedScores) -> None:
