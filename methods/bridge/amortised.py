@@ -7,7 +7,6 @@ from ...tasks.errors import UserError
 from ...tasks.sde.diffusion_task import DiffusionModel
 from ...tasks.sde.sde import SDE, TimeGrid
 from ...tasks.seeding import derive_seed, generator
-from ...tasks.task import Simulations
 from .bases import Base
 from .learned import LearnedScores
 from .learning import FEWEST_PATHS, Law, ScoreTraining, learn
@@ -27,42 +26,40 @@ class IntervalScores:
         return self.scores[grid](sde, x_0, grid)
 
 
-def learn_intervals(simulations: Simulations, seed: int) -> IntervalScores:
-    """Learn the scores of a diffusion from as many Euler paths as there are simulations.
+def learn_intervals(model: DiffusionModel, u: Tensor, starts: Tensor, seed: int) -> IntervalScores:
+    """Learn the scores of a diffusion from n Euler paths, for n parameters.
 
-    Each path has the θ of a simulation and begins at the start of one of its intervals: at the model's x_0,
-    or at the observation before. Different grids of intervals have a network each, and an equal share of
-    paths.
+    Each path has one of the parameters, and begins where one of the intervals with these parameters does.
+    Different grids of intervals have a network each, and an equal share of the paths.
+
+    Args:
+        model: the diffusion, with m intervals.
+        u: parameters (n, d).
+        starts: the starts of the intervals (n, m, 1, D).
+        seed: names the random numbers.
 
     Raises:
         UserError: there are fewer than 15 paths for each network.
     """
-    model, found = simulations.model, {}
-    assert isinstance(model, DiffusionModel)
     grids = list(dict.fromkeys(model.grids))
-    paths = len(simulations) // len(grids)
+    paths, found = len(u) // len(grids), {}
     if paths < FEWEST_PATHS:
         raise UserError(
             f"method bridge_is: learned scores need a budget of {2 * FEWEST_PATHS * len(grids)} or more, "
             "half of it for learning."
         )
     for k, grid in enumerate(grids):
-        law = _law(simulations, model, grid)
+        law = _law(model, u, starts[:, [i for i, other in enumerate(model.grids) if other == grid]])
         found[grid] = learn(law, grid, ScoreTraining(paths=paths), derive_seed(seed, "grid", k))
     return IntervalScores(found)
 
 
-def _law(simulations: Simulations, model: DiffusionModel, grid: TimeGrid) -> Law:
-    """Return the law of θ and of starts of the intervals with this grid."""
-    m, equal = len(model.grids), [i for i, other in enumerate(model.grids) if other == grid]
-    observed = simulations.x.double().unflatten(1, (m, -1))
-    first = model.x_0.expand(len(observed), 1, -1)
-    starts = torch.cat([first, observed[:, :-1]], 1)[:, equal]
+def _law(model: DiffusionModel, u: Tensor, starts: Tensor) -> Law:
+    """Return the law that draws a row of u and one of its starts."""
 
     def law(n: int, seed: int) -> tuple[SDE, Tensor]:
         random = generator(seed)
-        row = torch.randint(len(starts), (n,), generator=random)
-        interval = torch.randint(len(equal), (n,), generator=random)
-        return model.at(simulations.u[row].double().unsqueeze(1)), starts[row, interval].unsqueeze(1)
+        row, interval = (torch.randint(size, (n,), generator=random) for size in starts.shape[:2])
+        return model.at(u[row].unsqueeze(1)), starts[row, interval]
 
     return law

@@ -21,7 +21,7 @@ from ...tasks.task import Simulations
 from ..method import Method, Posterior
 from ..progress import report
 from .amortised import learn_intervals
-from .bases import BaseFactory
+from .bases import BaseFactory, NoBase
 from .learned import LearnedBase
 from .likelihood import (
     LEAST_ESS,
@@ -243,14 +243,15 @@ class BridgeIS(Method):
     many points are best while the standard deviation of log p̂ is about 1 or less.
 
     The method knows the SDE and learns nothing from the simulations, except that the base "auto" is chosen
-    by a trial on 16 of them, whose bridges are not counted. It spends the whole budget of bridges on each
-    observation; amortised methods use the same simulations for all observations.
+    by a trial on 16 of them, whose bridges are not counted, and that the base "learned" is trained on paths
+    with their parameters and starts. It spends the rest of its budget on bridges for each observation;
+    amortised methods use the same simulations for all observations.
 
     Args:
         particles: number N of bridges at each point, 2 or more.
         base: "auto", "none", "exact", "linearised", "heat_kernel" or "midpoint", see `bases.py`; or
-            "learned": half of the budget trains a network for all parameters, see `learned.py`, and the
-            other half is spent on each observation.
+            "learned": half of the budget trains a network for all parameters, see `learned.py`; the other
+            half is spent on each observation.
         kernel: "auto", "forward" or "adjoint", see `proposals.py`.
         proposal: "reverse" or "guided", see `proposals.py`.
         bridge_covariance: False omits the variance factor of the reverse bridges, as an ablation.
@@ -284,7 +285,7 @@ class BridgeIS(Method):
         """Return the sampler of bridges with these options."""
         require_whole("method bridge_is: particles", self.particles, 2)
         options = self.options()
-        return BridgeSampler(**options | {"base": "auto"} if self.base == LearnedBase.name else options)
+        return BridgeSampler(**options | {"base": NoBase.name} if self.base == LearnedBase.name else options)
 
     def fit(self, simulations: Simulations, seed: int) -> BridgePosterior:
         """Return the posterior, which uses only the model and the number of the simulations.
@@ -306,8 +307,10 @@ class BridgeIS(Method):
         model, sampler, base = simulations.model, self.sampler(), None
         dim, budget = simulations.u.shape[1], len(simulations)
         if self.base == LearnedBase.name:
-            base = learn_intervals(simulations[: budget // 2], derive_seed(seed, "learned"))
-            budget -= budget // 2
+            half = simulations[: budget // 2]
+            starts, _ = _ends_of_intervals(model, half.x.double())
+            base = learn_intervals(model, half.u.double(), starts, derive_seed(seed, "learned"))
+            budget -= len(half)
         else:
             tried, grid = simulations[:TRIAL_PAIRS], model.grids[0]
             starts, ends = _ends_of_intervals(model, tried.x.double())

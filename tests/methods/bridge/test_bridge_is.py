@@ -188,3 +188,5 @@ def test_learned_scores_need_a_budget() -> None:
         get_method("bridge_is", base="learned").fit(task.simulate(29, 1), 2)
     with pytest.raises(UserError, match="2 particles need a budget of 16 or more, but it is 15"):
         get_method("bridge_is", base="learned").fit(task.simulate(15, 1), 2)
+    with pytest.raises(UserError, match="apply to reverse bridges only"):
+        get_method("bridge_is", base="learned", proposal="guided")
