@@ -181,8 +181,9 @@ def _mean(name: str, data_set: int) -> list[Row]:
     start = time.perf_counter()
     fit = maximise(likelihood, theta, y.mean(0), free=("x_0",))
     seconds = time.perf_counter() - start
-    pairs = torch.cartesian_prod(STARTS, y[:, 0]).T.unsqueeze(1)
-    exact = log_transition(task.sde(theta.unsqueeze(0)), *pairs, grid, torch.tensor([[6.0]]).double(), 300)
+    starts, ends = torch.cartesian_prod(STARTS, y[:, 0]).T.unsqueeze(1)
+    reach = torch.tensor([[6.0]], dtype=torch.float64)
+    exact = log_transition(task.sde(theta.unsqueeze(0)), starts, ends, grid, reach, 300)
     best = STARTS[exact.view(len(STARTS), ENDS).sum(1).argmax()]
     return [
         {
