@@ -30,6 +30,7 @@ from ....tasks.seeding import derive_seed, generator
 from ...analysis.statistics import Z
 from ...running.pieces import Pieces
 from .convergence import convergence
+from .coverage import coverage
 from .landmark_networks import LANDMARK_NETWORKS
 from .networks import NETWORKS
 
@@ -396,6 +397,7 @@ EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
     "recovery": recovery,
     "diffusion_means": diffusion_means,
     "convergence": convergence,
+    "coverage": coverage,
     **LANDMARK_NETWORKS,
     **NETWORKS,
 }

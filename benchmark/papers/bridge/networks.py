@@ -57,8 +57,8 @@ def amortised_scores() -> Experiment:
 
 
 def _wells(duration: float, steps: int, training: ScoreTraining) -> list[Row]:
-    task = _task("double_well", duration=duration, steps=steps)
-    fine = _task("double_well", duration=duration, steps=FINE)
+    task = task_of("double_well", duration=duration, steps=steps)
+    fine = task_of("double_well", duration=duration, steps=FINE)
     start = time.perf_counter()
     scores = learn(law_of(task), task.grid, training, derive_seed("bridges", "amortised", steps))
     seconds = time.perf_counter() - start
@@ -102,9 +102,9 @@ def objectives() -> Experiment:
     Ornstein-Uhlenbeck process with none.
     """
     problems = (
-        (_task("double_well", steps=25), "midpoint", True),
-        (_task("double_well", steps=25), "linearised", False),
-        (_task("ornstein_uhlenbeck", steps=25, dim=5), "none", True),
+        (task_of("double_well", steps=25), "midpoint", True),
+        (task_of("double_well", steps=25), "linearised", False),
+        (task_of("ornstein_uhlenbeck", steps=25, dim=5), "none", True),
     )
     for task, base, amortised in problems:
         for budget in BUDGETS:
@@ -166,12 +166,12 @@ def network_means() -> Experiment:
 
 @cache
 def _scores_for_means(name: str) -> LearnedScores:
-    task = _task(name, **MEANS[name])
+    task = task_of(name, **MEANS[name])
     return learn(law_of(task), task.grid, ScoreTraining(), derive_seed("bridges", "means", name))
 
 
 def _mean(name: str, data_set: int) -> list[Row]:
-    task, theta = _task(name, **MEANS[name]), torch.tensor(AT_MEANS[name], dtype=torch.float64)
+    task, theta = task_of(name, **MEANS[name]), torch.tensor(AT_MEANS[name], dtype=torch.float64)
     scores, grid, sde = _scores_for_means(name), task.grid, task.sde(theta)
     random = generator(derive_seed("bridges", "means", name, data_set))
     truth = 2 * torch.rand(1, generator=random, dtype=torch.float64) - 1
@@ -204,7 +204,8 @@ def _mean(name: str, data_set: int) -> list[Row]:
     ]
 
 
-def _task(name: str, **options: float) -> DiffusionTask:
+def task_of(name: str, **options: float) -> DiffusionTask:
+    """Return a diffusion task by its name."""
     task = get_task(name, **options)
     assert isinstance(task, DiffusionTask)
     return task
