@@ -79,8 +79,8 @@ def _ends_of_intervals(model: DiffusionModel, x: Tensor) -> tuple[Tensor, Tensor
 def product(intervals: Estimate) -> Estimate:
     """Return the likelihood of a path, fields (...), from those of its intervals (..., m).
 
-    Logs add, and so do squared errors, as the intervals have bridges of their own. The ESS is the smallest of
-    an interval.
+    Logs add, and so do squared errors, as the intervals have bridges of their own. ESS and tail are
+    those of the worst interval.
     """
     return Estimate(
         value=intervals.value.sum(-1),
@@ -88,6 +88,7 @@ def product(intervals: Estimate) -> Estimate:
         ess_fraction=intervals.ess_fraction.amin(-1),
         final_ess_fraction=intervals.final_ess_fraction.amin(-1),
         lost_fraction=intervals.lost_fraction.mean(-1),
+        tail=intervals.tail.nan_to_num(-math.inf).amax(-1),
     )
 
 

@@ -19,15 +19,21 @@ from ...tasks.seeding import derive_seed, generator
 from .bases import BASES, BaseFactory, candidates
 from .genealogy import sum_of_squares
 from .proposals import KERNELS, Bridges, Resampling, guided_bridges, reverse_bridges
+from .tails import tail_shape
 
 PROPOSALS = ("reverse", "guided")
 TRIAL = 32  # bridges for each pair and candidate
 CLEARLY = 1.1  # times the ESS of a cheaper base
+HEAVY, FEW_HEAVY = 0.7, 0.2  # the shape of a tail, and the share of estimates
 LEAST_ESS, LEAST_FRACTION, GOOD_FRACTION, ONE_WEIGHT = 3.0, 0.05, 0.3, 1.2
 
 
 class LowEffectiveSizeWarning(UserWarning):
     """The importance weights have collapsed, and the estimated likelihood is too low."""
+
+
+class HeavyTailWarning(UserWarning):
+    """The importance weights have heavy tails, and the stated standard errors are too small."""
 
 
 class LostBridgesWarning(UserWarning):
@@ -43,6 +49,8 @@ class Estimate(NamedTuple):
         ess_fraction: ESS/N, where bridges of the same origin count as one.
         final_ess_fraction: ESS/N, where all bridges count as independent.
         lost_fraction: the share of bridges that overflowed and have weight 0.
+        tail: the shape k̂ of the tail of the weights, see `tail_shape`; NaN after resampling, and where there
+            are too few weights.
     """
 
     value: Tensor
@@ -50,6 +58,7 @@ class Estimate(NamedTuple):
     ess_fraction: Tensor
     final_ess_fraction: Tensor
     lost_fraction: Tensor
+    tail: Tensor
 
 
 def average(bridges: Bridges) -> Estimate:
@@ -62,7 +71,9 @@ def average(bridges: Bridges) -> Estimate:
     resampling, bridges that descend from the same first particle are dependent and count as one in this ESS.
     The standard error counts only what they share since the lag began, and adds the variance s of the steps
     before, see `Genealogy`. Without resampling, s is 0, both partitions are the bridges themselves, and the
-    error follows from the delta method.
+    error follows from the delta method. It is too small where the weights have a heavy tail, or where the
+    bridges never take a way that many paths take. On a double well over T = 4 the base midpoint has an ESS/N
+    of 0.22, and errors of 1.9 times the stated ones; where ESS/N is above 0.6, errors are as stated.
     """
     n = bridges.log_weights.shape[-1]
     lost = bridges.log_weights.detach().amax(-1) == -math.inf
@@ -73,7 +84,8 @@ def average(bridges: Bridges) -> Estimate:
     recent = inverse if bridges.recent is None else sum_of_squares(weights, bridges.recent)
     stderr = torch.where(lost, math.inf, (bridges.settled + recent - 1 / n).clamp_min(0).sqrt())
     ess, final = (1 / (n * squares).where(~lost, math.inf) for squares in (inverse, weights.square().sum(-1)))
-    return Estimate(value, stderr, ess, final, bridges.lost / n)
+    tail = torch.where(bridges.resamplings > 0, math.nan, tail_shape(bridges.log_weights))
+    return Estimate(value, stderr, ess, final, bridges.lost / n, tail)
 
 
 @dataclass(frozen=True)
@@ -204,6 +216,7 @@ class BridgeSampler:
         Warns:
             LowEffectiveSizeWarning: the weights of a pair have collapsed, see `warn`.
             LostBridgesWarning: bridges overflowed.
+            HeavyTailWarning: the weights have heavy tails.
         """
         noise = self.noise(grid, y.shape[:-1], y.shape[-1], seed)
         found = average(self.bridges(sde, x_0, y, grid, noise, base=base))
@@ -232,6 +245,8 @@ def warn(found: Estimate, particles: int) -> None:
     Warns:
         LowEffectiveSizeWarning: at least one estimate is affected.
         LostBridgesWarning: at least one bridge is lost.
+        HeavyTailWarning: the tail of more than a fifth of the estimates has a shape above 0.7. Light tails
+            are taken for heavy in 5 % of estimates from 64 bridges, and hardly ever with 256.
     """
     lost = float(found.lost_fraction.mean())
     if lost:
@@ -250,5 +265,13 @@ def warn(found: Estimate, particles: int) -> None:
             f"error above {largest:.2g}, and are too low by an unknown amount: use more particles, a better "
             "base such as midpoint, or a threshold of 0.5.",
             LowEffectiveSizeWarning,
+            stacklevel=3,
+        )
+    heavy = float((found.tail > HEAVY).double().mean())
+    if heavy > FEW_HEAVY:
+        warnings.warn(
+            f"{heavy:.2g} of the likelihoods have weights with a tail heavier than k = {HEAVY}, and standard "
+            "errors that are too small: use a better base or a learned score.",
+            HeavyTailWarning,
             stacklevel=3,
         )

@@ -240,7 +240,7 @@ def _two_runs(task: Landmarks, label: str, sampler: BridgeSampler, pairs: int) -
         for run in range(2)
     ]
     seconds = (time.perf_counter() - start) / (2 * pairs)
-    values, stderr, ess, final, _ = (torch.stack(field) for field in zip(*runs, strict=True))
+    values, stderr, ess, final, *_ = (torch.stack(field) for field in zip(*runs, strict=True))
     difference = (values[0] - values[1]).abs()
     settings = ("landmarks", "dimensions", "amplitude", "nugget", "steps")
     return [
