@@ -13,16 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, silu
 
-from ...tasks.errors import NotFiniteError, UserError
+from ...tasks.errors import UserError
 from ...tasks.landmarks.diffusion import LandmarkCoefficients, LandmarkDiffusion
 from ...tasks.plugin import require_whole
 from ...tasks.sde.sde import SDE, Coefficients, TimeGrid, euler_path
 from ...tasks.seeding import derive_seed, generator
-from ..nn.averaging import MovingAverage, held_out
+from ..nn.averaging import held_out
 from ..nn.network import time_features
-from ..nn.optimizer import CosineAdam
-from ..progress import report
 from .bases import MidpointBase
+from .learning import descend
 
 LARGEST = 10.0  # of a field
 FIELDS = 12
@@ -330,18 +329,13 @@ def learn_landmarks(
     unseen = held_out(training.paths)
     train = _states(law, grid, training.paths - unseen, derive_seed(seed, "train"))
     network = untrained(train, training, derive_seed(seed, "network"))
-    parameters = list(network.parameters())
-    average = MovingAverage(parameters)
-    optimizer = CosineAdam(parameters, training.rate, training.steps)
     random = generator(derive_seed(seed, "minibatches"))
-    for step in range(training.steps):
+
+    def loss(step: int) -> Tensor:
         index = torch.randint(len(train.goal), (training.batch,), generator=random)
-        optimizer.step(train.rows(index).gain(network).mean())
-        average.update()
-        report("learn", step + 1, training.steps)
-    if not average.finish().all():
-        raise NotFiniteError("learning scores of landmarks diverged: use a smaller rate")
-    network.requires_grad_(False)
+        return train.rows(index).gain(network).mean()
+
+    descend(network, loss, training.steps, training.rate)
     held = _states(law, grid, unseen, derive_seed(seed, "held out"))
     gains = torch.cat([held.rows(part).gain(network) for part in torch.arange(len(held.goal)).split(ROWS)])
     gains = gains.view(unseen, -1).sum(1)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...tasks.errors import NotFiniteError, UserError
 from ...tasks.plugin import nearest, require_whole
@@ -110,7 +110,7 @@ def learn(law: Law, grid: TimeGrid, training: ScoreTraining, seed: int) -> Learn
         index = torch.randint(len(states.goal), (training.batch,), generator=random)
         return states.rows(index).loss(scores.network).mean()
 
-    descend(scores.network, loss, training.steps, training.rate)
+    fit_network(scores.network, loss, training.steps, training.rate)
     with torch.no_grad():
         losses = held.excess(scores).mean(1)
     scores.held_out = float(losses.mean()), float(losses.std() / len(losses) ** 0.5)
@@ -118,14 +118,20 @@ def learn(law: Law, grid: TimeGrid, training: ScoreTraining, seed: int) -> Learn
     return scores
 
 
-def descend(network: ScoreNetwork, loss: Callable[[int], Tensor], steps: int, rate: float) -> None:
-    """Minimise the losses of the steps 0, 1, …, in float32, and set the network to its moving average.
+def fit_network(network: ScoreNetwork, loss: Callable[[int], Tensor], steps: int, rate: float) -> None:
+    """Minimise the losses of the steps 0, 1, … by a network in float32, and leave it in float64."""
+    network.mlp.float()
+    descend(network.mlp, loss, steps, rate)
+    network.mlp.double()
+
+
+def descend(network: nn.Module, loss: Callable[[int], Tensor], steps: int, rate: float) -> None:
+    """Minimise the losses of the steps 0, 1, … by Adam, and set the network to its moving average.
 
     Raises:
         NotFiniteError: the training diverged.
     """
-    network.mlp.float().requires_grad_(True)
-    parameters: list[Tensor] = list(network.mlp.parameters())
+    parameters: list[Tensor] = list(network.requires_grad_(True).parameters())
     average = MovingAverage(parameters)
     optimizer = CosineAdam(parameters, rate, max(1, steps))
     for step in range(steps):
@@ -134,7 +140,7 @@ def descend(network: ScoreNetwork, loss: Callable[[int], Tensor], steps: int, ra
         report("learn", step + 1, steps)
     if not average.finish().all():
         raise NotFiniteError("learning a score diverged: use a smaller rate")
-    network.mlp.double().requires_grad_(False)
+    network.requires_grad_(False)
 
 
 @dataclass(frozen=True)

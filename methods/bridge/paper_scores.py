@@ -12,16 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from ...tasks.errors import NotFiniteError, UserError
+from ...tasks.errors import UserError
 from ...tasks.landmarks.diffusion import LandmarkDiffusion
 from ...tasks.plugin import require_whole
 from ...tasks.sde.sde import SDE, Coefficients, TimeGrid, euler_path
 from ...tasks.seeding import derive_seed, generator
-from ..nn.averaging import MovingAverage
-from ..nn.optimizer import CosineAdam
-from ..progress import report
 from .bases import NoBase
 from .landmark_scores import LandmarkLaw
+from .learning import descend
 
 WAVES = 8  # frequencies of an embedding
 
@@ -163,17 +161,11 @@ def learn_paper(law: LandmarkLaw, grid: TimeGrid, training: PaperTraining, seed:
     """
     start = law(1, seed)[1].reshape(-1)
     network = PaperNetwork(len(start), training.width, derive_seed(seed, "network"))
-    parameters = list(network.parameters())
-    average = MovingAverage(parameters)
-    optimizer = CosineAdam(parameters, training.rate, training.steps)
-    for step in range(training.steps):
-        own = derive_seed(seed, "step", step)
-        optimizer.step(_loss(network, law, grid, training.batch, own))
-        average.update()
-        report("learn", step + 1, training.steps)
-    if not average.finish().all():
-        raise NotFiniteError("learning the paper's score diverged: use a smaller rate")
-    network.requires_grad_(False)
+
+    def loss(step: int) -> Tensor:
+        return _loss(network, law, grid, training.batch, derive_seed(seed, "step", step))
+
+    descend(network, loss, training.steps, training.rate)
     return PaperScores(start, grid, network)
 
 

@@ -14,7 +14,7 @@ from ...tasks.errors import UserError
 from ...tasks.plugin import nearest, require_whole
 from ...tasks.seeding import derive_seed, generator
 from .learned import LearnedScores, ScoreNetwork
-from .learning import Law, Paths, descend
+from .learning import Law, Paths, fit_network
 from .likelihood import BridgeSampler, average
 
 OBJECTIVES = ("divergence", "variance")
@@ -100,7 +100,7 @@ def refine(scores: LearnedScores, law: Law, training: BridgeTraining, seed: int)
     refined = replace(scores, network=copy.deepcopy(scores.network), used=True)
     make = _divergence if training.objective == "divergence" else _variance
     loss, steps = make(refined, law, training, seed)
-    descend(refined.network, loss, steps, training.rate)
+    fit_network(refined.network, loss, steps, training.rate)
     held = derive_seed(seed, "held out")
     before, after = (
         effective_fraction(each, law, HELD_ENDS, HELD_BRIDGES, held) for each in (scores, refined)
