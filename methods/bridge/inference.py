@@ -152,8 +152,9 @@ def maximise(likelihood: Likelihood, theta: Tensor, x_0: Tensor, free: tuple[str
     climb, options = partial(negative, likelihood), {"maxiter": MOST_ITERATIONS}
     found = minimize(climb, start[varied].numpy(), jac=True, method="L-BFGS-B", options=options)
     finite = all(map(math.isfinite, values))
-    fresh = replace(likelihood, seed=derive_seed(likelihood.seed, "fresh"))
-    information = observed_information(partial(negative, fresh), found.x, found.jac)
+    first, second = (replace(likelihood, seed=derive_seed(likelihood.seed, "fresh", k)) for k in range(2))
+    fresh = partial(negative, first), partial(negative, second)
+    information = observed_information(fresh, found.x, found.jac)
     if information.fault:
         message = (
             f"maximise: standard errors are unknown: {information.fault}; use more bridges or a better base."

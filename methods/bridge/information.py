@@ -1,8 +1,8 @@
 """Standard errors from the curvature of an estimated log-likelihood at its maximum, with checks.
 
 A likelihood estimated from few effective bridges is rough, and its highest point is often a spike of its
-noise, with standard errors a hundred times too small. So the curvature is that of a likelihood estimated with
-other noise at the same point, over a quarter of the standard error that it implies.
+noise, with standard errors a hundred times too small. So the curvature is that of likelihoods estimated with
+other noise at the same point, over a quarter of the standard error that it implies. Two of them must agree.
 """
 
 import math
@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 Objective = Callable[[Floats], tuple[float, Floats]]
 
 FIRST_STEP, SHARE, ROUNDS = 1e-3, 0.25, 8
-SAME_STEP, SAME_CURVATURE = 1.5, 1.4  # ratios within which two steps or two curvatures are the same
+SAME_STEP, SAME_CURVATURE, SAME_STDERR = 1.5, 1.4, 1.25  # ratios within which two of them are the same
 AT_THE_TOP, SAME_TOP = (
     0.1,
     0.5,
@@ -35,46 +35,62 @@ class Information(NamedTuple):
     fault: str
 
 
-def observed_information(fresh: Objective, point: Floats, slope: Floats) -> Information:
+def observed_information(fresh: tuple[Objective, Objective], point: Floats, slope: Floats) -> Information:
     """Compute standard errors from the Hessian H of a negative log-likelihood ℓ at its minimum p.
 
         stderr_i = √((H⁻¹)_ii),    H_ij = (∂_j ℓ(p + h_i e_i) − ∂_j ℓ(p − h_i e_i))/(2 h_i)
         c_i = (ℓ(p + h_i e_i) + ℓ(p − h_i e_i) − 2 ℓ(p))/h_i²,    h_i = 1/(4 √c_i), by iteration
 
-    They are known only if all of this holds: the steps h settle; H_ii and c_i differ by less than a factor of
-    1.4, since values and gradients of a rough function do not belong together; H is positive definite; and by
-    Newton's step the minimum of the climb is within 0.1 standard errors of p, and that of ℓ within 0.5.
+    H is the mean of those of two estimates of ℓ with other noise than the climb's. Standard errors are known
+    only if all of this holds. For each estimate, the steps h settle; H_ii and c_i differ by less than a
+    factor of 1.4, since values and gradients of a rough function do not belong together; H is positive
+    definite; and Newton's step from p to its minimum is within 0.5 standard errors. The climb's own minimum
+    is within 0.1, and the standard errors of the two estimates differ by less than a factor of 1.25.
 
     Args:
-        fresh: ℓ, which returns value and gradient (d,), estimated with other noise than the climb's.
+        fresh: two estimates of ℓ, which return value and gradient (d,).
         point: p (d,), where the climb ended.
         slope: the gradient (d,) of the climb's own objective at p.
     """
-    value, other_slope = fresh(point)
+    hessians = []
+    for objective in fresh:
+        found = _curvature(objective, point)
+        if isinstance(found, str):
+            return _unknown(point, found)
+        hessians.append(found)
+    inverse = np.linalg.inv(np.mean(hessians, axis=0))
+    if not slope @ inverse @ slope < AT_THE_TOP**2:
+        return _unknown(point, "the climb ended before the maximum")
+    first, second = (np.sqrt(np.linalg.inv(hessian).diagonal()) for hessian in hessians)
+    if (np.abs(np.log(first / second)) > math.log(SAME_STDERR)).any():
+        return _unknown(point, "other bridges give other standard errors")
+    return Information(np.sqrt(inverse.diagonal()), "")
+
+
+def _curvature(objective: Objective, point: Floats) -> Floats | str:
+    """Return H (d, d) of one estimate, or why it is not known."""
+    value, slope = objective(point)
     steps = np.full(len(point), FIRST_STEP)
     for _ in range(ROUNDS):
-        hessian, curvatures = _differences(fresh, point, steps, value)
+        hessian, curvatures = _differences(objective, point, steps, value)
         if not (np.isfinite(hessian).all() and np.isfinite(curvatures).all()):
-            return _unknown(point, "the likelihood is not finite near the maximum")
+            return "the likelihood is not finite near the maximum"
         positive = curvatures > 0
         wanted = np.where(positive, SHARE / np.sqrt(np.where(positive, curvatures, 1.0)), 4 * steps)
         if positive.all() and (np.abs(np.log(wanted / steps)) < math.log(SAME_STEP)).all():
             break
         steps = wanted
     else:
-        return _unknown(point, "its curvature depends on the step over which it is measured")
+        return "its curvature depends on the step over which it is measured"
     own = hessian.diagonal()
     if (own <= 0).any() or (np.abs(np.log(own / curvatures)) > math.log(SAME_CURVATURE)).any():
-        return _unknown(point, "the likelihood is rough: its values and its gradients do not agree")
+        return "the likelihood is rough: its values and its gradients do not agree"
     if np.linalg.eigvalsh(hessian)[0] <= 0:
-        return _unknown(point, "the observed information is not positive definite")
-    inverse = np.linalg.inv(hessian)
-    if not slope @ inverse @ slope < AT_THE_TOP**2:
-        return _unknown(point, "the climb ended before the maximum")
-    moved = (other_slope @ inverse @ other_slope) ** 0.5
+        return "the observed information is not positive definite"
+    moved = math.sqrt(slope @ np.linalg.solve(hessian, slope))
     if moved > SAME_TOP:
-        return _unknown(point, f"other bridges put the maximum {moved:.1f} standard errors away")
-    return Information(np.sqrt(inverse.diagonal()), "")
+        return f"other bridges put the maximum {moved:.1f} standard errors away"
+    return hessian
 
 
 def _differences(objective: Objective, point: Floats, steps: Floats, value: float) -> tuple[Floats, Floats]:

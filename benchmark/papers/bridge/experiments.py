@@ -30,7 +30,7 @@ from ....tasks.seeding import derive_seed, generator
 from ...analysis.statistics import Z
 from ...running.pieces import Pieces
 from .convergence import convergence
-from .coverage import coverage
+from .coverage import coverage, long_coverage
 from .landmark_networks import LANDMARK_NETWORKS
 from .networks import NETWORKS
 
@@ -398,6 +398,7 @@ EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
     "diffusion_means": diffusion_means,
     "convergence": convergence,
     "coverage": coverage,
+    "long_coverage": long_coverage,
     **LANDMARK_NETWORKS,
     **NETWORKS,
 }

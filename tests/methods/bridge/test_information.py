@@ -34,7 +34,7 @@ def test_a_bowl_of_any_width(scale: float) -> None:
         value, slope = bowl(TOP + (point - TOP) / scale)
         return value, slope / scale
 
-    found = observed_information(scaled, TOP, FLAT)
+    found = observed_information((scaled, scaled), TOP, FLAT)
     assert found.fault == ""
     np.testing.assert_allclose(found.stderr, scale * STDERR, rtol=1e-6)
 
@@ -46,13 +46,13 @@ def test_the_scale_of_a_normal_sample() -> None:
         shrunk = np.exp(-2 * point)
         return float(20 * (point + shrunk / 2).sum()), 20 * (1 - shrunk)
 
-    found = observed_information(objective, np.zeros(1), np.zeros(1))
+    found = observed_information((objective, objective), np.zeros(1), np.zeros(1))
     assert found.stderr[0] == pytest.approx(40**-0.5, rel=0.01)
 
 
 def test_waves_shorter_than_the_standard_error_are_told() -> None:
     """Waves of 0.02 with length 1e-3 make second differences of up to 20,000 where 50 and 4 are right."""
-    found = observed_information(with_waves(0.02, 1e-3), TOP, FLAT)
+    found = observed_information((bowl, with_waves(0.02, 1e-3)), TOP, FLAT)
     assert found.fault
     assert np.isnan(found.stderr).all()
 
@@ -60,18 +60,37 @@ def test_waves_shorter_than_the_standard_error_are_told() -> None:
 def test_a_spike_of_the_climbs_own_noise_leaves_no_trace() -> None:
     """The climb ended 0.3 standard errors from the top; other bridges do not share its spike."""
     away = TOP + 0.3 * np.array([STDERR[0], 0.0]) * (1 - 10.0**2 / (50 * 4)) ** 0.5
-    found = observed_information(bowl, away, FLAT)
+    found = observed_information((bowl, bowl), away, FLAT)
     assert found.fault == ""
     np.testing.assert_allclose(found.stderr, STDERR, rtol=1e-6)
 
 
 def test_a_maximum_that_other_bridges_do_not_share() -> None:
-    found = observed_information(bowl, TOP + STDERR, FLAT)
+    found = observed_information((bowl, bowl), TOP + STDERR, FLAT)
     assert "other bridges put the maximum" in found.fault
 
 
+def test_two_estimates_must_agree() -> None:
+    def narrow(point: Floats) -> tuple[float, Floats]:
+        value, slope = bowl(point)
+        return 1.8 * value, 1.8 * slope
+
+    found = observed_information((bowl, narrow), TOP, FLAT)
+    assert found.fault == "other bridges give other standard errors"
+    assert np.isnan(found.stderr).all()
+
+
+def test_the_hessians_of_two_estimates_are_averaged() -> None:
+    def narrow(point: Floats) -> tuple[float, Floats]:
+        value, slope = bowl(point)
+        return 1.2 * value, 1.2 * slope
+
+    found = observed_information((bowl, narrow), TOP, FLAT)
+    np.testing.assert_allclose(found.stderr, STDERR / 1.1**0.5, rtol=1e-6)
+
+
 def test_a_climb_that_ended_early() -> None:
-    found = observed_information(bowl, TOP, HESSIAN @ STDERR)
+    found = observed_information((bowl, bowl), TOP, HESSIAN @ STDERR)
     assert found.fault == "the climb ended before the maximum"
 
 
@@ -89,6 +108,6 @@ def test_a_climb_that_ended_early() -> None:
     ],
 )
 def test_saddles_ridges_edges_and_false_gradients(objective: Objective, fault: str) -> None:
-    found = observed_information(objective, np.zeros(2), FLAT)
+    found = observed_information((objective, objective), np.zeros(2), FLAT)
     assert fault in found.fault
     assert np.isnan(found.stderr).all()
