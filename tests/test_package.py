@@ -5,6 +5,7 @@ The user's `tasks.py`, `tasks/`, `methods/` and `benchmark.py` raise an error wh
 
 import ast
 import json
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pandas as pd
@@ -52,6 +53,21 @@ def test_the_wheel_is_whole(wheel: Environment) -> None:
     installed = files(wheel.packages / "graybench")
     source = set[str]().union(*(files(wheel.source / name, wheel.source) for name in PACKAGES))
     assert installed == source | {"__init__.py", "__main__.py"}
+
+
+def test_both_licences_are_declared_and_shipped(wheel: Environment) -> None:
+    """MIT for the code, GPL-2 for four data files, each with its text."""
+    (graybench,) = distributions(name="graybench", path=[str(wheel.packages)])
+    assert graybench.metadata["License-Expression"] == "MIT AND GPL-2.0-only"
+    declared = graybench.metadata.get_all("License-File")
+    assert declared == ["LICENSE", "tasks/data/landmarks/GPL-2.0-only.txt"]
+    (folder,) = wheel.packages.glob("graybench-*.dist-info")
+    texts = [(folder / "licenses" / name).read_text() for name in declared]
+    assert [" ".join(text.split()[:6]) for text in texts] == [
+        "MIT License Copyright (c) 2026 The",
+        "GNU GENERAL PUBLIC LICENSE Version 2,",
+    ]
+    assert "END OF TERMS AND CONDITIONS" in texts[1]
 
 
 def files(folder: Path, start: Path | None = None) -> set[str]:

@@ -4,6 +4,7 @@ Heavy modules are imported inside the functions, so that `graybench --help` is q
 """
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
 
 
 app = typer.Typer()
+POINTS = {"papilio": 20}  # of the 1,000 points of an outline, unless --points says otherwise
 
 
 @app.command()
 def shapes(
     source: Annotated[
-        str, typer.Argument(metavar="FILE_OR_NAME", help="A landmark file, or a shipped sample: apes, ...")
+        str, typer.Argument(metavar="FILE_OR_NAME", help="A landmark file, or a data set: apes, papilio, ...")
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The result folder.")],
     group: Annotated[
@@ -31,6 +33,12 @@ def shapes(
     ] = None,
     identity: Annotated[
         str | None, typer.Option("--id", metavar="COLUMN", help="For growth: the column of the animals.")
+    ] = None,
+    points: Annotated[
+        int | None,
+        typer.Option(
+            help="Thin closed outlines to this many points at equal arc length (default: all; papilio 20)."
+        ),
     ] = None,
     particles: Annotated[int, typer.Option(min=2, help="Bridges for each specimen.")] = 16,
     steps: Annotated[int, typer.Option(min=2, help="Steps of a bridge.")] = 50,
@@ -52,6 +60,7 @@ def shapes(
     """Fit diffusions of landmarks to the shapes of groups, and classify specimens by likelihood."""
     from ...tasks.errors import UserError
     from ...tasks.landmarks.files import read_landmarks
+    from ...tasks.landmarks.outlines import thinned
     from ..running.progress import say
     from ..shapes.fits import Settings
     from ..shapes.report import report_groups, report_growth
@@ -64,6 +73,10 @@ def shapes(
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         sample = read_landmarks(source)
+    points = POINTS.get(source) if points is None else points
+    if points is not None:
+        sample = replace(sample, coordinates=thinned(sample.coordinates, points))
+        say(console, f"Outlines are thinned to {points} points at equal arc length.")
     for warning in heard:
         say(console, f"warning: {warning.message}")
     if age is not None and identity is not None:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ...methods.bridge.inference import maximise
 from ...tasks.errors import UserError
-from ...tasks.landmarks.files import LandmarkSample
+from ...tasks.landmarks.sample import LandmarkSample
 from ..running.pieces import Result
 from .fits import Settings, likelihood_of, start_of, summary_of
 from .specimens import FEWEST, aligned, label_of

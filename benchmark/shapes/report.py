@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from ...tasks.landmarks.files import LandmarkSample
+from ...tasks.landmarks.sample import LandmarkSample
 from ..figures.style import save
 from ..running.pieces import Pieces, Result
 from ..running.progress import say

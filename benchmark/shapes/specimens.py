@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ...tasks.errors import UserError
-from ...tasks.landmarks.files import LandmarkSample
 from ...tasks.landmarks.procrustes import align, align_to, centroid_size
+from ...tasks.landmarks.sample import LandmarkSample
 from ...tasks.plugin import nearest
 
 FEWEST = 4  # specimens of a group, as fewer leave no spread to estimate when a fold is held out

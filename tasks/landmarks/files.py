@@ -28,7 +28,6 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -38,6 +37,8 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..plugin import nearest
+from .public import PUBLIC, fetch, read_public
+from .sample import LandmarkSample
 
 SHIPPED: dict[str, Path] = {
     name: Path(str(files("graybench.tasks.data.landmarks") / f"{name}.csv"))
@@ -48,61 +49,26 @@ SKIPPED = ("CURVES", "OUTLINES", "CHAIN", "RADII", "POINTS")
 Lines = list[tuple[int, str]]  # with their numbers in the file, from 1
 
 
-@dataclass(frozen=True, eq=False)
-class LandmarkSample:
-    """The landmarks of S specimens, n on each, in m = 2 or 3 dimensions.
-
-    Args:
-        coordinates: (S, n, m), float64, in the unit of the file.
-        specimens: their S names, all different.
-        labels: what else the file says of them: S values, as text, under each label's name.
-    """
-
-    coordinates: Tensor
-    specimens: tuple[str, ...]
-    labels: dict[str, tuple[str, ...]]
-
-    def __len__(self) -> int:
-        return len(self.specimens)
-
-    def select(self, rows: Sequence[int] | Sequence[bool] | Tensor) -> "LandmarkSample":
-        """Return the specimens at the positions `rows`, in that order, or where S truth values are true.
-
-        Raises:
-            UserError: `rows` selects no specimen, or one that is not in the sample.
-        """
-        try:
-            found = torch.arange(len(self))[torch.as_tensor(rows)] if len(rows) else ()
-            chosen = [int(row) for row in found]
-        except (IndexError, ValueError, TypeError, RuntimeError) as error:
-            raise UserError(f"rows are positions of the {len(self)} specimens, or bools: {error}.") from error
-        if not chosen:
-            raise UserError(f"none of the {len(self)} specimens is selected; choose at least one.")
-        return LandmarkSample(
-            self.coordinates[chosen],
-            tuple(self.specimens[row] for row in chosen),
-            {name: tuple(values[row] for row in chosen) for name, values in self.labels.items()},
-        )
-
-
 def read_landmarks(source: str | Path) -> LandmarkSample:
-    """Read a file ending in .csv or .tps, or a shipped sample by its name in `SHIPPED`.
+    """Read a file ending in .csv or .tps, or a data set by its name in `SHIPPED` or `PUBLIC`.
 
-    The formats are described at the head of this module.
+    The formats are described at the head of this module. Data sets of `PUBLIC` are downloaded once.
 
     Raises:
-        UserError: there is no such file or name, or the file does not follow its format; the message names
-            the line, or the specimen and the landmark.
+        UserError: there is no such file or name; the file does not follow its format, and the message names
+            the line, or the specimen and the landmark; or the data set cannot be downloaded.
 
     Warns:
         UserWarning: a landmark at −1 −1 is probably missing.
     """
-    path = SHIPPED.get(str(source), Path(source))
+    if str(source) in PUBLIC:
+        return read_public(str(source))
+    path = landmark_file(source)
     readers = {".csv": _read_csv, ".tps": _read_tps}
     if path.suffix.lower() not in readers:
         raise UserError(
-            f"landmarks {str(source)!r} are neither shipped nor in a file ending in .csv or .tps: "
-            f"{nearest(str(source), SHIPPED)}"
+            f"landmarks {str(source)!r} are neither a data set nor in a file ending in .csv or .tps: "
+            f"{nearest(str(source), [*SHIPPED, *PUBLIC])}"
         )
     try:
         text = _decoded(path, path.read_bytes())
@@ -115,6 +81,17 @@ def read_landmarks(source: str | Path) -> LandmarkSample:
         if bool((points == points[0]).all()):
             raise UserError(f"{path}: all landmarks of specimen {specimen!r} coincide; leave it out.")
     return sample
+
+
+def landmark_file(source: str | Path) -> Path:
+    """Return the file with the coordinates of a source of `read_landmarks`, downloaded if need be.
+
+    Raises:
+        UserError: the file cannot be downloaded.
+    """
+    if str(source) in PUBLIC:
+        return fetch(PUBLIC[str(source)][1][0])
+    return SHIPPED.get(str(source), Path(source))
 
 
 def _decoded(path: Path, content: bytes) -> str:

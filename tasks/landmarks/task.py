@@ -15,7 +15,7 @@ from ..prior import Normal
 from ..sde.diffusion_task import DiffusionTask
 from ..sde.sde import SDE, TimeGrid
 from .diffusion import LandmarkDiffusion
-from .files import SHIPPED, read_landmarks
+from .files import landmark_file, read_landmarks
 from .procrustes import align
 
 
@@ -30,7 +30,7 @@ def ellipse(landmarks: int, dimensions: int) -> Tensor:
 
 
 def mean_shape(template: str) -> Tensor:
-    """Return the Procrustes mean of a landmark file or a shipped sample, (n, m).
+    """Return the Procrustes mean of a landmark file or a data set, (n, m).
 
     Its root mean square distance from the centre is 1.
 
@@ -41,7 +41,7 @@ def mean_shape(template: str) -> Tensor:
 
 
 def _digest(template: str) -> str:
-    return digest(SHIPPED.get(template, Path(template)))
+    return digest(landmark_file(template))
 
 
 @lru_cache(maxsize=8)
@@ -68,7 +68,7 @@ class Landmarks(DiffusionTask):
         spread: the prior's standard deviation of log a and of log ℓ.
         nugget: the nugget of the kernel, in units of a².
         steps: number of steps of the latent path.
-        template: "ellipse"; or a landmark file or the name of a shipped one, with its own number of landmarks
+        template: "ellipse"; or a landmark file or the name of a data set, with its own number of landmarks
             and dimensions. The template is then the file's Procrustes mean.
     """
 

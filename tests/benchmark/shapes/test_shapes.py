@@ -1,8 +1,6 @@
 """Shapes: known parameters are found, groups are told apart, work is not done twice, mistakes are named."""
 
 import math
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +13,15 @@ from rich.console import Console
 from torch import Tensor
 
 from graybench.benchmark.analysis.statistics import Z
-from graybench.benchmark.cli import main as cli
 from graybench.benchmark.shapes import fits as shapes
 from graybench.benchmark.shapes import report as shape_report
 from graybench.benchmark.shapes import tables
 from graybench.benchmark.shapes.growth import fit_growth, intervals_of
 from graybench.benchmark.shapes.specimens import Specimens, aligned, specimens_of
 from graybench.tasks.errors import UserError
-from graybench.tasks.landmarks.files import LandmarkSample, read_landmarks
+from graybench.tasks.landmarks.files import read_landmarks
 from graybench.tasks.landmarks.procrustes import align, align_to, procrustes_distance
+from graybench.tasks.landmarks.sample import LandmarkSample
 from graybench.tasks.landmarks.task import ellipse
 from graybench.tests.methods.bridge.test_shape_likelihood import LENGTH, QUICK, A, diffuse
 
@@ -47,19 +45,6 @@ def two_groups(tmp_path: Path) -> Path:
     long = ellipse(6, 2) * torch.tensor([1.0, 0.5])
     shapes_of = {"round": diffuse(ellipse(6, 2), 9, 1, a=0.05), "long": diffuse(long, 7, 2, a=0.05)}
     return _write(tmp_path / "two.csv", {k: 100 * v + 7 for k, v in shapes_of.items()})
-
-
-@pytest.fixture
-def graybench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
-    def call(*arguments: Any) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["graybench", *map(str, arguments)])
-        monkeypatch.setattr(sys, "path", list(sys.path))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return call
 
 
 def test_a_joint_fit_finds_what_shapes_were_simulated_with() -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from graybench.tasks.errors import UserError
-from graybench.tasks.landmarks.files import SHIPPED, LandmarkSample, read_landmarks
+from graybench.tasks.landmarks.files import SHIPPED, read_landmarks
+from graybench.tasks.landmarks.sample import LandmarkSample
 
 CSV = """specimen,group,landmark,x,y
 a,f,tip,0,1.5
@@ -98,7 +99,7 @@ def test_every_number_of_a_shipped_file_is_in_its_place(name):
 def test_shipped_landmarks_have_their_origin_beside_them():
     readme = next(iter(SHIPPED.values())).with_name("README.md").read_text(encoding="utf-8")
     assert all(f"`{path.name}`" in readme for path in SHIPPED.values())
-    assert "GPL-2" in readme
+    assert "[GPL-2](GPL-2.0-only.txt)" in readme
 
 
 def test_csv_is_read_by_names_whatever_the_order_of_rows(write):
@@ -251,9 +252,8 @@ def test_mistakes_in_tps_are_placed(write, old, new, message):
 def test_unknown_names_and_files_are_answered(write, tmp_path):
     with pytest.raises(UserError, match=r"'macaque' are neither .* did you mean macaques\?"):
         read_landmarks("macaque")
-    with pytest.raises(
-        UserError, match=r"ending in \.csv or \.tps: there are apes, macaques, mice_outlines, rats"
-    ):
+    names = "apes, carnivores, foxes, macaques, mice_outlines, papilio, rats"
+    with pytest.raises(UserError, match=rf"ending in \.csv or \.tps: there are {names}\."):
         read_landmarks(write(CSV, "q.xlsx"))
     with pytest.raises(UserError, match=r"gone\.tps cannot be read: No such file"):
         read_landmarks(Path(tmp_path / "gone.tps"))

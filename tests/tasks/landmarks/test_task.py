@@ -153,8 +153,8 @@ def test_options_that_make_no_task_are_refused(options, message):
         get_task("landmarks", **options)
 
 
-def test_template_that_is_neither_shipped_nor_a_file_is_refused():
-    with pytest.raises(UserError, match=r"'macaque' are neither shipped .* did you mean macaques"):
+def test_template_that_is_neither_a_data_set_nor_a_file_is_refused():
+    with pytest.raises(UserError, match=r"'macaque' are neither a data set .* did you mean macaques"):
         _ = Landmarks(template="macaque").start
 
 
