@@ -117,16 +117,16 @@ class TreeBrownian:
         return (*names, "log_within") if self.sample.within else names
 
     def covariances(self, theta: Tensor) -> list[Tensor]:
-        """Return the covariance (n, n) along the branch above each node of the full tree, for θ (d,)."""
-        n, tree = len(self.mean), self.sample.tree
-        shape = torch.eye(n, dtype=self.mean.dtype)
+        """Return the covariance (..., n, n) along the branch above each node of the full tree, for θ (..., d)."""
+        shape = torch.eye(len(self.mean), dtype=self.mean.dtype)
+        squares = (2 * theta).exp()[..., None, None, :]
         if self.kernel == "gaussian":
-            scaled = squared_distances(self.mean) / (2 * theta[1]).exp()
+            scaled = squared_distances(self.mean) / squares[..., 1]
             shape = torch.exp(-0.5 * scaled) + self.nugget * shape
-        along = [(2 * theta[0]).exp() * length * shape for length in tree.lengths]
+        along = [squares[..., 0] * length * shape for length in self.sample.tree.lengths]
         if not self.sample.within:
             return along
-        return along + [(2 * theta[-1]).exp() * shape] * len(self.sample.tips)
+        return along + [squares[..., -1] * shape] * len(self.sample.tips)
 
     def messages(self, theta: Tensor) -> list[Message | None]:
         """Return the density of the specimens below each node, see `prune`."""
@@ -134,12 +134,12 @@ class TreeBrownian:
 
     def log_likelihood(self, theta: Tensor) -> Tensor:
         """Return the restricted log-likelihood, differentiable in θ."""
-        return _root(self.messages(theta)).constant
+        return root_of(self.messages(theta)).constant
 
     def nodes(self, theta: Tensor) -> list[Message]:
         """Return mean and covariance of each node of the full tree at θ, under a flat prior at the root."""
         messages = self.messages(theta)
-        return posterior(self.sample.full_tree, self.covariances(theta), messages, _root(messages))
+        return posterior(self.sample.full_tree, self.covariances(theta), messages, root_of(messages))
 
     def start(self) -> Tensor:
         """Return a first guess of θ from the variances between and within species and the size of μ."""
@@ -174,7 +174,8 @@ class TreeBrownian:
         return TreeFit(theta, stderr, -float(found.fun), bool(found.success) and known and inside)
 
 
-def _root(messages: list[Message | None]) -> Message:
+def root_of(messages: list[Message | None]) -> Message:
+    """Return the message of the root."""
     root = messages[0]
     assert root is not None  # a sample has specimens
     return root
