@@ -11,8 +11,9 @@ from ...tasks.seeding import derive_seed, generator
 from ..progress import report
 
 ACCEPTANCE = 0.8
-JITTER = 0.2  # of the step size, against periodic trajectories
 FIRST_STEP = 0.1
+LONGEST = math.pi  # time of a trajectory, half a period of N(0, I)
+MOST_LEAPS = 32  # of a trajectory, where no step size is good
 
 
 class Chains(NamedTuple):
@@ -30,20 +31,19 @@ class Chains(NamedTuple):
 
 
 def hamiltonian(
-    log_density: Callable[[Tensor], Tensor], start: Tensor, *, warmup: int, draws: int, leaps: int, seed: int
+    log_density: Callable[[Tensor], Tensor], start: Tensor, *, warmup: int, draws: int, seed: int
 ) -> Chains:
     """Sample from a density by chains that share a step size.
 
-    Momenta are N(0, I). A proposal takes `leaps` leapfrog steps of a size that varies by a fifth at random.
-    While warming up, the mean size rises or falls until four of five proposals are accepted. A state whose
-    log-density is NaN is never accepted.
+    Momenta are N(0, I). A proposal follows Hamilton's equations by leapfrog steps for a time that is uniform
+    up to π, so that no trajectory closes every time. While warming up, the step size rises or falls until
+    four of five proposals are accepted. A state whose log-density is NaN is never accepted.
 
     Args:
         log_density: maps (C, dim) to (C,), differentiable.
         start: (C, dim), where the density is not 0.
         warmup: number of proposals before the draws.
         draws: number S of draws of each chain.
-        leaps: leapfrog steps of a proposal.
         seed: names the noise.
 
     Source: R. M. Neal, MCMC using Hamiltonian dynamics, in Handbook of Markov Chain Monte Carlo, 2011.
@@ -52,20 +52,19 @@ def hamiltonian(
     x, (value, slope) = start, _differentiate(log_density, start)
     log_step, kept, rates = math.log(FIRST_STEP), [], []
     for turn in range(warmup + draws):
-        step = math.exp(log_step) * (1 + JITTER * (2 * float(torch.rand((), generator=random)) - 1))
+        step = math.exp(log_step)
+        leaps = min(math.ceil(LONGEST * float(torch.rand((), generator=random)) / step), MOST_LEAPS)
         momentum = torch.randn(x.shape, generator=random, dtype=x.dtype)
         energy = value - 0.5 * momentum.square().sum(-1)
         proposal, there, uphill = x, value, slope
-        for _ in range(leaps):
+        for _ in range(max(leaps, 1)):
             momentum = momentum + 0.5 * step * uphill
             proposal = proposal + step * momentum
             there, uphill = _differentiate(log_density, proposal)
             momentum = momentum + 0.5 * step * uphill
         gain = (there - 0.5 * momentum.square().sum(-1) - energy).nan_to_num(nan=-math.inf)
         accepted = torch.rand(len(x), generator=random, dtype=x.dtype).log() < gain
-        x, slope = (
-            torch.where(accepted[:, None], new, old) for new, old in ((proposal, x), (uphill, slope))
-        )
+        x, slope = (torch.where(accepted[:, None], new, old) for new, old in ((proposal, x), (uphill, slope)))
         value = torch.where(accepted, there, value)
         rate = float(gain.clamp_max(0).exp().mean())
         if turn < warmup:

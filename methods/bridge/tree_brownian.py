@@ -75,15 +75,20 @@ class TreeFit(NamedTuple):
 
     Attributes:
         theta: log a, then log ℓ for the Gaussian kernel, then log w if species vary, (d,).
-        stderr: standard errors from the observed information (d,); NaN where it is not positive definite.
+        covariance: the inverse of the observed information (d, d); NaN if that is not positive definite.
         log_likelihood: the restricted log-likelihood at the maximum.
-        converged: whether L-BFGS reports convergence away from its bounds, with known standard errors.
+        converged: whether L-BFGS reports convergence away from its bounds, and the covariance is known.
     """
 
     theta: Tensor
-    stderr: Tensor
+    covariance: Tensor
     log_likelihood: float
     converged: bool
+
+    @property
+    def stderr(self) -> Tensor:
+        """The standard errors of θ, (d,)."""
+        return self.covariance.diagonal().sqrt()
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +122,7 @@ class TreeBrownian:
         return (*names, "log_within") if self.sample.within else names
 
     def covariances(self, theta: Tensor) -> list[Tensor]:
-        """Return the covariance (..., n, n) along the branch above each node of the full tree, for θ (..., d)."""
+        """Return the covariance (..., n, n) above each node of the full tree, for θ (..., d)."""
         shape = torch.eye(len(self.mean), dtype=self.mean.dtype)
         squares = (2 * theta).exp()[..., None, None, :]
         if self.kernel == "gaussian":
@@ -156,7 +161,7 @@ class TreeBrownian:
         return 0.5 * torch.stack(guesses).log()
 
     def fit(self) -> TreeFit:
-        """Maximise the restricted likelihood by L-BFGS; standard errors come from its exact Hessian."""
+        """Maximise the restricted likelihood by L-BFGS, with its exact Hessian."""
 
         def negative(point: np.ndarray) -> tuple[float, np.ndarray]:
             theta = torch.from_numpy(point).requires_grad_()
@@ -169,9 +174,9 @@ class TreeBrownian:
         theta = torch.from_numpy(found.x)
         hessian = -torch.autograd.functional.hessian(self.log_likelihood, theta)
         known = bool(torch.linalg.eigvalsh(hessian)[0] > 0)
-        stderr = hessian.inverse().diagonal().sqrt() if known else torch.full_like(theta, math.nan)
+        covariance = hessian.inverse() if known else torch.full_like(hessian, math.nan)
         inside = bool((np.abs(found.x - start) < 0.999 * FARTHEST).all())
-        return TreeFit(theta, stderr, -float(found.fun), bool(found.success) and known and inside)
+        return TreeFit(theta, covariance, -float(found.fun), bool(found.success) and known and inside)
 
 
 def root_of(messages: list[Message | None]) -> Message:

@@ -1,15 +1,16 @@
 """The landmark diffusion on a tree: guided from the root to the tips by a backward filter.
 
-The backward filter is Gaussian pruning with the kernel at the nodes' means, which gives each branch a Gaussian
-h_k(x) = N(x; mean, A_k ⊗ I_m) for the data below, where A_k falls along the branch from its parent to its
-node. Particles start from the filter's root and take each Euler step in proportion to h at its end:
+The backward filter is Gaussian pruning with the kernel at the nodes' means. On each branch it approximates
+the density of the data below by h_k(x) = N(x; mean, A_k ⊗ I_m), where A_k falls from the parent to the node.
+Particles start from the filter's root and take each Euler step in proportion to h at its end:
 
     x_{k+1} ~ N(x_{k+1}; x_k + f dt, Σ(x_k) dt) h_{k+1}(x_{k+1}) / p_k,
     p_k = N(mean; x_k + f dt, Σ(x_k) dt + A_{k+1}),    log w = constant of the root + Σ log p_k/h_k(x_k)
 
 The mean of w is the likelihood of the Euler scheme, without bias. For a constant Σ all weights are equal.
+Otherwise each branch adds to their variance, and they soon degenerate; `tree_posterior.py` does without them.
 
-Source: F. van der Meulen and S. Sommer, Backward filtering forward guiding, arXiv 2505.18239.
+Source: F. van der Meulen and S. Sommer, Backward filtering forward guiding, JMLR 26 (2025), arXiv 2505.18239.
 """
 
 import math
@@ -20,13 +21,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...tasks.landmarks.pruning import Message, log_normal, posterior, prune
-from ...tasks.sde.sde import SDE, TimeGrid, cholesky, euler_path
+from ...tasks.landmarks.pruning import Message, log_normal, prune
 from ...tasks.landmarks.trees import Tree
+from ...tasks.sde.sde import SDE, TimeGrid, cholesky, euler_path
 from ...tasks.seeding import derive_seed, generator
 from .likelihood import Estimate, average
 from .proposals import Bridges
-from .tree_brownian import TreeBrownian, root_of
+from .tree_brownian import TreeBrownian
 
 
 def branch_grid(tree: Tree, node: int, dt: float) -> TimeGrid:
@@ -122,7 +123,7 @@ class TreeDiffusion:
             left.append(torch.cat([ahead, torch.zeros_like(ahead[:1])]))
         covariances = [each[0] for each in left] + constant[len(self.tree) :]
         messages = prune(sample.full_tree, covariances, sample.observed)[: len(self.tree)]
-        known = [message for message in messages if message is not None]
+        known = [message for message in messages if message is not None]  # all, as each tip has a specimen
         return Filter(known, [own.covariance + ahead for own, ahead in zip(known, left, strict=True)])
 
     def noise(self, particles: int, seed: int) -> list[Tensor]:

@@ -9,6 +9,7 @@ Source: R. M. Neal, MCMC using Hamiltonian dynamics, in Handbook of Markov Chain
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -68,15 +69,13 @@ class TreeDraws(NamedTuple):
         try:
             import arviz
         except ImportError as error:
-            raise UserError(f"diagnostics need ArviZ: run `pip install 'graybench[arviz]'` ({error}).") from error
+            raise UserError(
+                f"diagnostics need ArviZ: run `pip install 'graybench[arviz]'` ({error})."
+            ) from error
         data = arviz.convert_to_dataset({"root": self.nodes[:, :, 0].numpy(), "theta": self.theta.numpy()})
         ess, rhat = arviz.ess(data), arviz.rhat(data)
         return Diagnostics(
-            *(
-                float(value)
-                for name in ("root", "theta")
-                for value in (ess[name].min(), rhat[name].max())
-            )
+            *(float(value) for name in ("root", "theta") for value in (ess[name].min(), rhat[name].max()))
         )
 
 
@@ -86,28 +85,48 @@ class TreePosterior:
 
         log π(θ, x) = Σ_branches log p̂(x_c | x_p, θ) + Σ_specimens log N(y; x_tip, w² k/a²) + log prior(θ)
 
-    The root has the flat density 1. Each parameter is a logarithm with the prior N(guess, 1.5²), where the guess
-    is that of `TreeBrownian.start`; without it the posterior is improper, as no data exclude ℓ = 0.
+    The root has the flat density 1. Each parameter is a logarithm with the prior N(guess, 1.5²), where the
+    guess is that of `TreeBrownian.start`. Without it the posterior is improper, as no data exclude ℓ = 0.
 
     Args:
         diffusion: the model, whose Σ is proportional to a² and which has no drift.
         centre: θ (d,) at which the coordinates z are made, best the maximum for Brownian motion.
-        scale: standard errors of it, (d,).
+        covariance: a first guess of the covariance of θ, (d, d).
+
+    Raises:
+        UserError: the covariance is not positive definite.
     """
 
     diffusion: TreeDiffusion
     centre: Tensor
-    scale: Tensor
+    covariance: Tensor
+
+    def __post_init__(self) -> None:
+        if not bool(self.scale.isfinite().all()):
+            raise UserError(
+                "posterior on a tree: the covariance of the parameters is not positive definite, as where the "
+                "data do not determine them; pass a guess, such as 0.1 on its diagonal."
+            )
+
+    @cached_property
+    def scale(self) -> Tensor:
+        """The Cholesky factor of the covariance of θ, (d, d)."""
+        return cholesky(self.covariance)
+
+    @cached_property
+    def guess(self) -> Tensor:
+        """The prior's mean of θ, (d,)."""
+        return self.diffusion.baseline.start()
 
     def log_density(self, theta: Tensor, nodes: Tensor) -> Tensor:
         """Return log π, (...), for θ (..., d) and the states of all nodes (..., nodes, D)."""
         total = self.log_branches(theta, nodes).sum(-1)
-        sample, guess = self.diffusion.baseline.sample, self.diffusion.baseline.start()
+        sample = self.diffusion.baseline.sample
         if sample.within:
             factor = cholesky(self.diffusion.baseline.covariances(theta)[-1]).unsqueeze(-3)
             species = nodes[..., list(sample.tips), :].unflatten(-1, self.diffusion.baseline.mean.shape)
             total = total + log_normal(sample.coordinates - species, factor).sum(-1)
-        return total - 0.5 * ((theta - guess) / SPREAD).square().sum(-1)
+        return total - 0.5 * ((theta - self.guess) / SPREAD).square().sum(-1)
 
     def log_branches(self, theta: Tensor, nodes: Tensor) -> Tensor:
         """Return log p̂ of each branch, (..., nodes − 1)."""
@@ -134,9 +153,7 @@ class TreePosterior:
         return (found.value - self.log_branches(theta, nodes)).sum(-1)
 
     @torch.no_grad()
-    def sample(
-        self, seed: int, *, chains: int = 4, warmup: int = 300, draws: int = 500, leaps: int = 10
-    ) -> TreeDraws:
+    def sample(self, seed: int, *, chains: int = 4, warmup: int = 300, draws: int = 500) -> TreeDraws:
         """Draw from the posterior, each chain from a start of its own in the backward filter's posterior.
 
         Args:
@@ -144,18 +161,15 @@ class TreePosterior:
             chains: number C of chains.
             warmup: number of proposals before the draws.
             draws: number S of draws of each chain.
-            leaps: leapfrog steps of a proposal.
         """
         placement, d = self.placement(), len(self.centre)
 
         def at(z: Tensor) -> tuple[Tensor, Tensor]:
-            return self.centre + self.scale * z[..., :d], placement.nodes(z[..., d:])
+            return self.centre + z[..., :d] @ self.scale.mT, placement.nodes(z[..., d:])
 
         random = generator(derive_seed(seed, "starts"))
         start = torch.randn(chains, d + placement.size, generator=random, dtype=torch.float64)
-        found = hamiltonian(
-            lambda z: self.log_density(*at(z)), start, warmup=warmup, draws=draws, leaps=leaps, seed=seed
-        )
+        found = hamiltonian(lambda z: self.log_density(*at(z)), start, warmup=warmup, draws=draws, seed=seed)
         return TreeDraws(*at(found.draws), found.acceptance, found.step)
 
     def placement(self) -> "Placement":
