@@ -104,7 +104,7 @@ class TreePosterior:
     def __post_init__(self) -> None:
         if not bool(self.scale.isfinite().all()):
             raise UserError(
-                "posterior on a tree: the covariance of the parameters is not positive definite, as where the "
+                "posterior on a tree: the covariance of the parameters is not positive definite, as where "
                 "data do not determine them; pass a guess, such as 0.1 on its diagonal."
             )
 
