@@ -1,0 +1,115 @@
+"""The posterior of ancestors: that of pruning for a constant kernel, branches in their own time, small a."""
+
+import math
+
+import pytest
+import torch
+
+from graybench.methods.bridge.bases import MidpointBase
+from graybench.methods.bridge.likelihood import BridgeSampler
+from graybench.methods.bridge.tree_diffusion import TreeDiffusion
+from graybench.methods.bridge.tree_posterior import FINE, TreePosterior
+from graybench.tasks.errors import UserError
+from graybench.tasks.sde.sde import TimeGrid
+from graybench.tasks.seeding import generator
+
+from .trees import MEAN, NUGGET, TREE, baseline, constant, moving, theta
+
+
+def posterior(make, at, seed, each=1):
+    base = baseline(make, at, seed, each)
+    return TreePosterior(TreeDiffusion(base, make, 0.1), at, 0.01 * torch.eye(len(at)).double())
+
+
+def normals(seed, *size):
+    return torch.randn(size, generator=generator(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("each", [1, 2])
+def test_coordinates_have_the_posterior_of_pruning_for_a_constant_kernel(each):
+    at = theta(0.2, 0.5, 0.03)[: 2 + (each > 1)]
+    model = posterior(constant, at, 0, each)
+    place = model.placement()
+    exact = model.diffusion.baseline.nodes(at)[: len(TREE)]
+    zero = torch.zeros(place.size, dtype=torch.float64)
+    means = place.nodes(zero).unflatten(-1, MEAN.shape)
+    torch.testing.assert_close(means, torch.stack([node.mean for node in exact]), atol=1e-9, rtol=0)
+    slope = torch.autograd.functional.jacobian(place.nodes, zero).unflatten(1, MEAN.shape)
+    for x, node in zip(slope, exact, strict=True):
+        covariance = torch.einsum("aiz,bjz->aibj", x, x)
+        expected = torch.einsum("ab,ij->aibj", node.covariance, torch.eye(2, dtype=torch.float64))
+        torch.testing.assert_close(covariance, expected, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("each", [1, 2])
+def test_density_in_the_coordinates_is_standard_normal_for_a_constant_kernel(each):
+    at = theta(0.2, 0.5, 0.03)[: 2 + (each > 1)]
+    model = posterior(constant, at, 1, each)
+    place = model.placement()
+    z = normals(2, 5, place.size)
+    found = model.log_density(at.expand(5, -1), place.nodes(z)) + 0.5 * z.square().sum(-1)
+    torch.testing.assert_close(found, found[:1].expand(5), atol=1e-7, rtol=0)
+
+
+def test_each_branch_has_the_density_of_its_own_time():
+    at = theta(0.2, 0.5)
+    model = posterior(moving, at, 3)
+    nodes = model.placement().nodes(normals(4, model.placement().size))
+    found = model.log_branches(at, nodes)
+    for node in TREE.preorder:
+        base = MidpointBase(moving(at), nodes[TREE.parents[node]], TimeGrid(TREE.lengths[node], FINE))
+        expected = base.log_density(FINE, nodes[node], moving(at).at(nodes[node]))
+        assert float(found[node - 1]) == pytest.approx(float(expected), abs=1e-9)
+
+
+def test_specimens_and_prior_are_in_the_density():
+    at = theta(0.2, 0.5, 0.03)
+    model = posterior(moving, at, 5, each=2)
+    base = model.diffusion.baseline
+    nodes = model.placement().nodes(normals(6, model.placement().size))
+    covariance = 0.03**2 * moving(at).at(MEAN.flatten()).kernel / 0.2**2
+    normal = torch.distributions.MultivariateNormal(torch.zeros(len(MEAN)).double(), covariance)
+    pairs = zip(base.sample.tips, base.sample.coordinates, strict=True)
+    expected = sum(normal.log_prob((x - nodes[tip].unflatten(-1, MEAN.shape)).mT).sum() for tip, x in pairs)
+    expected = (
+        expected + model.log_branches(at, nodes).sum() - 0.5 * ((at - base.start()) / 1.5).square().sum()
+    )
+    assert base.nugget == NUGGET
+    assert float(model.log_density(at, nodes)) == pytest.approx(float(expected), abs=1e-8)
+
+
+def test_bridges_correct_nothing_for_a_constant_kernel():
+    at = theta(0.2, 0.5)
+    model = posterior(constant, at, 7)
+    nodes = model.placement().nodes(normals(8, 3, model.placement().size))
+    found = model.log_corrections(at.expand(3, -1), nodes, BridgeSampler("midpoint", particles=8), 5, 0)
+    torch.testing.assert_close(found, torch.zeros(3, dtype=torch.float64), atol=1e-2, rtol=0)
+
+
+def test_root_at_small_a_is_that_of_brownian_motion():
+    """At a = 0.01 means differ by less than 0.2 of a standard deviation, five times the Monte Carlo error."""
+    at = theta(0.01, 1.0)
+    model = posterior(moving, at, 9)
+    fit = model.diffusion.baseline.fit()
+    model = TreePosterior(model.diffusion, fit.theta, fit.covariance)
+    draws = model.sample(0, chains=4, warmup=100, draws=200)
+    root = model.diffusion.baseline.nodes(fit.theta)[0]
+    sd = root.covariance.diagonal().sqrt()[:, None]
+    found = draws.nodes[:, :, 0].unflatten(-1, MEAN.shape)
+    assert float(((found.mean((0, 1)) - root.mean) / sd).abs().max()) < 0.2
+    spread = found.flatten(0, 1).std(0) / sd
+    assert 0.85 < float(spread.min()) < float(spread.max()) < 1.35  # wider, as a and ℓ are uncertain
+    quality = draws.diagnostics()
+    assert quality.root_ess > 200
+    assert quality.root_rhat < 1.05
+    assert 0.6 < draws.acceptance < 0.95
+    # The posterior of θ agrees with the maximum likelihood.
+    away = (draws.theta.mean((0, 1)) - fit.theta) / fit.stderr
+    assert float(away.abs().max()) < 0.6
+
+
+def test_unknown_errors_of_the_parameters_are_refused():
+    at = theta(0.2, 0.5)
+    diffusion = posterior(moving, at, 10).diffusion
+    with pytest.raises(UserError, match="the covariance of the parameters is not positive definite"):
+        TreePosterior(diffusion, at, torch.full((2, 2), math.nan).double())
