@@ -205,7 +205,7 @@ def test_growth_is_found_from_pairs() -> None:
     names = tuple(map(str, range(60)))
     (interval,) = intervals_of(LandmarkSample(torch.cat([start, later]), names, labels), "age", "id")
     assert interval.name == "3-7"
-    found = fit_growth(interval, shapes.Settings(particles=8, steps=16))
+    found = fit_growth(interval, shapes.Settings(particles=32, steps=16))
     unit = float(torch.linalg.matrix_norm(start[0] - start[0].mean(0)) / interval.before[0].norm())
     off = np.array(found["theta"]) - np.log([A / unit, LENGTH / unit])
     assert (np.abs(off) < 4 * np.array(found["theta_stderr"])).all()
