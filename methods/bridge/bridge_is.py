@@ -177,11 +177,11 @@ class BridgePosterior(Posterior):
             )
         return found
 
-    @torch.no_grad()
     def likelihood_at(self, u: Tensor, x_o: Tensor, particles: int, seed: int) -> Estimate:
         """Estimate log p(x_o | u) at one point, u (d,) and x_o (D,), with so many bridges."""
         sampler = replace(self.sampler, particles=particles)
-        intervals = along_path(sampler, self.model, u.unsqueeze(0), x_o, seed, self.base)
+        with torch.no_grad():
+            intervals = along_path(sampler, self.model, u.unsqueeze(0), x_o, seed, self.base)
         warn(intervals, particles)
         return Estimate(*(field.squeeze(0) for field in product(intervals)))
 

@@ -205,7 +205,6 @@ class BridgeSampler:
                 best, most = name, size
         return replace(self, base=best)
 
-    @torch.no_grad()
     def estimate(
         self, sde: SDE, x_0: Tensor, y: Tensor, grid: TimeGrid, seed: int, base: BaseFactory | None = None
     ) -> Estimate:
@@ -218,8 +217,9 @@ class BridgeSampler:
             LostBridgesWarning: bridges overflowed.
             HeavyTailWarning: the weights have heavy tails.
         """
-        noise = self.noise(grid, y.shape[:-1], y.shape[-1], seed)
-        found = average(self.bridges(sde, x_0, y, grid, noise, base=base))
+        with torch.no_grad():  # not a decorator: warnings would name its module and not the caller's
+            noise = self.noise(grid, y.shape[:-1], y.shape[-1], seed)
+            found = average(self.bridges(sde, x_0, y, grid, noise, base=base))
         warn(found, self.particles)
         return found
 

@@ -138,8 +138,9 @@ def test_the_fewest_weights_collapse_where_one_has_nine_tenths(many: int) -> Non
 def test_a_sampler_warns_of_its_own_collapse() -> None:
     sde, grid = landmarks(a=0.4), TimeGrid(1.0, 20)
     x_0, y = moved_shapes(sde, 24, 2, 3)
-    with pytest.warns(LowEffectiveSizeWarning, match="2 of 2 likelihoods"):
+    with pytest.warns(LowEffectiveSizeWarning, match="2 of 2 likelihoods") as caught:
         BridgeSampler(particles=60).estimate(sde, x_0, y, grid, 4)
+    assert {warning.filename for warning in caught} == {__file__}  # the line that asked for the estimate
 
 
 def test_a_seed_gives_the_same_bridges() -> None:
