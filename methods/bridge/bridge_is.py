@@ -20,9 +20,9 @@ from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
 from ..method import Method, Posterior
 from ..progress import report
-from .amortised import learn_intervals
 from .bases import BaseFactory, NoBase
-from .learned import LearnedBase
+from .learned.intervals import learn_intervals
+from .learned.scores import LearnedBase
 from .likelihood import (
     LEAST_ESS,
     BridgeSampler,

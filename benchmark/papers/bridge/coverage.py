@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from ....methods.bridge.inference import Likelihood, maximise
-from ....methods.bridge.learned import LearnedScores
-from ....methods.bridge.learning import ScoreTraining, learn
+from ....methods.bridge.learned.scores import LearnedScores
+from ....methods.bridge.learned.training import ScoreTraining, learn
 from ....methods.bridge.likelihood import BridgeSampler
 from ....tasks.sde.quadrature import log_transition
 from ....tasks.sde.sde import TimeGrid, euler_path

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ....methods.bridge.bases import BASES, BaseFactory
 from ....methods.bridge.inference import Likelihood, maximise
-from ....methods.bridge.learning import ScoreTraining, learn, one_point
+from ....methods.bridge.learned.training import ScoreTraining, learn, one_point
 from ....methods.bridge.likelihood import BridgeSampler
 from ....methods.bridge.proposals import reverse_bridges
 from ....tasks import get_task

@@ -14,9 +14,14 @@ from torch import Tensor
 
 from ....methods.bridge.bases import BaseFactory, MidpointBase
 from ....methods.bridge.genealogy import LAG, sum_of_squares
-from ....methods.bridge.landmark_scores import LandmarkLaw, LandmarkScores, LandmarkTraining, learn_landmarks
+from ....methods.bridge.learned.landmarks import (
+    LandmarkLaw,
+    LandmarkScores,
+    LandmarkTraining,
+    learn_landmarks,
+)
+from ....methods.bridge.learned.paper import PaperTraining, learn_paper
 from ....methods.bridge.likelihood import BridgeSampler, average
-from ....methods.bridge.paper_scores import PaperTraining, learn_paper
 from ....methods.bridge.proposals import Resampling, reverse_bridges
 from ....tasks.landmarks.diffusion import LandmarkDiffusion
 from ....tasks.landmarks.task import Landmarks

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from ....methods.bridge.inference import Likelihood, maximise
-from ....methods.bridge.learned import LearnedScores
-from ....methods.bridge.learning import Law, ScoreTraining, learn, one_point
+from ....methods.bridge.learned.purpose import BridgeTraining, effective_fraction, refine
+from ....methods.bridge.learned.scores import LearnedScores
+from ....methods.bridge.learned.training import Law, ScoreTraining, learn, one_point
 from ....methods.bridge.likelihood import BridgeSampler
-from ....methods.bridge.purpose import BridgeTraining, effective_fraction, refine
 from ....tasks import get_task
 from ....tasks.likelihood import LikelihoodTask
 from ....tasks.sde.diffusion_task import DiffusionTask

@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from graybench.methods.bridge.tree_brownian import TreeBrownian, TreeSample
-from graybench.methods.bridge.tree_diffusion import simulate
+from graybench.methods.bridge.trees.brownian import TreeBrownian, TreeSample
+from graybench.methods.bridge.trees.diffusion import simulate
 from graybench.tasks.landmarks.diffusion import LandmarkCoefficients, LandmarkDiffusion
 from graybench.tasks.landmarks.task import ellipse
 from graybench.tasks.landmarks.trees import Tree

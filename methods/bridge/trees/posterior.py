@@ -15,15 +15,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...tasks.errors import UserError
-from ...tasks.landmarks.pruning import log_normal
-from ...tasks.landmarks.trees import Tree
-from ...tasks.sde.sde import SDE, TimeGrid, cholesky
-from ...tasks.seeding import derive_seed, generator
-from .bases import MidpointBase
+from ....tasks.errors import UserError
+from ....tasks.landmarks.pruning import log_normal
+from ....tasks.landmarks.trees import Tree
+from ....tasks.sde.sde import SDE, TimeGrid, cholesky
+from ....tasks.seeding import derive_seed, generator
+from ..bases import MidpointBase
+from ..likelihood import BridgeSampler
+from .diffusion import Filter, TreeDiffusion
 from .hamiltonian import hamiltonian
-from .likelihood import BridgeSampler
-from .tree_diffusion import Filter, TreeDiffusion
 
 FINE = 1000  # steps of the base, whose density depends on them only through the last one
 SPREAD = 1.5  # of the prior of each logarithm

@@ -12,12 +12,12 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...tasks.errors import UserError
-from ...tasks.sde.sde import SDE, Coefficients, TimeGrid
-from ...tasks.seeding import generator
-from ..nn.network import ReplicatedMLP, time_features
-from ..nn.standardise import Standardise
-from .bases import Base
+from ....tasks.errors import UserError
+from ....tasks.sde.sde import SDE, Coefficients, TimeGrid
+from ....tasks.seeding import generator
+from ...nn.network import ReplicatedMLP, time_features
+from ...nn.standardise import Standardise
+from ..bases import Base
 
 
 class ScoreNetwork(nn.Module):

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from graybench.methods.bridge.bases import ExactBase, LinearisedBase, MidpointBase, NoBase
 from graybench.methods.bridge.inference import Likelihood, maximise
-from graybench.methods.bridge.learned import LearnedScores
-from graybench.methods.bridge.learning import ScoreTraining, learn, one_point
+from graybench.methods.bridge.learned.scores import LearnedScores
+from graybench.methods.bridge.learned.training import ScoreTraining, learn, one_point
 from graybench.methods.bridge.likelihood import BridgeSampler, average
 from graybench.tasks.errors import UserError
 from graybench.tasks.landmarks.task import ellipse

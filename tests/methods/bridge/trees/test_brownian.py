@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from graybench.methods.bridge.tree_brownian import TreeBrownian, TreeSample
+from graybench.methods.bridge.trees.brownian import TreeBrownian, TreeSample
 from graybench.tasks.errors import UserError
 from graybench.tasks.landmarks.pruning import descend
 from graybench.tasks.landmarks.task import ellipse

@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
-from ...tasks.errors import UserError
-from ...tasks.sde.diffusion_task import DiffusionModel
-from ...tasks.sde.sde import SDE, TimeGrid
-from ...tasks.seeding import derive_seed, generator
-from .bases import Base
-from .learned import LearnedScores
-from .learning import FEWEST_PATHS, Law, ScoreTraining, learn
+from ....tasks.errors import UserError
+from ....tasks.sde.diffusion_task import DiffusionModel
+from ....tasks.sde.sde import SDE, TimeGrid
+from ....tasks.seeding import derive_seed, generator
+from ..bases import Base
+from .scores import LearnedScores
+from .training import FEWEST_PATHS, Law, ScoreTraining, learn
 
 
 class IntervalScores:

@@ -7,13 +7,13 @@ import torch
 
 from graybench.methods.bridge.bases import MidpointBase
 from graybench.methods.bridge.likelihood import BridgeSampler
-from graybench.methods.bridge.tree_diffusion import TreeDiffusion
-from graybench.methods.bridge.tree_posterior import FINE, TreePosterior
+from graybench.methods.bridge.trees.diffusion import TreeDiffusion
+from graybench.methods.bridge.trees.posterior import FINE, TreePosterior
 from graybench.tasks.errors import UserError
 from graybench.tasks.sde.sde import TimeGrid
 from graybench.tasks.seeding import generator
 
-from .trees import MEAN, NUGGET, TREE, baseline, constant, moving, theta
+from .examples import MEAN, NUGGET, TREE, baseline, constant, moving, theta
 
 
 def posterior(make, at, seed, each=1):

@@ -18,11 +18,11 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from ...tasks.errors import UserError
-from ...tasks.landmarks.diffusion import squared_distances
-from ...tasks.landmarks.pruning import Message, posterior, prune
-from ...tasks.landmarks.trees import Tree
-from ...tasks.plugin import nearest
+from ....tasks.errors import UserError
+from ....tasks.landmarks.diffusion import squared_distances
+from ....tasks.landmarks.pruning import Message, posterior, prune
+from ....tasks.landmarks.trees import Tree
+from ....tasks.plugin import nearest
 
 KERNELS = ("gaussian", "independent")
 FARTHEST = math.log(1e4)  # of a parameter from its start

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, silu
 
-from ...tasks.errors import UserError
-from ...tasks.landmarks.diffusion import LandmarkCoefficients, LandmarkDiffusion
-from ...tasks.plugin import require_whole
-from ...tasks.sde.sde import SDE, Coefficients, TimeGrid, euler_path
-from ...tasks.seeding import derive_seed, generator
-from ..nn.averaging import held_out
-from ..nn.network import time_features
-from .bases import MidpointBase
-from .learning import descend
+from ....tasks.errors import UserError
+from ....tasks.landmarks.diffusion import LandmarkCoefficients, LandmarkDiffusion
+from ....tasks.plugin import require_whole
+from ....tasks.sde.sde import SDE, Coefficients, TimeGrid, euler_path
+from ....tasks.seeding import derive_seed, generator
+from ...nn.averaging import held_out
+from ...nn.network import time_features
+from ..bases import MidpointBase
+from .training import descend
 
 LARGEST = 10.0  # of a field
 FIELDS = 12

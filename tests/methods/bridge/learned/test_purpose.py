@@ -7,20 +7,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from graybench.methods.bridge.learned import LearnedScores
-from graybench.methods.bridge.learning import Paths, ScoreTraining, learn, one_point
-from graybench.methods.bridge.likelihood import BridgeSampler
-from graybench.methods.bridge.purpose import (
+from graybench.methods.bridge.learned.purpose import (
     HELD_ENDS,
     BridgeTraining,
     FixedBridges,
     effective_fraction,
     refine,
 )
+from graybench.methods.bridge.learned.scores import LearnedScores
+from graybench.methods.bridge.learned.training import Paths, ScoreTraining, learn, one_point
+from graybench.methods.bridge.likelihood import BridgeSampler
 from graybench.tasks.errors import NotFiniteError, UserError
 from graybench.tasks.sde.sde import SDE, TimeGrid, log_euler_path
+from graybench.tests.methods.bridge.learned.test_training import wells
 from graybench.tests.methods.bridge.models import DoubleWell, brownian, double_well, number, uniforms
-from graybench.tests.methods.bridge.test_learning import wells
 
 GRID = TimeGrid(1.0, 10)
 NOTHING = ScoreTraining(base="midpoint", paths=500, steps=0, width=16, depth=1)

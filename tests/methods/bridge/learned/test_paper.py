@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from graybench.methods.bridge.paper_scores import PaperTraining, learn_paper
+from graybench.methods.bridge.learned.paper import PaperTraining, learn_paper
 from graybench.tasks.errors import UserError
 from graybench.tasks.landmarks.diffusion import LandmarkDiffusion
 from graybench.tasks.sde.sde import TimeGrid

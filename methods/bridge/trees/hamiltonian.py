@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...tasks.seeding import derive_seed, generator
-from ..progress import report
+from ....tasks.seeding import derive_seed, generator
+from ...progress import report
 
 ACCEPTANCE = 0.8
 FIRST_STEP = 0.1

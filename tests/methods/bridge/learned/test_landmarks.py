@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from graybench.methods.bridge.bases import MidpointBase
-from graybench.methods.bridge.landmark_scores import (
+from graybench.methods.bridge.learned.landmarks import (
     FIELDS,
     LandmarkScores,
     LandmarkTraining,

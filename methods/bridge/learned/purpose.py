@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ...tasks.errors import UserError
-from ...tasks.plugin import nearest, require_whole
-from ...tasks.seeding import derive_seed, generator
-from .learned import LearnedScores, ScoreNetwork
-from .learning import Law, Paths, fit_network
-from .likelihood import BridgeSampler, average
+from ....tasks.errors import UserError
+from ....tasks.plugin import nearest, require_whole
+from ....tasks.seeding import derive_seed, generator
+from ..likelihood import BridgeSampler, average
+from .scores import LearnedScores, ScoreNetwork
+from .training import Law, Paths, fit_network
 
 OBJECTIVES = ("divergence", "variance")
 ROUNDS = 4  # in which the variance draws its bridges

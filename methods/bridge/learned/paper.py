@@ -1,6 +1,6 @@
 """The network of the paper, which learns the whole score of a landmark diffusion from one start.
 
-`learn_paper` trains it. It is here to compare with: `landmark_scores` and `learning` learn residuals.
+`learn_paper` trains it. It is here to compare with: `landmarks` and `training` learn residuals.
 """
 
 import math
@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from ...tasks.errors import UserError
-from ...tasks.landmarks.diffusion import LandmarkDiffusion
-from ...tasks.plugin import require_whole
-from ...tasks.sde.sde import SDE, Coefficients, TimeGrid, euler_path
-from ...tasks.seeding import derive_seed, generator
-from .bases import NoBase
-from .landmark_scores import LandmarkLaw
-from .learning import descend
+from ....tasks.errors import UserError
+from ....tasks.landmarks.diffusion import LandmarkDiffusion
+from ....tasks.plugin import require_whole
+from ....tasks.sde.sde import SDE, Coefficients, TimeGrid, euler_path
+from ....tasks.seeding import derive_seed, generator
+from ..bases import NoBase
+from .landmarks import LandmarkLaw
+from .training import descend
 
 WAVES = 8  # frequencies of an embedding
 

@@ -8,7 +8,7 @@ Particles start from the filter's root and take each Euler step in proportion to
     p_k = N(mean; x_k + f dt, Σ(x_k) dt + A_{k+1}),    log w = constant of the root + Σ log p_k/h_k(x_k)
 
 The mean of w is the likelihood of the Euler scheme, without bias. For a constant Σ all weights are equal.
-Otherwise each branch adds to their variance, and they soon degenerate; `tree_posterior.py` does without them.
+Otherwise each branch adds to their variance, and they soon degenerate; `posterior.py` does without them.
 
 Source: F. van der Meulen and S. Sommer, Backward filtering forward guiding, JMLR 26 (2025), arXiv 2505.18239.
 """
@@ -21,13 +21,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...tasks.landmarks.pruning import Message, log_normal, prune
-from ...tasks.landmarks.trees import Tree
-from ...tasks.sde.sde import SDE, TimeGrid, cholesky, euler_path
-from ...tasks.seeding import derive_seed, generator
-from .likelihood import Estimate, average
-from .proposals import Bridges
-from .tree_brownian import TreeBrownian
+from ....tasks.landmarks.pruning import Message, log_normal, prune
+from ....tasks.landmarks.trees import Tree
+from ....tasks.sde.sde import SDE, TimeGrid, cholesky, euler_path
+from ....tasks.seeding import derive_seed, generator
+from ..likelihood import Estimate, average
+from ..proposals import Bridges
+from .brownian import TreeBrownian
 
 
 def branch_grid(tree: Tree, node: int, dt: float) -> TimeGrid:

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ...tasks.errors import NotFiniteError, UserError
-from ...tasks.plugin import nearest, require_whole
-from ...tasks.sde.sde import SDE, TimeGrid, euler_path
-from ...tasks.seeding import derive_seed, generator
-from ..nn.averaging import MovingAverage, held_out
-from ..nn.optimizer import CosineAdam
-from ..progress import report
-from .bases import BASES, Base, NoBase, candidates
-from .learned import LearnedScores, Range, ScoreNetwork, counted_beside, features_of, model_of
+from ....tasks.errors import NotFiniteError, UserError
+from ....tasks.plugin import nearest, require_whole
+from ....tasks.sde.sde import SDE, TimeGrid, euler_path
+from ....tasks.seeding import derive_seed, generator
+from ...nn.averaging import MovingAverage, held_out
+from ...nn.optimizer import CosineAdam
+from ...progress import report
+from ..bases import BASES, Base, NoBase, candidates
+from .scores import LearnedScores, Range, ScoreNetwork, counted_beside, features_of, model_of
 
 OBJECTIVES = ("corrected", "paper", "explicit")
 LARGEST_STEP = 1e3

@@ -6,14 +6,14 @@ import pytest
 import torch
 from scipy import stats
 
-from graybench.methods.bridge.tree_brownian import TreeBrownian, TreeSample
-from graybench.methods.bridge.tree_diffusion import TreeDiffusion, branch_grid, simulate
+from graybench.methods.bridge.trees.brownian import TreeBrownian, TreeSample
+from graybench.methods.bridge.trees.diffusion import TreeDiffusion, branch_grid, simulate
 from graybench.tasks.landmarks.pruning import prune
 from graybench.tasks.landmarks.trees import Tree
 from graybench.tasks.sde.geometric_brownian import GeometricBrownianMotion
 from graybench.tasks.seeding import generator
 
-from .trees import MEAN, TREE, baseline, constant, moving, theta
+from .examples import MEAN, TREE, baseline, constant, moving, theta
 
 
 def test_steps_are_the_fewest_of_at_most_dt():

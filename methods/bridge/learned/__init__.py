@@ -1,0 +1,1 @@
+"""Bridges whose score a network learned."""

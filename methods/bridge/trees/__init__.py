@@ -1,0 +1,1 @@
+"""Diffusions of shapes along the branches of a tree."""
