@@ -230,29 +230,34 @@ def profiles(table: pd.DataFrame) -> Figure:
 
 @styled
 def growth(table: pd.DataFrame, age: str) -> Figure:
-    """Draw a and ℓ of each interval of ages, with 95 % intervals."""
+    """Draw a and ℓ of each interval of ages, without and with a trend, with 95 % intervals."""
     figure = Figure(figsize=(PAGE, 2.7), layout="constrained")
     labels = {
         "a": r"amplitude $a$ (mean rms radii per $\sqrt{\mathrm{unit\ of\ age}}$)",
         "length": r"length-scale $\ell$ (mean rms radii)",
     }
+    signs = []
     for k, (quantity, label) in enumerate(labels.items()):
         axis = figure.add_subplot(1, 2, k + 1)
-        own = table[table["quantity"] == quantity]
-        younger, older, value, low, high = own[["younger", "older", "estimate", "low", "high"]].to_numpy().T
-        middle = 0.5 * (younger + older)
-        axis.hlines(value, younger, older, color=COLOURS[k], linewidth=2)
-        axis.vlines(middle, low, high, color=COLOURS[k], linewidth=0.9)
-        axis.plot(middle, value, MARKERS[k], color=COLOURS[k], markersize=3.5)
+        for number, (model, own) in enumerate(table[table["quantity"] == quantity].groupby("model")):
+            younger, older, value, low, high = (
+                own[["younger", "older", "estimate", "low", "high"]].to_numpy().T
+            )
+            middle = 0.5 * (younger + older) + (number - 0.5) * 0.1 * (older - younger)
+            axis.hlines(value, younger, older, color=COLOURS[number], linewidth=2)
+            axis.vlines(middle, low, high, color=COLOURS[number], linewidth=0.9)
+            axis.plot(middle, value, MARKERS[number], color=COLOURS[number], markersize=3.5)
+            if k == 0:
+                signs.append(Line2D([], [], color=COLOURS[number], marker=MARKERS[number], linewidth=2,
+                                    markersize=3.5, label=str(model)))  # fmt: skip
         axis.set_yscale("log")
         _plain_log_axis(axis, "y")
         axis.set_xlabel(age.replace("_", " "))
         axis.set_ylabel(label)
         axis.set_xlim(0, None)
-    signs = [Line2D([], [], color=GREY, linewidth=2, label="estimate over its interval of ages"),
-             Line2D([], [], color=GREY, linewidth=0.9, marker="|", linestyle="none", markersize=9,
-                    label="95 % interval")]  # fmt: skip
-    figure.legend(handles=signs, loc="outside upper center", ncols=2)
+    signs.append(Line2D([], [], color=GREY, linewidth=0.9, marker="|", linestyle="none", markersize=9,
+                        label="95 % interval, by animal"))  # fmt: skip
+    figure.legend(handles=signs, loc="outside upper center", ncols=3)
     return figure
 
 

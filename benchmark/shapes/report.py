@@ -17,7 +17,7 @@ from ..running.progress import say
 from ..running.writing import write_whole
 from . import figures, tables
 from .fits import Settings, bridge_paths, fit, folds_of, held_out, matrix, profile
-from .growth import fit_growth, growth_table, intervals_of
+from .growth import MODELS, fit_growth, growth_table, intervals_of
 from .specimens import Specimens, aligned, specimens_of
 
 BRIDGES_DRAWN = 4
@@ -90,12 +90,18 @@ def report_growth(
         A frame with the column `ess_fraction`: the least ESS/N of each fit.
     """
     intervals = intervals_of(sample, age, identity)
-    with Pieces(folder, console, len(intervals)) as pieces:
-        fits = [pieces.get(f"growth {one.name}", partial(fit_growth, one, settings)) for one in intervals]
+    with Pieces(folder, console, len(MODELS) * len(intervals)) as pieces:
+        fits = [
+            {
+                model: pieces.get(f"growth {one.name}, {model}", partial(fit_growth, one, settings, trend))
+                for model, trend in MODELS.items()
+            }
+            for one in intervals
+        ]
     table = growth_table(intervals, fits)
     _write({"growth": table}, folder, console)
     _tell(save(figures.growth(table, age), folder, "growth"), console)
-    return pd.DataFrame({"ess_fraction": [found["ess_least"] for found in fits]})
+    return pd.DataFrame({"ess_fraction": [one["ess_least"] for models in fits for one in models.values()]})
 
 
 def _draw(

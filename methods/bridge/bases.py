@@ -134,12 +134,12 @@ class LinearisedBase(Base):
 class HeatKernelBase(Base):
     """The second-order heat kernel of the diffusion of landmarks.
 
-    For n landmarks x_i in R^m with Σ = k ⊗ I_m and kernel width ℓ:
+    For n landmarks x_i in R^m with Σ = k ⊗ I_m, kernel width ℓ and a constant drift f:
 
-        K̄ = ½ (k(x_0) + k(x)),    C = k(x) dt + K̄ (t − dt),    p = C⁻¹ (x_0 − x)
+        K̄ = ½ (k(x_0) + k(x)),    C = k(x) dt + K̄ (t − dt),    p = C⁻¹ (x_0 + f t − x)
         G_ij = k_ij (−(t/2) p_i·p_j + (m/2) (k⁻¹)_ij)
         w = k (p + Σ_j G_ij (x_i − x_j)/ℓ²) + ½ div Σ
-        log p(x) ≈ log N(x_0 − x; 0, C ⊗ I_m)
+        log p(x) ≈ log N(x_0 + f t − x; 0, C ⊗ I_m)
 
     The pull w is of second order, the log-density of first order.
 
@@ -155,7 +155,7 @@ class HeatKernelBase(Base):
 
     def pull(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
         here = _landmarks(here)
-        momentum = torch.cholesky_solve(self._to_start(here), self._factor(k, here))
+        momentum = torch.cholesky_solve(self._to_start(k, here), self._factor(k, here))
         m, t = momentum.shape[-1], k * self.grid.dt
         inverse = torch.cholesky_inverse(here.factor)
         weights = here.kernel * (m / 2 * inverse - t / 2 * momentum @ momentum.mT)
@@ -164,15 +164,15 @@ class HeatKernelBase(Base):
 
     def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
         here = _landmarks(here)
-        return _log_normal(self._factor(k, here), self._to_start(here))
+        return _log_normal(self._factor(k, here), self._to_start(k, here))
 
     def _factor(self, k: int, here: LandmarkCoefficients) -> Tensor:
         """Return the Cholesky factor of C (..., n, n)."""
         dt, average = self.grid.dt, 0.5 * (self.start.kernel + here.kernel)
         return cholesky(here.kernel * dt + average * ((k - 1) * dt))
 
-    def _to_start(self, here: LandmarkCoefficients) -> Tensor:
-        return self.start.positions - here.positions
+    def _to_start(self, k: int, here: LandmarkCoefficients) -> Tensor:
+        return self.start.positions + here.as_rows(here.drift * (k * self.grid.dt)) - here.positions
 
 
 class MidpointBase(DensityBase):

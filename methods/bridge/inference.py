@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Self
 
+import numpy as np
 import torch
 from scipy.optimize import minimize
 from torch import Tensor
@@ -19,7 +20,7 @@ from ...tasks.sde.sde import SDE, TimeGrid
 from ...tasks.seeding import derive_seed
 from ..progress import report
 from .bases import BaseFactory
-from .information import Floats, observed_information
+from .information import Floats, Information, observed_information
 from .likelihood import BridgeSampler, Estimate, average, warn
 
 FREE = ("theta", "x_0")
@@ -41,7 +42,7 @@ class Fit:
         x_0_stderr: the same for x_0, in its shape.
         estimate: log-likelihood of each end point at the maximum, fields (M,).
         converged: whether L-BFGS reports convergence (as it also does after an infinite likelihood), every
-            likelihood was finite, and the standard errors are known.
+            likelihood was finite, and the standard errors are known if they were asked for.
         evaluations: number of evaluations of the objective and its gradient.
     """
 
@@ -105,7 +106,13 @@ class Likelihood:
         return float(total.detach()), in_theta, in_x_0
 
 
-def maximise(likelihood: Likelihood, theta: Tensor, x_0: Tensor, free: tuple[str, ...] = ("theta",)) -> Fit:
+def maximise(
+    likelihood: Likelihood,
+    theta: Tensor,
+    x_0: Tensor,
+    free: tuple[str, ...] = ("theta",),
+    errors: bool = True,
+) -> Fit:
     """Maximise a likelihood over θ, over x_0 (the diffusion mean), or over both, by L-BFGS.
 
     Standard errors come from the curvature at the maximum, see `information.py`. They are NaN where the
@@ -116,6 +123,8 @@ def maximise(likelihood: Likelihood, theta: Tensor, x_0: Tensor, free: tuple[str
         theta: initial θ (d,).
         x_0: initial x_0 (D,), or one start for each end point (M, 1, D).
         free: names of the free arguments: "theta", "x_0", or both.
+        errors: False leaves the standard errors NaN, and saves their 4 (1 + 2 p) evaluations or more, with p
+            the number of free coordinates.
 
     Raises:
         UserError: `free` is empty or has another name, or the sampler resamples.
@@ -154,7 +163,9 @@ def maximise(likelihood: Likelihood, theta: Tensor, x_0: Tensor, free: tuple[str
     finite = all(map(math.isfinite, values))
     first, second = (replace(likelihood, seed=derive_seed(likelihood.seed, "fresh", k)) for k in range(2))
     fresh = partial(negative, first), partial(negative, second)
-    information = observed_information(fresh, found.x, found.jac)
+    information = Information(np.full(len(found.x), math.nan), "")
+    if errors:
+        information = observed_information(fresh, found.x, found.jac)
     if information.fault:
         message = (
             f"maximise: standard errors are unknown: {information.fault}; use more bridges or a better base."

@@ -7,6 +7,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from ...tasks.landmarks.procrustes import rigid_moves
 from ...tasks.sde.sde import SDE
 from ...tasks.seeding import derive_seed, generator
 from .inference import Likelihood
@@ -29,9 +30,9 @@ class ShapeLikelihood(Likelihood):
 
     with w_n the weight of one bridge from x_0 to g_n y. The result omits a factor that depends only on y, so
     likelihoods of different y are not comparable. If `keep_size`, s = 0. The proposal q is the normal
-    approximation at g = 1, where g y ≈ y + B c with c = (τ, Ω, s), R = exp Ω and Σ = Σ(x_0):
+    approximation at g = 1, where g y ≈ y + B c with c = (τ, Ω, s), R = exp Ω, f = f(x_0) and Σ = Σ(x_0):
 
-        q(c) = N(−P⁻¹ Bᵀ (TΣ)⁻¹ (y − x_0), P⁻¹),    P = Bᵀ (TΣ)⁻¹ B
+        q(c) = N(−P⁻¹ Bᵀ (TΣ)⁻¹ (y − x_0 − T f), P⁻¹),    P = Bᵀ (TΣ)⁻¹ B
 
     Each rotation has one Ω with |Ω| ≤ π; other draws have weight 0.
 
@@ -78,9 +79,11 @@ class ShapeLikelihood(Likelihood):
         """
         m = self.dimensions
         directions = self._directions(self.y)
-        solved = sde.at(x_0).solve(directions) / self.grid.duration
+        start = sde.at(x_0)
+        solved = start.solve(directions) / self.grid.duration
         precision = solved @ directions.mT
-        back = (x_0 if x_0.dim() > 1 else x_0.unsqueeze(0)) - self.y.unsqueeze(-2)
+        ahead = x_0 + start.drift * self.grid.duration
+        back = (ahead if ahead.dim() > 1 else ahead.unsqueeze(0)) - self.y.unsqueeze(-2)
         pulled = (solved @ back.mT).squeeze(-1)
         factor = torch.linalg.cholesky(precision)
         centre = torch.cholesky_solve(pulled.unsqueeze(-1), factor).squeeze(-1)
@@ -100,13 +103,8 @@ class ShapeLikelihood(Likelihood):
     def _directions(self, y: Tensor) -> Tensor:
         """Return Bᵀ (..., q, D), the derivatives of g y with respect to c at g = 1, for y (..., D)."""
         points = y.unflatten(-1, (-1, self.dimensions))
-        units = torch.eye(self.dimensions, dtype=torch.float64)
-        moves = [unit.expand_as(points) for unit in units]
-        for i, j in combinations(range(self.dimensions), 2):
-            moves.append(points[..., [i]] * units[j] - points[..., [j]] * units[i])
-        if not self.keep_size:
-            moves.append(points)
-        return torch.stack([move.flatten(-2) for move in moves], -2)
+        moves = rigid_moves(points)
+        return moves if self.keep_size else torch.cat([moves, points.flatten(-2).unsqueeze(-2)], -2)
 
     def _penalty(self, x_0: Tensor) -> Tensor | float:
         if self.reference is None:

@@ -17,15 +17,13 @@ class LandmarkCoefficients(CorrelatedNoise):
         x: positions, (..., n, m).
         kernel: k with its nugget, (..., n, n).
         length: ℓ, broadcasts to (..., 1, 1).
+        velocity: the drift, broadcasts to (..., D).
     """
 
-    def __init__(self, x: Tensor, kernel: Tensor, length: Tensor) -> None:
+    def __init__(self, x: Tensor, kernel: Tensor, length: Tensor, velocity: Tensor | float = 0.0) -> None:
         self.positions, self.kernel, self.length = x, kernel, length
         self.factor, self.columns = cholesky(kernel), x.shape[-1]
-
-    @property
-    def drift(self) -> Tensor:  # type: ignore[override]
-        return torch.zeros_like(self.positions).flatten(-2)
+        self.drift = torch.zeros_like(x).flatten(-2) + velocity
 
     @cached_property
     def divergence(self) -> Tensor:  # type: ignore[override]
@@ -70,12 +68,34 @@ class LandmarkDiffusion(SDE):
     constant_covariance: ClassVar[bool] = False
 
     def at(self, x: Tensor) -> LandmarkCoefficients:
+        return self._coefficients(x, 0.0)
+
+    def _coefficients(self, x: Tensor, velocity: Tensor | float) -> LandmarkCoefficients:
         positions = x.unflatten(-1, (-1, self.dimensions))
         length = self.log_length.exp()[..., None, None]
         amplitude = (2 * self.log_a).exp()[..., None, None]
         diagonal = self.nugget * torch.eye(positions.shape[-2], dtype=x.dtype)
         shape = torch.exp(-0.5 * squared_distances(positions) / length.square())
-        return LandmarkCoefficients(positions, amplitude * (shape + diagonal), length)
+        return LandmarkCoefficients(positions, amplitude * (shape + diagonal), length, velocity)
+
+
+@dataclass(frozen=True)
+class DriftingLandmarks(LandmarkDiffusion):
+    """A diffusion of landmarks with a trend: dX = v dt + L(X) dW, with the rest as in `LandmarkDiffusion`.
+
+    Args:
+        velocity: v (..., D), the same at every x and at all times.
+    """
+
+    velocity: Tensor
+
+    @property
+    def parameters(self) -> Tensor:
+        """(log a, log ℓ, v), (..., 2 + D)."""
+        return torch.cat([torch.stack([self.log_a, self.log_length], -1), self.velocity], -1)
+
+    def at(self, x: Tensor) -> LandmarkCoefficients:
+        return self._coefficients(x, self.velocity)
 
 
 def squared_distances(x: Tensor) -> Tensor:

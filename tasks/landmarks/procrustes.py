@@ -8,6 +8,7 @@ Source: I. L. Dryden and K. V. Mardia, Statistical Shape Analysis, 2nd edition, 
 """
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -55,6 +56,19 @@ def preshape(x: Tensor) -> Tensor:
         which = f"specimen {', '.join(map(str, rows[0]))} (counted from 0)" if rows[0] else "the specimen"
         raise UserError(f"{which} has no shape, as all its landmarks coincide; remove it.")
     return _centred(x) / size[..., None, None]
+
+
+def rigid_moves(x: Tensor) -> Tensor:
+    """Return the directions (..., q, n m) in which landmarks x (..., n, m) move as a whole, float64.
+
+    They are the m translations and the rotations in the planes of axes i < j, at the position and size of x:
+    x_i e_j − x_j e_i for each landmark. q is 3 in 2-D and 6 in 3-D.
+    """
+    units = torch.eye(x.shape[-1], dtype=torch.float64)
+    moves = [unit.expand_as(x) for unit in units]
+    for i, j in combinations(range(x.shape[-1]), 2):
+        moves.append(x[..., [i]] * units[j] - x[..., [j]] * units[i])
+    return torch.stack([move.flatten(-2) for move in moves], -2)
 
 
 def rotation(x: Tensor, onto: Tensor) -> Tensor:
