@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import MultivariateNormal
 
 from graybench.methods.bridge.bases import (
     Base,
@@ -14,7 +15,10 @@ from graybench.methods.bridge.bases import (
     candidates,
 )
 from graybench.tasks.errors import UserError
+from graybench.tasks.landmarks.diffusion import DriftingLandmarks
+from graybench.tasks.landmarks.task import ellipse
 from graybench.tasks.sde.sde import SDE, TimeGrid
+from graybench.tasks.seeding import generator
 from graybench.tests.methods.bridge.models import (
     brownian,
     geometric,
@@ -144,3 +148,21 @@ def test_bases_by_name() -> None:
         HeatKernelBase(brownian(), normals(1, 2), GRID)
     with pytest.raises(UserError, match="exact needs an SDE with a transition density in closed form"):
         ExactBase(landmarks(), normals(1, 4), GRID)
+
+
+def test_the_heat_kernel_of_drifting_landmarks_is_exact_for_small_movements() -> None:
+    # For a → 0 with v = O(a), k is constant along the way: a Brownian motion with a drift.
+    start, a = ellipse(5, 2).flatten(), 1e-4
+    velocity = a * torch.randn(10, generator=generator(3), dtype=torch.float64)
+    log_a, log_length = torch.tensor([a, 0.5], dtype=torch.float64).log()
+    sde = DriftingLandmarks(log_a, log_length, 2, 1e-3, velocity)
+    grid, x = TimeGrid(2.0, 8), start + a * torch.randn(4, 10, generator=generator(4), dtype=torch.float64)
+    covariance = torch.kron(sde.at(start).kernel, torch.eye(2, dtype=torch.float64))
+    for base in (HeatKernelBase(sde, start, grid), MidpointBase(sde, start, grid)):
+        for k in (3, 8):
+            t = k * grid.dt
+            law = MultivariateNormal(start + velocity * t, covariance * t)
+            found, pull = base.log_density(k, x, sde.at(x)), base.pull(k, x, sde.at(x))
+            assert found.numpy() == pytest.approx(law.log_prob(x).numpy(), abs=0.02)
+            expected = (start + velocity * t - x) / t
+            assert pull.detach().numpy() == pytest.approx(expected.numpy(), abs=2e-3 * a)
