@@ -35,7 +35,7 @@ def case_of(row: pd.Series) -> str:
 def likelihoods_are_unbiased(table: pd.DataFrame) -> Found:
     """Yield the |bias| of log-likelihoods against the exact law, in nats."""
     for _, row in table.iterrows():
-        found = absolute(_normal(float(row["bias"]), float(row["bias_stderr"])))
+        found = absolute(normal(float(row["bias"]), float(row["bias_stderr"])))
         yield Finding(f"|bias| in nats, {case_of(row)}", _setting(row), None, UNBIASED, found)
 
 
@@ -72,7 +72,7 @@ def many_landmarks_do_not_collapse(table: pd.DataFrame) -> Found:
 
 
 def _ess(row: pd.Series, case: str, setting: str, target: float) -> Finding:
-    found = _normal(float(row["ess_fraction"]), float(row.get("ess_stderr", math.nan)))
+    found = normal(float(row["ess_fraction"]), float(row.get("ess_stderr", math.nan)))
     return Finding(f"ESS/N, {case}", setting, None, target, found, at_least=True)
 
 
@@ -100,14 +100,14 @@ def high_dimensions(table: pd.DataFrame, network: str) -> pd.DataFrame:
 def factor_is_needed(table: pd.DataFrame) -> Found:
     """Yield ESS/N without the factor t_k/t_{k+1} of the proposal's covariance, which should be low."""
     for _, row in table.iterrows():
-        ess = _normal(float(row["ess_fraction"]), float(row.get("ess_stderr", math.nan)))
+        ess = normal(float(row["ess_fraction"]), float(row.get("ess_stderr", math.nan)))
         yield Finding(f"ESS/N, {case_of(row)}", "exact score, no factor", None, GOOD, ess)
 
 
 def adjoint_kernel_is_needed(table: pd.DataFrame) -> Found:
     """Yield ESS/N with the forward kernel on geometric Brownian motion, which should be low."""
     for _, row in table[table["kernel"] == "forward"].iterrows():
-        ess = _normal(float(row["ess_fraction"]), float(row.get("ess_stderr", math.nan)))
+        ess = normal(float(row["ess_fraction"]), float(row.get("ess_stderr", math.nan)))
         yield Finding(f"ESS/N, {case_of(row)}, K = {row['steps']}", "forward kernel", None, GOOD, ess)
 
 
@@ -135,7 +135,7 @@ def target_is_stable(table: pd.DataFrame) -> Found:
         rms = ordered[f"rms_{name}"].to_numpy(dtype=float)
         growth = float(rms[-1] / rms[0])
         claim = f"rms of the target at condition {worst:.2g} / at {ordered['condition'].iloc[0]:.2g}"
-        yield Finding(claim, f"{name} objective", None, target, _normal(growth, growth * stderr), at_least)
+        yield Finding(claim, f"{name} objective", None, target, normal(growth, growth * stderr), at_least)
 
 
 def log_sum_exp_is_right(table: pd.DataFrame) -> Found:
@@ -212,7 +212,8 @@ def groups_are_told_apart(sample: str) -> Callable[[pd.DataFrame], Found]:
     return find
 
 
-def _normal(value: float, stderr: float) -> Interval:
+def normal(value: float, stderr: float) -> Interval:
+    """Return a number with its normal interval."""
     return Interval(value, value - Z * stderr, value + Z * stderr)
 
 

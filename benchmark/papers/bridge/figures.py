@@ -1,22 +1,20 @@
 """Figures of the bridge experiments: those of `graybench bridges` and those of the reproduced paper."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from ...analysis.statistics import Z
 from ...figures.style import COLUMN, GREY, PAGE, panels_of, save, styled
 from ...running.writing import make_folder
 from ...shapes import figures as shape_figures
+from . import network_figures
 from .claims import SCORE_COEFFICIENT, case_of
+from .looks import BLUE, GREEN, LIGHT, ORANGE, YELLOW, Look, legend
 
-BLUE, ORANGE, GREEN, YELLOW, LIGHT = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#999999"
-Look = tuple[str, str, str]  # label, marker, colour
 LEARNED: dict[str, Look] = {
     "exact": ("exact score", "D", ORANGE),
     "plain": ("learned, plain", "o", BLUE),
@@ -112,7 +110,7 @@ def likelihoods(exact: pd.DataFrame, learned: pd.DataFrame) -> Figure:
     left.set(xlabel="ESS/N", xlim=(0, 1.04))
     right.set(xlabel="mean |error| in nats (dotted: at most that)", xscale="log")
     right.set_yticklabels([])
-    _legend(figure, LEARNED.values())
+    legend(figure, LEARNED.values())
     return figure
 
 
@@ -140,7 +138,7 @@ def landmarks(few: pd.DataFrame, many: pd.DataFrame) -> Figure:
     left.set(xlabel="ESS/N, counted by origins; open: at the end", xlim=(2e-3, 1.3))
     right.set(xlabel="mean difference of two runs in nats")
     right.set_yticklabels([])
-    _legend(figure, PROPOSALS.values())
+    legend(figure, PROPOSALS.values())
     return figure
 
 
@@ -182,7 +180,7 @@ def diffusion_means(simulated: pd.DataFrame, means: pd.DataFrame) -> Figure:
         right.plot(x, y, "o", color=look.colour, markersize=6, markerfacecolor="none", markeredgewidth=0.6)
     right.set_aspect("equal")
     right.set(xlabel="x", ylabel="y", title="skulls of apes: + diffusion mean, ○ sample mean")
-    _legend(figure, [(name, "o", look.colour) for name, look in looks.items()])
+    legend(figure, [(name, "o", look.colour) for name, look in looks.items()])
     return figure
 
 
@@ -191,15 +189,17 @@ def shape_matrix(table: pd.DataFrame) -> Figure:
     return shape_figures.matrix(table, list(table["own_group"].unique()))
 
 
-def _legend(figure: Figure, looks: Iterable[Look]) -> None:
-    signs: list[Any] = [
-        Line2D([], [], color=colour, marker=marker, linestyle="none", label=label)
-        for label, marker, colour in looks
-    ]
-    figure.legend(handles=signs, loc="outside upper center", ncols=len(signs))
-
-
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[..., Figure]]] = {
     "ablations": (("covariance_factor", "forward_kernel", "explicit_target"), ablations),
     "recovery": (("recovery",), recovery_figure),
+    "convergence": (("convergence",), network_figures.convergence),
+    "coverage": (("coverage",), network_figures.coverage),
+    "wells": (("amortised_scores",), network_figures.wells),
+    "trainings": (("objectives",), network_figures.trainings),
+    "landmark-networks": (
+        ("landmark_network", "paper_network", "lagged_errors"),
+        network_figures.landmark_networks,
+    ),
+    "many-errors": (("many_errors",), network_figures.many_errors),
+    "network-means": (("network_means",), network_figures.network_means),
 }
