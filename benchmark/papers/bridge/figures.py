@@ -11,7 +11,7 @@ from ...analysis.statistics import Z
 from ...figures.style import COLUMN, GREY, PAGE, panels_of, save, styled
 from ...running.writing import make_folder
 from ...shapes import figures as shape_figures
-from . import network_figures
+from . import error_figures, network_figures
 from .claims import SCORE_COEFFICIENT, case_of
 from .looks import BLUE, GREEN, LIGHT, ORANGE, YELLOW, Look, legend
 
@@ -192,14 +192,14 @@ def shape_matrix(table: pd.DataFrame) -> Figure:
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[..., Figure]]] = {
     "ablations": (("covariance_factor", "forward_kernel", "explicit_target"), ablations),
     "recovery": (("recovery",), recovery_figure),
-    "convergence": (("convergence",), network_figures.convergence),
+    "convergence": (("convergence",), error_figures.convergence),
     "coverage": (("coverage",), network_figures.coverage),
     "wells": (("amortised_scores",), network_figures.wells),
     "trainings": (("objectives",), network_figures.trainings),
     "landmark-networks": (
         ("landmark_network", "paper_network", "lagged_errors"),
-        network_figures.landmark_networks,
+        error_figures.landmark_networks,
     ),
-    "many-errors": (("many_errors",), network_figures.many_errors),
+    "many-errors": (("many_errors",), error_figures.many_errors),
     "network-means": (("network_means",), network_figures.network_means),
 }
