@@ -153,8 +153,9 @@ ABLATIONS = PaperFigure(
             "trainings",
             OBJECTIVES,
             network_figures.trainings,
-            "The same network trained by each objective; one training each, so there are no intervals. Open: "
-            "held-out data rejected the network, and what counts is the base.",
+            "The same network trained by each objective; both in turn is matching, then the variance. One "
+            "training each, so there are no intervals. Open: held-out data rejected the network, and what "
+            "counts is the base.",
         ),
     ),
     (
