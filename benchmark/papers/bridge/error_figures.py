@@ -154,8 +154,8 @@ def many_errors(table: pd.DataFrame) -> Figure:
     for k, (_, runs) in enumerate(cases):
         value, low, high = stated_over_spread(runs)
         last.errorbar([k], [value], [[value - low], [high - value]], fmt="o", color=BLUE)
-        largest = LARGEST_STDERR[int(runs["landmarks"].iloc[0])]
-        text = f"{runs['stderr'].mean():.2f} nats\n(≤ {largest:g})"
+        largest = LARGEST_STDERR.get(int(runs["landmarks"].iloc[0]))
+        text = f"{runs['stderr'].mean():.2f} nats" + (f"\n(≤ {largest:g})" if largest else "")
         last.annotate(text, (k, high), xytext=(0, 3), textcoords="offset points", ha="center")
     last.axhspan(LEAST_RATIO, LARGEST_RATIO, color=ORANGE, alpha=0.12, linewidth=0)
     labels = [

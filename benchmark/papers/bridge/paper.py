@@ -345,7 +345,7 @@ OPEN_QUESTIONS = PaperFigure(
             "1/√N, 1/√K and √D.",
         ),
     ),
-    "The paper names them as future work. They are the suite's to answer.",
+    "The paper names them as future work; the claims are the suite's.",
 )
 
 BRIDGE = Paper(
