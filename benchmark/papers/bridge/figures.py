@@ -193,7 +193,7 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[..., Figure]]] = {
     "ablations": (("covariance_factor", "forward_kernel", "explicit_target"), ablations),
     "recovery": (("recovery",), recovery_figure),
     "convergence": (("convergence",), error_figures.convergence),
-    "coverage": (("coverage",), network_figures.coverage),
+    "coverage": (("coverage", "long_coverage"), network_figures.coverage),
     "wells": (("amortised_scores",), network_figures.wells),
     "trainings": (("objectives",), network_figures.trainings),
     "landmark-networks": (

@@ -171,13 +171,22 @@ def intervals_cover(base: str) -> Callable[[pd.DataFrame], Found]:
                 claim = f"coverage of 95 % intervals of {symbol}, {data}"
                 setting = f"{base}, {len(rows)} data sets"
                 yield Finding(claim, setting, None, LEAST_COVERAGE, covered, at_least=True)
-            stated = rows[np.isfinite(rows["log_k_stderr"])]
-            away = (stated["log_k_stderr"] / stated["exact_log_k_stderr"] - 1).abs()
+            away = (stated_over_exact(rows, "log_k") - 1).abs()
             error = mean_interval(away.to_numpy(dtype=np.float64).reshape(-1, 1))
             claim = f"mean |stated / exact standard error − 1| of log k, {data}"
-            yield Finding(claim, f"{base}, {len(stated)} fits that have one", None, STDERR_ERROR, error)
+            yield Finding(claim, f"{base}, {len(away)} fits with both", None, STDERR_ERROR, error)
 
     return find
+
+
+def stated_over_exact(rows: pd.DataFrame, name: str) -> "pd.Series[float]":
+    """Return the ratio of a parameter's standard errors, of the fits that state them.
+
+    The exact maximum must have the standard errors of both parameters: otherwise Newton's steps found none.
+    """
+    known = [f"{prefix}{parameter}_stderr" for prefix in ("", "exact_") for parameter in PARAMETERS]
+    rows = rows[np.isfinite(rows[known]).all(axis=1)]
+    return rows[f"{name}_stderr"] / rows[f"exact_{name}_stderr"]
 
 
 def starts_are_found(table: pd.DataFrame) -> Found:

@@ -25,7 +25,7 @@ from .looks import (
     sign,
     wanted,
 )
-from .network_claims import PARAMETERS, PROCESSES, WELL_ERROR
+from .network_claims import PARAMETERS, PROCESSES, WELL_ERROR, stated_over_exact
 
 TRAININGS: dict[str, Look] = {
     "matching": ("score matching", "o", BLUE),
@@ -106,22 +106,25 @@ def trainings(table: pd.DataFrame) -> Figure:
 
 
 @styled
-def coverage(table: pd.DataFrame) -> Figure:
+def coverage(short: pd.DataFrame, long: pd.DataFrame) -> Figure:
     """Draw the coverage of both parameters, and stated over exact standard errors, a row for each case."""
-    figure = Figure((PAGE, 2.6), layout="constrained")
+    table = pd.concat([short, long])
+    figure = Figure((PAGE, 3), layout="constrained")
     panels = panels_of(figure, 3, 3)
     signs = (
         sign("all fits", "s", GREEN),
         sign("fits with standard errors", "s", GREEN, markerfacecolor="white"),
         sign("exact likelihood", "D", BLUE),
     )
-    cases = [(kind, base) for base in ("learned", "auto") for kind in ("ends", "path")]
+    keys = ["base", "duration", "kind"]
+    cases = table[keys].drop_duplicates().sort_values(keys, ascending=[False, True, True])
     names = {"ends": "end points", "path": "path"}
     labels = []
-    for place, (kind, base) in enumerate(cases):
-        rows = table[(table["kind"] == kind) & (table["base"] == base)]
+    for place, case in enumerate(cases.to_numpy().tolist()):
+        rows = table[(table[keys] == case).all(axis=1)]
+        base, duration, kind = case
         known = np.isfinite(rows["log_k_stderr"])
-        labels.append(f"{names[kind]}, {base}\n({known.sum()} of {len(rows)})")
+        labels.append(f"{names[kind]}, T = {duration:g}\n{base} ({known.sum()} of {len(rows)})")
         for axis, (name, (_, truth)) in zip(panels, PARAMETERS.items(), strict=False):
             covered = rows[f"{name}_covered"]
             away = (rows[f"exact_{name}"] - truth).abs()
@@ -130,7 +133,7 @@ def coverage(table: pd.DataFrame) -> Figure:
                 share = share_interval(int(hits.sum()), len(hits))
                 draw_row(axis, share, place + 0.22 * (k - 1), signs[k])
         for k, (name, (_, marker, colour)) in enumerate(zip(PARAMETERS, RATIOS, strict=True)):
-            ratio = rows[f"{name}_stderr"] / rows[f"exact_{name}_stderr"]
+            ratio = stated_over_exact(rows, name)
             at = place + 0.3 * (k - 0.5)
             panels[2].plot(ratio, np.full(len(ratio), at), marker, color=colour, alpha=0.5, markeredgewidth=0)
             panels[2].plot([ratio.median()] * 2, [at - 0.13, at + 0.13], color=colour)

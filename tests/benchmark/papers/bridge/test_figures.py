@@ -64,6 +64,7 @@ def test_coverage_is_drawn_over_all_fits_over_those_with_errors_and_for_the_exac
     parameter = {"exact_log_k": 0.0, "exact_log_k_stderr": 1.0, "exact_log_sigma": 0.4}
     rows = [
         {
+            "duration": 1.0,
             "kind": kind,
             "base": base,
             "log_k_covered": k < 6,
@@ -77,10 +78,18 @@ def test_coverage_is_drawn_over_all_fits_over_those_with_errors_and_for_the_exac
         for kind in ("ends", "path")
         for k in range(10)
     ]
-    figure = network_figures.coverage(pd.DataFrame(rows))
+    table = pd.DataFrame(rows)
+    long = table[(table["kind"] == "ends") & (table["base"] == "learned")].assign(
+        duration=4.0, log_k_covered=False
+    )
+    figure = network_figures.coverage(table, long)
     shares = [
-        [line.get_xdata()[0] for line in axis.get_lines() if line.get_marker() in ("s", "D")][:3]
+        [line.get_xdata()[0] for line in axis.get_lines() if line.get_marker() in ("s", "D")][:9]
         for axis in figure.axes[:2]
     ]
-    assert shares == [pytest.approx([0.6, 0.75, 1.0]), pytest.approx([0.8, 1.0, 0.5])]
-    assert figure.axes[0].get_yticklabels()[0].get_text() == "end points, learned\n(8 of 10)"
+    assert shares[0] == pytest.approx([0.6, 0.75, 1.0] * 2 + [0.0, 0.0, 1.0])
+    assert shares[1] == pytest.approx([0.8, 1.0, 0.5] * 3)
+    labels = [label.get_text().split("\n") for label in figure.axes[0].get_yticklabels()]
+    assert labels[0] == ["end points, T = 1", "learned (8 of 10)"]
+    assert labels[2] == ["end points, T = 4", "learned (8 of 10)"]
+    assert labels[4] == ["path, T = 1", "auto (8 of 10)"]

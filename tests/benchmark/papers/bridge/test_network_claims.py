@@ -183,6 +183,8 @@ def test_coverage_counts_all_fits_and_standard_errors_those_that_are_stated():
                 "log_sigma_covered": True,
                 "log_k_stderr": stated if k < 30 else math.nan,
                 "exact_log_k_stderr": 0.5,
+                "log_sigma_stderr": 1.0,
+                "exact_log_sigma_stderr": 1.0 if k else math.nan,  # no exact maximum was found
             }
             for base in ("learned", "auto")
             for k in range(40)
@@ -192,7 +194,7 @@ def test_coverage_counts_all_fits_and_standard_errors_those_that_are_stated():
     good = list(claims.intervals_cover("learned")(table(40, 0.52)))
     assert verdicts(good) == ["holds", "holds", "holds"]
     assert good[2].found == pytest.approx((0.04, 0.04, 0.04))
-    assert good[2].variant == "learned, 30 fits that have one"
+    assert good[2].variant == "learned, 29 fits with both"
     bad = list(claims.intervals_cover("auto")(table(20, 0.4)))
     assert verdicts(bad) == ["fails", "holds", "fails"]
     assert (bad[0].found.value, bad[0].variant) == (0.5, "auto, 40 data sets")
