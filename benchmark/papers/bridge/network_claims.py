@@ -172,7 +172,7 @@ def intervals_cover(base: str) -> Callable[[pd.DataFrame], Found]:
                 setting = f"{base}, {len(rows)} data sets"
                 yield Finding(claim, setting, None, LEAST_COVERAGE, covered, at_least=True)
             away = (stated_over_exact(rows, "log_k") - 1).abs()
-            error = mean_interval(away.to_numpy(dtype=np.float64).reshape(-1, 1))
+            error = mean_interval(np.asarray(away, dtype=np.float64).reshape(-1, 1))
             claim = f"mean |stated / exact standard error − 1| of log k, {data}"
             yield Finding(claim, f"{base}, {len(away)} fits with both", None, STDERR_ERROR, error)
 
@@ -185,7 +185,7 @@ def stated_over_exact(rows: pd.DataFrame, name: str) -> "pd.Series[float]":
     The exact maximum must have the standard errors of both parameters: otherwise Newton's steps found none.
     """
     known = [f"{prefix}{parameter}_stderr" for prefix in ("", "exact_") for parameter in PARAMETERS]
-    rows = rows[np.isfinite(rows[known]).all(axis=1)]
+    rows = rows.dropna(subset=known)
     return rows[f"{name}_stderr"] / rows[f"exact_{name}_stderr"]
 
 
