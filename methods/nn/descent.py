@@ -2,12 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import TypeVar
 
 import numpy as np
 import torch
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from . import compiled
@@ -86,15 +84,7 @@ def _array(tensor: Tensor) -> compiled.Array:
 def _of_each(work: Callable[[int], T], replicates: int) -> list[T]:
     """Return the results of `work` for each replicate, from as many threads as torch uses."""
     threads = min(torch.get_num_threads(), replicates)
-    with _libraries().limit(limits=1, user_api="blas"):
-        if threads == 1:
-            return [work(r) for r in range(replicates)]
-        with ThreadPoolExecutor(threads) as pool:
-            return [*pool.map(work, range(replicates))]
-
-
-@cache
-def _libraries() -> ThreadpoolController:
-    """Return the control of the products' threads, after numba has loaded their library."""
-    compiled.exponential(np.float32(0))
-    return ThreadpoolController()
+    if threads == 1:
+        return [work(r) for r in range(replicates)]
+    with ThreadPoolExecutor(threads) as pool:
+        return [*pool.map(work, range(replicates))]

@@ -2,10 +2,8 @@
 
 import copy
 
-import numpy as np
 import pytest
 import torch
-from threadpoolctl import threadpool_limits
 
 from graybench.methods.nn import compiled
 from graybench.methods.nn.descent import Descent
@@ -41,15 +39,10 @@ def values(mlp):
     return torch.cat([p.detach().flatten(1) for p in mlp.parameters()], 1)
 
 
-def test_the_exponential_is_right_to_rounding_where_float32_has_it():
-    x = np.concatenate([np.linspace(-87, 88, 100_001), np.linspace(-1, 1, 10_001)]).astype(np.float32)
-    found = np.array([compiled.exponential(value) for value in x])
-    assert np.abs(found / np.exp(x.astype(float)) - 1).max() < 2e-7
-    assert compiled.exponential(np.float32(-1e30)) == compiled.exponential(np.float32(-87))
-    assert compiled.exponential(np.float32(1e30)) == compiled.exponential(np.float32(88))
-
-
-@pytest.mark.parametrize(("depth", "width", "rows", "outputs"), [(1, 1, 1, 1), (1, 5, 3, 2), (4, 33, 50, 10)])
+@pytest.mark.parametrize(
+    ("depth", "width", "rows", "outputs"),
+    [(1, 1, 1, 1), (1, 5, 3, 2), (4, 33, 50, 10), (3, 64, 128, 2), (2, 70, 131, 35)],
+)
 def test_gradients_are_autograds_in_float64(depth, width, rows, outputs):
     """Adam's mean gradient after one step is a tenth of the gradient."""
     mlp = network(depth, width, outputs=outputs)
@@ -107,15 +100,14 @@ def test_the_average_of_least_held_out_loss_is_kept(rows):
 
 
 def test_replicates_do_not_depend_on_each_other_or_on_threads():
-    """Bit by bit: together on three threads with a parallel BLAS, and each alone on one."""
+    """Bit by bit: together on three threads, and each alone on one."""
     data, found = batches(20, R, 50), []
     mlp = network()
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        with threadpool_limits(2):
-            together = copy.deepcopy(mlp)
-            Descent(together, DECAY).advance(*data, [RATE] * 20)
+        together = copy.deepcopy(mlp)
+        Descent(together, DECAY).advance(*data, [RATE] * 20)
     finally:
         torch.set_num_threads(threads)
     for r in range(R):
