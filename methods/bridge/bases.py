@@ -18,9 +18,10 @@ from ...tasks.sde.sde import SDE, Coefficients, TimeGrid, cholesky
 
 
 class Base(ABC):
-    """An approximation p(x) ≈ p(X_t = x | X_0 = x_0) at the grid's times t = k dt.
+    """An approximation p(x) ≈ p(X_t = x | X_0 = x_0) at the grid's times t = t_k, k = 1 … K.
 
-    Reverse bridges need its *pull* w = Σ ∇log p + div Σ: the drift of the reversed SDE is −f + w.
+    Reverse bridges need its *pull* w = Σ ∇log p + div Σ: the drift of the reversed SDE is −f + w. In the
+    formulas of bases, dt = t_k − t_{k−1} is the step from x towards x_0.
 
     Args:
         sde: the model.
@@ -81,14 +82,14 @@ class ExactBase(DensityBase):
             raise UserError("the base exact needs an SDE with a transition density in closed form: use auto.")
 
     def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
-        return self.sde.log_transition(self.x_0, x, k * self.grid.dt)
+        return self.sde.log_transition(self.x_0, x, self.grid.time(k))
 
 
 class LinearisedBase(Base):
     """The Gaussian law N(m_k, C_k) of the Euler scheme for the SDE linearised at x_0.
 
-        m_{k+1} = m_k + (f(x_0) + A (m_k − x_0)) dt,    A = ∂f/∂x at x_0,    m_0 = x_0
-        C_{k+1} = B C_k Bᵀ + Σ(x_0) dt,                 B = I + A dt,        C_0 = 0
+        m_k = m_{k−1} + (f(x_0) + A (m_{k−1} − x_0)) dt,    A = ∂f/∂x at x_0,    m_0 = x_0
+        C_k = B C_{k−1} Bᵀ + Σ(x_0) dt,                     B = I + A dt,        C_0 = 0
         w = div Σ − Σ C_k⁻¹ (x − m_k)
 
     It is the exact law of the scheme for Ornstein-Uhlenbeck processes. If Σ depends on x, C_k is replaced by
@@ -102,11 +103,12 @@ class LinearisedBase(Base):
         drift, slope, self.covariance = _linearise(sde, x_0)
         mean, spread = x_0.expand_as(drift), torch.zeros_like(self.covariance)
         identity = torch.eye(x_0.shape[-1], dtype=x_0.dtype)
-        step = identity + slope * grid.dt
         self.means, self.spreads, self.factors, self.precisions = [mean], [spread], [spread], [spread]
-        for _ in range(grid.steps):
-            mean = mean + (drift + _apply(slope, mean - x_0)) * grid.dt
-            spread = step @ spread @ step.mT + self.covariance * grid.dt
+        for k in range(grid.steps):
+            dt = grid.step(k)
+            step = identity + slope * dt
+            mean = mean + (drift + _apply(slope, mean - x_0)) * dt
+            spread = step @ spread @ step.mT + self.covariance * dt
             self.means.append(mean)
             self.spreads.append(spread)
             if sde.constant_covariance:  # C_k does not depend on x
@@ -128,7 +130,7 @@ class LinearisedBase(Base):
         """Return the Cholesky factor of C_k (..., D, D)."""
         if self.sde.constant_covariance:
             return self.factors[k]
-        return cholesky(self.spreads[k] + (_dense(here, x.shape) - self.covariance) * self.grid.dt)
+        return cholesky(self.spreads[k] + (_dense(here, x.shape) - self.covariance) * self.grid.step(k - 1))
 
 
 class HeatKernelBase(Base):
@@ -156,7 +158,7 @@ class HeatKernelBase(Base):
     def pull(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
         here = _landmarks(here)
         momentum = torch.cholesky_solve(self._to_start(k, here), self._factor(k, here))
-        m, t = momentum.shape[-1], k * self.grid.dt
+        m, t = momentum.shape[-1], self.grid.time(k)
         inverse = torch.cholesky_inverse(here.factor)
         weights = here.kernel * (m / 2 * inverse - t / 2 * momentum @ momentum.mT)
         score = momentum.flatten(-2) + here.weighted_differences(weights)
@@ -168,11 +170,11 @@ class HeatKernelBase(Base):
 
     def _factor(self, k: int, here: LandmarkCoefficients) -> Tensor:
         """Return the Cholesky factor of C (..., n, n)."""
-        dt, average = self.grid.dt, 0.5 * (self.start.kernel + here.kernel)
-        return cholesky(here.kernel * dt + average * ((k - 1) * dt))
+        average = 0.5 * (self.start.kernel + here.kernel)
+        return cholesky(here.kernel * self.grid.step(k - 1) + average * self.grid.time(k - 1))
 
     def _to_start(self, k: int, here: LandmarkCoefficients) -> Tensor:
-        return self.start.positions + here.as_rows(here.drift * (k * self.grid.dt)) - here.positions
+        return self.start.positions + here.as_rows(here.drift * self.grid.time(k)) - here.positions
 
 
 class MidpointBase(DensityBase):
@@ -194,11 +196,11 @@ class MidpointBase(DensityBase):
         self.start = sde.at(x_0)
 
     def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
-        dt, moved = self.grid.dt, x - self.x_0
+        moved, t = x - self.x_0, self.grid.time(k)
         middle = self.sde.at(0.5 * (self.x_0 + x))
         average = (self.start.kernel + 4 * middle.kernel + here.kernel) / 6
-        factor = cholesky(here.kernel * dt + average * ((k - 1) * dt))
-        along = moved - 0.5 * k * dt * middle.drift
+        factor = cholesky(here.kernel * self.grid.step(k - 1) + average * self.grid.time(k - 1))
+        along = moved - 0.5 * t * middle.drift
         drift = (along * middle.solve(middle.drift)).sum(-1)
         spread = 0.5 * (moved * middle.solve(middle.divergence)).sum(-1)
         return _log_normal(factor, here.as_rows(moved)) + drift - spread

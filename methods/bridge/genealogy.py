@@ -13,12 +13,12 @@ class Generation:
     """The particles between two resampling steps.
 
     Attributes:
-        left: number of steps that were left when the generation was drawn.
+        left: the time that was left when the generation was drawn.
         ancestors: for each current particle, the index of its ancestor in this generation (..., N).
         noise: E_g (...) so far, see `Genealogy`.
     """
 
-    left: int
+    left: float
     ancestors: Tensor
     noise: Tensor
 
@@ -41,7 +41,7 @@ class Genealogy:
     The v_g at the end of the bridges, without E_g, sum to the estimate of Chan and Lai (2013), 1/ESS − 1/N of
     the origins. It is too large, and fails where all particles descend from a few. v_g is instead computed a
     *lag* after the generation was resampled, when the weights no longer depend on which ancestor was drawn.
-    With s of s₀ steps left, a Brownian bridge keeps the share s/s₀ of a deviation. The lag ends when this
+    With the time s of s₀ left, a Brownian bridge keeps the share s/s₀ of a deviation. The lag ends when this
     share is 1/3, and that of the variance 1/9. Without resampling, the variance is 1/ESS − 1/N.
 
     Source: Olsson and Douc, Numerically stable online estimation of variance in particle filters, 2019, for
@@ -50,44 +50,44 @@ class Genealogy:
 
     Args:
         shape: (..., N).
-        steps: number of steps at the start.
+        left: the time at the start, in any unit.
 
     Attributes:
         origins: the ancestors in the first generation (..., N).
         settled: sum (...) of the v_g of the generations whose lag has ended.
     """
 
-    def __init__(self, shape: torch.Size, steps: int) -> None:
+    def __init__(self, shape: torch.Size, left: float) -> None:
         self.origins = torch.arange(shape[-1]).expand(shape)
         self.settled = torch.zeros(shape[:-1], dtype=torch.float64)
-        self.open = [Generation(steps, self.origins, torch.zeros_like(self.settled))]
+        self.open = [Generation(left, self.origins, torch.zeros_like(self.settled))]
 
     @property
     def recent(self) -> Tensor:
         """The ancestors (..., N) in the oldest generation whose lag has not ended."""
         return self.open[0].ancestors
 
-    def settle(self, share: Tensor, left: int, lag: float) -> None:
+    def settle(self, share: Tensor, left: float, lag: float) -> None:
         """Add the v_g of generations whose lag ends now.
 
         Args:
             share: normalised weights w h (..., N), before resampling.
-            left: number of steps that are left.
-            lag: the share of the steps left at which a lag ends.
+            left: the time that is left.
+            lag: the share of the time left at which a lag ends.
         """
         while len(self.open) > 1 and left <= lag * self.open[1].left:
             older, newer = (sum_of_squares(share, g.ancestors) - g.noise for g in self.open[:2])
             self.settled = self.settled + older - newer
             del self.open[0]
 
-    def resample(self, share: Tensor, chosen: Tensor, low: Tensor, left: int) -> None:
+    def resample(self, share: Tensor, chosen: Tensor, low: Tensor, left: float) -> None:
         """Follow a resampling step.
 
         Args:
             share: normalised weights w h (..., N), before resampling.
             chosen: the indices of the particles that were drawn (..., N).
             low: which pairs resample (..., 1); the others keep their particles.
-            left: number of steps that are left.
+            left: the time that is left.
         """
         n = share.shape[-1]
         self.origins = self.origins.gather(-1, chosen)

@@ -123,7 +123,7 @@ class Particles:
             self.path.append(self.x)
         return made.log_ahead
 
-    def resample(self, sde: SDE, log_ahead: Tensor, resampling: Resampling, k: int, left: int) -> None:
+    def resample(self, sde: SDE, log_ahead: Tensor, resampling: Resampling, k: int, left: float) -> None:
         """Resample the pairs in which the ESS of w h is below the threshold.
 
         Systematic resampling draws particles with probabilities p ∝ w h and divides w by N p.
@@ -133,7 +133,7 @@ class Particles:
             log_ahead: log h (..., N); h predicts the weight of the remaining steps.
             resampling: the threshold and the uniforms.
             k: the row of the uniforms to use.
-            left: number of steps that are left.
+            left: the time that is left.
         """
         n = self.log_weights.shape[-1]
         share = torch.softmax(self.log_weights + log_ahead, -1)
@@ -180,9 +180,9 @@ def reverse_bridges(
 ) -> Bridges:
     """Draw bridges backwards from y to the base's x_0.
 
-    With w_k the base's pull at step k + 1, and all coefficients at x_{k+1}:
+    With w_k the base's pull at step k + 1, dt = t_{k+1} − t_k, and all coefficients at x_{k+1}:
 
-        x_k = x_{k+1} + (−f + w_k) dt + √(dt r) L ε,    r = k/(k + 1),    k = K − 1 … 1
+        x_k = x_{k+1} + (−f + w_k) dt + √(dt r) L ε,    r = t_k/t_{k+1},    k = K − 1 … 1
 
     r is the variance factor of a bridge; without it even the exact score gives ESS/N ≈ 2^(−D/2). The density
     of the bridge comes from one of two kernels; q is the density of the proposal's step:
@@ -210,11 +210,10 @@ def reverse_bridges(
 
     Source: Boserup et al., arXiv 2411.08993; the factor r and the adjoint kernel are additions.
     """
-    sde, grid, x_0 = base.sde, base.grid, base.x_0
-    dt = grid.dt
+    sde, grid, x_0, clock = base.sde, base.grid, base.x_0, base.grid.clock
 
     def step(k: int, after: Tensor, there: Coefficients) -> Step:
-        eps, r = noise[k - 1], k / (k + 1) if bridge_covariance else 1.0
+        eps, dt, r = noise[k - 1], grid.step(k), clock[k] / clock[k + 1] if bridge_covariance else 1.0
         pull = base.pull(k + 1, after, there)
         x = after + (pull - there.drift) * dt + math.sqrt(dt * r) * there.colour(eps)
         here = sde.at(x)
@@ -229,8 +228,8 @@ def reverse_bridges(
     for k in range(grid.steps - 1, 0, -1):
         log_ahead = particles.advance(sde, partial(step, k))
         if resampling and log_ahead is not None:
-            particles.resample(sde, log_ahead, resampling, k - 1, k)
-    here = particles.here
+            particles.resample(sde, log_ahead, resampling, k - 1, clock[k])
+    here, dt = particles.here, grid.step(0)
     if kernel == "adjoint":
         back = x_0 - particles.x - (here.divergence - here.drift) * dt
         log_last = here.second_order * dt + here.log_normal(back, dt)
@@ -252,7 +251,8 @@ def guided_bridges(
 ) -> Bridges:
     """Draw bridges forwards from x_0 to y with the modified diffusion bridge.
 
-        x_{k+1} = x_k + (y − x_k)/(K − k) + √(dt r) L(x_k) ε,    r = (K − k − 1)/(K − k),    k = 0 … K − 2
+        x_{k+1} = x_k + (y − x_k) dt/(T − t_k) + √(dt r) L(x_k) ε,    k = 0 … K − 2
+        dt = t_{k+1} − t_k,    r = (T − t_{k+1})/(T − t_k)
 
     log w is the log-density of the path x_1 … x_K under the Euler scheme minus its log-density under the
     proposal. With resampling, h(x_k) is the density p̂(y | x_k) of `MidpointBase`.
@@ -269,16 +269,18 @@ def guided_bridges(
     Source: Durham and Gallant, Numerical techniques for maximum likelihood estimation of continuous-time
     diffusion processes, 2002.
     """
-    dt, end = grid.dt, y.unsqueeze(-2)
+    end, ahead_of = y.unsqueeze(-2), grid.mirrored
+    clock = ahead_of.clock
 
     def step(k: int, before: Tensor, there: Coefficients) -> Step:
-        eps, left = noise[k], grid.steps - k
-        r = (left - 1) / left
-        x = before + (end - before) / left + math.sqrt(dt * r) * there.colour(eps)
+        eps, dt, left = noise[k], grid.step(k), grid.steps - k
+        now, then = clock[left], clock[left - 1]  # the time that is left, before and after the step
+        r = then / now
+        x = before + (end - before) * (now - then) / now + math.sqrt(dt * r) * there.colour(eps)
         here = sde.at(x)
         log_q = -0.5 * eps.square().sum(-1) - there.half_log_det - _log_unit(before, dt * r)
         log_step = there.log_normal(x - before - there.drift * dt, dt) - log_q
-        ahead = MidpointBase(sde, x, grid).log_density(left - 1, end, last) if resampling else None
+        ahead = MidpointBase(sde, x, ahead_of).log_density(left - 1, end, last) if resampling else None
         return Step(x, here, log_step, ahead)
 
     last = sde.at(end)
@@ -286,8 +288,8 @@ def guided_bridges(
     for k in range(grid.steps - 1):
         log_ahead = particles.advance(sde, partial(step, k))
         if resampling and log_ahead is not None:
-            particles.resample(sde, log_ahead, resampling, k, grid.steps - k - 1)
-    here = particles.here
+            particles.resample(sde, log_ahead, resampling, k, clock[grid.steps - k - 1])
+    here, dt = particles.here, grid.step(grid.steps - 1)
     log_last = here.log_normal(end - particles.x - here.drift * dt, dt)
     return particles.done(log_last, (x_0, end), reverse=False)
 

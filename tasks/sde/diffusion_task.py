@@ -127,7 +127,7 @@ class DiffusionTask(Task):
         sde, terms, first = self.sde(theta.unsqueeze(1)), [], 0
         for grid, equal in groupby(self.grids):
             m = len(list(equal))
-            together = TimeGrid(m * grid.duration, m * grid.steps)
+            together = grid.repeated(m)
             terms.append(log_euler_path(sde, path[:, first : first + together.steps + 1], together))
             first += together.steps
         return torch.stack(terms).sum(0)

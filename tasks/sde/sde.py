@@ -11,16 +11,98 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from ..errors import UserError
+
 
 class TimeGrid(NamedTuple):
-    """K steps of equal length from time 0 to T."""
+    """K steps from time 0 to T, of equal length unless `at` made the grid.
+
+    Attributes:
+        duration: T.
+        steps: K.
+        uneven: the clock, if the steps differ; otherwise empty.
+    """
 
     duration: float
     steps: int
+    uneven: tuple[float, ...] = ()
+
+    @property
+    def clock(self) -> Sequence[float]:
+        """The times t_0 … t_K in units of T/K: 0 … K if the steps are equal."""
+        return self.uneven or range(self.steps + 1)
+
+    @property
+    def times(self) -> Tensor:
+        """The times t_0 … t_K, (K + 1,)."""
+        return torch.tensor(self.clock, dtype=torch.float64) * self._unit
+
+    @property
+    def lengths(self) -> Tensor:
+        """The lengths t_{k+1} − t_k of the steps, (K,)."""
+        return torch.tensor(self.clock, dtype=torch.float64).diff() * self._unit
 
     @property
     def dt(self) -> float:
+        """The length of each step.
+
+        Raises:
+            UserError: the steps differ.
+        """
+        if self.uneven:
+            raise UserError(
+                "time grid: this needs steps of equal length, but they differ: use TimeGrid(T, K)."
+            )
+        return self._unit
+
+    @property
+    def mirrored(self) -> "TimeGrid":
+        """The grid of the times T − t_k, in increasing order."""
+        return self._replace(uneven=tuple(self.steps - t for t in reversed(self.uneven)))
+
+    @property
+    def _unit(self) -> float:
         return self.duration / self.steps
+
+    def time(self, k: int) -> float:
+        """Return t_k."""
+        return self.clock[k] * self._unit
+
+    def step(self, k: int) -> float:
+        """Return t_{k+1} − t_k."""
+        return (self.clock[k + 1] - self.clock[k]) * self._unit
+
+    def repeated(self, m: int) -> "TimeGrid":
+        """Return the grid of m such grids, one after the other."""
+        rounds = (i * self.steps + t for i in range(m) for t in self.uneven[1:])
+        uneven = (0.0, *rounds) if self.uneven else ()
+        return TimeGrid(m * self.duration, m * self.steps, uneven)
+
+    @staticmethod
+    def at(times: Sequence[float]) -> "TimeGrid":
+        """Return the grid of the times 0 = t_0 < t_1 < … < t_K = T.
+
+        The clock is rounded to 12 decimals, so that equidistant times make the grid `TimeGrid(T, K)`.
+
+        Raises:
+            UserError: there are fewer than 2 steps, or the times do not increase from 0.
+        """
+        duration, steps = float(times[-1]) if len(times) else 0.0, len(times) - 1
+        if steps < 2:
+            raise UserError(
+                f"time grid: there must be 3 times or more, from 0 to T, but there are {steps + 1}."
+            )
+        if times[0] != 0 or not 0 < duration < math.inf:
+            raise UserError(
+                f"time grid: times must go from 0 to a finite T above 0, not from {times[0]} to {duration}."
+            )
+        clock = tuple(round(float(t) * steps / duration, 12) for t in times)
+        for k, (before, after) in enumerate(pairwise(clock), 1):
+            if not before < after:
+                raise UserError(
+                    f"time grid: times must increase, but time {k} is {times[k]} after {times[k - 1]}."
+                )
+        return TimeGrid(duration, steps, () if clock == tuple(range(steps + 1)) else clock)
 
     @staticmethod
     def between(times: Sequence[float], steps: int) -> tuple["TimeGrid", ...]:
@@ -68,11 +150,11 @@ class Coefficients(ABC):
     def solve(self, v: Tensor) -> Tensor:
         """Return Σ⁻¹ v for v (..., D)."""
 
-    def log_normal(self, deviation: Tensor, dt: float) -> Tensor:
-        """Return log N(deviation; 0, Σ dt), (...), for deviations (..., D)."""
+    def log_normal(self, deviation: Tensor, dt: float | Tensor) -> Tensor:
+        """Return log N(deviation; 0, Σ dt), (...), for deviations (..., D) and dt that broadcasts."""
         squared = self.whiten(deviation).square().sum(-1) / dt
-        dim = deviation.shape[-1]
-        return -0.5 * squared - self.half_log_det - dim / 2 * math.log(2 * math.pi * dt)
+        log_variance = torch.as_tensor(2 * math.pi * dt, dtype=torch.float64).log()
+        return -0.5 * squared - self.half_log_det - deviation.shape[-1] / 2 * log_variance
 
 
 class IndependentNoise(Coefficients):
@@ -194,7 +276,7 @@ def cholesky(matrix: Tensor) -> Tensor:
 
 
 def euler_path(sde: SDE, x_0: Tensor, grid: TimeGrid, noise: Tensor) -> Tensor:
-    """Run the Euler-Maruyama scheme, X_{k+1} = X_k + f(X_k) dt + √dt L(X_k) ε_k.
+    """Run the Euler-Maruyama scheme, X_{k+1} = X_k + f(X_k) dt + √dt L(X_k) ε_k, dt = t_{k+1} − t_k.
 
     Args:
         sde: the model.
@@ -207,9 +289,9 @@ def euler_path(sde: SDE, x_0: Tensor, grid: TimeGrid, noise: Tensor) -> Tensor:
     """
     x = x_0.expand(noise.shape[1:])
     path = [x]
-    for eps in noise:
-        here = sde.at(x)
-        x = x + here.drift * grid.dt + math.sqrt(grid.dt) * here.colour(eps)
+    for k, eps in enumerate(noise):
+        here, dt = sde.at(x), grid.step(k)
+        x = x + here.drift * dt + math.sqrt(dt) * here.colour(eps)
         path.append(x)
     return torch.stack(path, -2)
 
@@ -226,5 +308,5 @@ def log_euler_path(sde: SDE, path: Tensor, grid: TimeGrid) -> Tensor:
         log p(X_1 … X_K | X_0), (...).
     """
     before, after = path[..., :-1, :], path[..., 1:, :]
-    here = sde.at(before)
-    return here.log_normal(after - before - here.drift * grid.dt, grid.dt).sum(-1)
+    here, dt = sde.at(before), grid.lengths
+    return here.log_normal(after - before - here.drift * dt.unsqueeze(-1), dt).sum(-1)

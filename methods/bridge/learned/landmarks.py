@@ -98,7 +98,7 @@ def describe(base: MidpointBase, k: Tensor, x: Tensor, here: LandmarkCoefficient
     """
     sde = base.sde
     assert isinstance(sde, LandmarkDiffusion)
-    t = (k.to(x.dtype) * base.grid.dt)[..., None, None]
+    t = base.grid.times[k][..., None, None]
     start, middle = base.start, sde.at(0.5 * (base.x_0 + x))
     assert isinstance(start, LandmarkCoefficients)
     squared, own = here.length.square(), here.kernel.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
@@ -271,7 +271,7 @@ class LandmarkBase(MidpointBase):
         shape = seen.shape.expand(*seen.inputs.shape[:-1], -1)
         found = self.scores.network(seen.inputs.reshape(rows), shape.reshape(-1, *shape.shape[-2:]))
         found = found.to(x.dtype).view(*seen.inputs.shape[:-1], FIELDS)
-        size = (here.kernel.diagonal(dim1=-2, dim2=-1).mean(-1) / (k * self.grid.dt)).sqrt()
+        size = (here.kernel.diagonal(dim1=-2, dim2=-1).mean(-1) / self.grid.time(k)).sqrt()
         return pull + size.unsqueeze(-1) * (found.unsqueeze(-1) * seen.fields).sum(-2).flatten(-2)
 
 
@@ -309,7 +309,7 @@ def learn_landmarks(
 ) -> LandmarkScores:
     """Train the coefficients on Euler paths, each with its own θ and x_0.
 
-    With v = (X_{k+1} − X_k)/dt, w midpoint's pull, R the residual and r = k/(k + 1), training minimises
+    With v = (X_{k+1} − X_k)/dt, w midpoint's pull, R the residual and r = t_k/t_{k+1}, training minimises
 
         Σ_{k=1}^{K−1} (dt/2r) (|L⁻¹(R + v + w)|² − |L⁻¹(v + w)|²)
 
@@ -379,9 +379,10 @@ def _some_states(law: LandmarkLaw, grid: TimeGrid, paths: int, seed: int) -> Sta
         here = sde.at(x)
         pull = base.pull(k, x, here)
         seen = describe(base, torch.tensor(k), x, here, pull)
-        scale = math.sqrt(grid.dt * k / (k - 1))
-        size_of = (here.kernel.diagonal(dim1=-2, dim2=-1).mean(-1) / (k * grid.dt)).sqrt()
-        goal = here.as_rows(here.whiten((before - x) / grid.dt - pull)) * scale
+        dt = grid.step(k - 1)
+        scale = math.sqrt(dt * grid.clock[k] / grid.clock[k - 1])
+        size_of = (here.kernel.diagonal(dim1=-2, dim2=-1).mean(-1) / grid.time(k)).sqrt()
+        goal = here.as_rows(here.whiten((before - x) / dt - pull)) * scale
         fields = seen.fields * (scale * size_of)[..., None, None, None]
         columns.append([seen.inputs, seen.shape, fields.float(), here.factor.float(), goal.float()])
     joined = [torch.cat(column, 1).flatten(0, 1) for column in zip(*columns, strict=True)]

@@ -129,7 +129,7 @@ class PaperBase(NoBase):
 
     def pull(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
         told = self.log_variance.unsqueeze(-1).expand(*x.shape[:-1], 1)
-        t = torch.full_like(told, k * self.grid.dt)
+        t = torch.full_like(told, self.grid.time(k))
         rows = (part.reshape(-1, part.shape[-1]).float() for part in (t, told, x))
         return here.times(self.scores.network(*rows).to(x.dtype).view(x.shape))
 
@@ -177,9 +177,10 @@ def _loss(network: PaperNetwork, law: LandmarkLaw, grid: TimeGrid, paths: int, s
         path = euler_path(sde, x_0, grid, noise).squeeze(1)
         before, after = path[:, :-1], path[:, 1:]
         here = sde.at(before)
-        moved = (after - before - here.drift * grid.dt).flatten(0, 1).float()
-        factor = here.factor.flatten(0, 1).float() * math.sqrt(grid.dt)
-        t = (torch.arange(1, grid.steps + 1) * grid.dt).repeat(paths).unsqueeze(-1)
+        dt = grid.lengths.unsqueeze(-1)
+        moved = (after - before - here.drift * dt).flatten(0, 1).float()
+        factor = (here.factor * dt.sqrt().unsqueeze(-1)).flatten(0, 1).float()
+        t = grid.times[1:].repeat(paths).unsqueeze(-1)
         told = (2 * sde.log_a).expand(paths, grid.steps).reshape(-1, 1)
     p = network(t.float(), told.float(), after.flatten(0, 1).float())
     whitened = factor.mT @ p.unflatten(-1, (factor.shape[-1], -1))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ....tasks.errors import UserError
 from ....tasks.plugin import nearest, require_whole
+from ....tasks.sde.sde import TimeGrid
 from ....tasks.seeding import derive_seed, generator
 from ..likelihood import BridgeSampler, average
 from .scores import LearnedScores, ScoreNetwork
@@ -74,7 +75,7 @@ def refine(scores: LearnedScores, law: Law, training: BridgeTraining, seed: int)
     −E log w is the divergence KL(proposal | bridge) less log p(y | x_0). At a fixed path the proposal's ε_k
     depend on the network and nothing else does, so a path drawn earlier serves again:
 
-        log w = log w' + ½ Σ_k (|ε_k|² − |ε'_k|²),    ε_k = ε'_k − (F − F')/√k,    F at (t_{k+1}, x_{k+1})
+        log w = log w' + ½ Σ_k (|ε_k|² − |ε'_k|²),   ε_k = ε'_k − √(dt/t_k) (F − F'),  F at (t_{k+1}, x_{k+1})
 
     where ' marks what it was drawn with. On paths just drawn, the gradient of Var log w is twice the
     divergence's in expectation, and has no noise at the optimum. The divisor keeps end points with bad
@@ -164,14 +165,16 @@ class FixedBridges:
     Attributes:
         log_weights: log w' (n, N).
         inputs: inputs of the perceptron at steps 2 … K (n, N (K − 1), inputs).
-        moved: F'/√k (n, N, K − 1, D).
+        moved: √(dt/t_k) F' (n, N, K − 1, D).
         noise: ε'_k (n, N, K − 1, D).
+        grid: of the bridges.
     """
 
     log_weights: Tensor
     inputs: Tensor
     moved: Tensor
     noise: Tensor
+    grid: TimeGrid
 
     @classmethod
     @torch.no_grad()
@@ -186,19 +189,19 @@ class FixedBridges:
         base = scores(paths.sde, paths.x_0, grid)
         inputs = scores.network.inputs(base.features(k, x, paths.sde.at(x)))
         eps = noise[0].movedim(0, 2)
-        return cls(drawn.log_weights, inputs, _moved(scores.network, inputs, eps), eps)
+        return cls(drawn.log_weights, inputs, _moved(scores.network, inputs, eps, grid), eps, grid)
 
     def log_weights_with(self, network: ScoreNetwork, index: Tensor) -> Tensor:
         """Compute log w of some end points (batch, N) with the network as it is now."""
         eps = self.noise[index]
-        now = eps + self.moved[index] - _moved(network, self.inputs[index], eps)
+        now = eps + self.moved[index] - _moved(network, self.inputs[index], eps, self.grid)
         return self.log_weights[index] + 0.5 * (now.square() - eps.square()).sum((-2, -1))
 
 
-def _moved(network: ScoreNetwork, inputs: Tensor, noise: Tensor) -> Tensor:
-    """Return F/√k for inputs (n, N (K − 1), ·) in the shape of the noise (n, N, K − 1, D)."""
-    k = torch.arange(1, noise.shape[2] + 1, dtype=noise.dtype).unsqueeze(-1)
-    return network.output(inputs).to(noise.dtype).view_as(noise) / k.sqrt()
+def _moved(network: ScoreNetwork, inputs: Tensor, noise: Tensor, grid: TimeGrid) -> Tensor:
+    """Return √(dt/t_k) F for inputs (n, N (K − 1), ·) in the shape of the noise (n, N, K − 1, D)."""
+    clock = torch.tensor(grid.clock, dtype=noise.dtype)[1:].unsqueeze(-1)
+    return network.output(inputs).to(noise.dtype).view_as(noise) / (clock[:-1] / clock.diff(dim=0)).sqrt()
 
 
 def _moments(log_weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -115,8 +115,9 @@ class LearnedScores:
             )
         if grid != self.grid:
             raise UserError(
-                f"learned scores: they belong to {self.grid.steps} steps up to time {self.grid.duration:g}, "
-                f"not to {grid.steps} up to {grid.duration:g}: learn scores on this grid."
+                f"learned scores: they belong to another grid, of {self.grid.steps} steps up to "
+                f"{self.grid.duration:g}, than this one of {grid.steps} up to {grid.duration:g}: "
+                "learn scores on this grid."
             )
         if not self.parameters.admits(sde.parameters):
             raise UserError(
@@ -144,7 +145,7 @@ class LearnedBase(Base):
         pull = self.base.pull(k, x, here)
         if not self.scores.used:
             return pull
-        residual = here.colour(self.residual(torch.tensor(k), x, here)) / math.sqrt(k * self.grid.dt)
+        residual = here.colour(self.residual(torch.tensor(k), x, here)) / math.sqrt(self.grid.time(k))
         return pull + residual - counted_beside(self.scores.objective, here)
 
     def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
@@ -164,7 +165,7 @@ def features_of(sde: SDE, x_0: Tensor, grid: TimeGrid, k: Tensor, x: Tensor, her
 
     These are x, L(x)⁻¹(x − x_0)/√t, x_0, the parameters of the SDE, features of t, and log t.
     """
-    t = (k.to(x.dtype) / grid.steps).unsqueeze(-1)
+    t = (torch.tensor(grid.clock, dtype=x.dtype)[k] / grid.steps).unsqueeze(-1)
     noise = here.whiten(x - x_0) / t.sqrt()
     parts = (x, noise, x_0, sde.parameters, time_features(t), t.log())
     return torch.cat([part.expand(*x.shape[:-1], part.shape[-1]) for part in parts], -1)

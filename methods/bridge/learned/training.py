@@ -75,7 +75,7 @@ def learn(law: Law, grid: TimeGrid, training: ScoreTraining, seed: int) -> Learn
     """Train a network on Euler paths, each with its own θ and x_0, as a residual on the score of a base.
 
     With v = (X_{k+1} − X_k)/dt − f, w the base's pull, t = t_{k+1}, and f, w, Σ = L Lᵀ and F at
-    (t_{k+1}, X_{k+1}), training minimises the mean over paths and steps of
+    (t_{k+1}, X_{k+1}), training minimises the mean over paths and steps, weighted by dt, of
 
         corrected    |F + √t L⁻¹(v + w)|²/t             minimiser: the pull less the base's pull
         paper        |F + √t L⁻¹(v + w − div Σ)|²/t     minimiser: the same plus div Σ
@@ -150,25 +150,25 @@ class States:
     Attributes:
         inputs: the inputs of the perceptron (rows, inputs).
         goal: what F approximates (rows, D).
-        t: the times (rows,).
+        divisor: t, over dt in units of T/K (rows,).
         metric: L⁻ᵀ (rows, D, D), or None for the identity.
     """
 
     inputs: Tensor
     goal: Tensor
-    t: Tensor
+    divisor: Tensor
     metric: Tensor | None
 
     def rows(self, index: Tensor) -> "States":
         metric = None if self.metric is None else self.metric[index]
-        return States(self.inputs[index], self.goal[index], self.t[index], metric)
+        return States(self.inputs[index], self.goal[index], self.divisor[index], metric)
 
     def loss(self, network: ScoreNetwork) -> Tensor:
         """Compute the objective of each state (rows,)."""
         error = network.output(self.inputs) - self.goal
         if self.metric is not None:
             error = (self.metric @ error.unsqueeze(-1)).squeeze(-1)
-        return error.square().sum(-1) / self.t
+        return error.square().sum(-1) / self.divisor
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ class Paths:
         size = (grid.steps, n, 1, x_0.shape[-1])
         noise = torch.randn(size, generator=generator(derive_seed(seed, "paths")), dtype=torch.float64)
         x = euler_path(sde, x_0, grid, noise).squeeze(1)
-        steps = sde.at(x[:, :-1]).whiten(x.diff(dim=1)) / grid.dt**0.5
+        steps = sde.at(x[:, :-1]).whiten(x.diff(dim=1)) / grid.lengths.sqrt().unsqueeze(-1)
         kept = (steps.norm(dim=-1) < LARGEST_STEP).all(1)
         if not kept.any():
             raise NotFiniteError("learning a score: every path overflows: use more steps or other parameters")
@@ -210,6 +210,11 @@ class Paths:
     @property
     def k(self) -> Tensor:
         return torch.arange(1, self.grid.steps + 1)
+
+    @property
+    def divisor(self) -> Tensor:
+        """What the objective divides by in the states 1 … K (K,): t, over dt in units of T/K."""
+        return self.grid.times[1:] / torch.tensor(self.grid.clock, dtype=torch.float64).diff()
 
     @property
     def ends(self) -> Tensor:
@@ -225,13 +230,13 @@ class Paths:
     @torch.no_grad()
     def goal(self, base: type[Base], objective: str) -> Tensor:
         """Return −√t L⁻¹(v + w), less div Σ for "paper", of the states 1 … K of kept paths (m, K, D)."""
-        made, dt, goals = base(self.sde, self.x_0, self.grid), self.grid.dt, []
+        made, goals = base(self.sde, self.x_0, self.grid), []
         for k in range(1, self.grid.steps + 1):
             before, x = self.x[:, k - 1 : k], self.x[:, k : k + 1]
             here = self.sde.at(x)
-            v = (x - before) / dt - here.drift
+            v = (x - before) / self.grid.step(k - 1) - here.drift
             missing = v + made.pull(k, x, here) - counted_beside(objective, here)
-            goals.append(-math.sqrt(k * dt) * here.whiten(missing))
+            goals.append(-math.sqrt(self.grid.time(k)) * here.whiten(missing))
         return torch.cat(goals, 1)[self.kept]
 
     def states(self, scores: LearnedScores, objective: str) -> States:
@@ -243,21 +248,21 @@ class Paths:
             columns = [here.solve(here.colour(unit.expand_as(x))) for unit in units]
             metric = torch.stack(columns, -1)[self.kept].flatten(0, 1).float()
         inputs = scores.network.inputs(self.features().flatten(0, 1))
-        t = (self.k * self.grid.dt).expand(len(goal), -1)
-        return States(inputs, goal.flatten(0, 1).float(), t.flatten().float(), metric)
+        divisor = self.divisor.expand(len(goal), -1)
+        return States(inputs, goal.flatten(0, 1).float(), divisor.flatten().float(), metric)
 
     def excess(self, scores: LearnedScores) -> Tensor:
         """Compute by how much the network changes the corrected objective of kept paths (m, K)."""
         error = scores.network(self.features()) - self.goal(scores.base, scores.objective)
         alone = self.goal(scores.base, "corrected")
-        return (error.square() - alone.square()).sum(-1) / (self.k * self.grid.dt)
+        return (error.square() - alone.square()).sum(-1) / self.divisor
 
 
 def _best_base(held: Paths) -> type[Base]:
     """Return the base with the least corrected objective."""
     bases = [BASES[name] for name in (*candidates(held.sde), NoBase.name)]
     goals = torch.stack([held.goal(base, "corrected") for base in bases])
-    losses = (goals.square().sum(-1) / held.k).mean((1, 2))
+    losses = (goals.square().sum(-1) / held.divisor).mean((1, 2))
     return bases[int(losses.nan_to_num(torch.inf).argmin())]
 
 

@@ -252,7 +252,7 @@ def test_only_a_method_that_requires_the_path_sees_the_model(task):
 def test_model_in_u_is_that_of_the_task_in_theta(task):
     simulations = task.simulate(5, seed=18)
     model = simulations.model
-    assert model.grids == (task.grid,) == ((1.0, task.steps),)
+    assert model.grids == (task.grid,) == (TimeGrid(1.0, task.steps),)
     torch.testing.assert_close(model.x_0, task.start)
     x, v = simulations.x, torch.randn(5, task.dim_x, generator=generator(19), dtype=torch.float64)
     got = model.at(simulations.u).at(x)

@@ -11,6 +11,7 @@ from graybench.tasks.sde import double_well
 from graybench.tasks.sde.double_well import DoubleWell
 from graybench.tasks.sde.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from graybench.tasks.sde.quadrature import log_transition
+from graybench.tasks.sde.sde import TimeGrid
 from graybench.tasks.seeding import generator
 from graybench.tasks.structure import Series, Vector
 
@@ -100,7 +101,7 @@ def test_data_and_path_of_a_path():
     outcome = task.simulator(task.simulate(5, 4).theta, generator(4))
     assert outcome.latents.shape == (5, 13, 1)
     assert torch.equal(outcome.x, outcome.latents[:, [4, 8, 12], 0])
-    assert outcome.model.grids == ((0.5, 4),) * 3
+    assert outcome.model.grids == (TimeGrid(0.5, 4),) * 3
     assert task.structure == Series(3, channels=1)
     assert DoubleWell().structure == Vector(1)
 

@@ -214,8 +214,8 @@ def test_scores_of_another_problem_are_refused(scores_of_wells: LearnedScores) -
     with pytest.raises(UserError, match="another SDE than this LandmarkDiffusion"):
         of_landmarks(landmarks(nugget=1e-2), shape, GRID)
     for grid, sentence in (
-        (TimeGrid(2.0, 20), "not to 20 up to 2"),
-        (TimeGrid(1.0, 30), "not to 30 up to 1"),
+        (TimeGrid(2.0, 20), "than this one of 20 up to 2"),
+        (TimeGrid(1.0, 30), "than this one of 30 up to 1"),
     ):
         with pytest.raises(UserError, match=sentence):
             scores_of_wells(double_well(), zero, grid)
