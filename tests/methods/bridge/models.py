@@ -20,6 +20,9 @@ NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(400)
 NODES, NODE_WEIGHTS = torch.from_numpy(NODES), torch.from_numpy(NODE_WEIGHTS)
 
 
+UNEVEN = TimeGrid.at([1.5 * (k / 30) ** 2 for k in range(31)])
+
+
 def number(value: float) -> Tensor:
     return torch.tensor(value, dtype=torch.float64)
 
@@ -81,15 +84,15 @@ def double_well(theta: float = 1.0, sigma: float = 0.7) -> DoubleWell:
 
 def scheme_density(sde: SDE, x_0: float, y: Tensor, grid: TimeGrid, low: float, high: float) -> Tensor:
     """The Euler scheme's p(y | x_0) in 1-D (m,), by Gauss-Legendre quadrature over every state between."""
+    steps = grid.lengths.tolist()
     x = 0.5 * (high - low) * NODES + 0.5 * (high + low)
     weights = 0.5 * (high - low) * NODE_WEIGHTS
 
-    def kernel(start: Tensor, end: Tensor) -> Tensor:
+    def kernel(start: Tensor, end: Tensor, dt: float) -> Tensor:
         here = sde.at(start.unsqueeze(-1))
-        return here.log_normal(end.unsqueeze(-1) - start.unsqueeze(-1) - here.drift * grid.dt, grid.dt).exp()
+        return here.log_normal(end.unsqueeze(-1) - start.unsqueeze(-1) - here.drift * dt, dt).exp()
 
-    density = kernel(number(x_0).expand(len(x)), x)
-    step = kernel(x.unsqueeze(1).expand(-1, len(x)), x.expand(len(x), -1))
-    for _ in range(grid.steps - 2):
-        density = (density * weights) @ step
-    return kernel(x, y.unsqueeze(-1).expand(-1, len(x))) @ (density * weights)
+    density = kernel(number(x_0).expand(len(x)), x, steps[0])
+    for dt in steps[1:-1]:
+        density = (density * weights) @ kernel(x.unsqueeze(1).expand(-1, len(x)), x.expand(len(x), -1), dt)
+    return kernel(x, y.unsqueeze(-1).expand(-1, len(x)), steps[-1]) @ (density * weights)

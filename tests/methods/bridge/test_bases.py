@@ -20,6 +20,7 @@ from graybench.tasks.landmarks.task import ellipse
 from graybench.tasks.sde.sde import SDE, TimeGrid
 from graybench.tasks.seeding import generator
 from graybench.tests.methods.bridge.models import (
+    UNEVEN,
     brownian,
     geometric,
     landmarks,
@@ -29,6 +30,7 @@ from graybench.tests.methods.bridge.models import (
 )
 
 GRID = TimeGrid(1.5, 30)
+EACH_GRID = pytest.mark.parametrize("grid", [GRID, UNEVEN], ids=["equal", "uneven"])
 
 
 def test_the_exact_pull_is_covariance_times_score_plus_divergence() -> None:
@@ -45,31 +47,35 @@ def test_without_a_base_the_score_is_zero() -> None:
     torch.testing.assert_close(pull, 2 * float(sde.sigma) ** 2 * x)
 
 
-def test_the_linearised_base_is_the_law_of_the_scheme_where_the_model_is_linear() -> None:
+@EACH_GRID
+def test_the_linearised_base_is_the_law_of_the_scheme_where_the_model_is_linear(grid: TimeGrid) -> None:
+    """With a = 1 − k dt, step i adds s² dt to the variance, times a² of every later step."""
     sde, x_0, x = reverting(), normals(2, 3), normals(3, 5, 3)
-    k, mu, s, dt = float(sde.k), float(sde.mu), float(sde.s), GRID.dt
-    base = LinearisedBase(sde, x_0, GRID)
+    k, mu, s, dt = float(sde.k), float(sde.mu), float(sde.s), grid.lengths
+    base = LinearisedBase(sde, x_0, grid)
     for steps in (1, 12, 30):
-        a = 1 - k * dt
-        mean = mu + (x_0 - mu) * a**steps
-        variance = s**2 * dt * (1 - a ** (2 * steps)) / (1 - a**2)
+        a = 1 - k * dt[:steps]
+        mean = mu + (x_0 - mu) * a.prod()
+        variance = sum(s**2 * float(dt[i] * a[i + 1 :].square().prod()) for i in range(steps))
         law = torch.distributions.Normal(mean, variance**0.5)
         torch.testing.assert_close(base.log_density(steps, x, sde.at(x)), law.log_prob(x).sum(-1))
         torch.testing.assert_close(base.pull(steps, x, sde.at(x)), s**2 * (mean - x) / variance)
 
 
-def test_the_linearised_base_is_exact_for_brownian_motion() -> None:
+@EACH_GRID
+def test_the_linearised_base_is_exact_for_brownian_motion(grid: TimeGrid) -> None:
     sde, x_0, x = brownian(), normals(2, 3), normals(3, 5, 3)
-    linearised, exact = (base(sde, x_0, GRID) for base in (LinearisedBase, ExactBase))
+    linearised, exact = (base(sde, x_0, grid) for base in (LinearisedBase, ExactBase))
     for steps in (1, 30):
         here = sde.at(x)
         torch.testing.assert_close(linearised.pull(steps, x, here), exact.pull(steps, x, here))
         torch.testing.assert_close(linearised.log_density(steps, x, here), exact.log_density(steps, x, here))
 
 
-def test_midpoint_is_exact_for_brownian_motion_and_near_for_geometric() -> None:
+@EACH_GRID
+def test_midpoint_is_exact_for_brownian_motion_and_near_for_geometric(grid: TimeGrid) -> None:
     x_0, x = normals(2, 3), normals(3, 5, 3)
-    midpoint, exact = (base(brownian(), x_0, GRID) for base in (MidpointBase, ExactBase))
+    midpoint, exact = (base(brownian(), x_0, grid) for base in (MidpointBase, ExactBase))
     for steps in (1, 30):
         here = brownian().at(x)
         torch.testing.assert_close(midpoint.pull(steps, x, here), exact.pull(steps, x, here))
@@ -82,11 +88,12 @@ def test_midpoint_is_exact_for_brownian_motion_and_near_for_geometric() -> None:
 
 
 @pytest.mark.parametrize("base", [HeatKernelBase, MidpointBase])
-def test_landmarks_far_from_each_other_are_brownian_motions(base: type[Base]) -> None:
+@EACH_GRID
+def test_landmarks_far_from_each_other_are_brownian_motions(base: type[Base], grid: TimeGrid) -> None:
     sde = landmarks(a=0.3, length=0.5)
     x_0 = 100 * normals(4, 6)
-    x, variance, t = x_0 + normals(5, 7, 6), 0.3**2 * (1 + 1e-3), 12 * GRID.dt
-    made = base(sde, x_0, GRID)
+    x, variance, t = x_0 + normals(5, 7, 6), 0.3**2 * (1 + 1e-3), grid.time(12)
+    made = base(sde, x_0, grid)
     law = torch.distributions.Normal(x_0, (variance * t) ** 0.5)
     torch.testing.assert_close(made.log_density(12, x, sde.at(x)), law.log_prob(x).sum(-1))
     torch.testing.assert_close(made.pull(12, x, sde.at(x)), (x_0 - x) / t)

@@ -107,9 +107,11 @@ class Aside(ExactBase):
 
 
 @torch.no_grad()
-def repeated(sde: SDE, base: type[Base] | None, steps: int, n: int, runs: int, threshold: float) -> Tensor:
+def repeated(
+    sde: SDE, base: type[Base] | None, grid: TimeGrid, n: int, runs: int, threshold: float
+) -> Tensor:
     """Return estimates of log p of one end point and their standard errors, (2, runs)."""
-    grid, x_0 = TimeGrid(3.0, steps), torch.ones(2, dtype=torch.float64)
+    x_0, steps = torch.ones(2, dtype=torch.float64), grid.steps
     y, noise = end_points(sde, x_0, grid, 1, 1).expand(runs, 2), normals(3, steps - 1, runs, n, 2)
     resampling = Resampling(threshold, uniforms(4, steps - 1, runs))
     if base is None:
@@ -121,14 +123,16 @@ def repeated(sde: SDE, base: type[Base] | None, steps: int, n: int, runs: int, t
 
 
 @pytest.mark.parametrize(("model", "base"), [(brownian, Weak), (brownian, Aside), (reverting, None)])
-def test_the_standard_error_of_bad_proposals_is_the_spread_of_runs(model, base) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("power", [1.0, 1.6], ids=["equal", "uneven"])
+def test_the_standard_error_of_bad_proposals_is_the_spread_of_runs(model, base, power) -> None:  # type: ignore[no-untyped-def]
     """Counted by origins alone, the error of the reverse bridges would be 1.2 to 1.4 times the spread."""
-    values, errors = repeated(model(), base, 20, 100, 600, 0.9)
+    grid = TimeGrid.at([3.0 * (k / 20) ** power for k in range(21)])
+    values, errors = repeated(model(), base, grid, 100, 600, 0.9)
     # the spread of 600 runs is known to 3 %: a false alarm once in 10,000 times
     assert float(errors.square().mean().sqrt() / values.std()) == pytest.approx(1, abs=0.12)
 
 
 def test_the_standard_error_holds_where_all_bridges_have_one_origin() -> None:
-    values, errors = repeated(brownian(), Aside, 150, 20, 400, 1.0)
+    values, errors = repeated(brownian(), Aside, TimeGrid(3.0, 150), 20, 400, 1.0)
     ratio = float(errors.square().mean().sqrt() / values.std())
     assert ratio == pytest.approx(1, abs=0.16)  # the spread of 400 runs is known to 3.5 %

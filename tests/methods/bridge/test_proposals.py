@@ -20,6 +20,7 @@ from graybench.tasks.sde.sde import SDE, TimeGrid
 from graybench.tests.methods.bridge.models import (
     NODE_WEIGHTS,
     NODES,
+    UNEVEN,
     DoubleWell,
     brownian,
     double_well,
@@ -41,25 +42,33 @@ def log_mean(bridges: Bridges) -> Tensor:
 
 def adjoint_density(sde: SDE, x_0: float, y: float, grid: TimeGrid, low: float, high: float) -> float:
     """The same of the adjoint scheme, from y backwards with the factor exp(c dt)."""
+    steps = grid.lengths.tolist()
     x = 0.5 * (high - low) * NODES + 0.5 * (high + low)
     weights = 0.5 * (high - low) * NODE_WEIGHTS
 
-    def kernel(start: Tensor, end: Tensor) -> Tensor:
+    def kernel(start: Tensor, end: Tensor, dt: float) -> Tensor:
         here = sde.at(start.unsqueeze(-1))
-        drift = (here.divergence - here.drift) * grid.dt
-        moved = here.log_normal(end.unsqueeze(-1) - start.unsqueeze(-1) - drift, grid.dt)
-        return (moved + here.second_order * grid.dt).exp()
+        drift = (here.divergence - here.drift) * dt
+        moved = here.log_normal(end.unsqueeze(-1) - start.unsqueeze(-1) - drift, dt)
+        return (moved + here.second_order * dt).exp()
 
-    density = kernel(number(y).expand(len(x)), x)
-    for _ in range(grid.steps - 2):
-        density = (density * weights) @ kernel(x.unsqueeze(1).expand(-1, len(x)), x.expand(len(x), -1))
-    return float((density * weights) @ kernel(x, number(x_0).expand(len(x))))
+    density = kernel(number(y).expand(len(x)), x, steps[-1])
+    for dt in steps[-2:0:-1]:
+        density = (density * weights) @ kernel(x.unsqueeze(1).expand(-1, len(x)), x.expand(len(x), -1), dt)
+    return float((density * weights) @ kernel(x, number(x_0).expand(len(x)), steps[0]))
+
+
+EACH_GRID = pytest.mark.parametrize("grid", [TimeGrid(1.5, 30), UNEVEN], ids=["equal", "uneven"])
+FEW_STEPS = pytest.mark.parametrize(
+    "grid", [TimeGrid(1.0, 4), TimeGrid.at((0.0, 0.1, 0.3, 0.8, 1.0))], ids=["equal", "uneven"]
+)
 
 
 @pytest.mark.parametrize("kernel", ["forward", "adjoint"])
 @pytest.mark.parametrize("dim", [1, 2, 20])
-def test_every_weight_of_a_brownian_bridge_is_the_density(kernel: str, dim: int) -> None:
-    sde, grid, x_0 = brownian(), TimeGrid(1.5, 30), normals(1, dim)
+@EACH_GRID
+def test_every_weight_of_a_brownian_bridge_is_the_density(kernel: str, dim: int, grid: TimeGrid) -> None:
+    sde, x_0 = brownian(), normals(1, dim)
     y = end_points(sde, x_0, grid, 5, 2)
     noise = normals(3, grid.steps - 1, 5, 8, dim)
     found = reverse_bridges(ExactBase(sde, x_0, grid), y, noise, kernel=kernel)
@@ -67,8 +76,9 @@ def test_every_weight_of_a_brownian_bridge_is_the_density(kernel: str, dim: int)
     torch.testing.assert_close(found.log_weights, exact, rtol=0, atol=1e-10)
 
 
-def test_guided_bridges_are_exact_for_brownian_motion() -> None:
-    sde, grid, x_0 = brownian(), TimeGrid(1.5, 30), normals(1, 3)
+@EACH_GRID
+def test_guided_bridges_are_exact_for_brownian_motion(grid: TimeGrid) -> None:
+    sde, x_0 = brownian(), normals(1, 3)
     y = end_points(sde, x_0, grid, 5, 2)
     found = guided_bridges(sde, x_0, y, grid, normals(3, grid.steps - 1, 5, 8, 3))
     exact = sde.log_transition(x_0, y, 1.5).unsqueeze(-1).expand(5, 8)
@@ -78,9 +88,12 @@ def test_guided_bridges_are_exact_for_brownian_motion() -> None:
 @pytest.mark.parametrize("threshold", [0.0, 0.98])
 @pytest.mark.parametrize("proposal", ["exact", "linearised", "guided"])
 @pytest.mark.parametrize("model", ["geometric", "reverting"])
-def test_the_forward_kernel_is_unbiased_for_the_scheme(model: str, proposal: str, threshold: float) -> None:
+@FEW_STEPS
+def test_the_forward_kernel_is_unbiased_for_the_scheme(
+    model: str, proposal: str, threshold: float, grid: TimeGrid
+) -> None:
     sde: SDE = geometric(sigma=0.3) if model == "geometric" else reverting()
-    grid, x_0, y = TimeGrid(1.0, 4), number(1.0).view(1), number(1.3).view(1)
+    x_0, y = number(1.0).view(1), number(1.3).view(1)
     low, high = (0.02, 6.0) if model == "geometric" else (-8.0, 8.0)
     exact = float(scheme_density(sde, 1.0, number(1.3).view(1), grid, low, high))
     n = 200_000 if threshold == 0 else 500
@@ -102,8 +115,9 @@ def test_the_forward_kernel_is_unbiased_for_the_scheme(model: str, proposal: str
         assert found.resamplings.sum() > 0
 
 
-def test_the_adjoint_kernel_is_unbiased_for_the_adjoint_scheme() -> None:
-    sde, grid = geometric(mu=0.0, sigma=0.3), TimeGrid(1.0, 4)
+@FEW_STEPS
+def test_the_adjoint_kernel_is_unbiased_for_the_adjoint_scheme(grid: TimeGrid) -> None:
+    sde = geometric(mu=0.0, sigma=0.3)
     x_0, y = number(1.0).view(1), number(1.3).view(1, 1)
     exact = adjoint_density(sde, 1.0, 1.3, grid, 0.02, 8.0)
     base = ExactBase(sde, x_0, grid)
@@ -130,9 +144,11 @@ def test_the_covariance_factor_is_essential() -> None:
 
 @pytest.mark.parametrize("base", [HeatKernelBase, MidpointBase])
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_reverse_and_guided_bridges_agree_on_landmarks(base: type[Base], dimensions: int) -> None:
+@pytest.mark.parametrize("power", [1, 2])
+def test_reverse_and_guided_bridges_agree_on_landmarks(base: type[Base], dimensions: int, power: int) -> None:
     """Two densities with nothing in common: the scheme's from guided bridges, the adjoint scheme's."""
-    sde, grid = landmarks(a=0.1, dimensions=dimensions), TimeGrid(1.0, 50)
+    sde = landmarks(a=0.1, dimensions=dimensions)
+    grid = TimeGrid.at([(k / 50) ** power for k in range(51)])
     x_0, y = moved_shapes(sde, 6, 4, 11)
     dim = x_0.numel()
     back = reverse_bridges(base(sde, x_0, grid), y, normals(12, 49, 4, 500, dim), kernel="adjoint")
@@ -142,6 +158,34 @@ def test_reverse_and_guided_bridges_agree_on_landmarks(base: type[Base], dimensi
     # 4.5 standard errors, once in 150,000 for each of the four pairs; 0.05 nats for the two discretisations
     assert ((log_mean(back) - log_mean(ahead)).abs() < 4.5 * stderr + 0.05).all()
     assert (stderr < 0.2).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"threshold": 0.9}, {"proposal": "guided", "threshold": 0.9}])
+def test_grids_that_name_their_times_give_the_same_numbers(options) -> None:  # type: ignore[no-untyped-def]
+    """Bit for bit, whether the times are found to be equidistant or are used as they are."""
+    sde, sampler = landmarks(), BridgeSampler(particles=40, **options)
+    x_0, y = moved_shapes(sde, 6, 3, 11)
+    equal, named, listed = (
+        sampler.estimate(sde, x_0, y, grid, 5)
+        for grid in (
+            TimeGrid(1.0, 20),
+            TimeGrid.at([k / 20 for k in range(21)]),
+            TimeGrid(1.0, 20, tuple(map(float, range(21)))),
+        )
+    )
+    for field, other, third in zip(equal, named, listed, strict=True):
+        assert torch.equal(field.nan_to_num(), other.nan_to_num())
+        assert torch.equal(field.nan_to_num(), third.nan_to_num())
+
+
+def test_a_finer_grid_near_the_start_is_another_grid() -> None:
+    sde = landmarks()
+    x_0, y = moved_shapes(sde, 6, 3, 11)
+    equal, finer = (
+        BridgeSampler(particles=40).estimate(sde, x_0, y, TimeGrid.at([(k / 20) ** p for k in range(21)]), 5)
+        for p in (1, 1.5)
+    )
+    assert (equal.value - finer.value).abs().min() > 1e-3
 
 
 @pytest.mark.parametrize("kernel", ["forward", "adjoint"])

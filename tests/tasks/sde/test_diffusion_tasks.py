@@ -292,6 +292,7 @@ class Path(DiffusionTask):
     start = torch.tensor([0.3, -0.2], dtype=torch.float64)
     grid = TimeGrid(0.5, 5)
     grids = (grid, grid, TimeGrid(0.3, 2))
+    lengths = [0.1] * 10 + [0.15] * 2
 
     def drift(self, x, theta):
         return theta[..., :1]
@@ -300,22 +301,31 @@ class Path(DiffusionTask):
         return theta[..., 1:].exp()
 
 
-def test_a_path_is_observed_after_each_interval_and_scored_over_all():
-    task = Path()
+class UnevenPath(Path):
+    """The same times, with steps that differ, and two intervals whose grids are equal."""
+
+    grid = TimeGrid.at((0.0, 0.02, 0.1, 0.3, 0.45, 0.5))
+    grids = (grid, grid, TimeGrid.at((0.0, 0.1, 0.3)))
+    lengths = [0.02, 0.08, 0.2, 0.15, 0.05] * 2 + [0.1, 0.2]
+
+
+@pytest.mark.parametrize("task", [Path(), UnevenPath()], ids=["equal", "uneven"])
+def test_a_path_is_observed_after_each_interval_and_scored_over_all(task):
     theta = task.simulate(40, 1).theta
     outcome = task.simulator(theta, generator(2))
     assert outcome.latents.shape == (40, 13, 2)
     assert torch.equal(outcome.x, outcome.latents[:, [5, 10, 12]].flatten(1))
-    dt = double([0.1] * 10 + [0.15] * 2).unsqueeze(1)
+    dt = double(task.lengths).unsqueeze(1)
     mu, variance = theta[:, :1, None], (2 * theta[:, 1:, None]).exp()
     rest = outcome.latents.diff(dim=1) - mu * dt
     expected = torch.stack([rest / variance, rest.square() / (variance * dt) - 1], -1).sum((1, 2))
     torch.testing.assert_close(outcome.joint_score, expected, rtol=1e-9, atol=1e-9)
 
 
-def test_each_time_of_a_path_has_its_law():
+@pytest.mark.parametrize("task", [Path(), UnevenPath()], ids=["equal", "uneven"])
+def test_each_time_of_a_path_has_its_law(task):
     """|z| < 4.5 for 27 numbers: a correct simulator fails in 1 of 5,000 seeds."""
-    task, n, times = Path(), 20_000, double([0.5, 1.0, 1.3])
+    n, times = 20_000, double([0.5, 1.0, 1.3])
     theta = double([[0.4, -0.6]])
     x = task.simulator(theta.expand(n, -1), generator(3)).x
     mean = task.start.repeat(3) + 0.4 * times.repeat_interleave(2)

@@ -22,6 +22,7 @@ from graybench.tasks.seeding import generator
 
 NUGGET = 0.05
 GRID = TimeGrid(0.6, 3)
+GRIDS = pytest.mark.parametrize("grid", [GRID, TimeGrid.at((0.0, 0.05, 0.4, 0.6))], ids=["equal", "uneven"])
 
 close = partial(torch.testing.assert_close, rtol=1e-10, atol=1e-10)
 
@@ -211,28 +212,30 @@ def test_an_sde_that_is_not_a_dataclass_has_to_define_its_parameters():
         _ = Still().parameters
 
 
-def test_euler_path_is_the_recursion_by_hand(case):
-    x_0, noise = case.states[0], 0.5 * normal(GRID.steps, 2, len(case.states[0]), seed=5)
-    paths = euler_path(case.sde, x_0, GRID, noise)
-    assert paths.shape == (2, GRID.steps + 1, len(x_0))
+@GRIDS
+def test_euler_path_is_the_recursion_by_hand(case, grid):
+    x_0, noise = case.states[0], 0.5 * normal(grid.steps, 2, len(case.states[0]), seed=5)
+    paths = euler_path(case.sde, x_0, grid, noise)
+    assert paths.shape == (2, grid.steps + 1, len(x_0))
     for row, path in enumerate(paths):
         x = x_0.numpy()
         close(path[0], x_0)
-        for k in range(GRID.steps):
+        for k, dt in enumerate(np.diff(grid.times)):
             root = np.linalg.cholesky(case.covariance(x, *case.parameters))
             drift = case.drift(x, *case.parameters)
-            x = x + 0.2 * drift + math.sqrt(0.2) * root @ noise[k, row].numpy()
+            x = x + dt * drift + math.sqrt(dt) * root @ noise[k, row].numpy()
             close(path[k + 1], double(x))
 
 
-def test_log_euler_path_is_the_sum_of_the_steps_by_hand(case):
+@GRIDS
+def test_log_euler_path_is_the_sum_of_the_steps_by_hand(case, grid):
     path, total = case.states, 0.0
-    for before, after in pairwise(path):
+    for (before, after), dt in zip(pairwise(path), np.diff(grid.times), strict=True):
         drift, covariance = (
             double(part(before.numpy(), *case.parameters)) for part in (case.drift, case.covariance)
         )
-        total = total + MultivariateNormal(before + 0.2 * drift, 0.2 * covariance).log_prob(after)
-    close(log_euler_path(case.sde, path, GRID), total)
+        total = total + MultivariateNormal(before + dt * drift, dt * covariance).log_prob(after)
+    close(log_euler_path(case.sde, path, grid), total)
 
 
 def test_log_euler_path_broadcasts_as_in_a_loop(case):

@@ -26,6 +26,7 @@ from graybench.tasks.seeding import derive_seed, generator
 from graybench.tests.methods.bridge.models import brownian, landmarks, moved_shapes, normals
 
 N, GRID = 8, TimeGrid(1.0, 20)
+UNEVEN = TimeGrid.at([(k / 20) ** 1.5 for k in range(21)])
 SMALL = LandmarkTraining(paths=40, steps=1, width=16, heads=2)
 
 
@@ -73,32 +74,32 @@ def test_a_translation_leaves_the_pull_as_it_is() -> None:
     torch.testing.assert_close(other, pull, rtol=0, atol=1e-4 * float(pull.abs().max()))
 
 
-def test_the_objective_is_the_divergence_of_the_proposal_by_hand() -> None:
+@pytest.mark.parametrize("grid", [GRID, UNEVEN], ids=["equal", "uneven"])
+def test_the_objective_is_the_divergence_of_the_proposal_by_hand(grid: TimeGrid) -> None:
     """The gain of a path is log q of midpoint less log q of the scores, summed over its steps."""
     found, paths = scores(4), 3
-    states = _states(law, GRID, paths, 5)
+    states = _states(law, grid, paths, 5)
     gains = states.gain(found.network).view(paths, -1).sum(1)
     drawn = torch.zeros(paths, dtype=torch.float64)
-    sde, x_0, path = redrawn(paths, 5)
-    bases = found(sde, x_0, GRID), MidpointBase(sde, x_0, GRID)
-    for k in range(2, GRID.steps + 1):
-        x, before = path[..., k, :], path[..., k - 1, :]
-        here, variance = sde.at(x), GRID.dt * (k - 1) / k
+    sde, x_0, path = redrawn(grid, paths, 5)
+    bases = found(sde, x_0, grid), MidpointBase(sde, x_0, grid)
+    for k in range(2, grid.steps + 1):
+        x, before, dt = path[..., k, :], path[..., k - 1, :], grid.step(k - 1)
+        here, variance = sde.at(x), dt * grid.time(k - 1) / grid.time(k)
         learned, plain = (
-            here.log_normal(before - x - base.pull(k, x, here) * GRID.dt, variance).squeeze(1)
-            for base in bases
+            here.log_normal(before - x - base.pull(k, x, here) * dt, variance).squeeze(1) for base in bases
         )
         drawn += plain - learned
     torch.testing.assert_close(gains.double(), drawn, rtol=1e-3, atol=1e-2)
     assert float(drawn.abs().max()) > 1
 
 
-def redrawn(paths: int, seed: int) -> tuple[LandmarkDiffusion, Tensor, Tensor]:
+def redrawn(grid: TimeGrid, paths: int, seed: int) -> tuple[LandmarkDiffusion, Tensor, Tensor]:
     """Return the law's draw and the paths (paths, 1, K + 1, D) that `_states` has drawn from this seed."""
     own = derive_seed(seed, 0)
     sde, x_0 = law(paths, derive_seed(own, "law"))
-    noise = normals(derive_seed(own, "paths"), GRID.steps, paths, 1, 2 * N)
-    return sde, x_0, euler_path(sde, x_0, GRID, noise)
+    noise = normals(derive_seed(own, "paths"), grid.steps, paths, 1, 2 * N)
+    return sde, x_0, euler_path(sde, x_0, grid, noise)
 
 
 @cache

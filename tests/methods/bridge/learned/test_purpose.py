@@ -22,7 +22,7 @@ from graybench.tasks.sde.sde import SDE, TimeGrid, log_euler_path
 from graybench.tests.methods.bridge.learned.test_training import wells
 from graybench.tests.methods.bridge.models import DoubleWell, brownian, double_well, number, uniforms
 
-GRID = TimeGrid(1.0, 10)
+GRID, UNEVEN = TimeGrid(1.0, 10), TimeGrid.at([(k / 10) ** 1.5 for k in range(11)])
 NOTHING = ScoreTraining(base="midpoint", paths=500, steps=0, width=16, depth=1)
 START = torch.tensor([-1.0], dtype=torch.float64)
 
@@ -32,28 +32,30 @@ def untrained() -> LearnedScores:
     return learn(wells, GRID, NOTHING, 1)
 
 
-def test_weights_of_paths_drawn_earlier_are_their_density_over_the_proposal_s() -> None:
+@pytest.mark.parametrize("grid", [GRID, UNEVEN], ids=["equal", "uneven"])
+def test_weights_of_paths_drawn_earlier_are_their_density_over_the_proposal_s(grid: TimeGrid) -> None:
     """The network changes after the bridges are drawn; both densities are computed from the paths."""
     sde = double_well()
     law = one_point(sde, START)
-    scores = learn(law, GRID, NOTHING, 1)
+    scores = learn(law, grid, NOTHING, 1)
     scores.used = True
-    sampler, y = BridgeSampler(particles=2), Paths.draw(law, GRID, 3, 5).x[:, -1]
-    noise = sampler.noise(GRID, y.shape[:1], 1, 5)
+    sampler, y = BridgeSampler(particles=2), Paths.draw(law, grid, 3, 5).x[:, -1]
+    noise = sampler.noise(grid, y.shape[:1], 1, 5)
     with torch.no_grad():
-        path = sampler.bridges(sde, START, y, GRID, noise, base=scores, keep_paths=True).paths
+        path = sampler.bridges(sde, START, y, grid, noise, base=scores, keep_paths=True).paths
         fixed = FixedBridges.draw(scores, law, 3, 2, 5)
         for parameter in scores.network.mlp.parameters():
             parameter.add_(0.1)
         found = fixed.log_weights_with(scores.network, torch.tensor([2, 0, 1]))[[1, 2, 0]]
         assert path is not None
-        base, log_q = scores(sde, START, GRID), torch.zeros(3, 2, dtype=torch.float64)
-        for k in range(1, GRID.steps):
+        base, log_q = scores(sde, START, grid), torch.zeros(3, 2, dtype=torch.float64)
+        for k in range(1, grid.steps):
+            dt, r = grid.step(k), grid.time(k) / grid.time(k + 1)
             after = path[..., k + 1, :]
             here = sde.at(after)
-            mean = after + (base.pull(k + 1, after, here) - here.drift) * GRID.dt
-            log_q += here.log_normal(path[..., k, :] - mean, GRID.dt * k / (k + 1))
-    torch.testing.assert_close(found, log_euler_path(sde, path, GRID) - log_q, rtol=1e-5, atol=1e-5)
+            mean = after + (base.pull(k + 1, after, here) - here.drift) * dt
+            log_q += here.log_normal(path[..., k, :] - mean, dt * r)
+    torch.testing.assert_close(found, log_euler_path(sde, path, grid) - log_q, rtol=1e-5, atol=1e-5)
     assert (found - fixed.log_weights).abs().min() > 1e-3
 
 

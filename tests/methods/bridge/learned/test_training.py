@@ -9,7 +9,7 @@ from torch import Tensor
 from graybench.methods.bridge.bases import ExactBase, LinearisedBase, MidpointBase, NoBase
 from graybench.methods.bridge.inference import Likelihood, maximise
 from graybench.methods.bridge.learned.scores import LearnedScores
-from graybench.methods.bridge.learned.training import ScoreTraining, learn, one_point
+from graybench.methods.bridge.learned.training import Paths, ScoreTraining, learn, one_point
 from graybench.methods.bridge.likelihood import BridgeSampler, average
 from graybench.tasks.errors import UserError
 from graybench.tasks.landmarks.task import ellipse
@@ -30,7 +30,7 @@ from graybench.tests.methods.bridge.models import (
     uniforms,
 )
 
-GRID = TimeGrid(1.0, 20)
+GRID, UNEVEN = TimeGrid(1.0, 20), TimeGrid.at([(k / 20) ** 1.5 for k in range(21)])
 SHORT = ScoreTraining(base="none", paths=10_000, steps=600, batch=512, width=32, depth=2)
 
 
@@ -82,6 +82,29 @@ def test_one_network_learns_the_scores_of_all_parameters_and_starts() -> None:
         pull = (mean - x) / GRID.dt + here.drift
         error = here.whiten(learned.pull(k, x, here) - pull)
         assert error.square().mean() < 0.03 * here.whiten(pull).square().mean()  # it is 0.002 to 0.014
+
+
+@pytest.mark.parametrize("grid", [GRID, UNEVEN], ids=["equal", "uneven"])
+def test_the_objective_is_the_divergence_of_steps_without_the_factor_r(grid: TimeGrid) -> None:
+    """Half its excess, times T/K, is log q of the base less log q of the scores, over the steps of a path."""
+    nothing = ScoreTraining(base="midpoint", paths=500, steps=0, width=16, depth=1)
+    scores, paths = learn(wells, grid, nothing, 1), Paths.draw(wells, grid, 3, 5)
+    scores.used = True
+    for parameter in scores.network.mlp.parameters():
+        parameter.add_(0.1)
+    bases = scores(paths.sde, paths.x_0, grid), MidpointBase(paths.sde, paths.x_0, grid)
+    drawn = torch.zeros(3, dtype=torch.float64)
+    for k in range(1, grid.steps + 1):
+        before, x, dt = paths.x[:, k - 1 : k], paths.x[:, k : k + 1], grid.step(k - 1)
+        here = paths.sde.at(x)
+        learned, plain = (
+            here.log_normal(before - x - (base.pull(k, x, here) - here.drift) * dt, dt).squeeze(1)
+            for base in bases
+        )
+        drawn += plain - learned
+    excess = paths.excess(scores).sum(1) * grid.duration / grid.steps / 2
+    torch.testing.assert_close(excess, drawn, rtol=1e-6, atol=1e-6)
+    assert float(drawn.abs().min()) > 1e-2
 
 
 @pytest.mark.parametrize("objective", ["corrected", "explicit", "paper"])
@@ -216,6 +239,7 @@ def test_scores_of_another_problem_are_refused(scores_of_wells: LearnedScores) -
     for grid, sentence in (
         (TimeGrid(2.0, 20), "than this one of 20 up to 2"),
         (TimeGrid(1.0, 30), "than this one of 30 up to 1"),
+        (UNEVEN, "belong to another grid"),
     ):
         with pytest.raises(UserError, match=sentence):
             scores_of_wells(double_well(), zero, grid)
