@@ -58,13 +58,17 @@ class NoBase(Base):
 class DensityBase(Base):
     """A base defined by its log-density; autograd computes the score."""
 
-    def pull(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
+    def score(self, k: int, x: Tensor) -> Tensor:
+        """Return ∇log p (..., D) at step k for states x (..., D)."""
         differentiate = torch.is_grad_enabled()
         with torch.enable_grad():
             point = x if x.requires_grad else x.detach().requires_grad_()
             total = self.log_density(k, point, self.sde.at(point)).sum()
             (score,) = torch.autograd.grad(total, point, create_graph=differentiate)
-        return here.times(score) + here.divergence
+        return score
+
+    def pull(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
+        return here.times(self.score(k, x)) + here.divergence
 
 
 class ExactBase(DensityBase):

@@ -31,8 +31,10 @@ from ...analysis.statistics import Z
 from ...running.pieces import Pieces
 from .convergence import convergence
 from .coverage import coverage, long_coverage
+from .determinants import DETERMINANTS
 from .landmark_networks import LANDMARK_NETWORKS
 from .networks import NETWORKS
+from .time_grids import TIME_GRIDS
 
 PAIRS, PARTICLES = 50, 1024
 SIGMA = 0.5  # of geometric Brownian motion
@@ -400,6 +402,8 @@ EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
     "coverage": coverage,
     "long_coverage": long_coverage,
     **LANDMARK_NETWORKS,
+    **DETERMINANTS,
+    **TIME_GRIDS,
     **NETWORKS,
 }
 

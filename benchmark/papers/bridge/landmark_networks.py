@@ -160,59 +160,6 @@ def _with_paper_network(n: int, base: str) -> list[Row]:
     ]
 
 
-def determinants() -> Experiment:
-    """What the weights of variance parameters lose without determinants, where Σ = a² Σ₀.
-
-    In the adjoint weights, z = √dt L⁻¹(w − div Σ) + √r ε = √dt Lᵀ s + √r ε with the score s. No inverse and
-    no determinant of Σ is left but in the last step, log N(x_0; x_1 + (div Σ − f) dt, Σ(x_1) dt), with
-
-        ½ log det Σ(x_1) = D log a + ½ log det Σ₀(x_1),
-
-    and |L⁻¹ δ|²/dt = dt |Lᵀ s(x_1)|² for a score that is exact over one step. As x_1 is near x_0, the last
-    determinant is nearly the constant ½ log det Σ₀(x_0). Taking that, or nothing, leaves log p right up to a
-    constant in a. `offset` is the change of log p by taking it, `ess_fraction_without` the ESS/N then.
-    In the forward weights, the determinants of steps k and k + 1 cancel, up to those at x_0, x_1 and y.
-
-    `seconds_saved` is the time of the K log-determinants, sums over the factor that colours the noise.
-    """
-    for n in (8, 16):
-        for amplitude in (0.1, 0.2):
-            for steps in (25, 50, 100):
-                yield partial(_without_determinants, n, amplitude, steps)
-
-
-def _without_determinants(n: int, amplitude: float, steps: int) -> list[Row]:
-    task = Landmarks(n, 2, amplitude, nugget=1e-2)
-    theta = torch.tensor([math.log(amplitude), math.log(task.length)], dtype=torch.float64)
-    y = task.simulate_at(theta.expand(ENDS, -1), derive_seed("bridges", "determinants", task.label)).x
-    sde, grid, sampler = task.sde(theta), TimeGrid(1.0, steps), BridgeSampler(base="midpoint", particles=512)
-    noise = sampler.noise(grid, y.shape[:1], y.shape[1], derive_seed("bridges", "determinants", n, steps))
-    start = time.perf_counter()
-    drawn = sampler.bridges(sde, task.start, y, grid, noise, keep_paths=True)
-    seconds = time.perf_counter() - start
-    assert drawn.paths is not None
-    states = sde.at(drawn.paths[..., 1:-1, :])
-    start = time.perf_counter()
-    log_dets = states.half_log_det
-    saved = time.perf_counter() - start
-    change = log_dets[..., 0] - sde.at(task.start).half_log_det
-    found, without = average(drawn), average(drawn._replace(log_weights=drawn.log_weights + change))
-    offset = without.value - found.value
-    return [
-        {
-            "landmarks": n,
-            "amplitude": amplitude,
-            "steps": steps,
-            "offset": float(offset.mean()),
-            "offset_spread": float(offset.std()),
-            "ess_fraction": float(found.ess_fraction.mean()),
-            "ess_fraction_without": float(without.ess_fraction.mean()),
-            "seconds": seconds,
-            "seconds_saved": saved,
-        }
-    ]
-
-
 def landmark_law(task: Landmarks, spread: float) -> LandmarkLaw:
     """Return the law with the task's template as start, and log a and log ℓ normal around its medians."""
     centre = torch.tensor([math.log(task.amplitude), math.log(task.length)], dtype=torch.float64)
@@ -248,5 +195,4 @@ LANDMARK_NETWORKS: dict[str, Callable[[], Experiment]] = {
     "many_errors": many_errors,
     "landmark_network": landmark_network,
     "paper_network": paper_network,
-    "determinants": determinants,
 }
