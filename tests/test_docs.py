@@ -165,6 +165,10 @@ def test_methods(tmp_path: Path) -> None:
         assert abs(means[i] - means[i + 2]) < 0.5 * stds[i + 2]
         assert 0.8 < stds[i] / stds[i + 2] < 1.25
 
+    found = re.findall(r"first step (.*), ESS/N (.*)", outputs["python grids.py"])
+    assert [first for first, _ in found] == ["0.0200", "0.0004"]
+    assert all(float(ess) > 0.8 for _, ess in found)
+
     found = re.findall(r"ESS/N (.*); exact", outputs["python scores.py"])
     assert len(found) == 4
     assert all(float(ess) > 0.5 for ess in found)

@@ -63,6 +63,17 @@ def test_the_linearised_base_is_the_law_of_the_scheme_where_the_model_is_linear(
 
 
 @EACH_GRID
+def test_the_linearised_base_has_the_covariance_at_x_in_its_last_step(grid: TimeGrid) -> None:
+    """The linearised drift is 0: C_k = Σ(x_0) t_{k−1} + Σ(x) dt."""
+    sde, x_0, x = geometric(mu=0.0), torch.ones(3, dtype=torch.float64), normals(3, 5, 3).exp()
+    base, sigma = LinearisedBase(sde, x_0, grid), float(sde.sigma)
+    for steps in (1, 12, 30):
+        variance = sigma**2 * (grid.time(steps - 1) + x.square() * grid.step(steps - 1))
+        law = torch.distributions.Normal(x_0, variance.sqrt())
+        torch.testing.assert_close(base.log_density(steps, x, sde.at(x)), law.log_prob(x).sum(-1))
+
+
+@EACH_GRID
 def test_the_linearised_base_is_exact_for_brownian_motion(grid: TimeGrid) -> None:
     sde, x_0, x = brownian(), normals(2, 3), normals(3, 5, 3)
     linearised, exact = (base(sde, x_0, grid) for base in (LinearisedBase, ExactBase))

@@ -132,6 +132,31 @@ def test_the_standard_error_of_bad_proposals_is_the_spread_of_runs(model, base, 
     assert float(errors.square().mean().sqrt() / values.std()) == pytest.approx(1, abs=0.12)
 
 
+@pytest.mark.parametrize("base", [Weak, None], ids=["reverse", "guided"])
+def test_a_lag_is_a_share_of_the_time_that_is_left(base, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """And not of the steps, of which most are near one end here."""
+    left: list[float] = []
+    settle = Genealogy.settle
+
+    def spied(kin: Genealogy, share: Tensor, now: float, lag: float) -> None:
+        left.append(now)
+        settle(kin, share, now, lag)
+
+    monkeypatch.setattr(Genealogy, "settle", spied)
+    grid = TimeGrid.at([0.0, 0.1, 0.2, 0.4, 1.0, 3.0])
+    x_0, y, noise = normals(1, 2), normals(2, 1, 2), normals(3, 4, 1, 8, 2)
+    resampling = Resampling(0.9, uniforms(4, 4, 1))
+    if base is None:
+        guided_bridges(brownian(), x_0, y, grid, noise, resampling=resampling)
+        expected = [2.9, 2.8, 2.6, 2.0]
+    else:
+        made = base(brownian(), x_0, grid)
+        reverse_bridges(made, y, noise, kernel="forward", resampling=resampling)
+        expected = [1.0, 0.4, 0.2, 0.1]
+    unit = 3.0 / 5
+    assert [now * unit for now in left] == pytest.approx(expected)
+
+
 def test_the_standard_error_holds_where_all_bridges_have_one_origin() -> None:
     values, errors = repeated(brownian(), Aside, TimeGrid(3.0, 150), 20, 400, 1.0)
     ratio = float(errors.square().mean().sqrt() / values.std())
