@@ -54,7 +54,7 @@ def _without_determinants(n: int, amplitude: float, steps: int) -> list[Row]:
     noise, _ = BridgeSampler(particles=PARTICLES).noise(
         grid, y.shape[:1], y.shape[1], derive_seed("bridges", "determinants", n, steps)
     )
-    base, nothing = (made(sde, task.start, grid) for made in (MidpointBase, NoBase))
+    base, nothing = MidpointBase(sde, task.start, grid), NoBase(sde, task.start, grid)
     drawn, seconds = _timed(lambda: reverse_bridges(base, y, noise, kernel="adjoint", keep_paths=True))
     _, alone = _timed(lambda: reverse_bridges(nothing, y, noise, kernel="adjoint"))
     free, seconds_free = _timed(lambda: free_log_weights(base, base.score, y, noise, free_end=True))
