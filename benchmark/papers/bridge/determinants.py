@@ -96,15 +96,15 @@ def free_log_weights(
 
     With Σ = L Lᵀ and the pull w = Σ s + div Σ, the steps of `reverse_bridges` and their weights are
 
-        z = √dt Lᵀ s + √r ε,    x_k = x_{k+1} + div Σ dt + √dt L z
+        z = √dt Lᵀ s + √r ε,    x_k = x_{k+1} + (div Σ − f) dt + √dt L z
         log w = Σ_{k=1}^{K−1} [c dt − |z|²/2 + |ε|²/2 + (D/2) log r] + c(x_1) dt + log w_0
-        log w_0 = log N(δ; 0, Σ(x_1) dt),    δ = x_0 − x_1 − div Σ dt
+        log w_0 = log N(δ; 0, Σ(x_1) dt),    δ = x_0 − x_1 − (div Σ − f) dt
 
     where √dt L⁻¹(w − div Σ) = √dt Lᵀ s, so that the bridges and all terms but log w_0 are the same to
     rounding, whatever the score. The score itself may need solves, as midpoint's does; a network's does not.
 
     The last step has |L⁻¹ δ|²/dt and log det Σ(x_1). A pull that leads from x_1 to x_0 in one step, as the
-    exact score's does where Σ is constant, has Σ s(x_1) dt = δ. This gives the end without a solve,
+    exact score's does where Σ and f are constant, has Σ s(x_1) dt = δ. This gives the end without a solve,
 
         log w_0 ≈ −dt |Lᵀ s(x_1)|²/2 − ½ log det Σ(x_0) − (D/2) log(2π dt),
 
@@ -127,11 +127,11 @@ def free_log_weights(
         z = math.sqrt(dt) * _transposed(here, score(k + 1, x)) + math.sqrt(r) * eps
         squares = eps.square().sum(-1) - z.square().sum(-1)
         log_weights = log_weights + here.second_order * dt + 0.5 * squares + eps.shape[-1] / 2 * math.log(r)
-        x = x + here.divergence * dt + math.sqrt(dt) * here.colour(z)
+        x = x + (here.divergence - here.drift) * dt + math.sqrt(dt) * here.colour(z)
     here, dt = sde.at(x), grid.step(0)
     log_weights = log_weights + here.second_order * dt
     if not free_end:
-        return log_weights + here.log_normal(x_0 - x - here.divergence * dt, dt)
+        return log_weights + here.log_normal(x_0 - x - (here.divergence - here.drift) * dt, dt)
     z = math.sqrt(dt) * _transposed(here, score(1, x))
     constant = sde.at(x_0).half_log_det + x.shape[-1] / 2 * math.log(2 * math.pi * dt)
     return log_weights - 0.5 * z.square().sum(-1) - constant

@@ -168,17 +168,19 @@ def test_bases_by_name() -> None:
         ExactBase(landmarks(), normals(1, 4), GRID)
 
 
-def test_the_heat_kernel_of_drifting_landmarks_is_exact_for_small_movements() -> None:
+@pytest.mark.parametrize("power", [1, 2], ids=["equal", "uneven"])
+def test_the_heat_kernel_of_drifting_landmarks_is_exact_for_small_movements(power: int) -> None:
     # For a → 0 with v = O(a), k is constant along the way: a Brownian motion with a drift.
     start, a = ellipse(5, 2).flatten(), 1e-4
     velocity = a * torch.randn(10, generator=generator(3), dtype=torch.float64)
     log_a, log_length = torch.tensor([a, 0.5], dtype=torch.float64).log()
     sde = DriftingLandmarks(log_a, log_length, 2, 1e-3, velocity)
-    grid, x = TimeGrid(2.0, 8), start + a * torch.randn(4, 10, generator=generator(4), dtype=torch.float64)
+    grid = TimeGrid.at([2.0 * (k / 8) ** power for k in range(9)])
+    x = start + a * torch.randn(4, 10, generator=generator(4), dtype=torch.float64)
     covariance = torch.kron(sde.at(start).kernel, torch.eye(2, dtype=torch.float64))
     for base in (HeatKernelBase(sde, start, grid), MidpointBase(sde, start, grid)):
         for k in (3, 8):
-            t = k * grid.dt
+            t = grid.time(k)
             law = MultivariateNormal(start + velocity * t, covariance * t)
             found, pull = base.log_density(k, x, sde.at(x)), base.pull(k, x, sde.at(x))
             assert found.numpy() == pytest.approx(law.log_prob(x).numpy(), abs=0.02)

@@ -9,7 +9,7 @@ from torch import Tensor
 from graybench.benchmark.papers.bridge.determinants import _without_determinants, free_log_weights
 from graybench.methods.bridge.bases import MidpointBase, NoBase
 from graybench.methods.bridge.proposals import reverse_bridges
-from graybench.tasks.landmarks.diffusion import LandmarkDiffusion
+from graybench.tasks.landmarks.diffusion import DriftingLandmarks, LandmarkDiffusion
 from graybench.tasks.sde.sde import TimeGrid
 from graybench.tests.methods.bridge.models import UNEVEN, landmarks, moved_shapes, normals
 
@@ -28,10 +28,12 @@ class Scored(NoBase):
 
 @GRIDS
 @pytest.mark.parametrize("base", [MidpointBase, Scored])
+@pytest.mark.parametrize("velocity", [0.0, 0.3])
 @torch.no_grad()
-def test_steps_without_solves_have_the_same_weights(base, grid: TimeGrid) -> None:  # type: ignore[no-untyped-def]
-    """Whatever the score, and with a Σ that depends on x; log w of the bad one is −1,000 and less."""
-    sde = landmarks(nugget=1e-2)
+def test_steps_without_solves_have_the_same_weights(base, grid, velocity) -> None:  # type: ignore[no-untyped-def]
+    """Whatever the score, and with a Σ that depends on x."""
+    plain = landmarks(nugget=1e-2)
+    sde = DriftingLandmarks(plain.log_a, plain.log_length, 2, 1e-2, velocity * normals(6, 10))
     x_0, y = moved_shapes(sde, 5, 3, 1)
     made, noise = base(sde, x_0, grid), normals(2, 29, 3, 4, 10)
     ordinary = reverse_bridges(made, y, noise, kernel="adjoint").log_weights
