@@ -178,5 +178,4 @@ def maximise(
     with torch.no_grad():
         final = likelihood(*top)
     warn(final, likelihood.sampler.particles)
-    errors = stderr[:d], stderr[d:].view_as(x_0)
-    return Fit(*top, *errors, final, converged, len(values))
+    return Fit(*top, stderr[:d], stderr[d:].view_as(x_0), final, converged, len(values))
