@@ -25,15 +25,18 @@ from .learned.intervals import learn_intervals
 from .learned.scores import LearnedBase
 from .likelihood import (
     LEAST_ESS,
+    TRIAL,
     BridgeSampler,
     Estimate,
     LowEffectiveSizeWarning,
     average,
     warn,
 )
+from .proposals import KERNELS
+from .unreached import LEAST, unreached
 
 FARTHEST = 7.0  # prior standard deviations
-SHRINKAGE = 0.05  # towards the prior's covariance, which keeps the estimate positive definite
+MOST_ROUNDS, LEAST_IN_ROUND = 10, 10  # in which points are drawn, and points in each
 BRIDGES_AT_ONCE = 4096
 TRIAL_PAIRS = 16
 
@@ -111,6 +114,14 @@ class WeightedPoints:
         """The effective sample size 1/Σ_j W_j² of the normalised weights."""
         return 1 / float(torch.softmax(self.log_weights, 0).square().sum())
 
+    def draw(self, n: int, seed: int) -> Tensor:
+        """Draw n points (n, d) in proportion to W by systematic resampling, in random order."""
+        random = generator(seed)
+        shift = torch.rand((), generator=random, dtype=torch.float64)
+        levels = (torch.randperm(n, generator=random) + shift) / n
+        reached = torch.softmax(self.log_weights, 0).cumsum(0)
+        return self.u[torch.searchsorted(reached, levels).clamp_max(len(self.u) - 1)]
+
 
 class BridgePosterior(Posterior):
     """The posterior of `BridgeIS`: points weighted anew for each observation.
@@ -143,10 +154,7 @@ class BridgePosterior(Posterior):
         drawn = []
         for done, x in enumerate(x_o):
             report("sample", done, len(x_o))
-            points = self.weighted_points(x)
-            random = generator(derive_seed(seed, *map(str, x.tolist())))
-            shares = torch.softmax(points.log_weights, 0)
-            drawn.append(points.u[torch.multinomial(shares, n, replacement=True, generator=random)])
+            drawn.append(self.weighted_points(x).draw(n, derive_seed(seed, *map(str, x.tolist()))))
         return torch.stack(drawn)
 
     @torch.no_grad()
@@ -159,10 +167,7 @@ class BridgePosterior(Posterior):
             seed: names the noise of the bridges.
 
         Returns:
-            The estimates, fields (J,).
-
-        Raises:
-            NotFiniteError: no estimate is finite.
+            The estimates, fields (J,), with the log-likelihood −∞ where no bridge reaches an observation.
         """
         rows = max(1, BRIDGES_AT_ONCE // (self.sampler.particles * len(self.model.grids)))
         # No warning: bridges collapse at points far from the posterior, where W is negligible.
@@ -170,20 +175,25 @@ class BridgePosterior(Posterior):
             product(along_path(self.sampler, self.model, part, x_o, derive_seed(seed, "rows", k), self.base))
             for k, part in enumerate(u.split(rows))
         ]
-        found = Estimate(*(torch.cat(field) for field in zip(*parts, strict=True)))
-        if not found.value.isfinite().any():
-            raise NotFiniteError(
-                f"method bridge_is: the likelihood is finite at none of {len(u)} points: use another base"
-            )
-        return found
+        return Estimate(*(torch.cat(field) for field in zip(*parts, strict=True)))
 
     def likelihood_at(self, u: Tensor, x_o: Tensor, particles: int, seed: int) -> Estimate:
         """Estimate log p(x_o | u) at one point, u (d,) and x_o (D,), with so many bridges."""
+        intervals = self._intervals(u, x_o, particles, seed)
+        warn(intervals, particles, self._missing(intervals, u, x_o))
+        return product(intervals)
+
+    @torch.no_grad()
+    def _intervals(self, u: Tensor, x_o: Tensor, particles: int, seed: int) -> Estimate:
+        """Estimate the likelihood of each interval (m,) at one point u (d,)."""
         sampler = replace(self.sampler, particles=particles)
-        with torch.no_grad():
-            intervals = along_path(sampler, self.model, u.unsqueeze(0), x_o, seed, self.base)
-        warn(intervals, particles)
-        return Estimate(*(field.squeeze(0) for field in product(intervals)))
+        found = along_path(sampler, self.model, u.unsqueeze(0), x_o, seed, self.base)
+        return Estimate(*(field.squeeze(0) for field in found))
+
+    def _missing(self, intervals: Estimate, u: Tensor, x_o: Tensor) -> str:
+        """Return which interval has the likelihood 0 at u (d,), and why."""
+        starts, ends = _ends_of_intervals(self.model, x_o.double())
+        return unreached(intervals.value, self.model.at(u[None, None]), starts, ends)
 
     def weighted_points(self, x_o: Tensor) -> WeightedPoints:
         """Return the weighted points for one observation x_o (D,); later calls return the same points.
@@ -198,44 +208,98 @@ class BridgePosterior(Posterior):
 
     @torch.no_grad()
     def _find(self, x_o: Tensor, seed: int) -> WeightedPoints:
-        d, first = self.dim, self.points // 2
-        prior = torch.randn(first, d, generator=generator(derive_seed(seed, "prior")), dtype=torch.float64)
-        found = self.log_likelihood(prior, x_o, derive_seed(seed, "first"))
-        mean, covariance = weighted_moments(prior, found.value)
-        scale = (1 - SHRINKAGE) * covariance + SHRINKAGE * torch.eye(d, dtype=torch.float64)
-        drawn, _ = draw_student_t(mean, scale, self.points - first, derive_seed(seed, "adapted"))
-        more = self.log_likelihood(drawn, x_o, derive_seed(seed, "second"))
-        u = torch.cat([prior, drawn])
-        estimates = Estimate(*(torch.cat(pair) for pair in zip(found, more, strict=True)))
-        log_prior = -0.5 * u.square().sum(1) - d / 2 * math.log(2 * math.pi)
-        adapted = multivariate_t(mean.numpy(), scale.numpy(), FREEDOM).logpdf(u.numpy())
-        both = torch.stack([log_prior, torch.from_numpy(adapted)])
-        shares = torch.tensor([first, len(drawn)], dtype=torch.float64) / len(u)
-        log_weights = log_prior + estimates.value - torch.logsumexp(both + shares.log().unsqueeze(1), 0)
-        log_weights[u.abs().amax(1) > FARTHEST] = -math.inf
-        points = WeightedPoints(u, log_weights, estimates)
+        rounds = max(2, min(MOST_ROUNDS, self.points // LEAST_IN_ROUND))
+        mixture, drawn, found = Mixture(self.dim), [], []
+        for k, rows in enumerate(torch.arange(self.points).tensor_split(rounds)):
+            drawn.append(mixture.draw(len(rows), derive_seed(seed, "round", k)))
+            found.append(self.log_likelihood(drawn[-1], x_o, derive_seed(seed, "bridges", k)))
+            estimate = Estimate(*(torch.cat(field) for field in zip(*found, strict=True)))
+            points = mixture.weigh(torch.cat(drawn), estimate)
+            mixture.fit(points)
+        if not estimate.value.amax() > LEAST:
+            best = points.u[estimate.value.argmax()]
+            intervals = self._intervals(best, x_o, self.sampler.particles, seed)
+            raise NotFiniteError(
+                f"method bridge_is: the likelihood is next to 0 at all {len(points.u)} points; at the best of "
+                f"them {self._missing(intervals, best, x_o) or 'every interval is improbable'}"
+            )
         if points.effective_size < LEAST_ESS:
             warnings.warn(
                 f"method bridge_is: the posterior has {points.effective_size:.1f} effective points of "
-                f"{len(u)}: use a larger budget.",
+                f"{len(points.u)}: use a larger budget.",
                 LowEffectiveSizeWarning,
                 stacklevel=3,
             )
         return points
 
 
+class Mixture:
+    """The densities from which points are drawn, one after another: the prior N(0, I), then Student-t's.
+
+    A Student-t has 5 degrees of freedom, and the weighted mean m and covariance C of all points before:
+
+        scale = (1 − a) C + a I,    a = 1/(1 + ESS)
+
+    so that the prior counts as one point. The weights W of a point come from the mixture of all densities, in
+    proportion to the numbers n_k of their points, J in all:
+
+        W_j ∝ N(u_j; 0, I) p̂(x_o | u_j) / Σ_k (n_k/J) q_k(u_j)
+
+    While no likelihood is finite, points are drawn from the prior.
+
+    Sources: Cornuet et al., Adaptive multiple importance sampling, 2012; Cappé et al., Population Monte Carlo,
+    2004.
+
+    Args:
+        dim: number d of parameters.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self.numbers: list[int] = []
+        self.fitted: list[tuple[Tensor, Tensor] | None] = []  # mean and scale, or None for the prior
+        self.next: tuple[Tensor, Tensor] | None = None
+
+    def draw(self, n: int, seed: int) -> Tensor:
+        """Draw n points (n, d) from the density that was fitted last."""
+        self.fitted.append(self.next)
+        self.numbers.append(n)
+        if self.next is None:
+            return torch.randn(n, self.dim, generator=generator(seed), dtype=torch.float64)
+        return draw_student_t(*self.next, n, seed)[0]
+
+    def weigh(self, u: Tensor, estimate: Estimate) -> WeightedPoints:
+        """Return all points drawn so far (J, d) with their weights."""
+        log_prior = -0.5 * u.square().sum(1) - self.dim / 2 * math.log(2 * math.pi)
+        densities = [log_prior if each is None else _log_student_t(u, *each) for each in self.fitted]
+        shares = torch.tensor(self.numbers, dtype=torch.float64) / len(u)
+        drawn_from = torch.logsumexp(torch.stack(densities) + shares.log().unsqueeze(1), 0)
+        log_weights = log_prior + estimate.value - drawn_from
+        log_weights[u.abs().amax(1) > FARTHEST] = -math.inf
+        return WeightedPoints(u, log_weights, estimate)
+
+    def fit(self, points: WeightedPoints) -> None:
+        """Fit the density of the next points."""
+        if points.log_weights.isfinite().any():
+            mean, covariance = weighted_moments(points.u, points.log_weights)
+            share = 1 / (1 + points.effective_size)
+            self.next = mean, (1 - share) * covariance + share * torch.eye(self.dim, dtype=torch.float64)
+
+
+def _log_student_t(u: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Return the log-density (J,) of the Student-t at points (J, d)."""
+    values = multivariate_t(mean.numpy(), scale.numpy(), FREEDOM).logpdf(u.numpy())
+    return torch.from_numpy(values).reshape(len(u))
+
+
 class BridgeIS(Method):
     """Importance sampling of the posterior with likelihoods p̂ from bridges.
 
-    For each observation x_o, J = budget/N points u_j are drawn: the first half from the prior N(0, I), the
-    second half from a Student-t density t with the weighted mean and covariance of the first half. With N
-    bridges at each point:
-
-        W_j ∝ N(u_j; 0, I) p̂(x_o | u_j) / (½ N(u_j; 0, I) + ½ t(u_j))
-
-    Samples are points drawn in proportion to W. If J is odd, the shares of the two halves replace ½. Points
-    with a component beyond ±7 have weight 0: the time steps can be too long for such parameters, and p̂ wrong
-    by thousands of nats.
+    For each observation x_o, J = budget/N points u_j are drawn in J/10 rounds, 2 at the least and 10 at the
+    most: from the prior N(0, I) at first, and then from a Student-t density fitted to all points before. With
+    N bridges at each point, they have weights W, see `Mixture`. Samples are points drawn in proportion to W.
+    Points with a component beyond ±7 have weight 0: the time steps can be too long for such parameters, and p̂
+    wrong by thousands of nats.
 
     Where a path is observed at m times, p̂ is a product over the intervals: each has N bridges, which start at
     the observation before.
@@ -243,17 +307,19 @@ class BridgeIS(Method):
     p̂ is unbiased for the density of the discretised SDE, so the weights are valid for any N. Few bridges at
     many points are best while the standard deviation of log p̂ is about 1 or less.
 
-    The method knows the SDE and learns nothing from the simulations, except that the base "auto" is chosen
-    by a trial on 16 of them, whose bridges are not counted, and that the base "learned" is trained on paths
-    with their parameters and starts. It spends the rest of its budget on bridges for each observation;
-    amortised methods use the same simulations for all observations.
+    The method knows the SDE and learns nothing from the simulations, except that the base "auto" and the kernel
+    "auto" are chosen by trials on 16 of them, whose bridges are not counted, and that the base "learned" is
+    trained on paths with their parameters and starts. It spends the rest of its budget on bridges for each
+    observation; amortised methods use the same simulations for all observations.
 
     Args:
         particles: number N of bridges at each point, 2 or more.
-        base: "auto", "none", "exact", "linearised", "heat_kernel" or "midpoint", see `bases.py`; or
+        base: "auto", "none", "exact", "linearised", "flow", "heat_kernel" or "midpoint", see `bases.py`; or
             "learned": half of the budget trains a network for all parameters, see `learned.py`; the other
             half is spent on each observation.
-        kernel: "auto", "forward" or "adjoint", see `proposals.py`.
+        kernel: "forward" or "adjoint", see `proposals.py`. "auto" is forward, which is exact for the scheme,
+            unless its ESS/N is less than half of the adjoint's, or there is no drift. With a drift, the adjoint
+            kernel has a bias of O(dt).
         proposal: "reverse" or "guided", see `proposals.py`.
         bridge_covariance: False omits the variance factor of the reverse bridges, as an ablation.
         threshold: bridges resample when their ESS/N is below this; 0 never resamples.
@@ -266,7 +332,7 @@ class BridgeIS(Method):
     """
 
     name: ClassVar[str] = "bridge_is"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     summary: ClassVar[str] = (
         "Likelihoods of a known diffusion by bridges; spends its budget on every observation."
     )
@@ -312,10 +378,27 @@ class BridgeIS(Method):
             starts, _ = _ends_of_intervals(model, half.x.double())
             base = learn_intervals(model, half.u.double(), starts, derive_seed(seed, "learned"))
             budget -= len(half)
-        else:
-            tried, grid = simulations[:TRIAL_PAIRS], model.grids[0]
-            starts, ends = _ends_of_intervals(model, tried.x.double())
-            alike = [i for i, other in enumerate(model.grids) if other == grid]
-            sde = model.at(tried.u.double()[:, None, None])
-            sampler = sampler.chosen(sde, starts[:, alike], ends[:, alike], grid)
+        sampler = _chosen(sampler, model, simulations[:TRIAL_PAIRS], base)
         return BridgePosterior(model, dim, sampler, budget, seed, base)
+
+
+def _chosen(
+    sampler: BridgeSampler, model: DiffusionModel, tried: Simulations, base: BaseFactory | None
+) -> BridgeSampler:
+    """Return the sampler with base and kernel chosen by trials on intervals of a few simulations."""
+    grid, (starts, ends) = model.grids[0], _ends_of_intervals(model, tried.x.double())
+    alike = [i for i, other in enumerate(model.grids) if other == grid]
+    sde, starts, ends = model.at(tried.u.double()[:, None, None]), starts[:, alike], ends[:, alike]
+    sampler = sampler if base else sampler.chosen(sde, starts, ends, grid)
+    if sampler.kernel != "auto" or sampler.proposal == "guided" or sde.constant_covariance:
+        return sampler
+    if not sde.at(ends.unsqueeze(-2)).drift.any():
+        return replace(sampler, kernel="adjoint")
+    sizes = {}
+    for kernel in KERNELS:
+        trial = replace(sampler, kernel=kernel, particles=TRIAL, threshold=0.0)
+        noise = trial.noise(grid, ends.shape[:-1], ends.shape[-1], 0)
+        with torch.no_grad():
+            found = average(trial.bridges(sde, starts, ends, grid, noise, base=base))
+        sizes[kernel] = float(found.ess_fraction.mean())
+    return replace(sampler, kernel="forward" if sizes["forward"] > sizes["adjoint"] / 2 else "adjoint")

@@ -15,13 +15,14 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from ...tasks.errors import UserError
+from ...tasks.errors import NotFiniteError, UserError
 from ...tasks.sde.sde import SDE, TimeGrid
 from ...tasks.seeding import derive_seed
 from ..progress import report
 from .bases import BaseFactory
 from .information import Floats, Information, observed_information
 from .likelihood import BridgeSampler, Estimate, average, warn
+from .unreached import unreached
 
 FREE = ("theta", "x_0")
 MOST_ITERATIONS = 100
@@ -128,6 +129,7 @@ def maximise(
 
     Raises:
         UserError: `free` is empty or has another name, or the sampler resamples.
+        NotFiniteError: no bridge reaches an end point at the initial θ and x_0.
 
     Warns:
         LowEffectiveSizeWarning: the weights have collapsed at the maximum.
@@ -141,6 +143,10 @@ def maximise(
     if likelihood.sampler.threshold > 0:
         raise UserError("maximise: bridges that resample have no gradient: set the sampler's threshold to 0.")
     likelihood = likelihood.settled(theta, x_0)
+    with torch.no_grad():
+        first = likelihood(theta, x_0)
+    if missing := unreached(first.value, likelihood.make(theta), x_0, likelihood.y):
+        raise NotFiniteError(f"maximise: with the initial θ and x_0 {missing}")
     d = len(theta)
     start = torch.cat([theta, x_0.flatten()])
     varied = torch.cat([torch.full((d,), "theta" in free), torch.full((x_0.numel(),), "x_0" in free)])
@@ -177,5 +183,6 @@ def maximise(
     top = at(found.x)
     with torch.no_grad():
         final = likelihood(*top)
-    warn(final, likelihood.sampler.particles)
+    missing = unreached(final.value, likelihood.make(top[0]), top[1], likelihood.y)
+    warn(final, likelihood.sampler.particles, missing)
     return Fit(*top, stderr[:d], stderr[d:].view_as(x_0), final, converged, len(values))

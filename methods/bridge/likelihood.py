@@ -20,6 +20,7 @@ from .bases import BASES, BaseFactory, candidates
 from .genealogy import sum_of_squares
 from .proposals import KERNELS, Bridges, Resampling, guided_bridges, reverse_bridges
 from .tails import tail_shape
+from .unreached import LEAST, unreached
 
 PROPOSALS = ("reverse", "guided")
 TRIAL = 32  # bridges for each pair and candidate
@@ -214,13 +215,13 @@ class BridgeSampler:
 
         Warns:
             LowEffectiveSizeWarning: the weights of a pair have collapsed, see `warn`.
-            LostBridgesWarning: bridges overflowed.
+            LostBridgesWarning: bridges overflowed, or none reaches an end point.
             HeavyTailWarning: the weights have heavy tails.
         """
         with torch.no_grad():  # not a decorator: warnings would name its module and not the caller's
             noise = self.noise(grid, y.shape[:-1], y.shape[-1], seed)
             found = average(self.bridges(sde, x_0, y, grid, noise, base=base))
-        warn(found, self.particles)
+        warn(found, self.particles, unreached(found.value, sde, x_0, y))
         return found
 
 
@@ -233,7 +234,7 @@ def _few_fraction(particles: int) -> float:
     return min(LEAST_ESS / particles, max(GOOD_FRACTION, ONE_WEIGHT / particles))
 
 
-def warn(found: Estimate, particles: int) -> None:
+def warn(found: Estimate, particles: int, missing: str = "") -> None:
     """Warn about estimates from N particles whose weights have collapsed, and about lost bridges.
 
     Weights have collapsed if the final ESS is below 3 or 0.05 N, or if the standard error is above
@@ -242,13 +243,22 @@ def warn(found: Estimate, particles: int) -> None:
     low by an unknown amount. Neither its standard error nor repeated runs show this. Few origins are no
     collapse, see `Genealogy`.
 
+    Args:
+        found: the estimates; those of end points that no bridge reaches are left out of all other warnings.
+        particles: N.
+        missing: which end point no bridge reaches, and why, from `unreached`.
+
     Warns:
         LowEffectiveSizeWarning: at least one estimate is affected.
-        LostBridgesWarning: at least one bridge is lost.
+        LostBridgesWarning: at least one bridge is lost, or no bridge reaches an end point.
         HeavyTailWarning: the tail of more than a fifth of the estimates has a shape above 0.7. Light tails
             are taken for heavy in 5 % of estimates from 64 bridges, and hardly ever with 256.
     """
-    lost = float(found.lost_fraction.mean())
+    reached = found.value > LEAST
+    if missing:
+        share = f"{int((~reached).sum())} of {reached.numel()} likelihoods are 0 or next to it"
+        warnings.warn(f"{share}: {missing}.", LostBridgesWarning, stacklevel=3)
+    lost = float(found.lost_fraction[reached].mean()) if reached.any() else 0.0
     if lost:
         warnings.warn(
             f"{lost:.2g} of the bridges overflowed and weigh nothing: use more steps or a learned score.",
@@ -258,7 +268,7 @@ def warn(found: Estimate, particles: int) -> None:
     floor = least_ess_fraction(particles)
     largest = math.sqrt((1 / _few_fraction(particles) - 1) / particles)
     good = (found.final_ess_fraction >= floor) & (found.stderr <= largest)
-    low = int((~good).sum())
+    low = int((reached & ~good).sum())
     if low:
         warnings.warn(
             f"{low} of {found.value.numel()} likelihoods have an ESS/N below {floor:.2g}, or a standard "

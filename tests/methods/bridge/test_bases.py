@@ -1,5 +1,7 @@
 """Bases against exact laws, and against the equation that a transition density solves."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,16 +10,20 @@ from torch.distributions import MultivariateNormal
 from graybench.methods.bridge.bases import (
     Base,
     ExactBase,
+    FlowBase,
     HeatKernelBase,
     LinearisedBase,
     MidpointBase,
     NoBase,
     candidates,
 )
+from graybench.methods.bridge.likelihood import BridgeSampler, average
+from graybench.tasks import get_task
 from graybench.tasks.errors import UserError
 from graybench.tasks.landmarks.diffusion import DriftingLandmarks
 from graybench.tasks.landmarks.task import ellipse
-from graybench.tasks.sde.sde import SDE, TimeGrid
+from graybench.tasks.sde.geometric_brownian import GeometricBrownianMotion
+from graybench.tasks.sde.sde import SDE, TimeGrid, euler_path
 from graybench.tasks.seeding import generator
 from graybench.tests.methods.bridge.models import (
     UNEVEN,
@@ -81,6 +87,68 @@ def test_the_linearised_base_is_exact_for_brownian_motion(grid: TimeGrid) -> Non
         here = sde.at(x)
         torch.testing.assert_close(linearised.pull(steps, x, here), exact.pull(steps, x, here))
         torch.testing.assert_close(linearised.log_density(steps, x, here), exact.log_density(steps, x, here))
+
+
+def test_the_flow_base_is_the_law_of_the_scheme_where_the_model_is_linear() -> None:
+    """Its pull gives a step the scheme's E[X_{k−1} | X_k]."""
+    sde, x_0, x = reverting(), normals(2, 3), normals(3, 5, 3)
+    linear, flow, k, dt = LinearisedBase(sde, x_0, GRID), FlowBase(sde, x_0, GRID), float(sde.k), GRID.dt
+    for steps in (1, 2, 12, 30):
+        here = sde.at(x)
+        torch.testing.assert_close(flow.log_density(steps, x, here), linear.log_density(steps, x, here))
+        before, now = (law[steps - 1 : steps + 1] for law in (linear.spreads, linear.means))
+        gain = before[0].diagonal(dim1=-2, dim2=-1) * (1 - k * dt) / before[1].diagonal(dim1=-2, dim2=-1)
+        mean = now[0] + gain * (x - now[1])
+        torch.testing.assert_close(x + (flow.pull(steps, x, here) - here.drift) * dt, mean)
+
+
+def test_the_flow_base_follows_the_path_without_noise() -> None:
+    """Its mean is the Euler path, and its covariance that of small noise: both within O(σ) of Euler paths.
+
+    Of 4,000 paths, the mean is known to 0.016 standard deviations and a variance to 2.2 %: 5 of each.
+    """
+    task = get_task("lorenz96", steps=20)
+    sde = task.sde(torch.tensor([8.0, math.log(0.01)], dtype=torch.float64))
+    grid = TimeGrid(0.2, 20)
+    x_0 = task.start + normals(1, 10)
+    ends = euler_path(sde, x_0, grid, normals(2, 20, 4_000, 10))[:, -1]
+    flow = FlowBase(sde, x_0, grid)
+    covariance = flow.factors[-1] @ flow.factors[-1].mT
+    white = torch.linalg.solve_triangular(flow.factors[-1], (ends - flow.means[-1]).mT, upper=False)
+    assert (ends.mean(0) - flow.means[-1]).abs().max() < 0.08 * covariance.diagonal().max().sqrt()
+    assert (torch.cov(white) - torch.eye(10)).abs().max() < 0.11
+
+
+def test_flow_bridges_are_good_where_the_drift_is_strong() -> None:
+    """Along a path of ten dimensions, the bases that look from the start alone have a third of the ESS."""
+    task = get_task("lorenz96")
+    x_o = task.simulate(1, 3)
+    ends = x_o.x.double().view(-1, 10)
+    starts = torch.cat([task.start.unsqueeze(0), ends[:-1]]).unsqueeze(1)
+    sde = task.sde(x_o.theta.double())
+    least = {}
+    for base in ("linearised", "midpoint", "flow"):
+        found = BridgeSampler(base=base, particles=128).estimate(sde, starts, ends, task.grid, 4)
+        least[base] = float(found.ess_fraction.mean())
+    assert least["flow"] > 0.9
+    assert max(least["linearised"], least["midpoint"]) < 0.8
+
+
+def test_gradients_go_through_the_flow_base() -> None:
+    """Against central differences, in θ and in the start."""
+    sampler, y = BridgeSampler(base="flow", particles=8), normals(5, 3, 2).exp()
+    noise = sampler.noise(TimeGrid(0.5, 6), y.shape[:1], 2, 7)
+
+    def value(point: Tensor) -> Tensor:
+        sde, x_0 = GeometricBrownianMotion(point[0], point[1]), point[2:]
+        return average(sampler.bridges(sde, x_0, y, TimeGrid(0.5, 6), noise)).value.sum()
+
+    point = torch.tensor([0.4, 0.3, 1.1, 0.8], dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(value(point), point)
+    with torch.no_grad():
+        steps = 1e-5 * torch.eye(4, dtype=torch.float64)
+        differences = torch.stack([value(point + step) - value(point - step) for step in steps]) / 2e-5
+    torch.testing.assert_close(gradient, differences, rtol=1e-5, atol=1e-5)
 
 
 @EACH_GRID
@@ -160,8 +228,7 @@ def test_midpoint_solves_the_forward_equation_to_second_order() -> None:
 
 def test_bases_by_name() -> None:
     assert candidates(landmarks()) == ("heat_kernel", "midpoint")
-    assert candidates(geometric()) == ("midpoint",)
-    assert candidates(reverting()) == ("linearised", "midpoint")
+    assert candidates(geometric()) == candidates(reverting()) == ("flow", "midpoint")
     with pytest.raises(UserError, match="for landmarks only"):
         HeatKernelBase(brownian(), normals(1, 2), GRID)
     with pytest.raises(UserError, match="exact needs an SDE with a transition density in closed form"):

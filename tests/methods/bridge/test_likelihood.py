@@ -166,7 +166,7 @@ def test_auto_chooses_a_base_by_a_trial() -> None:
     grid, x_0 = TimeGrid(1.0, 50), torch.tensor([-1.0], dtype=torch.float64)
     automatic = BridgeSampler(particles=500)
     assert automatic.chosen(double_well(), x_0, -x_0, grid).base == "midpoint"
-    assert automatic.chosen(reverting(), x_0, -x_0, grid).base == "linearised"
+    assert automatic.chosen(reverting(), x_0, -x_0, grid).base == "flow"
     found = automatic.estimate(double_well(), x_0, -x_0, grid, 1)
     assert float(found.ess_fraction) > 0.7
     midpoint = BridgeSampler(base="midpoint", particles=500).estimate(double_well(), x_0, -x_0, grid, 1)
