@@ -11,3 +11,7 @@ class UserError(ValueError):
 
 class NotFiniteError(ArithmeticError):
     """A simulator or a posterior returned NaN or infinity; the cell gets the status `not_finite`."""
+
+
+class NoTimeError(UserError, NotFiniteError):
+    """Times that do not increase: a mistake in a request, whose noise has no finite scale √dt."""

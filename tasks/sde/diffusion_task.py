@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import NoTimeError, UserError
 from ..likelihood import LikelihoodTask
 from ..plugin import require_whole
 from ..prior import Prior
@@ -33,7 +33,8 @@ class DiffusionModel:
         grids: duration and steps of each interval between observations, m of them; x is (n, m D).
 
     Raises:
-        UserError: a duration is not above 0, or an interval has fewer than 2 steps.
+        NoTimeError: a duration is not above 0.
+        UserError: an interval has fewer than 2 steps.
     """
 
     sde: Callable[[Tensor], SDE]
@@ -45,7 +46,7 @@ class DiffusionModel:
         for i, grid in enumerate(self.grids, 1):
             require_whole(f"diffusion: the steps of interval {i}", grid.steps, 2)
             if not 0 < grid.duration < math.inf:
-                raise UserError(
+                raise NoTimeError(
                     f"diffusion: times must increase from 0, but interval {i} takes {grid.duration!r}."
                 )
 
