@@ -147,8 +147,8 @@ class FlowBase(Base):
     With this w, the step of a bridge from x has the mean of X_{k−1} given X_k = x in this law. A step along
     Σ ∇log p has it only up to O(dt), because the scheme takes f at X_{k−1}, and not at x.
 
-    Source: Whitaker et al., Improved bridge constructs for stochastic differential equations, 2017, for bridges
-    guided by a linear law along the path without noise, there forwards.
+    Source: Whitaker et al., Improved bridge constructs for stochastic differential equations, 2017, who guide
+    bridges forwards by this law.
     """
 
     name: ClassVar[str] = "flow"

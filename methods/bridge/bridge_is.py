@@ -220,8 +220,8 @@ class BridgePosterior(Posterior):
             best = points.u[estimate.value.argmax()]
             intervals = self._intervals(best, x_o, self.sampler.particles, seed)
             raise NotFiniteError(
-                f"method bridge_is: the likelihood is next to 0 at all {len(points.u)} points; at the best of "
-                f"them {self._missing(intervals, best, x_o) or 'every interval is improbable'}"
+                f"method bridge_is: the likelihood is next to 0 at all {len(points.u)} points; at the best "
+                f"of them {self._missing(intervals, best, x_o) or 'every interval is improbable'}"
             )
         if points.effective_size < LEAST_ESS:
             warnings.warn(
@@ -247,8 +247,8 @@ class Mixture:
 
     While no likelihood is finite, points are drawn from the prior.
 
-    Sources: Cornuet et al., Adaptive multiple importance sampling, 2012; Cappé et al., Population Monte Carlo,
-    2004.
+    Sources: Cappé et al., Population Monte Carlo, 2004; Cornuet et al., Adaptive multiple importance sampling,
+    2012.
 
     Args:
         dim: number d of parameters.
@@ -307,9 +307,9 @@ class BridgeIS(Method):
     p̂ is unbiased for the density of the discretised SDE, so the weights are valid for any N. Few bridges at
     many points are best while the standard deviation of log p̂ is about 1 or less.
 
-    The method knows the SDE and learns nothing from the simulations, except that the base "auto" and the kernel
-    "auto" are chosen by trials on 16 of them, whose bridges are not counted, and that the base "learned" is
-    trained on paths with their parameters and starts. It spends the rest of its budget on bridges for each
+    The method knows the SDE and learns nothing from the simulations, except that base and kernel "auto" are
+    chosen by trials on 16 of them, whose bridges are not counted, and that the base "learned" is trained on
+    paths with their parameters and starts. It spends the rest of its budget on bridges for each
     observation; amortised methods use the same simulations for all observations.
 
     Args:
@@ -318,8 +318,8 @@ class BridgeIS(Method):
             "learned": half of the budget trains a network for all parameters, see `learned.py`; the other
             half is spent on each observation.
         kernel: "forward" or "adjoint", see `proposals.py`. "auto" is forward, which is exact for the scheme,
-            unless its ESS/N is less than half of the adjoint's, or there is no drift. With a drift, the adjoint
-            kernel has a bias of O(dt).
+            unless its ESS/N is less than half of the adjoint's, or there is no drift. With a drift, adjoint has
+            a bias of O(dt).
         proposal: "reverse" or "guided", see `proposals.py`.
         bridge_covariance: False omits the variance factor of the reverse bridges, as an ablation.
         threshold: bridges resample when their ESS/N is below this; 0 never resamples.

@@ -286,7 +286,7 @@ class SquareRoot(DiffusionTask):
 
     def observations(self):
         known = super().observations()
-        return dataclasses.replace(known, x=torch.full_like(known.x, self.observed))
+        return known._replace(x=torch.full_like(known.x, self.observed))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Maximum likelihood through bridges, against closed forms where every bridge is exact."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from graybench.methods.bridge.inference import Likelihood, UnknownErrorsWarning, maximise
 from graybench.methods.bridge.likelihood import BridgeSampler, Estimate
-from graybench.tasks.errors import UserError
+from graybench.tasks.errors import NotFiniteError, UserError
 from graybench.tasks.landmarks.diffusion import LandmarkDiffusion
 from graybench.tasks.sde.brownian import BrownianMotion
 from graybench.tasks.sde.sde import SDE, TimeGrid
@@ -156,6 +157,33 @@ def test_the_gradient_is_that_of_the_sum() -> None:
     unit = step * torch.eye(6, dtype=torch.float64)[2]
     ahead, behind = (float(likelihood(theta, x_0 + s * unit).value.sum()) for s in (1, -1))
     assert float(in_x_0[2]) == pytest.approx((ahead - behind) / (2 * step), rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("y", "sigma", "cause"),
+    [
+        (1e5, 0.7, "end point 1, as it is over 1,000 standard deviations away: leave it out"),
+        (math.inf, 0.7, "end point 1, as the end point is not finite: leave it out"),
+        (0.0, 0.0, "end point 0, as Σ at the start is singular: correct the model or leave it out"),
+        (0.0, math.nan, "end point 0, as Σ at the start is singular: correct the model or leave it out"),
+    ],
+)
+def test_an_end_point_that_no_path_reaches_is_told(y: float, sigma: float, cause: str) -> None:
+    """From an estimate as a warning, beside the other likelihoods, and from `maximise` as an error."""
+    ends, x_0, theta = torch.tensor([[-0.5], [y]]), number(-1.0).view(1), number(sigma).view(1)
+
+    def make(theta: Tensor) -> SDE:
+        return DoubleWell(number(1.0), theta[0])
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = BridgeSampler(particles=16).estimate(make(theta), x_0, ends.double(), GRID, 1)
+    told = [str(warning.message) for warning in caught]
+    assert [sentence for sentence in told if f"no bridge reaches {cause}." in sentence] == told
+    assert found.value.isfinite()[0] == (sigma > 0)
+    likelihood = Likelihood(make, ends.double(), GRID, BridgeSampler(particles=16), 1)
+    with pytest.raises(NotFiniteError, match=f"with the initial θ and x_0 no bridge reaches {cause}"):
+        maximise(likelihood, theta, x_0)
 
 
 def test_mistakes_are_told() -> None:
