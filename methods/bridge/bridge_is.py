@@ -247,8 +247,8 @@ class Mixture:
 
     While no likelihood is finite, points are drawn from the prior.
 
-    Sources: Cappé et al., Population Monte Carlo, 2004; Cornuet et al., Adaptive multiple importance sampling,
-    2012.
+    Sources: Cappé et al., Population Monte Carlo, 2004; Cornuet et al., Adaptive multiple importance
+    sampling, 2012.
 
     Args:
         dim: number d of parameters.
@@ -318,8 +318,8 @@ class BridgeIS(Method):
             "learned": half of the budget trains a network for all parameters, see `learned.py`; the other
             half is spent on each observation.
         kernel: "forward" or "adjoint", see `proposals.py`. "auto" is forward, which is exact for the scheme,
-            unless its ESS/N is less than half of the adjoint's, or there is no drift. With a drift, adjoint has
-            a bias of O(dt).
+            unless its ESS/N is less than half of the adjoint's, or there is no drift. Adjoint has a bias of
+            O(dt) if there is one.
         proposal: "reverse" or "guided", see `proposals.py`.
         bridge_covariance: False omits the variance factor of the reverse bridges, as an ablation.
         threshold: bridges resample when their ESS/N is below this; 0 never resamples.
