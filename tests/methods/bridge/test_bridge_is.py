@@ -294,7 +294,6 @@ class SquareRoot(DiffusionTask):
     [
         (-0.5, "as Σ at the end point is singular: correct the model or leave it out"),
         (1e5, "as it is over 1,000 standard deviations away: leave it out"),
-        (math.nan, "as the end point is not finite: leave it out"),
     ],
 )
 @pytest.mark.parametrize("base", ["auto", "learned"])

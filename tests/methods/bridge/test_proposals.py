@@ -263,9 +263,7 @@ def test_the_gradient_does_not_see_bridges_that_overflow() -> None:
 def test_a_model_that_is_nan_everywhere_loses_every_bridge(threshold: float) -> None:
     sde, x_0 = double_well(theta=math.nan), number(-1.0).view(1)
     found = BridgeSampler(base="midpoint", particles=8, threshold=threshold)
-    with pytest.warns(
-        LostBridgesWarning, match="as the drift at the start is not finite: correct"
-    ):
+    with pytest.warns(LostBridgesWarning, match="as the drift at the start is not finite: correct"):
         lost = found.estimate(sde, x_0, x_0, TimeGrid(1.0, 5), 1)
     assert float(lost.value) == -math.inf
     assert float(lost.stderr) == math.inf
