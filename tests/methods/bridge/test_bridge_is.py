@@ -255,13 +255,10 @@ def test_the_kernel_is_exact_for_the_scheme_where_that_costs_little() -> None:
     assert errors["adjoint"] > 2.0
 
 
-@pytest.mark.parametrize(("name", "kernel"), [("geometric_brownian", "adjoint"), ("landmarks", "adjoint")])
-def test_the_kernel_is_adjoint_where_the_covariance_changes_much_or_there_is_no_drift(
-    name: str, kernel: str
-) -> None:
+@pytest.mark.parametrize("name", ["geometric_brownian", "landmarks"])
+def test_the_kernel_is_adjoint_where_the_covariance_changes_much_or_there_is_no_drift(name: str) -> None:
     posterior = get_method("bridge_is").fit(get_task(name).simulate(16, 1), 2)
-    assert isinstance(posterior, BridgePosterior)
-    assert posterior.sampler.kernel == kernel
+    assert posterior.sampler.kernel == "adjoint"
 
 
 class SquareRoot(DiffusionTask):
@@ -296,11 +293,8 @@ class SquareRoot(DiffusionTask):
         (1e5, "as it is over 1,000 standard deviations away: leave it out"),
     ],
 )
-@pytest.mark.parametrize("base", ["auto", "learned"])
-def test_an_observation_that_no_path_reaches_is_a_row_that_says_so(
-    observed: float, cause: str, base: str
-) -> None:
-    task, method = SquareRoot(observed=observed), get_method("bridge_is", base=base)
+def test_an_observation_that_no_path_reaches_is_a_row_that_says_so(observed: float, cause: str) -> None:
+    task, method = SquareRoot(observed=observed), get_method("bridge_is")
     rows = run_cell(
         Cell(task, method, 80, 1, ("parameter_rmse",), 10, observations=1, root_seed=1, timeout=None)
     )
