@@ -144,8 +144,8 @@ def maximise(
         raise UserError("maximise: bridges that resample have no gradient: set the sampler's threshold to 0.")
     likelihood = likelihood.settled(theta, x_0)
     with torch.no_grad():
-        first = likelihood(theta, x_0)
-    if missing := unreached(first.value, likelihood.make(theta), x_0, likelihood.y):
+        initial = likelihood(theta, x_0)
+    if missing := unreached(initial.value, likelihood.make(theta), x_0, likelihood.y):
         raise NotFiniteError(f"maximise: with the initial θ and x_0 {missing}")
     d = len(theta)
     start = torch.cat([theta, x_0.flatten()])
