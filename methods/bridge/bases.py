@@ -140,9 +140,9 @@ class LinearisedBase(Base):
 class FlowBase(Base):
     """The Gaussian law N(m_k, C_k) of the Euler scheme, linearised along its path without noise.
 
-        m_{k+1} = m_k + f(m_k) dt,              m_0 = x_0
-        C_{k+1} = B_k C_k B_kᵀ + Σ(m_k) dt,     B_k = I + (∂f/∂x)(m_k) dt,    C_0 = 0
-        w = f(x) + (m_{k−1} + C_{k−1} B_{k−1}ᵀ C_k⁻¹ (x − m_k) − x)/dt
+        m_k = m_{k−1} + f(m_{k−1}) dt,                m_0 = x_0
+        C_k = B C_{k−1} Bᵀ + Σ(m_{k−1}) dt,           B = I + (∂f/∂x)(m_{k−1}) dt,    C_0 = 0
+        w = f(x) + (m_{k−1} + C_{k−1} Bᵀ C_k⁻¹ (x − m_k) − x)/dt
 
     With this w, the step of a bridge from x has the mean of X_{k−1} given X_k = x in this law. A step along
     Σ ∇log p has it only up to O(dt), because the scheme takes f at X_{k−1}, and not at x.
@@ -158,21 +158,22 @@ class FlowBase(Base):
         identity, mean = torch.eye(x_0.shape[-1], dtype=x_0.dtype), x_0
         self.means: list[Tensor] = []
         self.factors: list[Tensor] = []  # of C_k
-        self.returns: list[Tensor] = []  # C_{k−1} B_{k−1}ᵀ
+        self.returns: list[Tensor] = []  # C_{k−1} Bᵀ
         spread = back = identity.new_zeros(identity.shape)
-        for _ in range(grid.steps + 1):
-            drift, slope, covariance = _linearise(sde, mean)
+        for k in range(grid.steps + 1):
             self.means.append(mean)
             self.factors.append(cholesky(spread))
             self.returns.append(back)
-            turn = identity + slope * grid.dt
-            back = spread @ turn.mT
-            mean, spread = mean + drift * grid.dt, turn @ back + covariance * grid.dt
+            if k < grid.steps:
+                dt, (drift, slope, covariance) = grid.step(k), _linearise(sde, mean)
+                turn = identity + slope * dt
+                back = spread @ turn.mT
+                mean, spread = mean + drift * dt, turn @ back + covariance * dt
 
     def pull(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
         solved = torch.cholesky_solve((x - self.means[k]).unsqueeze(-1), self.factors[k])
         before = self.means[k - 1] + (self.returns[k] @ solved).squeeze(-1)
-        return here.drift + (before - x) / self.grid.dt
+        return here.drift + (before - x) / self.grid.step(k - 1)
 
     def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
         return _log_normal(self.factors[k], (x - self.means[k]).unsqueeze(-1))

@@ -89,12 +89,13 @@ def test_the_linearised_base_is_exact_for_brownian_motion(grid: TimeGrid) -> Non
         torch.testing.assert_close(linearised.log_density(steps, x, here), exact.log_density(steps, x, here))
 
 
-def test_the_flow_base_is_the_law_of_the_scheme_where_the_model_is_linear() -> None:
+@EACH_GRID
+def test_the_flow_base_is_the_law_of_the_scheme_where_the_model_is_linear(grid: TimeGrid) -> None:
     """Its pull gives a step the scheme's E[X_{k−1} | X_k]."""
     sde, x_0, x = reverting(), normals(2, 3), normals(3, 5, 3)
-    linear, flow, k, dt = LinearisedBase(sde, x_0, GRID), FlowBase(sde, x_0, GRID), float(sde.k), GRID.dt
-    for steps in (1, 2, 12, 30):
-        here = sde.at(x)
+    linear, flow = LinearisedBase(sde, x_0, grid), FlowBase(sde, x_0, grid)
+    for steps in (1, 2, 12, grid.steps):
+        here, dt, k = sde.at(x), grid.step(steps - 1), float(sde.k)
         torch.testing.assert_close(flow.log_density(steps, x, here), linear.log_density(steps, x, here))
         before, now = (law[steps - 1 : steps + 1] for law in (linear.spreads, linear.means))
         gain = before[0].diagonal(dim1=-2, dim2=-1) * (1 - k * dt) / before[1].diagonal(dim1=-2, dim2=-1)
