@@ -1,4 +1,4 @@
-"""The command `graybench shapes`: fit diffusions of landmarks to groups, or to growth (`--age`, `--id`).
+"""The command `graybench shapes`: diffusions of landmarks for groups, growth (`--age`, `--id`) or trees (`--tree`).
 
 Heavy modules are imported inside the functions, so that `graybench --help` is quick.
 """
@@ -9,24 +9,46 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from click.core import ParameterSource
 from rich.console import Console
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ...tasks.landmarks.sample import LandmarkSample
+    from ...tasks.landmarks.trees import Tree
 
 app = typer.Typer()
 POINTS = {"papilio": 20}  # of the 1,000 points of an outline, unless --points says otherwise
+UNITS = {"papilio": "expected substitutions", "carnivores": "million years"}  # of the trees with names
+BRIDGES_ONLY = ("particles", "steps", "as_aligned", "age", "identity")
+FOLDS = 5
+TREES_ONLY = ("chains", "draws", "time_unit")
 
 
 @app.command()
 def shapes(
+    context: typer.Context,
     source: Annotated[
         str, typer.Argument(metavar="FILE_OR_NAME", help="A landmark file, or a data set: apes, papilio, ...")
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The result folder.")],
     group: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="The column of the groups (default: one group).")
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="The column of the groups (default: one group; with --tree the column species, else names).",
+        ),
+    ] = None,
+    tree: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE_OR_NAME", help="A Newick file with the tree of the groups, or papilio or carnivores."
+        ),
+    ] = None,
+    time_unit: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="With --tree: the unit of the lengths of branches."),
     ] = None,
     age: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="For growth, with --id: the column of ages.")
@@ -42,7 +64,14 @@ def shapes(
     ] = None,
     particles: Annotated[int, typer.Option(min=2, help="Bridges for each specimen.")] = 16,
     steps: Annotated[int, typer.Option(min=2, help="Steps of a bridge.")] = 50,
-    held_out: Annotated[int, typer.Option(min=2, help="Number of folds; each is held out in turn.")] = 5,
+    chains: Annotated[int, typer.Option(min=2, help="With --tree: number of chains.")] = 4,
+    draws: Annotated[int, typer.Option(min=4, help="With --tree: number of draws of each chain.")] = 300,
+    held_out: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Number of folds; each is held out in turn (default: 5; with --tree each species)."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The seed.")] = 0,
     nugget: Annotated[
         float, typer.Option(help="Number added to the kernel's diagonal, in units of a².")
@@ -57,19 +86,60 @@ def shapes(
         ),
     ] = False,
 ) -> None:
-    """Fit diffusions of landmarks to the shapes of groups, and classify specimens by likelihood."""
+    """Fit diffusions of landmarks to the shapes of groups and classify specimens, or estimate ancestors."""
     from ...tasks.errors import UserError
-    from ...tasks.landmarks.files import read_landmarks
-    from ...tasks.landmarks.outlines import thinned
-    from ..running.progress import say
     from ..shapes.fits import Settings
     from ..shapes.report import report_groups, report_growth
 
+    console = Console()
+    _refuse(context, *((BRIDGES_ONLY, "with") if tree is not None else (TREES_ONLY, "without")))
+    if tree is not None:
+        from ..shapes.tree_report import report_tree
+        from ..shapes.trees import TreeSettings
+
+        known = _tree(tree, time_unit)
+        sample, outline = _landmarks(source, points, console)
+        on_tree = TreeSettings(chains, draws, seed, nugget, keep_size)
+        report_tree(sample, known, group, on_tree, held_out, outline, out, console)
+        return
     if (age is None) != (identity is None):
         raise UserError("growth needs both --age and --id, the columns of ages and of animals.")
     if age is not None and group is not None:
         raise UserError("--group cannot be used with --age: growth is fitted to all animals together.")
-    settings, console = Settings(particles, steps, seed, nugget, keep_size, as_aligned), Console()
+    settings = Settings(particles, steps, seed, nugget, keep_size, as_aligned)
+    sample, _ = _landmarks(source, points, console)
+    if age is not None and identity is not None:
+        table = report_growth(sample, age, identity, settings, out, console)
+    else:
+        table = report_groups(sample, group, settings, held_out or FOLDS, out, console)
+    _warn_of_low_ess(table, particles, console)
+
+
+def _refuse(context: typer.Context, options: tuple[str, ...], word: str) -> None:
+    """Raise if one of some options is given, which has no meaning with, or without, --tree."""
+    from ...tasks.errors import UserError
+
+    flags = {parameter.name: parameter.opts[-1] for parameter in context.command.params}
+    for name in options:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UserError(f"{flags[name]} has no meaning {word} --tree; leave it out.")
+
+
+def _tree(tree: str, unit: str | None) -> "Tree":
+    """Read a Newick file, or the tree of a data set."""
+    from ...tasks.landmarks.public import tree_file
+    from ...tasks.landmarks.trees import read_tree
+
+    path = tree_file(tree) if tree in UNITS else Path(tree)
+    return read_tree(path, unit or UNITS.get(tree, "units of branch length"))
+
+
+def _landmarks(source: str, points: int | None, console: Console) -> "tuple[LandmarkSample, bool]":
+    """Read landmarks, with outlines thinned; return also whether they are outlines."""
+    from ...tasks.landmarks.files import read_landmarks
+    from ...tasks.landmarks.outlines import thinned
+    from ..running.progress import say
+
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         sample = read_landmarks(source)
@@ -79,11 +149,7 @@ def shapes(
         say(console, f"Outlines are thinned to {points} points at equal arc length.")
     for warning in heard:
         say(console, f"warning: {warning.message}")
-    if age is not None and identity is not None:
-        table = report_growth(sample, age, identity, settings, out, console)
-    else:
-        table = report_groups(sample, group, settings, held_out, out, console)
-    _warn_of_low_ess(table, particles, console)
+    return sample, points is not None
 
 
 def _warn_of_low_ess(table: "pd.DataFrame", particles: int, console: Console) -> None:

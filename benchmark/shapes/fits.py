@@ -64,12 +64,17 @@ class Settings:
     def __post_init__(self) -> None:
         for option in ("particles", "steps"):
             require_whole(f"shapes: {option}", getattr(self, option), 2)
-        if not 0 < self.nugget < math.inf:
-            raise UserError(f"shapes: nugget must be above 0, but is {self.nugget!r}.")
+        require_nugget(self.nugget)
 
     @property
     def sampler(self) -> BridgeSampler:
         return BridgeSampler(particles=self.particles)
+
+
+def require_nugget(nugget: float) -> None:
+    """Raise unless a nugget is above 0 and finite."""
+    if not 0 < nugget < math.inf:
+        raise UserError(f"shapes: nugget must be above 0, but is {nugget!r}.")
 
 
 def model(dimensions: int, nugget: float) -> Callable[[Tensor], LandmarkDiffusion]:

@@ -1,6 +1,5 @@
 """What `graybench shapes` computes, piece by piece, and the tables and figures that it writes."""
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,12 +12,11 @@ from rich.console import Console
 from ...tasks.landmarks.sample import LandmarkSample
 from ..figures.style import save
 from ..running.pieces import Pieces, Result
-from ..running.progress import say
-from ..running.writing import write_whole
 from . import figures, tables
 from .fits import Settings, bridge_paths, fit, folds_of, held_out, matrix, profile
 from .growth import MODELS, fit_growth, growth_table, intervals_of
 from .specimens import Specimens, aligned, specimens_of
+from .writing import tell, write_tables
 
 BRIDGES_DRAWN = 4
 
@@ -68,7 +66,7 @@ def report_groups(
     written["profiles"] = tables.profile_table(profiles)
     if several:
         written["summary"] = tables.summary_table(written["classification"], written["likelihoods"])
-    _write(written, folder, console)
+    write_tables(written, folder, console)
     _draw(specimens, fits, written, settings, folder, console)
     return written["likelihoods"]
 
@@ -99,8 +97,8 @@ def report_growth(
             for one in intervals
         ]
     table = growth_table(intervals, fits)
-    _write({"growth": table}, folder, console)
-    _tell(save(figures.growth(table, age), folder, "growth"), console)
+    write_tables({"growth": table}, folder, console)
+    tell(save(figures.growth(table, age), folder, "growth"), console)
     return pd.DataFrame({"ess_fraction": [one["ess_least"] for models in fits for one in models.values()]})
 
 
@@ -122,7 +120,7 @@ def _draw(
     if len(names) > 1:
         drawn["matrix"] = figures.matrix(written["likelihoods"], names)
     for name, figure in drawn.items():
-        _tell(save(figure, folder, name), console)
+        tell(save(figure, folder, name), console)
 
 
 def _bridges(specimens: Specimens, fits: dict[str, Result], settings: Settings) -> Figure:
@@ -139,16 +137,3 @@ def _bridges(specimens: Specimens, fits: dict[str, Result], settings: Settings) 
     far = int((ends - start).norm(dim=-1).argmax())
     paths = bridge_paths(fits[first], ends[far].unflatten(-1, shape), settings, BRIDGES_DRAWN)
     return figures.bridges(paths.numpy(), f"mean of {first}", labels[far])
-
-
-def _write(written: dict[str, pd.DataFrame], folder: Path, console: Console) -> None:
-    """Write each table to DIR/<name>.csv, with six significant digits."""
-    for name, table in written.items():
-        path = folder / f"{name}.csv"
-        write_whole(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
-        _tell([path], console)
-
-
-def _tell(paths: Sequence[Path], console: Console) -> None:
-    for path in paths:
-        say(console, str(path))

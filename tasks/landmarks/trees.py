@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import newick
 
@@ -90,13 +91,55 @@ class Tree:
             self.unit,
         )
 
+    def without(self, tips: Sequence[int]) -> "Remainder":
+        """Return the tree without some tips, and without the ancestors that have no other tip.
+
+        An ancestor that keeps one child stays, as the place where a tip hung.
+
+        Raises:
+            UserError: fewer than two tips are left.
+        """
+        left = set(self.tips) - set(tips)
+        if len(left) < 2:
+            raise UserError(f"a tree needs two tips, but {len(left)} of {len(self.tips)} would be left.")
+        for node in self.postorder:
+            if left.intersection(self.children[node]):
+                left.add(node)
+        kept = sorted(left)
+        number = {node: k for k, node in enumerate(kept)}
+        above = {tip: tip for tip in tips}
+        for tip in tips:
+            while above[tip] not in left:
+                above[tip] = self.parents[above[tip]]
+        return Remainder(
+            Tree(
+                (-1, *(number[self.parents[node]] for node in kept[1:])),
+                tuple(self.lengths[node] for node in kept),
+                tuple(self.names[node] for node in kept),
+                self.unit,
+            ),
+            tuple(number[above[tip]] for tip in tips),
+            tuple(self.ages[tip] - self.ages[above[tip]] for tip in tips),
+        )
+
+    def distance(self, first: int, second: int) -> float:
+        """Return the time along the branches between two nodes."""
+        a, b = first, second
+        while a != b:  # a parent has the lower number
+            a, b = (self.parents[a], b) if a > b else (a, self.parents[b])
+        return self.ages[first] + self.ages[second] - 2 * self.ages[a]
+
     def matched(self, species: Sequence[str]) -> tuple[int, ...]:
         """Return the tip of each specimen, given the name of its species (S,).
+
+        A space matches an underscore, which stands for it in Newick files.
 
         Raises:
             UserError: a species is not a tip of the tree, or a tip has no specimen.
         """
         tips = {self.names[tip]: tip for tip in self.tips}
+        spaced = {_spaced(name): name for name in tips}
+        species = [name if name in tips else spaced.get(_spaced(name), name) for name in species]
         for name in species:
             if name not in tips:
                 raise UserError(
@@ -107,6 +150,24 @@ class Tree:
                 f"tip {lacking[0]!r} of the tree is no species of the landmark file; remove it from the tree."
             )
         return tuple(tips[name] for name in species)
+
+
+class Remainder(NamedTuple):
+    """What is left of a tree without some tips.
+
+    Attributes:
+        tree: the tree that is left.
+        nodes: for each tip, its nearest ancestor in that tree.
+        times: the time from there to the tip.
+    """
+
+    tree: Tree
+    nodes: tuple[int, ...]
+    times: tuple[float, ...]
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def read_tree(path: str | Path, unit: str) -> Tree:

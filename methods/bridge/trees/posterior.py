@@ -10,6 +10,8 @@ Source: R. M. Neal, MCMC using Hamiltonian dynamics, in Handbook of Markov Chain
 
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
+from types import ModuleType
 from typing import NamedTuple
 
 import torch
@@ -66,17 +68,26 @@ class TreeDraws(NamedTuple):
         Raises:
             UserError: ArviZ is not installed.
         """
-        try:
-            import arviz
-        except ImportError as error:
-            raise UserError(
-                f"diagnostics need ArviZ: run `pip install 'graybench[arviz]'` ({error})."
-            ) from error
+        arviz = require_arviz()
         data = arviz.convert_to_dataset({"root": self.nodes[:, :, 0].numpy(), "theta": self.theta.numpy()})
         ess, rhat = arviz.ess(data), arviz.rhat(data)
         return Diagnostics(
             *(float(value) for name in ("root", "theta") for value in (ess[name].min(), rhat[name].max()))
         )
+
+
+def require_arviz() -> ModuleType:
+    """Return ArviZ, for diagnostics.
+
+    Raises:
+        UserError: ArviZ is not installed.
+    """
+    try:
+        return import_module("arviz")
+    except ImportError as error:
+        raise UserError(
+            f"diagnostics need ArviZ: run `pip install 'graybench[arviz]'` ({error})."
+        ) from error
 
 
 @dataclass(frozen=True, eq=False)
