@@ -43,7 +43,8 @@ def shapes(
     tree: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE_OR_NAME", help="A Newick file with the tree of the groups, or papilio or carnivores."
+            metavar="FILE_OR_NAME",
+            help="A Newick file with the tree of the groups, or papilio or carnivores.",
         ),
     ] = None,
     time_unit: Annotated[
@@ -65,12 +66,10 @@ def shapes(
     particles: Annotated[int, typer.Option(min=2, help="Bridges for each specimen.")] = 16,
     steps: Annotated[int, typer.Option(min=2, help="Steps of a bridge.")] = 50,
     chains: Annotated[int, typer.Option(min=2, help="With --tree: number of chains.")] = 4,
-    draws: Annotated[int, typer.Option(min=4, help="With --tree: number of draws of each chain.")] = 300,
+    draws: Annotated[int, typer.Option(min=4, help="With --tree: number of draws of each chain.")] = 200,
     held_out: Annotated[
         int | None,
-        typer.Option(
-            min=2, help="Number of folds; each is held out in turn (default: 5; with --tree each species)."
-        ),
+        typer.Option(min=2, help="Number of folds, of specimens or species; each is held out (default: 5)."),
     ] = None,
     seed: Annotated[int, typer.Option(help="The seed.")] = 0,
     nugget: Annotated[

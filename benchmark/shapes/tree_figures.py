@@ -35,7 +35,7 @@ TURN = np.linspace(0, 2 * np.pi, 25)
 COLUMNS = 4  # of `ancestors`
 LEFT, BOTTOM, TOP, GAP = 0.12, 0.48, 0.3, 0.08  # inches around the tree
 TALLEST, ROW = 1.3, 0.42  # inches of a row of the tree, at most and at least
-LONGEST = 9.0  # inches of the tree, unless rows would be lower than `ROW`
+LONGEST = 7.0  # inches of the tree, unless rows would be lower than `ROW`
 LOOKS = {
     "diffusion": ("landmark diffusion", DIFFUSION, "o"),
     "brownian_gaussian": ("Brownian, kernel at the mean", BASELINE, "s"),
@@ -213,7 +213,9 @@ def ancestors(sample: TreeSample, fits: Mapping[str, Result], outline: bool) -> 
     labels, inner = node_labels(sample.tree), sample.tree.inner
     columns = min(COLUMNS, len(inner))
     lines = -(-len(inner) // columns)
-    shapes = np.concatenate([np.array(fits[method]["mean"])[list(inner)] for method in LOOKS if method in fits])
+    shapes = np.concatenate(
+        [np.array(fits[method]["mean"])[list(inner)] for method in LOOKS if method in fits]
+    )
     extent = np.ptp(shapes.reshape(-1, shapes.shape[-1]), axis=0)
     figure = Figure(layout="constrained")
     figure.set_size_inches(PAGE, lines * (PAGE / columns * extent[1] / extent[0] + 0.25) + 0.3)

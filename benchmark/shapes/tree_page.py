@@ -106,7 +106,9 @@ def _held_out(summary: pd.DataFrame) -> str:
         bands = ("", "") if row["method"] == "nearest_relative" else (
             f"{row['coverage']:.3f}", f"{row['interval_score']:.3g}"
         )  # fmt: skip
-        lines.append(f"| {NAMES[row['method']]} | {row['rms_error']:.4g} | {more} | {bands[0]} | {bands[1]} |")
+        lines.append(
+            f"| {NAMES[row['method']]} | {row['rms_error']:.4g} | {more} | {bands[0]} | {bands[1]} |"
+        )
     return "\n".join(lines) + (
         f"\n\nMeans over {summary['species'].iloc[0]} species, each predicted from species that exclude it. "
         "Intervals are over species (Student's t). The coverage is that of 95 % bands of coordinates. The "

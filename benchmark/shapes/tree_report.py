@@ -50,7 +50,7 @@ def report_tree(
         tree: the tree of the species.
         column: the label that names the species, see `species_of`.
         settings: the options of the fits.
-        folds: how many sets of species are held out in turn; None for each species in turn.
+        folds: how many sets of species are held out in turn, see `species_folds`.
         outline: whether landmarks are points along a closed curve.
         folder: where tables, figures and the page go.
         console: where progress is shown.

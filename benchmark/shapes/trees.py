@@ -38,7 +38,7 @@ from .specimens import aligned, label_of
 BROWNIAN = tuple(f"brownian_{kernel}" for kernel in KERNELS)
 METHODS = ("diffusion", *BROWNIAN)
 DEFAULT_LABEL = "species"
-FEWEST_SPECIES = 3
+FEWEST_SPECIES, FOLDS = 3, 5
 STEPS = 50  # of the height of the tree, the longest step of an Euler scheme
 UNSURE = 0.1  # the variance of each log parameter where the data do not determine them
 TAIL = 0.025  # outside a band, on each side
@@ -57,7 +57,7 @@ class TreeSettings:
     """
 
     chains: int = 4
-    draws: int = 300
+    draws: int = 200
     seed: int = 0
     nugget: float = 1e-3
     keep_size: bool = False
@@ -190,13 +190,13 @@ def summary_of(shapes: Tensor) -> Result:
 
 
 def species_folds(tree: Tree, folds: int | None) -> list[tuple[int, ...]]:
-    """Return the tips to hold out in turn: each alone, or dealt into folds.
+    """Return the tips to hold out in turn, dealt into folds: five unless told, or each where there are fewer.
 
     Raises:
         UserError: a fold would be empty, or would leave fewer than two species.
     """
     tips = tree.tips
-    folds = len(tips) if folds is None else folds
+    folds = min(FOLDS, len(tips)) if folds is None else folds
     if not 2 <= folds <= len(tips):
         raise UserError(f"shapes: held-out must be from 2 to the {len(tips)} species, but is {folds}.")
     dealt = [tips[k::folds] for k in range(folds)]
@@ -239,9 +239,7 @@ def _nearest(tree: Tree, tip: int, kept: Sequence[int], shapes: Tensor) -> list[
     """Return the mean shape of the species nearest to a tip; of all of them where several are as near."""
     distance = {other: tree.distance(tip, other) for other in dict.fromkeys(kept)}
     near = min(distance.values()) * (1 + 1e-9)
-    means = [
-        shapes[[own == other for own in kept]].mean(0) for other, far in distance.items() if far <= near
-    ]
+    means = [shapes[[own == other for own in kept]].mean(0) for other, far in distance.items() if far <= near]
     return [list(row) for row in torch.stack(means).mean(0).tolist()]
 
 

@@ -85,9 +85,7 @@ def require_arviz() -> ModuleType:
     try:
         return import_module("arviz")
     except ImportError as error:
-        raise UserError(
-            f"diagnostics need ArviZ: run `pip install 'graybench[arviz]'` ({error})."
-        ) from error
+        raise UserError(f"diagnostics need ArviZ: run `pip install 'graybench[arviz]'` ({error}).") from error
 
 
 @dataclass(frozen=True, eq=False)
