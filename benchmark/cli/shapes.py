@@ -1,4 +1,4 @@
-"""The command `graybench shapes`: diffusions of landmarks for groups, growth (`--age`, `--id`) or trees (`--tree`).
+"""The command `graybench shapes`: diffusions of landmarks for groups, growth (`--age`, `--id`) or a `--tree`.
 
 Heavy modules are imported inside the functions, so that `graybench --help` is quick.
 """

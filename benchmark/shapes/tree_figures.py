@@ -6,7 +6,8 @@
     held_out    the errors of predictions of each species from the others
 
 A landmark's band is the ellipse that holds 95 % of a normal law with its mean and covariance. Outlines are
-joined in their order; other landmarks are points. In 3-D `tree` and `ancestors` show x and y.
+joined in their order; other landmarks are points. In 3-D `tree` and `ancestors` show x and y. Where species
+differ little, these two enlarge all departures from the mean specimen, bands included, and say so.
 """
 
 import math
@@ -27,15 +28,17 @@ from ..analysis.statistics import Array
 from ..figures.style import GREY, PAGE, styled
 from ..running.pieces import Result
 from .figures import AXIS_NAMES, MOST_NUMBERED, PROJECTIONS
-from .tree_tables import RELATIVE, node_labels
+from .tree_tables import RELATIVE, node_labels, rms
 
 DIFFUSION, BASELINE, DATA, BRANCH = "#0072B2", "#D55E00", "#000000", "#999999"
 RADIUS = math.sqrt(-2 * math.log(0.05))  # of the ellipse with 95 % of a normal law in the plane
 TURN = np.linspace(0, 2 * np.pi, 25)
 COLUMNS = 4  # of `ancestors`
-LEFT, BOTTOM, TOP, GAP = 0.12, 0.48, 0.3, 0.08  # inches around the tree
+LEFT, BOTTOM, TOP, GAP = 0.12, 0.48, 0.45, 0.08  # inches around the tree
 TALLEST, ROW = 1.3, 0.42  # inches of a row of the tree, at most and at least
+NAME = 0.1  # inches, the height of a name
 LONGEST = 7.0  # inches of the tree, unless rows would be lower than `ROW`
+ENLARGEMENTS, DEPARTURE = (10, 5, 2), 0.15  # the rms departure of a species, in rms radii, at most
 LOOKS = {
     "diffusion": ("landmark diffusion", DIFFUSION, "o"),
     "brownian_gaussian": ("Brownian, kernel at the mean", BASELINE, "s"),
@@ -46,7 +49,7 @@ LOOKS = {
 
 @dataclass(frozen=True)
 class Pen:
-    """Draws shapes on axes, in a plane, moved and scaled.
+    """Draws shapes on axes, in a plane, moved and scaled, with departures from a middle shape enlarged.
 
     Args:
         axis: where to draw.
@@ -54,6 +57,8 @@ class Pen:
         outline: whether landmarks are points along a closed curve.
         centre: the place of the origin, in units of the axes.
         scale: units of the axes for a unit of the shape, along x and y.
+        middle: the middle shape, (n, m); without it nothing is enlarged.
+        times: how many times departures from it are enlarged.
     """
 
     axis: Axes
@@ -61,6 +66,12 @@ class Pen:
     outline: bool
     centre: tuple[float, float] = (0.0, 0.0)
     scale: tuple[float, float] = (1.0, 1.0)
+    middle: Array | None = None
+    times: float = 1.0
+
+    def enlarged(self, shape: Array) -> Array:
+        """Return a shape (n, m) with its departures enlarged."""
+        return shape if self.middle is None else self.middle + self.times * (shape - self.middle)
 
     def place(self, points: Array) -> Array:
         """Return points (..., 2) of the plane in units of the axes."""
@@ -68,7 +79,7 @@ class Pen:
 
     def shape(self, shape: Array, colour: str, size: float, **look: Any) -> None:
         """Draw landmarks (n, m), joined if they are an outline."""
-        points = self.place(shape[:, list(self.across)])
+        points = self.place(self.enlarged(shape)[:, list(self.across)])
         line = {"linestyle": "none"}
         if self.outline:
             points, line = np.vstack([points, points[:1]]), {"linestyle": "-"}
@@ -79,6 +90,7 @@ class Pen:
         """Draw the ellipses of landmarks with means (n, m) and covariances (n, m, m)."""
         plane = list(self.across)
         circle = RADIUS * np.stack([np.cos(TURN), np.sin(TURN)], -1)
+        mean, covariance = self.enlarged(mean), self.times**2 * covariance
         for point, spread in zip(mean[:, plane], covariance[:, plane][:, :, plane], strict=True):
             values, vectors = np.linalg.eigh(spread)
             edge = point + circle * np.sqrt(values.clip(0)) @ vectors.T
@@ -128,8 +140,21 @@ def tree(sample: TreeSample, found: Result, outline: bool) -> Figure:
     if len(sample.tips) > len(tips):
         signs.insert(1, Line2D([], [], color=BRANCH, marker="o", markersize=2, linestyle="none",
                                label="specimens"))  # fmt: skip
-    figure.legend(handles=signs, loc="upper center", ncols=len(signs))
+    figure.legend(handles=signs, title=_enlarged_title(paper.times), loc="upper center", ncols=len(signs))
     return figure
+
+
+def enlargement(sample: TreeSample) -> float:
+    """Return how many times departures from the mean specimen can be enlarged in a figure: 1, 2, 5 or 10."""
+    x = sample.coordinates.numpy()
+    tips = np.array(sample.tips)
+    means = np.stack([x[tips == tip].mean(0) for tip in sample.tree.tips])
+    departure = rms(means - x.mean(0))
+    return next((times for times in ENLARGEMENTS if times * departure < DEPARTURE), 1)
+
+
+def _enlarged_title(times: float) -> str | None:
+    return None if times == 1 else f"departures from the mean specimen are enlarged {times:g} times"
 
 
 class _Paper:
@@ -149,8 +174,10 @@ class _Paper:
         inside = self.row * (len(tips) + 0.4)
         self.height = inside + BOTTOM + TOP
         self.share = inside / self.height
-        every = np.concatenate([means.reshape(-1, means.shape[-1]), sample.coordinates.flatten(0, 1).numpy()])
-        extent = 2 * np.abs(every[:, :2]).max(0)
+        self.middle, self.times = sample.coordinates.mean(0).numpy(), enlargement(sample)
+        every = np.concatenate([means, sample.coordinates.numpy()])
+        every = self.middle + self.times * (every - self.middle)
+        extent = 2 * np.abs(every[..., :2]).max((0, 1))
         self.scale = min(0.94 * self.row / extent[1], 1.3 / extent[0])  # inches for a unit of the shape
         self.size = self.scale * extent
         names = 0.065 * max(len(tree.names[tip]) for tip in tips)  # about the width of a letter
@@ -167,7 +194,8 @@ class _Paper:
 
     def pen(self, axis: Axes, at: tuple[float, float], outline: bool) -> Pen:
         """Return a pen for a shape at a place; y of a shape points up and rows go down."""
-        return Pen(axis, (0, 1), outline, at, (self.scale * self.inch, -self.scale / self.row))
+        scale = (self.scale * self.inch, -self.scale / self.row)
+        return Pen(axis, (0, 1), outline, at, scale, self.middle, self.times)
 
     def box(self, at: tuple[float, float]) -> tuple[tuple[float, float], float, float]:
         """Return the lower left corner, the width and the height of a shape's box."""
@@ -175,14 +203,17 @@ class _Paper:
         return (at[0] - width / 2, at[1] + height / 2), width, -height
 
     def rooms(self) -> dict[int, bool]:
-        """Return whether the shape of each ancestor has room, the oldest first."""
+        """Return whether each ancestor's shape is clear of older ones and of the tips' shapes and names."""
         tree = self.sample.tree
-        placed = [(self.column, row) for row in range(len(tree.tips))]
+        tips = [self.places[tip] for tip in tree.tips]
+        placed = [(self.column, row) for _, row in tips]
         _, width, height = self.box((0, 0))
         found = {}
         for node in sorted(tree.inner, key=lambda node: tree.ages[node]):
             x, y = self.places[node]
-            found[node] = all(abs(x - a) >= width or abs(y - b) >= -height for a, b in placed)
+            clear = [abs(x - a) >= width or abs(y - b) >= -height for a, b in placed]
+            clear += [x + width / 2 <= a or abs(y - b) >= 0.5 * (NAME / self.row - height) for a, b in tips]
+            found[node] = all(clear)
             if found[node]:
                 placed.append((x, y))
         return found
@@ -213,20 +244,22 @@ def ancestors(sample: TreeSample, fits: Mapping[str, Result], outline: bool) -> 
     labels, inner = node_labels(sample.tree), sample.tree.inner
     columns = min(COLUMNS, len(inner))
     lines = -(-len(inner) // columns)
-    shapes = np.concatenate(
-        [np.array(fits[method]["mean"])[list(inner)] for method in LOOKS if method in fits]
-    )
-    extent = np.ptp(shapes.reshape(-1, shapes.shape[-1]), axis=0)
+    middle, times = sample.coordinates.mean(0).numpy(), enlargement(sample)
+    shapes = middle + times * (np.array(fits["diffusion"]["mean"])[list(inner)] - middle)
+    low, high = shapes[..., :2].min((0, 1)), shapes[..., :2].max((0, 1))
+    extent, margin = high - low, 0.1 * (high - low).max()
     figure = Figure(layout="constrained")
     figure.set_size_inches(PAGE, lines * (PAGE / columns * extent[1] / extent[0] + 0.25) + 0.3)
     for k, node in enumerate(inner):
         axis = figure.add_subplot(lines, columns, k + 1)
-        _compare(axis, fits, node, (0, 1), outline)
+        _compare(Pen(axis, (0, 1), outline, middle=middle, times=times), fits, node)
         axis.set_title(f"{labels[node]}, at {sample.tree.ages[node]:.3g}")
+        axis.set_xlim(low[0] - margin, high[0] + margin)
+        axis.set_ylim(low[1] - margin, high[1] + margin)
         axis.set_xticks([])
         axis.set_yticks([])
         axis.spines[:].set_visible(False)
-    figure.legend(handles=_signs(), loc="outside upper center", ncols=4)
+    figure.legend(handles=_signs(), title=_enlarged_title(times), loc="outside upper center", ncols=4)
     return figure
 
 
@@ -241,7 +274,7 @@ def root(fits: Mapping[str, Result], outline: bool) -> Figure:
     figure = Figure(figsize=(width, max(heights) + 0.8), layout="constrained")
     for p, across in enumerate(projections):
         axis = figure.add_subplot(1, len(projections), p + 1)
-        _compare(axis, fits, 0, across, outline)
+        _compare(Pen(axis, across, outline), fits, 0)
         if len(mean) <= 2 * MOST_NUMBERED:
             for k, point in enumerate(mean[:, list(across)], start=1):
                 axis.annotate(str(k), point, xytext=(4, 3), textcoords="offset points", fontsize=5.5)
@@ -251,10 +284,8 @@ def root(fits: Mapping[str, Result], outline: bool) -> Figure:
     return figure
 
 
-def _compare(
-    axis: Axes, fits: Mapping[str, Result], node: int, across: tuple[int, int], outline: bool
-) -> None:
-    pen = Pen(axis, across, outline)
+def _compare(pen: Pen, fits: Mapping[str, Result], node: int) -> None:
+    """Draw a node under the diffusion and under its baseline."""
     parts = {method: [np.array(fits[method][part])[node] for part in ("mean", "covariance")]
              for method in ("diffusion", "brownian_gaussian")}  # fmt: skip
     pen.bands(*parts["diffusion"], facecolor=DIFFUSION, alpha=0.25, linewidth=0)
@@ -262,8 +293,8 @@ def _compare(
     pen.shape(parts["brownian_gaussian"][0], BASELINE, 2.4, marker="s", markerfacecolor="none",
               markeredgewidth=0.5)  # fmt: skip
     pen.shape(parts["diffusion"][0], DIFFUSION, 2)
-    axis.set_aspect("equal", adjustable="datalim")
-    axis.autoscale_view()
+    pen.axis.set_aspect("equal", adjustable="datalim")
+    pen.axis.autoscale_view()
 
 
 def _signs() -> list[Artist]:

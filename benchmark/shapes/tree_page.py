@@ -72,17 +72,17 @@ def _parameters(table: pd.DataFrame, unit: str) -> str:
             f"| {row['low']:.4g} to {row['high']:.4g} |"
         )
     return "\n".join(lines) + (
-        f"\n\na is in rms radii per square root of a unit of time ({unit}); ℓ, and the scatter w of specimens "
-        "about their species, in rms radii. The diffusion has posterior medians and quantiles, Brownian motion "
-        "restricted maximum likelihood."
+        f"\n\na is in rms radii per square root of a unit of time ({unit}). ℓ, and the scatter w of "
+        "specimens about their species, are in rms radii. Estimates of the diffusion are posterior medians "
+        "and quantiles, those of Brownian motion restricted maximum likelihood."
     )
 
 
 def _chains(fits: Mapping[str, Result], settings: TreeSettings) -> str:
     found = fits["diffusion"]
     return (
-        f"{settings.chains} chains of {settings.draws} draws. The root's shape has an effective sample size of "
-        f"at least {found['root_ess']:.0f} and an R-hat of at most {found['root_rhat']:.3f} in every "
+        f"{settings.chains} chains of {settings.draws} draws. The root's shape has an effective sample size "
+        f"of at least {found['root_ess']:.0f} and an R-hat of at most {found['root_rhat']:.3f} in every "
         f"coordinate; the parameters {found['theta_ess']:.0f} and {found['theta_rhat']:.3f}. "
         f"{100 * found['acceptance']:.0f} % of proposals were accepted."
     )
@@ -122,4 +122,5 @@ FILES = """## Files
 * `nodes.csv`: the shape of each node, with 95 % bands, under each model; `time` is from the root.
 * `held_out.csv`, `held_out_summary.csv`: the predictions' errors by species, and their means.
 * `tree`: the tree with shapes. Ancestors without room on it are in `ancestors`.
-* `ancestors`, `root`: the diffusion beside its baseline. In 3-D, `tree` and `ancestors` show x and y alone."""
+* `ancestors`, `root`: the diffusion beside its baseline. In 3-D, `tree` and `ancestors` show x and y alone.
+* `tree` and `ancestors` enlarge departures from the mean specimen where their legends say so."""

@@ -1,4 +1,4 @@
-"""What `graybench shapes FILE --tree TREE` computes, piece by piece, and the tables, figures and page it writes."""
+"""What `graybench shapes FILE --tree TREE` computes, piece by piece, and the files that it writes."""
 
 from collections.abc import Mapping
 from functools import partial

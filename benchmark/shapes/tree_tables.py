@@ -124,7 +124,7 @@ def held_out_summary(held: pd.DataFrame) -> pd.DataFrame:
 
 
 def root_distance(fits: Mapping[str, Result]) -> tuple[float, float]:
-    """Return the rms distance between the roots of the diffusion and of its baseline, and the baseline's sd."""
+    """Return the rms distance between the roots of diffusion and baseline, and the baseline's sd."""
     mean, other = (np.array(fits[method]["mean"])[0] for method in ("diffusion", "brownian_gaussian"))
     variances = np.array(fits["brownian_gaussian"]["covariance"])[0].diagonal(axis1=-2, axis2=-1)
     return rms(mean - other), float(np.sqrt(variances.mean()))

@@ -54,6 +54,34 @@ def test_specimens_hang_below_their_species(read):
     assert full.tips == (3, 4, 5)
 
 
+def test_a_space_in_a_species_is_an_underscore_in_the_tree(read):
+    tree = read("(Can_lup:1,'Vul vul':1,'Can lup':1);")
+    assert tree.matched(["Can lup", "Can_lup", "Vul_vul"]) == (3, 1, 2)
+
+
+def test_tips_are_taken_away_and_their_places_are_known(read):
+    tree = read(FOXES)
+    wolf, red_fox, bear, cat, lion = tree.tips
+    # The dogs stay with one child, and the cats go.
+    assert tree.without((lion, red_fox, cat)) == (
+        Tree((-1, 0, 1, 0), (0.0, 10.0, 3.0, 20.0), ("root", "dogs", "wolf", "bear"), "million years"),
+        (0, 1, 0),
+        (1.5, 2.5, 1.5),
+    )
+    assert tree.without((bear,)).nodes == (0,)
+    with pytest.raises(UserError, match="a tree needs two tips, but 1 of 5 would be left"):
+        tree.without((wolf, red_fox, bear, cat))
+
+
+def test_distance_is_along_the_branches(read):
+    tree = read(FOXES)
+    wolf, red_fox, bear, cat, lion = tree.tips
+    assert tree.distance(wolf, red_fox) == tree.distance(red_fox, wolf) == 5.5
+    assert tree.distance(wolf, lion) == 13 + 1.5
+    assert tree.distance(bear, 0) == 20
+    assert tree.distance(cat, cat) == 0
+
+
 def test_a_deep_tree_needs_no_recursion_of_ours():
     depth = 5000
     chain = Tree(
