@@ -47,6 +47,7 @@ PAGES = sorted(
     )
     for path in ROOT.glob(top)
 )
+START = "## From a TPS file and a Newick file to ancestors"
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -130,6 +131,19 @@ def test_tasks(tmp_path: Path) -> None:
     wings = outputs["python wings.py"]
     assert "wings: (2, 3, 2) ('w1', 'w2') ('f', 'm')" in wings
     assert "apes: (167, 8, 2) ['gorf', 'gorm', 'panf', 'panm', 'pongof', 'pongom']" in wings
+
+
+def test_landmarks(tmp_path: Path) -> None:
+    outputs = follow("tasks/landmarks/README.md", tmp_path)
+    assert len(outputs) <= 10
+    listed = named(" ".join(row[0] for row in table_after("tasks/landmarks/README.md", START, "| file")))
+    assert {path.name for path in (tmp_path / "beetles").iterdir() if path.suffix != ".pdf"} == set(listed)
+    assert "time is in million years" in (tmp_path / "beetles/README.md").read_text(encoding="utf-8")
+    nodes = pd.read_csv(tmp_path / "beetles/nodes.csv")
+    assert set(nodes["node"]) == {"root", "node 2", "node 3", "node 4"}
+    # Drawn with a = 0.05 and ℓ = 0.6, of which superimposition takes some away
+    fits = pd.read_csv(tmp_path / "beetles/parameters.csv").set_index(["method", "quantity"])
+    assert 0.02 < fits.loc[("diffusion", "a"), "estimate"] < 0.07
 
 
 def test_methods(tmp_path: Path) -> None:
