@@ -293,7 +293,7 @@ def _compare(pen: Pen, fits: Mapping[str, Result], node: int) -> None:
     pen.shape(parts["brownian_gaussian"][0], BASELINE, 2.4, marker="s", markerfacecolor="none",
               markeredgewidth=0.5)  # fmt: skip
     pen.shape(parts["diffusion"][0], DIFFUSION, 2)
-    pen.axis.set_aspect("equal", adjustable="datalim")
+    pen.axis.set_aspect("equal")
     pen.axis.autoscale_view()
 
 
