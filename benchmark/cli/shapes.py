@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from click.core import ParameterSource
 from rich.console import Console
 
 if TYPE_CHECKING:
@@ -120,7 +119,8 @@ def _refuse(context: typer.Context, options: tuple[str, ...], word: str) -> None
 
     flags = {parameter.name: parameter.opts[-1] for parameter in context.command.params}
     for name in options:
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        given = context.get_parameter_source(name)
+        if given is not None and given.name == "COMMANDLINE":
             raise UserError(f"{flags[name]} has no meaning {word} --tree; leave it out.")
 
 
