@@ -38,7 +38,7 @@ from graybench.tasks.seeding import generator
 NEWICK = "((a:1,b:1):1,c:2,(d:1.5,e_e:1.5):0.5);"  # three branches meet at the root
 TREE = Tree((-1, 0, 1, 1, 0, 0, 5, 5), (0, 1, 1, 1, 2, 0.5, 1.5, 1.5), ("", "", *"abc", "", "d", "e_e"), "My")
 MEAN = ellipse(5, 2)
-SETTINGS = TreeSettings(draws=100)
+SETTINGS = TreeSettings(draws=150)
 
 
 def grown(a: float, seed: int, each: int = 1) -> tuple[tuple[int, ...], Tensor]:
