@@ -35,6 +35,7 @@ from .determinants import DETERMINANTS
 from .landmark_networks import LANDMARK_NETWORKS
 from .networks import NETWORKS
 from .time_grids import TIME_GRIDS
+from .trees import TREES
 
 PAIRS, PARTICLES = 50, 1024
 SIGMA = 0.5  # of geometric Brownian motion
@@ -405,6 +406,7 @@ EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
     **DETERMINANTS,
     **TIME_GRIDS,
     **NETWORKS,
+    **TREES,
 }
 
 

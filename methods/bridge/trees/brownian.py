@@ -160,6 +160,7 @@ class TreeBrownian:
             guesses.append(torch.maximum(inside, 1e-4 * rate * age))
         return 0.5 * torch.stack(guesses).log()
 
+    @torch.enable_grad()
     def fit(self) -> TreeFit:
         """Maximise the restricted likelihood by L-BFGS, with its exact Hessian."""
 

@@ -1,13 +1,18 @@
 """The joint posterior of (a, ℓ) and of all ancestors under a diffusion of landmarks on a tree.
 
-Each branch has the transition density in closed form of the base `midpoint`, so that nothing is simulated
-inside the branches. Hamiltonian Monte Carlo samples the parameters and the states of the nodes together, in
+Each branch has the transition density in closed form of the base `midpoint`, in the limit of many steps, so
+that nothing is simulated inside the branches. With k̄ at the middle x̄ of the straight line from x_p to x_c,
+
+    log p̂(x_c | x_p) = log N(x_c − x_p; 0, t (k(x_p) + 4 k̄ + k(x_c))/6 ⊗ I_m) − ½ (x_c − x_p)·Σ̄⁻¹ div Σ̄
+
+Hamiltonian Monte Carlo samples the parameters and the states of the nodes together, in
 coordinates z in which the backward filter's posterior of the nodes is N(0, I); for a constant Σ this is the
 posterior itself.
 
 Source: R. M. Neal, MCMC using Hamiltonian dynamics, in Handbook of Markov Chain Monte Carlo, 2011.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -22,12 +27,10 @@ from ....tasks.landmarks.pruning import log_normal
 from ....tasks.landmarks.trees import Tree
 from ....tasks.sde.sde import SDE, TimeGrid, cholesky
 from ....tasks.seeding import derive_seed, generator
-from ..bases import MidpointBase
 from ..likelihood import BridgeSampler
 from .diffusion import Filter, TreeDiffusion
 from .hamiltonian import hamiltonian
 
-FINE = 1000  # steps of the base, whose density depends on them only through the last one
 SPREAD = 1.5  # of the prior of each logarithm
 
 
@@ -54,7 +57,7 @@ class TreeDraws(NamedTuple):
         theta: (C, S, d).
         nodes: the states of the nodes of the tree of species, (C, S, nodes, D).
         acceptance: the share of accepted proposals.
-        step: the step size of the leapfrog scheme, after warming up.
+        step: the step size after warming up.
     """
 
     theta: Tensor
@@ -140,7 +143,13 @@ class TreePosterior:
     def log_branches(self, theta: Tensor, nodes: Tensor) -> Tensor:
         """Return log p̂ of each branch, (..., nodes − 1)."""
         sde, x_0, x = self._branches(theta, nodes)
-        return MidpointBase(sde, x_0, TimeGrid(1.0, FINE)).log_density(FINE, x, sde.at(x))
+        # The kernel of a node is that of all branches that meet there, up to their times.
+        kernels = self.diffusion.make(theta.unsqueeze(-2)).at(nodes).kernel
+        ends = kernels.index_select(-3, self._parents) + kernels[..., 1:, :, :]
+        middle, moved = sde.at(0.5 * (x_0 + x)), x - x_0
+        factor = cholesky((self._times[:, None, None] * ends + 4 * middle.kernel) / 6)
+        spread = 0.5 * (moved * middle.solve(middle.divergence)).sum(-1)
+        return log_normal(middle.as_rows(moved), factor) - spread
 
     def log_corrections(
         self, theta: Tensor, nodes: Tensor, sampler: BridgeSampler, steps: int, seed: int
@@ -171,15 +180,20 @@ class TreePosterior:
             warmup: number of proposals before the draws.
             draws: number S of draws of each chain.
         """
+        at, size = self.coordinates()
+        random = generator(derive_seed(seed, "starts"))
+        start = torch.randn(chains, size, generator=random, dtype=torch.float64)
+        found = hamiltonian(lambda z: self.log_density(*at(z)), start, warmup=warmup, draws=draws, seed=seed)
+        return TreeDraws(*at(found.draws), found.acceptance, found.step)
+
+    def coordinates(self) -> tuple[Callable[[Tensor], tuple[Tensor, Tensor]], int]:
+        """Return the map from z (..., size) to θ (..., d) and the nodes (..., nodes, D), and the size."""
         placement, d = self.placement(), len(self.centre)
 
         def at(z: Tensor) -> tuple[Tensor, Tensor]:
             return self.centre + z[..., :d] @ self.scale.mT, placement.nodes(z[..., d:])
 
-        random = generator(derive_seed(seed, "starts"))
-        start = torch.randn(chains, d + placement.size, generator=random, dtype=torch.float64)
-        found = hamiltonian(lambda z: self.log_density(*at(z)), start, warmup=warmup, draws=draws, seed=seed)
-        return TreeDraws(*at(found.draws), found.acceptance, found.step)
+        return at, d + placement.size
 
     def placement(self) -> "Placement":
         """Return the coordinates of the nodes at the centre."""
@@ -188,15 +202,43 @@ class TreePosterior:
 
     def _branches(self, theta: Tensor, nodes: Tensor) -> tuple[SDE, Tensor, Tensor]:
         """Return the SDE of each branch in its own time, from 0 to 1, and the states at its ends."""
-        parents = list(self.diffusion.tree.parents[1:])
-        return self.diffusion.make(self._scaled(theta)), nodes[..., parents, :], nodes[..., 1:, :]
+        return (
+            self.diffusion.make(self._scaled(theta)),
+            nodes.index_select(-2, self._parents),
+            nodes[..., 1:, :],
+        )
 
     def _scaled(self, theta: Tensor) -> Tensor:
         """Return θ for each branch (..., nodes − 1, d): time t with a is time 1 with a √t."""
-        times = torch.tensor(self.diffusion.tree.lengths[1:], dtype=torch.float64)
-        longer = torch.zeros(len(times), theta.shape[-1], dtype=torch.float64)
-        longer[:, 0] = 0.5 * times.log()
+        longer = torch.zeros(len(self._times), theta.shape[-1], dtype=torch.float64)
+        longer[:, 0] = 0.5 * self._times.log()
         return theta.unsqueeze(-2) + longer
+
+    @cached_property
+    def _times(self) -> Tensor:
+        return torch.tensor(self.diffusion.tree.lengths[1:], dtype=torch.float64)
+
+    @cached_property
+    def _parents(self) -> Tensor:
+        return torch.tensor(self.diffusion.tree.parents[1:])
+
+
+class Level(NamedTuple):
+    """The nodes of one depth whose states are unknown, for `Placement`.
+
+    Attributes:
+        nodes: their numbers, (L,).
+        parents: the place of each parent in the level above, (L,).
+        gains: G, (L, n, n).
+        shifts: G (mean of the parent − mean), (L, n, m).
+        factors: chol(R), (L, n, n).
+    """
+
+    nodes: Tensor
+    parents: Tensor
+    gains: Tensor
+    shifts: Tensor
+    factors: Tensor
 
 
 class Placement:
@@ -204,7 +246,8 @@ class Placement:
 
         x_root = mean + chol(C) z,    x_c = mean + G (x_p − mean) + chol(R) z,    G = C A_0⁻¹,    R = C − G C
 
-    with mean and C of the node's message and A_0 = C + V. Tips whose state is known have no z.
+    with mean and C of the node's message and A_0 = C + V. Tips whose state is known have no z. All nodes of
+    one depth are computed at once.
 
     Args:
         tree: the tree of species.
@@ -215,28 +258,47 @@ class Placement:
     """
 
     def __init__(self, tree: Tree, backward: Filter) -> None:
-        self.parents, self.messages = tree.parents, backward.messages
-        root = backward.messages[0]
-        self.gains, self.factors = [torch.zeros_like(root.covariance)], [cholesky(root.covariance)]
+        messages = backward.messages
+        self.means = torch.stack([message.mean for message in messages])
+        free = [bool(message.covariance.any()) for message in messages]
+        self.levels: list[Level] = []
+        places, depth = {-1: 0}, [0]
         for node in tree.preorder:
-            covariance, first = backward.messages[node].covariance, backward.ahead[node][0]
-            gain = torch.cholesky_solve(covariance, cholesky(first)).mT
-            known = not bool(covariance.any())
-            self.gains.append(gain)
-            self.factors.append(covariance if known else cholesky(gain @ (first - covariance)))
-        self.free = [bool(factor.any()) for factor in self.factors]
-        self.size = sum(self.free) * root.mean.numel()
+            depth.append(depth[tree.parents[node]] + 1)
+        for at in range(max(depth) + 1):
+            nodes = [node for node in range(len(tree)) if depth[node] == at and free[node]]
+            if nodes:
+                self.levels.append(self._level(tree, backward, nodes, places))
+                places = {node: place for place, node in enumerate(nodes)}
+        order = torch.cat([level.nodes for level in self.levels])
+        self.known = torch.tensor(free).logical_not().nonzero().flatten()
+        self.order = torch.cat([order, self.known]).argsort()
+        # The z of a node stand at its place among the unknown ones, in the order of the tree.
+        self.noise = torch.tensor(free).cumsum(0).sub(1)
+        self.size = sum(free) * self.means[0].numel()
+
+    def _level(self, tree: Tree, backward: Filter, nodes: list[int], places: dict[int, int]) -> Level:
+        parents = [tree.parents[node] for node in nodes]
+        covariances = torch.stack([backward.messages[node].covariance for node in nodes])
+        if parents == [-1]:
+            none = torch.zeros_like(covariances)
+            gains, shifts, rest = none, torch.zeros_like(self.means[:1]), covariances
+        else:
+            first = torch.stack([backward.ahead[node][0] for node in nodes])
+            gains = torch.cholesky_solve(covariances, cholesky(first)).mT
+            shifts, rest = gains @ (self.means[parents] - self.means[nodes]), gains @ (first - covariances)
+        above = torch.tensor([places[parent] for parent in parents])
+        return Level(torch.tensor(nodes), above, gains, shifts, cholesky(rest))
 
     def nodes(self, z: Tensor) -> Tensor:
         """Return the states of all nodes (..., nodes, D) for z (..., size)."""
-        shape = self.messages[0].mean.shape
-        noise = iter(z.unflatten(-1, (-1, *shape)).unbind(-3))
-        found: list[Tensor] = []
-        for parent, message, gain, factor, free in zip(
-            self.parents, self.messages, self.gains, self.factors, self.free, strict=True
-        ):
-            x = message.mean.expand(*z.shape[:-1], *shape)
+        shape = self.means.shape[1:]
+        noise = z.unflatten(-1, (-1, *shape))
+        found: list[Tensor] = []  # deviations from the means
+        for level in self.levels:
+            x = level.factors @ noise.index_select(-3, self.noise[level.nodes])
             if found:
-                x = x + gain @ (found[parent] - message.mean)
-            found.append(x + factor @ next(noise) if free else x)
-        return torch.stack(found, -3).flatten(-2)
+                x = x + level.shifts + level.gains @ found[-1].index_select(-3, level.parents)
+            found.append(x)
+        found.append(torch.zeros(*z.shape[:-1], len(self.known), *shape, dtype=z.dtype))
+        return (self.means + torch.cat(found, -3).index_select(-3, self.order)).flatten(-2)

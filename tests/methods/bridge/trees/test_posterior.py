@@ -8,7 +8,7 @@ import torch
 from graybench.methods.bridge.bases import MidpointBase
 from graybench.methods.bridge.likelihood import BridgeSampler
 from graybench.methods.bridge.trees.diffusion import TreeDiffusion
-from graybench.methods.bridge.trees.posterior import FINE, TreePosterior
+from graybench.methods.bridge.trees.posterior import TreePosterior
 from graybench.tasks.errors import UserError
 from graybench.tasks.sde.sde import TimeGrid
 from graybench.tasks.seeding import generator
@@ -57,9 +57,10 @@ def test_each_branch_has_the_density_of_its_own_time():
     nodes = model.placement().nodes(normals(4, model.placement().size))
     found = model.log_branches(at, nodes)
     for node in TREE.preorder:
-        base = MidpointBase(moving(at), nodes[TREE.parents[node]], TimeGrid(TREE.lengths[node], FINE))
-        expected = base.log_density(FINE, nodes[node], moving(at).at(nodes[node]))
-        assert float(found[node - 1]) == pytest.approx(float(expected), abs=1e-9)
+        fine = TimeGrid(TREE.lengths[node], 10**9)
+        base = MidpointBase(moving(at), nodes[TREE.parents[node]], fine)
+        expected = base.log_density(fine.steps, nodes[node], moving(at).at(nodes[node]))
+        assert float(found[node - 1]) == pytest.approx(float(expected), abs=1e-6)
 
 
 def test_specimens_and_prior_are_in_the_density():
