@@ -26,7 +26,7 @@ class Chains(NamedTuple):
     Attributes:
         draws: (C, S, dim).
         acceptance: the mean probability of acceptance after warming up.
-        step: the step size after warming up.
+        step: the longest step after warming up.
     """
 
     draws: Tensor
@@ -59,13 +59,14 @@ def hamiltonian(
     x, (value, slope) = start, _differentiate(log_density, start)
     log_step, kept, rates = math.log(FIRST_STEP), [], []
     for turn in range(warmup + draws):
-        step = math.exp(log_step)
-        leaps = min(math.ceil(LONGEST * float(torch.rand((), generator=random)) / step), MOST_LEAPS)
+        duration = LONGEST * float(torch.rand((), generator=random))
+        leaps = max(1, min(math.ceil(duration / math.exp(log_step)), MOST_LEAPS))
+        step = min(math.exp(log_step), duration / leaps)
         cos, sin = math.cos(step), math.sin(step)
         momentum = torch.randn(x.shape, generator=random, dtype=x.dtype)
         energy = value - 0.5 * momentum.square().sum(-1)
         proposal, there, uphill = x, value, slope
-        for _ in range(max(leaps, 1)):
+        for _ in range(leaps):
             momentum = momentum + 0.5 * step * (uphill + proposal)
             proposal, momentum = cos * proposal + sin * momentum, cos * momentum - sin * proposal
             there, uphill = _differentiate(log_density, proposal)

@@ -57,7 +57,7 @@ class TreeDraws(NamedTuple):
         theta: (C, S, d).
         nodes: the states of the nodes of the tree of species, (C, S, nodes, D).
         acceptance: the share of accepted proposals.
-        step: the step size after warming up.
+        step: the longest step after warming up.
     """
 
     theta: Tensor

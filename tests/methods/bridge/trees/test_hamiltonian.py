@@ -13,6 +13,17 @@ def normals(seed, *size):
     return torch.randn(size, generator=generator(seed), dtype=torch.float64)
 
 
+def test_proposals_from_a_standard_normal_law_are_all_accepted_and_independent():
+    """At any dimension. The limits are about five standard errors."""
+    found = hamiltonian(lambda x: -0.5 * x.square().sum(-1), normals(6, 4, 20), warmup=50, draws=400, seed=7)
+    assert found.acceptance > 1 - 1e-9
+    x = found.draws
+    # Of 32,000 squares, each correlated by ½ with the one before.
+    assert abs(float(x.square().mean()) - 1) < 5 * math.sqrt(3 * 2 / 32_000)
+    # All chains and coordinates share the duration of a trajectory, and E cos² of it is ½.
+    assert abs(float((x[:, 1:] * x[:, :-1]).mean())) < 5 * math.sqrt(0.5 / 400)
+
+
 def test_draws_have_the_law_of_the_logarithm_of_a_gamma_variable():
     """Every fifth draw of 40 chains; Kolmogorov-Smirnov at 1e-4."""
 
