@@ -14,7 +14,7 @@ def bridges(
     out: Annotated[Path, typer.Option(help="The result folder.")] = Path("runs/bridges"),
     only: Annotated[list[str] | None, typer.Option(help="Run only this experiment; may be repeated.")] = None,
 ) -> None:
-    """Run the missing bridge experiments and draw their figures; about an hour on one core."""
+    """Run the missing bridge experiments and draw their figures; about two hours on one core."""
     from ...tasks.errors import UserError
     from ...tasks.plugin import nearest
     from ..papers.bridge.experiments import EXPERIMENTS, count_pieces, run_experiment

@@ -14,6 +14,7 @@ from ...shapes import figures as shape_figures
 from . import error_figures, network_figures
 from .claims import SCORE_COEFFICIENT, case_of
 from .looks import BLUE, GREEN, LIGHT, ORANGE, YELLOW, Look, legend
+from .tree_figures import tree_figure
 
 LEARNED: dict[str, Look] = {
     "exact": ("exact score", "D", ORANGE),
@@ -202,4 +203,5 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[..., Figure]]] = {
     ),
     "many-errors": (("many_errors",), error_figures.many_errors),
     "network-means": (("network_means",), network_figures.network_means),
+    "trees": (("tree_coverage", "tree_run_time", "tree_samplers"), tree_figure),
 }

@@ -103,7 +103,7 @@ class TreePosterior:
     Args:
         diffusion: the model, whose Σ is proportional to a² and which has no drift.
         centre: θ (d,) at which the coordinates z are made, best the maximum for Brownian motion.
-        covariance: a first guess of the covariance of θ, (d, d).
+        covariance: a first guess of the covariance of θ by the data alone, (d, d).
 
     Raises:
         UserError: the covariance is not positive definite.
@@ -122,8 +122,13 @@ class TreePosterior:
 
     @cached_property
     def scale(self) -> Tensor:
-        """The Cholesky factor of the covariance of θ, (d, d)."""
-        return cholesky(self.covariance)
+        """The Cholesky factor of the covariance of θ with the prior's information added, (d, d).
+
+        Without it, chains start far outside of the prior where data hardly bound ℓ from below.
+        """
+        information = torch.cholesky_inverse(cholesky(self.covariance))
+        prior = torch.eye(len(self.centre), dtype=torch.float64) / SPREAD**2
+        return cholesky(torch.cholesky_inverse(cholesky(information + prior)))
 
     @cached_property
     def guess(self) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from graybench.methods.bridge.bases import MidpointBase
 from graybench.methods.bridge.likelihood import BridgeSampler
 from graybench.methods.bridge.trees.diffusion import TreeDiffusion
-from graybench.methods.bridge.trees.posterior import TreePosterior
+from graybench.methods.bridge.trees.posterior import SPREAD, TreePosterior
 from graybench.tasks.errors import UserError
 from graybench.tasks.sde.sde import TimeGrid
 from graybench.tasks.seeding import generator
@@ -107,6 +107,15 @@ def test_root_at_small_a_is_that_of_brownian_motion():
     # The posterior of θ agrees with the maximum likelihood.
     away = (draws.theta.mean((0, 1)) - fit.theta) / fit.stderr
     assert float(away.abs().max()) < 0.6
+
+
+def test_parameters_that_data_do_not_determine_have_the_scale_of_their_prior():
+    at = theta(0.2, 0.5)
+    model = TreePosterior(
+        posterior(moving, at, 10).diffusion, at, torch.diag(torch.tensor([1e-4, 1e4])).double()
+    )
+    found = model.scale.diagonal().square()
+    torch.testing.assert_close(found, torch.tensor([1e-4, SPREAD**2]).double(), rtol=1e-3, atol=0)
 
 
 def test_unknown_errors_of_the_parameters_are_refused():

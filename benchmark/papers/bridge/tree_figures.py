@@ -1,0 +1,158 @@
+"""Summaries of the studies on simulated trees, and their figure."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from scipy import stats
+
+from ...analysis.power_law import Exponent, exponent
+from ...analysis.statistics import DRAWS, LEVEL, SEED, Array, Interval, share_interval
+from ...figures.style import GREY, PAGE, styled
+from .trees import Cell
+
+COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00")
+MARKERS = ("o", "s", "^", "D")
+TARGETS = {"a": (0.85, 1.0), "length": (0.85, 1.0), "root": (0.90, 0.98)}
+MEDIANS = ("root_ess", "root_rhat", "theta_ess", "theta_rhat", "seconds")
+
+
+def summarise_coverage(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return one row for each cell of `tree_coverage`, with intervals over its data sets, two or more.
+
+    Shares of data sets have Wilson intervals, and the mean share of the root's coordinates Student's.
+    `error_ratio` is the root mean square error of the diffusion's roots over that of the Brownian ones, with
+    a percentile interval from a bootstrap over data sets. Effective sizes, R̂ and seconds are medians.
+    """
+    found = []
+    for key, own in rows.groupby(list(Cell._fields)):
+        row: dict[str, object] = {**dict(zip(Cell._fields, key, strict=True)), "data_sets": len(own)}
+        for prefix in ("", "brownian_"):
+            for name in TARGETS:
+                held = own[f"{prefix}{name}_covered"].to_numpy(float)
+                interval = _mean(held) if name == "root" else share_interval(int(held.sum()), len(own))
+                row |= _named(f"{prefix}{name}_covered", interval)
+        row |= _named("error_ratio", _ratio(own[["root_error", "brownian_root_error"]].to_numpy(float)))
+        found.append({**row, **own[list(MEDIANS)].median().to_dict()})
+    return pd.DataFrame(found)
+
+
+def _named(name: str, interval: Interval) -> dict[str, float]:
+    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def _mean(values: Array) -> Interval:
+    """Return the mean of shares (n,) with Student's interval, cut at 0 and 1."""
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * values.std(ddof=1) / len(values) ** 0.5
+    return Interval(values.mean(), max(values.mean() - reach, 0.0), min(values.mean() + reach, 1.0))
+
+
+def _ratio(errors: Array) -> Interval:
+    """Return the ratio of root mean square errors, from the two errors of each data set, (n, 2)."""
+    picks = np.random.default_rng(SEED).integers(len(errors), size=(DRAWS, len(errors)))
+    ratios = np.sqrt(np.divide(*np.square(errors)[picks].mean(1).T))
+    low, high = np.percentile(ratios, [100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2])
+    return Interval(float(np.sqrt(np.divide(*np.square(errors).mean(0)))), float(low), float(high))
+
+
+def run_times(rows: pd.DataFrame, over: str) -> pd.DataFrame:
+    """Return geometric means over data sets of a curve of `tree_run_time`, with the sizes as index.
+
+    The columns are `seconds`, `root_ess` and `seconds_per_draw`, which is the ratio of both.
+    """
+    own = rows[rows["over"] == over].set_index(over)
+    own = own.assign(seconds_per_draw=own["seconds"] / own["root_ess"])
+    logs = np.log(own[["seconds", "root_ess", "seconds_per_draw"]])
+    return np.exp(logs.groupby(level=0).mean())
+
+
+def exponent_of(curve: "pd.Series[float]") -> Exponent:
+    """Return the exponent of a column of `run_times`."""
+    return exponent({int(str(size)): float(value) for size, value in curve.items()})
+
+
+@styled
+def tree_figure(coverage: pd.DataFrame, times: pd.DataFrame, samplers: pd.DataFrame) -> Figure:
+    """Draw coverage and errors over a, run times over tips and landmarks, and effective draws per second."""
+    figure = Figure((PAGE, 3.9), layout="constrained")
+    upper, lower = figure.subplots(2, 4)
+    summary = summarise_coverage(coverage)
+    titles = {"a": "95 % intervals of $a$", "length": "of $\\ell$", "root": "of the root's coordinates"}
+    for axis, (name, title) in zip(upper, titles.items(), strict=False):
+        axis.axhspan(*TARGETS[name], color=GREY, alpha=0.15, linewidth=0)
+        signs = _points(axis, summary, f"{name}_covered")
+        axis.set(title=title, ylim=(0.0 if name != "root" else 0.6, 1.02))
+    upper[0].set_ylabel("coverage")
+    _points(upper[3], summary, "error_ratio")
+    upper[3].axhline(1, color=GREY, linestyle="--")
+    upper[3].set(title="error of the root, to Brownian")
+    for axis, over in zip(lower, ("tips", "landmarks"), strict=False):
+        _draw_times(axis, run_times(times, over), over)
+    for over, colour in (("tips", COLOURS[0]), ("landmarks", COLOURS[2])):
+        ess = run_times(times, over)["root_ess"]
+        lower[2].plot(ess.index, ess, marker="o", color=colour, label=f"over {over}")
+    lower[2].set(title="effective draws of the root", xlabel="tips or landmarks", xscale="log")
+    _log_sizes(lower[2], times[["tips", "landmarks"]].to_numpy().ravel())
+    lower[2].set_ylim(bottom=0)
+    lower[2].legend()
+    _draw_samplers(lower[3], samplers)
+    figure.legend(handles=signs, loc="outside upper center", ncols=len(signs))
+    return figure
+
+
+def _points(axis: Axes, summary: pd.DataFrame, column: str) -> list[Line2D]:
+    """Draw a column with its intervals over a, beside each other for each size; return the signs of sizes."""
+    amplitudes = sorted(summary["a"].unique())
+    signs = []
+    sizes = summary.groupby(["tips", "landmarks"])
+    for k, (((tips, n), own), colour, marker) in enumerate(zip(sizes, COLOURS, MARKERS, strict=False)):
+        x = own["a"].map(amplitudes.index).to_numpy(float) + 0.15 * (k - 1.5)
+        axis.vlines(x, own[f"{column}_low"], own[f"{column}_high"], color=colour, linewidth=0.8)
+        axis.plot(x, own[column], marker, color=colour, markersize=3.5)
+        label = f"{tips} tips, {n} landmarks"
+        signs.append(Line2D([], [], color=colour, marker=marker, markersize=3.5, label=label))
+    axis.set_xticks(range(len(amplitudes)), [f"{a:g}" for a in amplitudes])
+    axis.set_xlabel("amplitude $a$")
+    return signs
+
+
+def _draw_times(axis: Axes, curves: pd.DataFrame, over: str) -> None:
+    looks = {
+        "seconds": ("run", "o", COLOURS[0]),
+        "seconds_per_draw": ("effective draw", "s", COLOURS[2]),
+    }
+    for column, (label, marker, colour) in looks.items():
+        fitted = exponent_of(curves[column])
+        axis.plot(curves.index, curves[column], marker, color=colour)
+        logs = np.log(curves.index.to_numpy(float))
+        line = np.exp(np.log(curves[column]).mean() + fitted.value * (logs - logs.mean()))
+        text = f"{label}: {fitted.value:.2f} [{fitted.low:.2f}, {fitted.high:.2f}]"
+        axis.plot(curves.index, line, color=colour, linewidth=0.8, label=text)
+    axis.set(xscale="log", yscale="log", xlabel=over, title=f"seconds, with exponents of {over}")
+    _log_sizes(axis, curves.index)
+    axis.set_ylim(top=axis.get_ylim()[1] * 30)
+    axis.legend(loc="upper left", handlelength=1.2)
+
+
+def _log_sizes(axis: Axes, sizes: Iterable[int]) -> None:
+    ticks = sorted({int(size) for size in sizes})
+    axis.set_xticks(ticks, map(str, ticks), minor=False)
+    axis.minorticks_off()
+
+
+def _draw_samplers(axis: Axes, samplers: pd.DataFrame) -> None:
+    looks = {
+        "guided": ("forward guiding", "^", COLOURS[1]),
+        "hamiltonian": ("Hamiltonian", "o", COLOURS[0]),
+        "nuts": ("Pyro's NUTS", "s", COLOURS[2]),
+    }
+    for sampler, own in samplers.groupby("sampler"):
+        label, marker, colour = looks[str(sampler)]
+        speed = np.exp(np.log(own["root_ess"] / own["seconds"]).groupby(own["a"]).mean())
+        axis.plot(speed.index, speed, marker=marker, color=colour, label=label)
+    axis.set(yscale="log", xlabel="amplitude $a$", title="effective draws per second")
+    axis.set_ylim(top=axis.get_ylim()[1] * 20)
+    axis.legend(loc="upper right", handlelength=1.2)
