@@ -10,6 +10,7 @@ from scipy import stats
 
 from graybench.tasks import get_task
 from graybench.tasks.errors import UserError
+from graybench.tasks.landmarks.diffusion import squared_distances
 from graybench.tasks.landmarks.files import SHIPPED, read_landmarks
 from graybench.tasks.landmarks.procrustes import align, procrustes_distance
 from graybench.tasks.landmarks.task import Landmarks, ellipse
@@ -18,6 +19,13 @@ from graybench.tasks.seeding import generator
 
 def double(value):
     return torch.as_tensor(value, dtype=torch.float64)
+
+
+def test_squared_distances_far_from_the_origin():
+    """To the rounding of the positions, 1e6 times 1e-16; the squares of the positions round to 1e-4."""
+    x = 1e6 + torch.randn(3, 5, 2, generator=generator(12), dtype=torch.float64)
+    expected = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").square()
+    torch.testing.assert_close(squared_distances(x), expected, rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize(
