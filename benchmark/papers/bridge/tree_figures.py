@@ -6,16 +6,20 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from scipy import stats
 
 from ...analysis.power_law import Exponent, exponent
 from ...analysis.statistics import DRAWS, LEVEL, SEED, Array, Interval, share_interval
 from ...figures.style import GREY, PAGE, styled
+from .looks import BLUE, GREEN, LIGHT, ORANGE, YELLOW, Look, legend
 from .trees import Cell
 
-COLOURS = ("#0072B2", "#56B4E9", "#D55E00", "#E69F00")
-MARKERS = ("o", "s", "^", "D")
+SIZES = (("o", BLUE), ("s", GREEN), ("^", ORANGE), ("D", YELLOW))
+SAMPLERS: dict[str, Look] = {
+    "hamiltonian": ("Hamiltonian", "o", BLUE),
+    "guided": ("forward guiding", "^", LIGHT),
+    "nuts": ("Pyro's NUTS", "s", GREEN),
+}
 TARGETS = {"a": (0.85, 1.0), "length": (0.85, 1.0), "root": (0.90, 0.98)}
 MEDIANS = ("root_ess", "root_rhat", "theta_ess", "theta_rhat", "seconds")
 
@@ -83,7 +87,7 @@ def tree_figure(coverage: pd.DataFrame, times: pd.DataFrame, samplers: pd.DataFr
     titles = {"a": "95 % intervals of $a$", "length": "of $\\ell$", "root": "of the root's coordinates"}
     for axis, (name, title) in zip(upper, titles.items(), strict=False):
         axis.axhspan(*TARGETS[name], color=GREY, alpha=0.15, linewidth=0)
-        signs = _points(axis, summary, f"{name}_covered")
+        looks = _points(axis, summary, f"{name}_covered")
         axis.set(title=title, ylim=(0.0 if name != "root" else 0.6, 1.02))
     upper[0].set_ylabel("coverage")
     _points(upper[3], summary, "error_ratio")
@@ -91,7 +95,7 @@ def tree_figure(coverage: pd.DataFrame, times: pd.DataFrame, samplers: pd.DataFr
     upper[3].set(title="error of the root, to Brownian")
     for axis, over in zip(lower, ("tips", "landmarks"), strict=False):
         _draw_times(axis, run_times(times, over), over)
-    for over, colour in (("tips", COLOURS[0]), ("landmarks", COLOURS[2])):
+    for over, colour in (("tips", BLUE), ("landmarks", ORANGE)):
         ess = run_times(times, over)["root_ess"]
         lower[2].plot(ess.index, ess, marker="o", color=colour, label=f"over {over}")
     lower[2].set(title="effective draws of the root", xlabel="tips or landmarks", xscale="log")
@@ -99,30 +103,29 @@ def tree_figure(coverage: pd.DataFrame, times: pd.DataFrame, samplers: pd.DataFr
     lower[2].set_ylim(bottom=0)
     lower[2].legend()
     _draw_samplers(lower[3], samplers)
-    figure.legend(handles=signs, loc="outside upper center", ncols=len(signs))
+    legend(figure, looks)
     return figure
 
 
-def _points(axis: Axes, summary: pd.DataFrame, column: str) -> list[Line2D]:
-    """Draw a column with its intervals over a, beside each other for each size; return the signs of sizes."""
+def _points(axis: Axes, summary: pd.DataFrame, column: str) -> list[Look]:
+    """Draw a column with its intervals over a, for each size, and return the looks of sizes."""
     amplitudes = sorted(summary["a"].unique())
-    signs = []
+    looks: list[Look] = []
     sizes = summary.groupby(["tips", "landmarks"])
-    for k, (((tips, n), own), colour, marker) in enumerate(zip(sizes, COLOURS, MARKERS, strict=False)):
+    for k, (((tips, n), own), (marker, colour)) in enumerate(zip(sizes, SIZES, strict=False)):
         x = own["a"].map(amplitudes.index).to_numpy(float) + 0.15 * (k - 1.5)
         axis.vlines(x, own[f"{column}_low"], own[f"{column}_high"], color=colour, linewidth=0.8)
         axis.plot(x, own[column], marker, color=colour, markersize=3.5)
-        label = f"{tips} tips, {n} landmarks"
-        signs.append(Line2D([], [], color=colour, marker=marker, markersize=3.5, label=label))
+        looks.append((f"{tips} tips, {n} landmarks", marker, colour))
     axis.set_xticks(range(len(amplitudes)), [f"{a:g}" for a in amplitudes])
     axis.set_xlabel("amplitude $a$")
-    return signs
+    return looks
 
 
 def _draw_times(axis: Axes, curves: pd.DataFrame, over: str) -> None:
     looks = {
-        "seconds": ("run", "o", COLOURS[0]),
-        "seconds_per_draw": ("effective draw", "s", COLOURS[2]),
+        "seconds": ("run", "o", BLUE),
+        "seconds_per_draw": ("effective draw", "s", ORANGE),
     }
     for column, (label, marker, colour) in looks.items():
         fitted = exponent_of(curves[column])
@@ -144,13 +147,8 @@ def _log_sizes(axis: Axes, sizes: Iterable[int]) -> None:
 
 
 def _draw_samplers(axis: Axes, samplers: pd.DataFrame) -> None:
-    looks = {
-        "guided": ("forward guiding", "^", COLOURS[1]),
-        "hamiltonian": ("Hamiltonian", "o", COLOURS[0]),
-        "nuts": ("Pyro's NUTS", "s", COLOURS[2]),
-    }
-    for sampler, own in samplers.groupby("sampler"):
-        label, marker, colour = looks[str(sampler)]
+    for sampler, (label, marker, colour) in SAMPLERS.items():
+        own = samplers[samplers["sampler"] == sampler]
         speed = np.exp(np.log(own["root_ess"] / own["seconds"]).groupby(own["a"]).mean())
         axis.plot(speed.index, speed, marker=marker, color=colour, label=label)
     axis.set(yscale="log", xlabel="amplitude $a$", title="effective draws per second")
