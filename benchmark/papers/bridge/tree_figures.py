@@ -32,15 +32,17 @@ def summarise_coverage(rows: pd.DataFrame) -> pd.DataFrame:
     a percentile interval from a bootstrap over data sets. Effective sizes, R̂ and seconds are medians.
     """
     found = []
-    for key, own in rows.groupby(list(Cell._fields)):
-        row: dict[str, object] = {**dict(zip(Cell._fields, key, strict=True)), "data_sets": len(own)}
+    for _, own in rows.groupby(list(Cell._fields)):
+        row: dict[str, object] = {name: own[name].iloc[0] for name in Cell._fields}
+        row["data_sets"] = len(own)
         for prefix in ("", "brownian_"):
             for name in TARGETS:
                 held = own[f"{prefix}{name}_covered"].to_numpy(float)
                 interval = _mean(held) if name == "root" else share_interval(int(held.sum()), len(own))
                 row |= _named(f"{prefix}{name}_covered", interval)
         row |= _named("error_ratio", _ratio(own[["root_error", "brownian_root_error"]].to_numpy(float)))
-        found.append({**row, **own[list(MEDIANS)].median().to_dict()})
+        row |= {name: float(own[name].median()) for name in MEDIANS}
+        found.append(row)
     return pd.DataFrame(found)
 
 
@@ -69,8 +71,8 @@ def run_times(rows: pd.DataFrame, over: str) -> pd.DataFrame:
     """
     own = rows[rows["over"] == over].set_index(over)
     own = own.assign(seconds_per_draw=own["seconds"] / own["root_ess"])
-    logs = np.log(own[["seconds", "root_ess", "seconds_per_draw"]])
-    return np.exp(logs.groupby(level=0).mean())
+    logs = own[["seconds", "root_ess", "seconds_per_draw"]].apply(np.log)
+    return logs.groupby(level=0).mean().apply(np.exp)
 
 
 def exponent_of(curve: "pd.Series[float]") -> Exponent:
@@ -149,7 +151,7 @@ def _log_sizes(axis: Axes, sizes: Iterable[int]) -> None:
 def _draw_samplers(axis: Axes, samplers: pd.DataFrame) -> None:
     for sampler, (label, marker, colour) in SAMPLERS.items():
         own = samplers[samplers["sampler"] == sampler]
-        speed = np.exp(np.log(own["root_ess"] / own["seconds"]).groupby(own["a"]).mean())
+        speed = (own["root_ess"] / own["seconds"]).apply(np.log).groupby(own["a"]).mean().apply(np.exp)
         axis.plot(speed.index, speed, marker=marker, color=colour, label=label)
     axis.set(yscale="log", xlabel="amplitude $a$", title="effective draws per second")
     axis.set_ylim(top=axis.get_ylim()[1] * 20)
