@@ -17,8 +17,8 @@ from .trees import Cell
 SIZES = (("o", BLUE), ("s", GREEN), ("^", ORANGE), ("D", YELLOW))
 SAMPLERS: dict[str, Look] = {
     "hamiltonian": ("Hamiltonian", "o", BLUE),
-    "guided": ("forward guiding", "^", LIGHT),
-    "nuts": ("Pyro's NUTS", "s", GREEN),
+    "guided": ("guided", "^", LIGHT),
+    "nuts": ("Pyro NUTS", "s", GREEN),
 }
 TARGETS = {"a": (0.85, 1.0), "length": (0.85, 1.0), "root": (0.90, 0.98)}
 MEDIANS = ("root_ess", "root_rhat", "theta_ess", "theta_rhat", "seconds")
@@ -86,21 +86,20 @@ def tree_figure(coverage: pd.DataFrame, times: pd.DataFrame, samplers: pd.DataFr
     figure = Figure((PAGE, 3.9), layout="constrained")
     upper, lower = figure.subplots(2, 4)
     summary = summarise_coverage(coverage)
-    titles = {"a": "95 % intervals of $a$", "length": "of $\\ell$", "root": "of the root's coordinates"}
+    titles = {"a": "coverage of $a$", "length": "coverage of $\\ell$", "root": "coverage of the root"}
     for axis, (name, title) in zip(upper, titles.items(), strict=False):
         axis.axhspan(*TARGETS[name], color=GREY, alpha=0.15, linewidth=0)
         looks = _points(axis, summary, f"{name}_covered")
-        axis.set(title=title, ylim=(0.0 if name != "root" else 0.6, 1.02))
-    upper[0].set_ylabel("coverage")
+        axis.set(title=title, ylim=(0.0 if name != "root" else 0.6, 1.04))
     _points(upper[3], summary, "error_ratio")
     upper[3].axhline(1, color=GREY, linestyle="--")
-    upper[3].set(title="error of the root, to Brownian")
+    upper[3].set(title="error, to Brownian")
     for axis, over in zip(lower, ("tips", "landmarks"), strict=False):
         _draw_times(axis, run_times(times, over), over)
     for over, colour in (("tips", BLUE), ("landmarks", ORANGE)):
         ess = run_times(times, over)["root_ess"]
         lower[2].plot(ess.index, ess, marker="o", color=colour, label=f"over {over}")
-    lower[2].set(title="effective draws of the root", xlabel="tips or landmarks", xscale="log")
+    lower[2].set(title="effective draws", xlabel="tips or landmarks", xscale="log")
     _log_sizes(lower[2], times[["tips", "landmarks"]].to_numpy().ravel())
     lower[2].set_ylim(bottom=0)
     lower[2].legend()
@@ -120,23 +119,23 @@ def _points(axis: Axes, summary: pd.DataFrame, column: str) -> list[Look]:
         axis.plot(x, own[column], marker, color=colour, markersize=3.5)
         looks.append((f"{tips} tips, {n} landmarks", marker, colour))
     axis.set_xticks(range(len(amplitudes)), [f"{a:g}" for a in amplitudes])
-    axis.set_xlabel("amplitude $a$")
+    axis.set(xlabel="amplitude $a$", xlim=(-0.5, len(amplitudes) - 0.5))
     return looks
 
 
 def _draw_times(axis: Axes, curves: pd.DataFrame, over: str) -> None:
     looks = {
         "seconds": ("run", "o", BLUE),
-        "seconds_per_draw": ("effective draw", "s", ORANGE),
+        "seconds_per_draw": ("draw", "s", ORANGE),
     }
     for column, (label, marker, colour) in looks.items():
         fitted = exponent_of(curves[column])
         axis.plot(curves.index, curves[column], marker, color=colour)
         logs = np.log(curves.index.to_numpy(float))
         line = np.exp(np.log(curves[column]).mean() + fitted.value * (logs - logs.mean()))
-        text = f"{label}: {fitted.value:.2f} [{fitted.low:.2f}, {fitted.high:.2f}]"
+        text = f"{label}: {fitted.value:.2f} ± {fitted.high - fitted.value:.2f}"
         axis.plot(curves.index, line, color=colour, linewidth=0.8, label=text)
-    axis.set(xscale="log", yscale="log", xlabel=over, title=f"seconds, with exponents of {over}")
+    axis.set(xscale="log", yscale="log", xlabel=over, title="seconds, exponents")
     _log_sizes(axis, curves.index)
     axis.set_ylim(top=axis.get_ylim()[1] * 30)
     axis.legend(loc="upper left", handlelength=1.2)
@@ -153,6 +152,6 @@ def _draw_samplers(axis: Axes, samplers: pd.DataFrame) -> None:
         own = samplers[samplers["sampler"] == sampler]
         speed = (own["root_ess"] / own["seconds"]).apply(np.log).groupby(own["a"]).mean().apply(np.exp)
         axis.plot(speed.index, speed, marker=marker, color=colour, label=label)
-    axis.set(yscale="log", xlabel="amplitude $a$", title="effective draws per second")
+    axis.set(yscale="log", xlabel="amplitude $a$", title="effective draws/s")
     axis.set_ylim(top=axis.get_ylim()[1] * 20)
     axis.legend(loc="upper right", handlelength=1.2)

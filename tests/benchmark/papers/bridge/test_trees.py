@@ -143,4 +143,4 @@ def test_the_figure_draws_intervals_and_exponents():
     row = summarise_coverage(coverage_rows()).iloc[0]
     assert first[:, 1] == pytest.approx([row["a_covered_low"], row["a_covered_high"]])
     labels = [text.get_text() for text in figure.axes[4].get_legend().get_texts()]
-    assert labels[0] == "run: 1.50 [1.50, 1.50]"
+    assert labels[0] == "run: 1.50 ± 0.00"
