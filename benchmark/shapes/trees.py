@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...methods.bridge.trees.brownian import KERNELS, TreeBrownian, TreeFit, TreeSample
+from ...methods.bridge.trees.brownian import KERNELS, TreeBrownian, TreeSample
 from ...methods.bridge.trees.diffusion import TreeDiffusion
-from ...methods.bridge.trees.posterior import SPREAD, TreeDraws, TreePosterior
+from ...methods.bridge.trees.posterior import TreeDraws, TreePosterior
 from ...tasks.errors import UserError
 from ...tasks.landmarks.sample import LandmarkSample
 from ...tasks.landmarks.trees import Tree
@@ -154,25 +154,11 @@ def sample_diffusion(
     brownian = baseline(sample, "gaussian", settings)
     make = model(sample.coordinates.shape[-1], settings.nugget)
     diffusion = TreeDiffusion(brownian, make, sample.tree.height / STEPS)
-    posterior = TreePosterior(diffusion, *centre_of(brownian, brownian.fit()))
+    posterior = TreePosterior.near(diffusion, brownian.fit())
     seed = derive_seed(settings.seed, "tree", stream)
     return brownian, posterior.sample(
         seed, chains=settings.chains, warmup=settings.draws // 2, draws=settings.draws
     )
-
-
-def centre_of(brownian: TreeBrownian, fit: TreeFit) -> tuple[Tensor, Tensor]:
-    """Return the θ and the covariance where chains begin: the normal law of a maximum times the prior.
-
-    Data that do not determine ℓ leave the maximum with a huge standard error, far beyond the prior.
-    """
-    guess = brownian.start()
-    known = torch.eye(len(guess), dtype=guess.dtype) / SPREAD**2
-    if not fit.converged:
-        return guess, known.inverse()
-    precision = fit.covariance.inverse()
-    covariance = (precision + known).inverse()
-    return covariance @ (precision @ fit.theta + known @ guess), covariance
 
 
 def quality_of(draws: TreeDraws) -> Result:

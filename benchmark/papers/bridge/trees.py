@@ -124,9 +124,8 @@ def _make(theta: Tensor) -> LandmarkDiffusion:
 
 
 def posterior_of(baseline: TreeBrownian, fit: TreeFit) -> TreePosterior:
-    """Return the posterior with coordinates made at the fit of Brownian motion."""
-    known = fit.covariance if fit.converged else 0.1 * torch.eye(2, dtype=torch.float64)
-    return TreePosterior(TreeDiffusion(baseline, _make, FILTER_STEP), fit.theta, known)
+    """Return the posterior near the fit of Brownian motion."""
+    return TreePosterior.near(TreeDiffusion(baseline, _make, FILTER_STEP), fit)
 
 
 def _sample(baseline: TreeBrownian, fit: TreeFit) -> tuple[TreeDraws, float]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ from ....tasks.landmarks.trees import Tree
 from ....tasks.sde.sde import SDE, TimeGrid, cholesky
 from ....tasks.seeding import derive_seed, generator
 from ..likelihood import BridgeSampler
+from .brownian import TreeFit
 from .diffusion import Filter, TreeDiffusion
 from .hamiltonian import hamiltonian
 
@@ -102,8 +103,8 @@ class TreePosterior:
 
     Args:
         diffusion: the model, whose Σ is proportional to a² and which has no drift.
-        centre: θ (d,) at which the coordinates z are made, best the maximum for Brownian motion.
-        covariance: a first guess of the covariance of θ by the data alone, (d, d).
+        centre: θ (d,) at which the coordinates z are made, and near which chains begin; see `near`.
+        covariance: a first guess of the covariance of θ, (d, d).
 
     Raises:
         UserError: the covariance is not positive definite.
@@ -120,15 +121,25 @@ class TreePosterior:
                 "data do not determine them; pass a guess, such as 0.1 on its diagonal."
             )
 
+    @classmethod
+    def near(cls, diffusion: TreeDiffusion, fit: TreeFit) -> Self:
+        """Return the posterior with chains that begin in the normal law of a fit times the prior.
+
+        Data that do not determine ℓ leave the fit with a huge standard error, far beyond the prior. Chains
+        begin at the prior if the fit has not converged.
+        """
+        guess = diffusion.baseline.start()
+        known = torch.eye(len(guess), dtype=guess.dtype) / SPREAD**2
+        if not fit.converged:
+            return cls(diffusion, guess, known.inverse())
+        precision = fit.covariance.inverse()
+        covariance = (precision + known).inverse()
+        return cls(diffusion, covariance @ (precision @ fit.theta + known @ guess), covariance)
+
     @cached_property
     def scale(self) -> Tensor:
-        """The Cholesky factor of the covariance of θ with the prior's information added, (d, d).
-
-        Without it, chains start far outside of the prior where data hardly bound ℓ from below.
-        """
-        information = torch.cholesky_inverse(cholesky(self.covariance))
-        prior = torch.eye(len(self.centre), dtype=torch.float64) / SPREAD**2
-        return cholesky(torch.cholesky_inverse(cholesky(information + prior)))
+        """The Cholesky factor of the covariance of θ, (d, d)."""
+        return cholesky(self.covariance)
 
     @cached_property
     def guess(self) -> Tensor:

@@ -19,8 +19,6 @@ from graybench.benchmark.shapes.tree_report import worries_of
 from graybench.benchmark.shapes.trees import (
     Species,
     TreeSettings,
-    baseline,
-    centre_of,
     fit_brownian,
     fit_diffusion,
     hold_out,
@@ -28,7 +26,6 @@ from graybench.benchmark.shapes.trees import (
     tree_sample,
 )
 from graybench.methods.bridge.trees.diffusion import simulate
-from graybench.methods.bridge.trees.posterior import SPREAD
 from graybench.tasks.errors import UserError
 from graybench.tasks.landmarks.public import tree_file
 from graybench.tasks.landmarks.task import ellipse
@@ -139,26 +136,6 @@ def test_the_diffusion_predicts_as_brownian_motion_at_a_tiny_amplitude(
         ratio = (other[2] - other[1]) / width
         assert 0.75 < ratio.min() < ratio.max() < 1.6
         assert 0.9 < ratio.mean() < 1.3
-
-
-def test_chains_begin_within_the_prior_where_the_data_do_not_determine_the_length_scale() -> None:
-    tips, x = grown(0.004, 3)
-    rest = [tip not in (TREE.tips[0], TREE.tips[2]) for tip in tips]
-    tree = TREE.without((TREE.tips[0], TREE.tips[2])).tree
-    sample = tree_sample(tree, tree.tips, aligned(x[rest], False)[0])
-    brownian = baseline(sample, "gaussian", SETTINGS)
-    fit = brownian.fit()
-    assert float(fit.stderr[1]) > 10
-    theta, covariance = centre_of(brownian, fit)
-    guess = brownian.start()
-    assert float(covariance[1, 1].sqrt()) == pytest.approx(SPREAD, rel=0.01)
-    assert float(theta[1]) == pytest.approx(float(guess[1]), abs=0.01)
-    assert float(covariance[0, 0].sqrt()) == pytest.approx(float(fit.stderr[0]), rel=0.02)
-    assert abs(float(theta[0] - fit.theta[0])) < 0.1 * float(fit.stderr[0])
-    unknown = fit._replace(converged=False, covariance=torch.full((2, 2), torch.nan).double())
-    theta, covariance = centre_of(brownian, unknown)
-    assert torch.equal(theta, guess)
-    assert torch.allclose(covariance, SPREAD**2 * torch.eye(2).double())
 
 
 def test_nearest_relatives_that_are_as_near_are_averaged() -> None:

@@ -7,6 +7,7 @@ import torch
 
 from graybench.methods.bridge.bases import MidpointBase
 from graybench.methods.bridge.likelihood import BridgeSampler
+from graybench.methods.bridge.trees.brownian import TreeFit
 from graybench.methods.bridge.trees.diffusion import TreeDiffusion
 from graybench.methods.bridge.trees.posterior import SPREAD, TreePosterior
 from graybench.tasks.errors import UserError
@@ -92,7 +93,7 @@ def test_root_at_small_a_is_that_of_brownian_motion():
     at = theta(0.01, 1.0)
     model = posterior(moving, at, 9)
     fit = model.diffusion.baseline.fit()
-    model = TreePosterior(model.diffusion, fit.theta, fit.covariance)
+    model = TreePosterior.near(model.diffusion, fit)
     draws = model.sample(0, chains=4, warmup=100, draws=200)
     root = model.diffusion.baseline.nodes(fit.theta)[0]
     sd = root.covariance.diagonal().sqrt()[:, None]
@@ -109,13 +110,17 @@ def test_root_at_small_a_is_that_of_brownian_motion():
     assert float(away.abs().max()) < 0.6
 
 
-def test_parameters_that_data_do_not_determine_have_the_scale_of_their_prior():
+def test_chains_begin_within_the_prior_where_data_do_not_determine_a_parameter():
     at = theta(0.2, 0.5)
-    model = TreePosterior(
-        posterior(moving, at, 10).diffusion, at, torch.diag(torch.tensor([1e-4, 1e4])).double()
-    )
+    diffusion = posterior(moving, at, 10).diffusion
+    guess, known = diffusion.baseline.start(), torch.diag(torch.tensor([1e-4, 1e4])).double()
+    model = TreePosterior.near(diffusion, TreeFit(at, known, 0.0, True))
     found = model.scale.diagonal().square()
     torch.testing.assert_close(found, torch.tensor([1e-4, SPREAD**2]).double(), rtol=1e-3, atol=0)
+    torch.testing.assert_close(model.centre, torch.stack([at[0], guess[1]]), rtol=0, atol=1e-3)
+    model = TreePosterior.near(diffusion, TreeFit(at, torch.full((2, 2), math.nan).double(), 0.0, False))
+    torch.testing.assert_close(model.centre, guess)
+    torch.testing.assert_close(model.covariance, SPREAD**2 * torch.eye(2).double())
 
 
 def test_unknown_errors_of_the_parameters_are_refused():
