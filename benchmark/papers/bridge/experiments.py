@@ -32,6 +32,7 @@ from ...running.pieces import Pieces
 from .convergence import convergence
 from .coverage import coverage, long_coverage
 from .determinants import DETERMINANTS
+from .fitzhugh_nagumo import FITZHUGH_NAGUMO
 from .landmark_networks import LANDMARK_NETWORKS
 from .networks import NETWORKS
 from .time_grids import TIME_GRIDS
@@ -405,6 +406,7 @@ EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
     **LANDMARK_NETWORKS,
     **DETERMINANTS,
     **TIME_GRIDS,
+    **FITZHUGH_NAGUMO,
     **NETWORKS,
     **TREES,
 }

@@ -3,8 +3,8 @@
 import math
 
 import torch
-from torch import Tensor
 
+from graybench.benchmark.papers.bridge.fitzhugh_nagumo import diffusion, drift
 from graybench.methods.bridge.learned.training import ScoreTraining, learn, one_point
 from graybench.methods.bridge.likelihood import BridgeSampler
 from graybench.tasks.sde.automatic import AutomaticSDE
@@ -13,16 +13,6 @@ from graybench.tests.methods.bridge.models import normals
 
 GRID = TimeGrid(3.0, 150)
 START = torch.tensor([-0.9, -0.5], dtype=torch.float64)
-
-
-def drift(x: Tensor, theta: Tensor) -> Tensor:
-    v, w = x.unbind(-1)
-    fast, slope, level, _ = theta.unbind(-1)
-    return torch.stack([(v - v**3 - w) / fast, slope * v - w + level], -1)
-
-
-def diffusion(x: Tensor, theta: Tensor) -> Tensor:
-    return theta[..., 3:].expand(x.shape)
 
 
 def test_learned_scores_give_the_likelihood_of_fitzhugh_nagumo() -> None:
