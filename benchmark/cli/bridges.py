@@ -17,7 +17,7 @@ def bridges(
     """Run the missing bridge experiments and draw their figures; about two hours on one core."""
     from ...tasks.errors import UserError
     from ...tasks.plugin import nearest
-    from ..papers.bridge.experiments import EXPERIMENTS, count_pieces, run_experiment
+    from ..papers.bridge.experiments.catalogue import EXPERIMENTS, count_pieces, run_experiment
     from ..papers.bridge.figures import draw_bridges
     from ..running.pieces import Pieces
     from ..running.writing import write_whole

@@ -23,8 +23,8 @@ from ...analysis.statistics import (
 )
 from ..findings import Finding
 from .claims import COLLAPSED, LEAST_COVERAGE, UNBIASED, USABLE, Found, absolute, normal
-from .coverage import THETA
-from .landmark_networks import ENDS
+from .experiments.coverage import THETA
+from .experiments.landmark_networks import ENDS
 
 WELL_ERROR, EXPONENT_ERROR, STDERR_ERROR = 0.05, 0.1, 0.1  # nats; of exponents; of standard errors
 NETWORK_ESS = {16: 0.3, 32: 0.1}  # by the number of landmarks

@@ -11,8 +11,8 @@ from scipy import stats
 from ...analysis.power_law import Exponent, exponent
 from ...analysis.statistics import DRAWS, LEVEL, SEED, Array, Interval, share_interval
 from ...figures.style import GREY, PAGE, styled
+from .experiments.trees import Cell
 from .looks import BLUE, GREEN, LIGHT, ORANGE, YELLOW, Look, legend
-from .trees import Cell
 
 SIZES = (("o", BLUE), ("s", GREEN), ("^", ORANGE), ("D", YELLOW))
 SAMPLERS: dict[str, Look] = {

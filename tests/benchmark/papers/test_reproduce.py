@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from graybench.benchmark.analysis.statistics import Interval, exact
 from graybench.benchmark.cli.main import app
 from graybench.benchmark.papers import reproduce
-from graybench.benchmark.papers.bridge import experiments as bridge_experiments
+from graybench.benchmark.papers.bridge.experiments import catalogue
 from graybench.benchmark.papers.bridge.paper import BRIDGE
 from graybench.benchmark.papers.findings import Finding
 from graybench.benchmark.papers.ltsm import claims as ltsm_claims
@@ -84,9 +84,7 @@ def test_experiments_with_bridges_are_run_and_held(tmp_path, monkeypatch):
         return rows
 
     rows = [{"sigma": 1.0, "what": "underflow", "dtype": "float32", "dim": 80, "log_sum_exp_error": -1e-6}]
-    monkeypatch.setattr(
-        bridge_experiments, "EXPERIMENTS", {"naive_averaging": lambda: iter([partial(found)])}
-    )
+    monkeypatch.setattr(catalogue, "EXPERIMENTS", {"naive_averaging": lambda: iter([partial(found)])})
     monkeypatch.setitem(reproduce.PAPERS, "bridge", replace(BRIDGE, sources=BRIDGE.sources[:1]))
     done = CliRunner().invoke(app, ["reproduce", "bridge", "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output

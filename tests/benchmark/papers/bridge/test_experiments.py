@@ -9,8 +9,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from graybench.benchmark.cli.main import app
-from graybench.benchmark.papers.bridge import experiments as bridge_experiments
-from graybench.benchmark.papers.bridge.experiments import run_experiment
+from graybench.benchmark.papers.bridge.experiments import catalogue
+from graybench.benchmark.papers.bridge.experiments.catalogue import run_experiment
 from graybench.benchmark.papers.bridge.figures import draw_bridges, recovery_figure
 from graybench.benchmark.running.pieces import Pieces
 from graybench.tasks.errors import UserError
@@ -62,7 +62,7 @@ def test_the_command_does_what_is_missing_and_draws(tmp_path, monkeypatch):
     def two():
         yield from (partial(quick, dim) for dim in (1, 2))
 
-    monkeypatch.setattr(bridge_experiments, "EXPERIMENTS", {"covariance_factor": two})
+    monkeypatch.setattr(catalogue, "EXPERIMENTS", {"covariance_factor": two})
     for _ in range(2):
         done = CliRunner().invoke(app, ["bridges", "--out", str(tmp_path)])
         assert done.exit_code == 0, done.output

@@ -6,14 +6,14 @@ import pytest
 import torch
 from scipy import stats
 
-from graybench.benchmark.papers.bridge import trees
+from graybench.benchmark.papers.bridge.experiments import trees
+from graybench.benchmark.papers.bridge.experiments.trees import Cell, random_tree
 from graybench.benchmark.papers.bridge.tree_figures import (
     exponent_of,
     run_times,
     summarise_coverage,
     tree_figure,
 )
-from graybench.benchmark.papers.bridge.trees import Cell, random_tree
 from graybench.tasks.seeding import generator
 
 

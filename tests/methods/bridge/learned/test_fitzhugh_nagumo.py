@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from graybench.benchmark.papers.bridge.fitzhugh_nagumo import diffusion, drift
+from graybench.benchmark.papers.bridge.experiments.fitzhugh_nagumo import diffusion, drift
 from graybench.methods.bridge.learned.training import ScoreTraining, learn, one_point
 from graybench.methods.bridge.likelihood import BridgeSampler
 from graybench.tasks.sde.automatic import AutomaticSDE

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from graybench.benchmark.papers.bridge import networks
+from graybench.benchmark.papers.bridge.experiments import networks
 from graybench.tasks import get_task
 from graybench.tasks.sde.diffusion_task import DiffusionTask
 

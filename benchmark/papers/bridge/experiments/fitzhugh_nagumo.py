@@ -1,24 +1,19 @@
-"""An experiment with a user's own SDE whose drift is fast and strong: FitzHugh-Nagumo with noise.
-
-Experiments are as in `experiments.py`.
-"""
+"""An experiment with a user's own SDE whose drift is fast and strong: FitzHugh-Nagumo with noise."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache, partial
 
 import torch
 from torch import Tensor
 
-from ....methods.bridge.learned.scores import LearnedScores
-from ....methods.bridge.learned.training import ScoreTraining, learn, one_point
-from ....methods.bridge.likelihood import BridgeSampler
-from ....tasks.sde.automatic import AutomaticSDE
-from ....tasks.sde.sde import TimeGrid, euler_path
-from ....tasks.seeding import derive_seed, generator
-
-Row = dict[str, object]
-Experiment = Iterator[partial[list[Row]]]
+from .....methods.bridge.learned.scores import LearnedScores
+from .....methods.bridge.learned.training import ScoreTraining, learn, one_point
+from .....methods.bridge.likelihood import BridgeSampler
+from .....tasks.sde.automatic import AutomaticSDE
+from .....tasks.sde.sde import TimeGrid, euler_path
+from .....tasks.seeding import derive_seed, generator
+from .piece import Experiment, Row
 
 GRID = TimeGrid(3.0, 150)
 FAST, SLOPE, LEVEL, SIGMA = 0.2, 1.5, 0.8, 0.3

@@ -11,25 +11,22 @@ Over the long time "auto" has no standard errors, so only "learned" is run, on e
 """
 
 import time
-from collections.abc import Iterator
 from functools import cache, partial
 
 import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from ....methods.bridge.inference import Likelihood, maximise
-from ....methods.bridge.learned.scores import LearnedScores
-from ....methods.bridge.learned.training import ScoreTraining, learn
-from ....methods.bridge.likelihood import BridgeSampler
-from ....tasks.sde.quadrature import log_transition
-from ....tasks.sde.sde import TimeGrid, euler_path
-from ....tasks.seeding import derive_seed, generator
-from ...analysis.statistics import Z
+from .....methods.bridge.inference import Likelihood, maximise
+from .....methods.bridge.learned.scores import LearnedScores
+from .....methods.bridge.learned.training import ScoreTraining, learn
+from .....methods.bridge.likelihood import BridgeSampler
+from .....tasks.sde.quadrature import log_transition
+from .....tasks.sde.sde import TimeGrid, euler_path
+from .....tasks.seeding import derive_seed, generator
+from ....analysis.statistics import Z
 from .networks import law_of, task_of
-
-Row = dict[str, object]
-Experiment = Iterator[partial[list[Row]]]
+from .piece import Experiment, Row
 
 DATA_SETS, OBSERVATIONS = 20, 50
 THETA = (0.0, -0.4)  # the medians of the prior

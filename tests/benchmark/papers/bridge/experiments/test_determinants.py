@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from graybench.benchmark.papers.bridge.determinants import _without_determinants, free_log_weights
+from graybench.benchmark.papers.bridge.experiments.determinants import _without_determinants, free_log_weights
 from graybench.methods.bridge.bases import MidpointBase, NoBase
 from graybench.methods.bridge.proposals import reverse_bridges
 from graybench.tasks.landmarks.diffusion import DriftingLandmarks, LandmarkDiffusion

@@ -1,32 +1,29 @@
 """Experiments with learned scores: one network for all θ and x_0, what to train it for, and diffusion means.
 
-Experiments are as in `experiments.py`. The starts x_0 of training are uniform on [−1.5, 1.5]^D. A simulation
-is an Euler path or a bridge.
+The starts x_0 of training are uniform on [−1.5, 1.5]^D. A simulation is an Euler path or a bridge.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache, partial
 
 import torch
 from torch import Tensor
 
-from ....methods.bridge.inference import Likelihood, maximise
-from ....methods.bridge.learned.purpose import BridgeTraining, effective_fraction, refine
-from ....methods.bridge.learned.scores import LearnedScores
-from ....methods.bridge.learned.training import Law, ScoreTraining, learn, one_point
-from ....methods.bridge.likelihood import BridgeSampler
-from ....tasks import get_task
-from ....tasks.likelihood import LikelihoodTask
-from ....tasks.sde.diffusion_task import DiffusionTask
-from ....tasks.sde.quadrature import log_transition
-from ....tasks.sde.sde import SDE, euler_path
-from ....tasks.seeding import derive_seed, generator
-from ...analysis.statistics import Z
-
-Row = dict[str, object]
-Experiment = Iterator[partial[list[Row]]]
+from .....methods.bridge.inference import Likelihood, maximise
+from .....methods.bridge.learned.purpose import BridgeTraining, effective_fraction, refine
+from .....methods.bridge.learned.scores import LearnedScores
+from .....methods.bridge.learned.training import Law, ScoreTraining, learn, one_point
+from .....methods.bridge.likelihood import BridgeSampler
+from .....tasks import get_task
+from .....tasks.likelihood import LikelihoodTask
+from .....tasks.sde.diffusion_task import DiffusionTask
+from .....tasks.sde.quadrature import log_transition
+from .....tasks.sde.sde import SDE, euler_path
+from .....tasks.seeding import derive_seed, generator
+from ....analysis.statistics import Z
+from .piece import Experiment, Row
 
 FARTHEST_START = 1.5
 WELLS = ((1.0, 50), (4.0, 100))  # duration and steps

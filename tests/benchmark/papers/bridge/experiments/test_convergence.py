@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from graybench.benchmark.papers.bridge import convergence as curves
-from graybench.benchmark.papers.bridge.convergence import convergence
+from graybench.benchmark.papers.bridge.experiments import convergence as curves
+from graybench.benchmark.papers.bridge.experiments.convergence import convergence
 from graybench.tasks.sde.sde import TimeGrid
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from graybench.benchmark.papers.bridge import time_grids as experiment
+from graybench.benchmark.papers.bridge.experiments import time_grids as experiment
 from graybench.methods.bridge.likelihood import BridgeSampler
 from graybench.tasks.sde.double_well import DoubleWell
 from graybench.tasks.sde.sde import TimeGrid

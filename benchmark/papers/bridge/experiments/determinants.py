@@ -1,27 +1,23 @@
-"""An experiment with weights that need neither determinants nor inverses of Σ, where Σ = a² Σ₀.
-
-Experiments are as in `experiments.py`.
-"""
+"""An experiment with weights that need neither determinants nor inverses of Σ, where Σ = a² Σ₀."""
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from ....methods.bridge.bases import MidpointBase, NoBase
-from ....methods.bridge.likelihood import BridgeSampler, average
-from ....methods.bridge.proposals import reverse_bridges
-from ....tasks.landmarks.diffusion import LandmarkCoefficients, LandmarkDiffusion
-from ....tasks.landmarks.task import Landmarks
-from ....tasks.sde.sde import TimeGrid
-from ....tasks.seeding import derive_seed
+from .....methods.bridge.bases import MidpointBase, NoBase
+from .....methods.bridge.likelihood import BridgeSampler, average
+from .....methods.bridge.proposals import reverse_bridges
+from .....tasks.landmarks.diffusion import LandmarkCoefficients, LandmarkDiffusion
+from .....tasks.landmarks.task import Landmarks
+from .....tasks.sde.sde import TimeGrid
+from .....tasks.seeding import derive_seed
+from .piece import Experiment, Row
 
-Row = dict[str, object]
-Experiment = Iterator[partial[list[Row]]]
 Score = Callable[[int, Tensor], Tensor]
 Result = TypeVar("Result")
 

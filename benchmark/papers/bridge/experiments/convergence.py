@@ -12,22 +12,20 @@ The pull is exact: `LinearisedBase` for the scheme of Ornstein-Uhlenbeck, `Exact
 motion. So all of V comes from discretisation.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from ....methods.bridge.bases import LinearisedBase
-from ....methods.bridge.likelihood import BridgeSampler, average
-from ....tasks.sde.geometric_brownian import GeometricBrownianMotion
-from ....tasks.sde.ornstein_uhlenbeck import MeanReversion
-from ....tasks.sde.sde import SDE, TimeGrid, euler_path
-from ....tasks.seeding import derive_seed, generator
-from ...analysis.power_law import exponent
-
-Row = dict[str, object]
-Experiment = Iterator[partial[list[Row]]]
+from .....methods.bridge.bases import LinearisedBase
+from .....methods.bridge.likelihood import BridgeSampler, average
+from .....tasks.sde.geometric_brownian import GeometricBrownianMotion
+from .....tasks.sde.ornstein_uhlenbeck import MeanReversion
+from .....tasks.sde.sde import SDE, TimeGrid, euler_path
+from .....tasks.seeding import derive_seed, generator
+from ....analysis.power_law import exponent
+from .piece import Experiment, Row
 
 ENDS, FINE = 8, TimeGrid(1.0, 1000)
 PARTICLES = (2, 4, 8, 16, 32, 64)

@@ -15,7 +15,7 @@ root's prior is flat.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -23,18 +23,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....methods.bridge.trees.brownian import TreeBrownian, TreeFit, TreeSample
-from ....methods.bridge.trees.diffusion import TreeDiffusion, simulate
-from ....methods.bridge.trees.posterior import TreeDraws, TreePosterior
-from ....tasks.errors import UserError
-from ....tasks.landmarks.diffusion import LandmarkDiffusion
-from ....tasks.landmarks.task import ellipse
-from ....tasks.landmarks.trees import Tree
-from ....tasks.seeding import derive_seed, generator
-from ...analysis.statistics import Z
-
-Row = dict[str, object]
-Experiment = Iterator[partial[list[Row]]]
+from .....methods.bridge.trees.brownian import TreeBrownian, TreeFit, TreeSample
+from .....methods.bridge.trees.diffusion import TreeDiffusion, simulate
+from .....methods.bridge.trees.posterior import TreeDraws, TreePosterior
+from .....tasks.errors import UserError
+from .....tasks.landmarks.diffusion import LandmarkDiffusion
+from .....tasks.landmarks.task import ellipse
+from .....tasks.landmarks.trees import Tree
+from .....tasks.seeding import derive_seed, generator
+from ....analysis.statistics import Z
+from .piece import Experiment, Row
 
 AMPLITUDES, LENGTH, NUGGET = (0.05, 0.15, 0.3), 0.5, 1e-3
 DATA_SETS, SAMPLED, TIMED = 20, 3, 1  # of each cell of `tree_coverage`, `tree_samplers` and `tree_run_time`

@@ -1,35 +1,33 @@
 """Experiments with many landmarks: standard errors of bridges that resample, and learned scores.
 
-Experiments are as in `experiments.py`. Landmarks start on the ellipse, with a = 0.2, ℓ = 0.5 and the nugget
-1e-3; end points are from the Euler scheme at these values. A simulation is an Euler path.
+Landmarks start on the ellipse, with a = 0.2, ℓ = 0.5 and the nugget 1e-3; end points are from the Euler
+scheme at these values. A simulation is an Euler path.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache, partial
 
 import torch
 from torch import Tensor
 
-from ....methods.bridge.bases import BaseFactory, MidpointBase
-from ....methods.bridge.genealogy import LAG, sum_of_squares
-from ....methods.bridge.learned.landmarks import (
+from .....methods.bridge.bases import BaseFactory, MidpointBase
+from .....methods.bridge.genealogy import LAG, sum_of_squares
+from .....methods.bridge.learned.landmarks import (
     LandmarkLaw,
     LandmarkScores,
     LandmarkTraining,
     learn_landmarks,
 )
-from ....methods.bridge.learned.paper import PaperTraining, learn_paper
-from ....methods.bridge.likelihood import BridgeSampler, average
-from ....methods.bridge.proposals import Resampling, reverse_bridges
-from ....tasks.landmarks.diffusion import LandmarkDiffusion
-from ....tasks.landmarks.task import Landmarks
-from ....tasks.sde.sde import TimeGrid
-from ....tasks.seeding import derive_seed, generator
-
-Row = dict[str, object]
-Experiment = Iterator[partial[list[Row]]]
+from .....methods.bridge.learned.paper import PaperTraining, learn_paper
+from .....methods.bridge.likelihood import BridgeSampler, average
+from .....methods.bridge.proposals import Resampling, reverse_bridges
+from .....tasks.landmarks.diffusion import LandmarkDiffusion
+from .....tasks.landmarks.task import Landmarks
+from .....tasks.sde.sde import TimeGrid
+from .....tasks.seeding import derive_seed, generator
+from .piece import Experiment, Row
 
 RUNS, ENDS = 20, 5
 LAGS = (0.9, 0.7, 0.5, LAG, 0.2, 0.1, 0.0)

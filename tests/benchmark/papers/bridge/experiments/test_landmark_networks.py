@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from graybench.benchmark.papers.bridge.landmark_networks import _resampled_run, landmark_law
+from graybench.benchmark.papers.bridge.experiments.landmark_networks import _resampled_run, landmark_law
 from graybench.methods.bridge.genealogy import LAG
 from graybench.tasks.landmarks.task import Landmarks
 

@@ -1,24 +1,19 @@
-"""An experiment with the times at which bridges take their steps: equal steps, or finer ones near the ends.
-
-Experiments are as in `experiments.py`.
-"""
+"""An experiment with the steps of bridges in time: equal ones, or finer ones near the ends."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from ....methods.bridge.likelihood import BridgeSampler, average
-from ....tasks.landmarks.task import Landmarks
-from ....tasks.sde.diffusion_task import DiffusionTask
-from ....tasks.sde.double_well import DoubleWell
-from ....tasks.sde.sde import TimeGrid
-from ....tasks.seeding import derive_seed
-
-Row = dict[str, object]
-Experiment = Iterator[partial[list[Row]]]
+from .....methods.bridge.likelihood import BridgeSampler, average
+from .....tasks.landmarks.task import Landmarks
+from .....tasks.sde.diffusion_task import DiffusionTask
+from .....tasks.sde.double_well import DoubleWell
+from .....tasks.sde.sde import TimeGrid
+from .....tasks.seeding import derive_seed
+from .piece import Experiment, Row
 
 ENDS, STEPS, PARTICLES = 20, 50, 256
 SIGMA, FINE = 0.7, 1_000  # of the double well, and the steps of its exact density

@@ -1,0 +1,1 @@
+"""Experiments with bridges, of which `graybench bridges` makes tables."""
