@@ -3,20 +3,17 @@
 Bridges estimate the likelihood p(x_o | u) of each observation at a number of points u.
 """
 
-import math
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
-from scipy.stats import multivariate_t
 from torch import Tensor
 
 from ...tasks.errors import NotFiniteError, UserError
-from ...tasks.importance import FREEDOM, draw_student_t, weighted_moments
 from ...tasks.plugin import require_whole
 from ...tasks.sde.diffusion_task import DiffusionModel
-from ...tasks.seeding import derive_seed, generator
+from ...tasks.seeding import derive_seed
 from ...tasks.task import Simulations
 from ..method import Method, Posterior
 from ..progress import report
@@ -32,95 +29,14 @@ from .likelihood import (
     average,
     warn,
 )
+from .paths import along_path, ends_of_intervals, product
+from .points import Mixture, WeightedPoints
 from .proposals import KERNELS
 from .unreached import LEAST, unreached
 
-FARTHEST = 7.0  # prior standard deviations
 MOST_ROUNDS, LEAST_IN_ROUND = 10, 10  # in which points are drawn, and points in each
 BRIDGES_AT_ONCE = 4096
 TRIAL_PAIRS = 16
-
-
-def along_path(
-    sampler: BridgeSampler,
-    model: DiffusionModel,
-    u: Tensor,
-    x_o: Tensor,
-    seed: int,
-    base: BaseFactory | None = None,
-) -> Estimate:
-    """Estimate the likelihood of each interval between observations; bridges start at the observation before.
-
-    Args:
-        sampler: draws the bridges.
-        model: the diffusion, with m intervals.
-        u: points (J, d).
-        x_o: one observation (m D,), the states at m times.
-        seed: names the noise.
-        base: makes the base in place of the sampler's own.
-
-    Returns:
-        The estimates, fields (J, m), with intervals of equal duration and steps next to each other.
-    """
-    starts, ends = _ends_of_intervals(model, x_o.double())
-    sde, parts = model.at(u[:, None, None]), []
-    for k, grid in enumerate(dict.fromkeys(model.grids)):
-        equal = [i for i, other in enumerate(model.grids) if other == grid]
-        y = ends[equal].expand(len(u), -1, -1)
-        noise = sampler.noise(grid, y.shape[:-1], y.shape[-1], derive_seed(seed, "grid", k) if k else seed)
-        parts.append(average(sampler.bridges(sde, starts[equal], y, grid, noise, base=base)))
-    return Estimate(*(torch.cat(field, -1) for field in zip(*parts, strict=True)))
-
-
-def _ends_of_intervals(model: DiffusionModel, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both ends of each interval, (..., m, 1, D) and (..., m, D), for observations x (..., m D)."""
-    ends = x.unflatten(-1, (len(model.grids), -1))
-    starts = torch.cat([model.x_0.expand_as(ends[..., :1, :]), ends[..., :-1, :]], -2)
-    return starts.unsqueeze(-2), ends
-
-
-def product(intervals: Estimate) -> Estimate:
-    """Return the likelihood of a path, fields (...), from those of its intervals (..., m).
-
-    Logs add, and so do squared errors, as the intervals have bridges of their own. ESS and tail are
-    those of the worst interval.
-    """
-    return Estimate(
-        value=intervals.value.sum(-1),
-        stderr=intervals.stderr.square().sum(-1).sqrt(),
-        ess_fraction=intervals.ess_fraction.amin(-1),
-        final_ess_fraction=intervals.final_ess_fraction.amin(-1),
-        lost_fraction=intervals.lost_fraction.mean(-1),
-        tail=intervals.tail.nan_to_num(-math.inf).amax(-1),
-    )
-
-
-@dataclass(frozen=True)
-class WeightedPoints:
-    """Weighted points of the posterior for one observation.
-
-    Attributes:
-        u: the points (J, d).
-        log_weights: log W, not normalised (J,).
-        estimate: the likelihood at each point, fields (J,).
-    """
-
-    u: Tensor
-    log_weights: Tensor
-    estimate: Estimate
-
-    @property
-    def effective_size(self) -> float:
-        """The effective sample size 1/Σ_j W_j² of the normalised weights."""
-        return 1 / float(torch.softmax(self.log_weights, 0).square().sum())
-
-    def draw(self, n: int, seed: int) -> Tensor:
-        """Draw n points (n, d) in proportion to W by systematic resampling, in random order."""
-        random = generator(seed)
-        shift = torch.rand((), generator=random, dtype=torch.float64)
-        levels = (torch.randperm(n, generator=random) + shift) / n
-        reached = torch.softmax(self.log_weights, 0).cumsum(0)
-        return self.u[torch.searchsorted(reached, levels).clamp_max(len(self.u) - 1)]
 
 
 class BridgePosterior(Posterior):
@@ -192,7 +108,7 @@ class BridgePosterior(Posterior):
 
     def _missing(self, intervals: Estimate, u: Tensor, x_o: Tensor) -> str:
         """Return which interval has the likelihood 0 at u (d,), and why."""
-        starts, ends = _ends_of_intervals(self.model, x_o.double())
+        starts, ends = ends_of_intervals(self.model, x_o.double())
         return unreached(intervals.value, self.model.at(u[None, None]), starts, ends)
 
     def weighted_points(self, x_o: Tensor) -> WeightedPoints:
@@ -233,65 +149,6 @@ class BridgePosterior(Posterior):
         return points
 
 
-class Mixture:
-    """The densities from which points are drawn, one after another: the prior N(0, I), then Student-t's.
-
-    A Student-t has 5 degrees of freedom, and the weighted mean m and covariance C of all points before:
-
-        scale = (1 − a) C + a I,    a = 1/(1 + ESS)
-
-    so that the prior counts as one point. The weights W of a point come from the mixture of all densities, in
-    proportion to the numbers n_k of their points, J in all:
-
-        W_j ∝ N(u_j; 0, I) p̂(x_o | u_j) / Σ_k (n_k/J) q_k(u_j)
-
-    While no likelihood is finite, points are drawn from the prior.
-
-    Sources: Cappé et al., Population Monte Carlo, 2004; Cornuet et al., Adaptive multiple importance
-    sampling, 2012.
-
-    Args:
-        dim: number d of parameters.
-    """
-
-    def __init__(self, dim: int) -> None:
-        self.dim = dim
-        self.numbers: list[int] = []
-        self.fitted: list[tuple[Tensor, Tensor] | None] = []  # mean and scale, or None for the prior
-        self.next: tuple[Tensor, Tensor] | None = None
-
-    def draw(self, n: int, seed: int) -> Tensor:
-        """Draw n points (n, d) from the density that was fitted last."""
-        self.fitted.append(self.next)
-        self.numbers.append(n)
-        if self.next is None:
-            return torch.randn(n, self.dim, generator=generator(seed), dtype=torch.float64)
-        return draw_student_t(*self.next, n, seed)[0]
-
-    def weigh(self, u: Tensor, estimate: Estimate) -> WeightedPoints:
-        """Return all points drawn so far (J, d) with their weights."""
-        log_prior = -0.5 * u.square().sum(1) - self.dim / 2 * math.log(2 * math.pi)
-        densities = [log_prior if each is None else _log_student_t(u, *each) for each in self.fitted]
-        shares = torch.tensor(self.numbers, dtype=torch.float64) / len(u)
-        drawn_from = torch.logsumexp(torch.stack(densities) + shares.log().unsqueeze(1), 0)
-        log_weights = log_prior + estimate.value - drawn_from
-        log_weights[u.abs().amax(1) > FARTHEST] = -math.inf
-        return WeightedPoints(u, log_weights, estimate)
-
-    def fit(self, points: WeightedPoints) -> None:
-        """Fit the density of the next points."""
-        if points.log_weights.isfinite().any():
-            mean, covariance = weighted_moments(points.u, points.log_weights)
-            share = 1 / (1 + points.effective_size)
-            self.next = mean, (1 - share) * covariance + share * torch.eye(self.dim, dtype=torch.float64)
-
-
-def _log_student_t(u: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    """Return the log-density (J,) of the Student-t at points (J, d)."""
-    values = multivariate_t(mean.numpy(), scale.numpy(), FREEDOM).logpdf(u.numpy())
-    return torch.from_numpy(values).reshape(len(u))
-
-
 class BridgeIS(Method):
     """Importance sampling of the posterior with likelihoods p̂ from bridges.
 
@@ -315,7 +172,7 @@ class BridgeIS(Method):
     Args:
         particles: number N of bridges at each point, 2 or more.
         base: "auto", "none", "exact", "linearised", "flow", "heat_kernel" or "midpoint", see `bases.py`; or
-            "learned": half of the budget trains a network for all parameters, see `learned.py`; the other
+            "learned": half of the budget trains a network for all parameters, see `learned`; the other
             half is spent on each observation.
         kernel: "forward" or "adjoint", see `proposals.py`. "auto" is forward, which is exact for the scheme,
             unless its ESS/N is less than half of the adjoint's, or there is no drift. Adjoint has a bias of
@@ -375,7 +232,7 @@ class BridgeIS(Method):
         dim, budget = simulations.u.shape[1], len(simulations)
         if self.base == LearnedBase.name:
             half = simulations[: budget // 2]
-            starts, _ = _ends_of_intervals(model, half.x.double())
+            starts, _ = ends_of_intervals(model, half.x.double())
             base = learn_intervals(model, half.u.double(), starts, derive_seed(seed, "learned"))
             budget -= len(half)
         sampler = _chosen(sampler, model, simulations[:TRIAL_PAIRS], base)
@@ -386,7 +243,7 @@ def _chosen(
     sampler: BridgeSampler, model: DiffusionModel, tried: Simulations, base: BaseFactory | None
 ) -> BridgeSampler:
     """Return the sampler with base and kernel chosen by trials on intervals of a few simulations."""
-    grid, (starts, ends) = model.grids[0], _ends_of_intervals(model, tried.x.double())
+    grid, (starts, ends) = model.grids[0], ends_of_intervals(model, tried.x.double())
     alike = [i for i, other in enumerate(model.grids) if other == grid]
     sde, starts, ends = model.at(tried.u.double()[:, None, None]), starts[:, alike], ends[:, alike]
     sampler = sampler if base else sampler.chosen(sde, starts, ends, grid)

@@ -11,14 +11,10 @@ from graybench import DiffusionTask, Normal, TimeGrid, UserError, Vector
 from graybench.benchmark.running.cell import Cell
 from graybench.benchmark.running.measure import run_cell
 from graybench.methods import get_method
-from graybench.methods.bridge.bridge_is import (
-    BridgePosterior,
-    Mixture,
-    WeightedPoints,
-    along_path,
-    product,
-)
+from graybench.methods.bridge.bridge_is import BridgePosterior
 from graybench.methods.bridge.likelihood import Estimate
+from graybench.methods.bridge.paths import along_path, product
+from graybench.methods.bridge.points import Mixture, WeightedPoints
 from graybench.tasks import get_task
 from graybench.tasks.sde.freeze_diffusions import log_likelihoods
 from graybench.tests.methods.bridge.models import normals
