@@ -28,10 +28,9 @@ from ....analysis.statistics import Z
 from .networks import law_of, task_of
 from .piece import Experiment, Row
 
-DATA_SETS, OBSERVATIONS = 20, 50
+DATA_SETS, OBSERVATIONS, PARTICLES = 20, 50, 128
 THETA = (0.0, -0.4)  # the medians of the prior
 DURATIONS = {1.0: 25, 4.0: 100}  # and their steps
-PARTICLES = {1.0: 128, 4.0: 512}  # with 128 at T = 4, 8 of 20 fits have no standard errors
 REACH, QUADRATURE, DIFFERENCE, SIDES = 5.0, 600, 0.05, (-1, 0, 1)
 
 
@@ -55,7 +54,7 @@ def _fit(duration: float, kind: str, base: str, data_set: int) -> list[Row]:
     starts, y = _observations(kind, duration, data_set)
     made = _scores(duration) if base == "learned" else None
     seed = derive_seed("bridges", "coverage", data_set)
-    likelihood = Likelihood(task.sde, y, grid, BridgeSampler(particles=PARTICLES[duration]), seed, base=made)
+    likelihood = Likelihood(task.sde, y, grid, BridgeSampler(particles=PARTICLES), seed, base=made)
     start = time.perf_counter()
     fit = maximise(likelihood, theta, starts)
     seconds = time.perf_counter() - start
