@@ -155,7 +155,7 @@ def many_errors(table: pd.DataFrame) -> Figure:
         value, low, high = stated_over_spread(runs)
         last.errorbar([k], [value], [[value - low], [high - value]], fmt="o", color=BLUE)
         largest = LARGEST_STDERR.get(int(runs["landmarks"].iloc[0]))
-        text = f"{runs['stderr'].mean():.2f} nats" + (f"\n(≤ {largest:g})" if largest else "")
+        text = f"{runs['stderr'].mean():.2f}" + (f"\n({largest:g})" if largest else "")
         last.annotate(text, (k, high), xytext=(0, 3), textcoords="offset points", ha="center")
     last.axhspan(LEAST_RATIO, LARGEST_RATIO, color=ORANGE, alpha=0.12, linewidth=0)
     labels = [
@@ -164,5 +164,5 @@ def many_errors(table: pd.DataFrame) -> Figure:
     ]
     last.set_xticks(range(len(cases)), labels)
     last.set(xlim=(-0.6, len(cases) - 0.4), ylim=(0, 1.3 * last.get_ylim()[1]))
-    last.set(xlabel="n, N, K", ylabel="stated error / spread")
+    last.set(xlabel="n, N, K", ylabel="stated error / spread", title="numbers: stated nats\n(wanted at most)")
     return figure
