@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...tasks.landmarks.procrustes import rigid_moves
-from ...tasks.sde.sde import SDE
+from ...tasks.sde.sde import SDE, cholesky
 from ...tasks.seeding import derive_seed, generator
 from .inference import Likelihood
 from .likelihood import Estimate, average
@@ -85,7 +85,7 @@ class ShapeLikelihood(Likelihood):
         ahead = x_0 + start.drift * self.grid.duration
         back = (ahead if ahead.dim() > 1 else ahead.unsqueeze(0)) - self.y.unsqueeze(-2)
         pulled = (solved @ back.mT).squeeze(-1)
-        factor = torch.linalg.cholesky(precision)
+        factor = cholesky(precision)
         centre = torch.cholesky_solve(pulled.unsqueeze(-1), factor).squeeze(-1)
         random = generator(derive_seed(self.seed, "places"))
         size = (len(self.y), self.sampler.particles, directions.shape[-2])

@@ -16,7 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention, silu
 from ....tasks.errors import UserError
 from ....tasks.landmarks.diffusion import LandmarkCoefficients, LandmarkDiffusion
 from ....tasks.plugin import require_whole
-from ....tasks.sde.sde import SDE, Coefficients, TimeGrid, euler_path
+from ....tasks.sde.sde import SDE, Coefficients, TimeGrid, cholesky, euler_path
 from ....tasks.seeding import derive_seed, generator
 from ...nn.averaging import held_out
 from ...nn.network import time_features
@@ -104,7 +104,7 @@ def describe(base: MidpointBase, k: Tensor, x: Tensor, here: LandmarkCoefficient
     squared, own = here.length.square(), here.kernel.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
     v = here.positions - start.positions
     average = (start.kernel + 4 * middle.kernel + here.kernel) / 6
-    p = torch.cholesky_solve(v, torch.linalg.cholesky(average)) / t
+    p = torch.cholesky_solve(v, cholesky(average)) / t
     along = _differences_dot(middle.positions, v)
     bend, local = (_bend(each, p, squared) for each in (middle, here))
     fields = torch.stack(

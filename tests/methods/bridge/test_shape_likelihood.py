@@ -128,3 +128,10 @@ def test_every_rotation_is_counted_once_however_far_the_landmarks_move(dimension
     value, stderr = float(found.value.detach()), float(found.stderr)
     assert stderr < 0.03
     assert abs(value - expected) < 4.5 * stderr
+
+
+def test_parameters_that_overflow_have_no_finite_likelihood_and_raise_nothing() -> None:
+    start = ellipse(6, 2)
+    likelihood = shapes.likelihood_of(diffuse(start, 3, 4), QUICK, "test")
+    found = likelihood(torch.tensor([400.0, 0.0], dtype=torch.float64), start.flatten())
+    assert not found.value.isfinite().any()
