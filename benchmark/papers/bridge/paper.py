@@ -105,8 +105,8 @@ LANDMARKS = PaperFigure(
             "many-errors",
             MANY_ERRORS,
             error_figures.many_errors,
-            "Runs of one end point with midpoint and resampling, a = 0.2; bars are 95 % intervals by the stated "
-            "error. Green: a run with 64 times the bridges. Right: the wanted range is shaded.",
+            "Runs of one end point with midpoint and resampling, a = 0.2; bars are 95 % intervals by the "
+            "stated error. Green: a run with 64 times the bridges. Right: the wanted range is shaded.",
         ),
     ),
     (
