@@ -100,7 +100,8 @@ def _compared(
         own, other = map(table_of, sides)
         p = difference_interval(other, own, paired=True).p
         records.append((*place, *interval(own, other), p, "ok"))
-    return pd.DataFrame(records, columns=list(COLUMNS))
+    numbers = dict.fromkeys(("value", "low", "high", "p"), float)  # no rows have no type of their own
+    return pd.DataFrame(records, columns=list(COLUMNS)).astype(numbers)
 
 
 def _require_method(label: str, known: Iterable[str]) -> None:

@@ -38,6 +38,17 @@ def test_a_task_that_only_the_second_metric_has_is_drawn_last() -> None:
     assert ticks == ["line", "galton", "schloegl"]
 
 
+def test_a_metric_that_the_method_never_has_is_left_out() -> None:
+    skipped = [
+        row("mix", 100, None, metric="score_error", task=task, status="skipped")
+        for task in ("galton", "schloegl")
+    ]
+    errors = [row("dsm", 100, 2.0, metric="score_error", task=task) for task in ("galton", "schloegl")]
+    figure = comparison(pd.concat([FRAME, table(*skipped, *errors)]), "", "mix", "dsm")
+    assert figure is not None
+    assert [axis.get_title() for axis in figure.axes] == ["mmd: mix / dsm"]
+
+
 def test_all_figures_are_drawn_for_several_tasks_alone() -> None:
     assert [(label, variant) for label, variant, _ in comparisons(FRAME)] == [("mix", "")]
     assert list(comparisons(FRAME[FRAME["task"] == "galton"])) == []
