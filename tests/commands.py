@@ -18,7 +18,7 @@ FORKS.set_forkserver_preload(
         "graybench.tests.commands",
         "graybench.benchmark.checks.conformance",
         "graybench.benchmark.figures.draw",
-        "graybench.benchmark.running.runner",
+        "graybench.benchmark.running.cluster.runner",
     ]
 )
 

@@ -89,7 +89,7 @@ def _exit_status(error: Exception) -> int | None:
 
     if isinstance(error, StoreError | OSError):
         return 1
-    from ..running.runner import ClusterError
+    from ..running.cluster.runner import ClusterError
 
     return 1 if isinstance(error, ClusterError) else None
 
@@ -119,13 +119,13 @@ def run(
     except Exception as error:
         raise UserError(f"Dask cannot be imported: {' '.join(str(error).split())}.") from error
     if scheduler is None:
-        from ..running import forks
+        from ..running.cluster import forks
 
         forks.start()  # first, for it takes as long as all that follows
     from ...methods.device import require, require_name
-    from ..running.interruption import end, interruptible
+    from ..running.cluster.interruption import end, interruptible
+    from ..running.cluster.runner import ClusterError
     from ..running.progress import say, summarize
-    from ..running.runner import ClusterError
     from ..running.shard import Shard
     from ..running.store import Store
     from ..running.sweep import Sweep
@@ -164,9 +164,9 @@ def _run_missing(
 ) -> "dict[str, Any]":
     from dask.system import CPU_COUNT
 
+    from ..running.cluster.runner import local_cluster, remote_cluster, run_cells
     from ..running.progress import Display, say
     from ..running.rows import TO_RETRY
-    from ..running.runner import local_cluster, remote_cluster, run_cells
 
     endings = store.finished(asked, warn=partial(say, console))
     kept = {i: e for i, e in endings.items() if not (retry_failed and e.status in TO_RETRY)}

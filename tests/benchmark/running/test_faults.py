@@ -70,7 +70,7 @@ class Run:
 
 
 def is_forked(process: psutil.Process) -> bool:
-    """Return whether a process was forked by `running.forks`, as workers are."""
+    """Return whether a process was forked by `running.cluster.forks`, as workers are."""
     parent = process.parent()
     return parent is not None and all("forkserver" in " ".join(p.cmdline()) for p in (process, parent))
 
@@ -313,7 +313,7 @@ def test_patience_with_what_does_not_close_ends(patience: float, second: str) ->
     """After some seconds, or by a second signal."""
     program = f"""
 import os, signal, time
-from graybench.benchmark.running import interruption
+from graybench.benchmark.running.cluster import interruption
 interruption.PATIENCE = {patience}
 with interruption.interruptible():
     try:

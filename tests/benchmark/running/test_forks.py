@@ -13,7 +13,7 @@ def told(pipe):
     pipe.send([dict(os.environ), "torch" in sys.modules, blocked])
 
 if __name__ == "__main__":
-    from graybench.benchmark.running import forks
+    from graybench.benchmark.running.cluster import forks
     before = dict(os.environ)
     forks.start()
     forks.start()

@@ -14,11 +14,11 @@ from distributed import Client
 from distributed.comm import CommClosedError
 from rich.console import Console
 
-from graybench.benchmark.running import runner, worker
 from graybench.benchmark.running.cell import Cell
+from graybench.benchmark.running.cluster import runner, worker
+from graybench.benchmark.running.cluster.runner import ClusterError, local_cluster, remote_cluster, run_cells
 from graybench.benchmark.running.progress import Display
 from graybench.benchmark.running.rows import Ending, failure_rows
-from graybench.benchmark.running.runner import ClusterError, local_cluster, remote_cluster, run_cells
 from graybench.benchmark.running.store import Store
 from graybench.benchmark.running.sweep import Sweep
 from graybench.benchmark.running.table import read_table

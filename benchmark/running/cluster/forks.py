@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 
-from ..metrics.catalogue import METRICS
+from ...metrics.catalogue import METRICS
 
 METHOD = "forkserver"
-NEEDED = ["graybench.benchmark.running.worker", *sorted({metric.module for metric in METRICS.values()})]
+WORKER = "graybench.benchmark.running.cluster.worker"
+NEEDED = [WORKER, *sorted({metric.module for metric in METRICS.values()})]
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 ENVIRONMENT = {
     **dict.fromkeys(THREADS, "1"),

@@ -9,10 +9,10 @@ from distributed import get_worker
 from distributed.protocol.pickle import loads
 from distributed.utils import sync
 
-from ...methods.device import on
-from ...methods.progress import listening
-from .cell import Cell
-from .measure import run_cell
+from ....methods.device import on
+from ....methods.progress import listening
+from ..cell import Cell
+from ..measure import run_cell
 
 SECONDS_BETWEEN_REPORTS = 0.2
 

@@ -27,13 +27,13 @@ import psutil
 from distributed import Client, KilledWorker, LocalCluster
 from distributed.protocol.pickle import dumps
 
-from ...methods.device import CPU, require
-from ...tasks.errors import UserError
+from ....methods.device import CPU, require
+from ....tasks.errors import UserError
+from ..cell import Cell
+from ..progress import Display
+from ..rows import TO_RETRY, Ending, ending, failure_rows
+from ..store import Store
 from . import forks
-from .cell import Cell
-from .progress import Display
-from .rows import TO_RETRY, Ending, ending, failure_rows
-from .store import Store
 from .worker import WorkerError, work
 
 if TYPE_CHECKING:

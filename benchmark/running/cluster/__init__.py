@@ -1,0 +1,1 @@
+"""The processes of a run: the cluster, its workers, and how both are stopped."""
