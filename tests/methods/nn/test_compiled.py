@@ -50,7 +50,8 @@ def test_a_processor_without_wide_vectors_has_the_same_products(tmp_path):
     program = """
 import numpy as np
 from graybench.methods.nn import compiled
-a, b = np.ones((30, 3), np.float32), np.arange(195, dtype=np.float32).reshape(3, 65)
+a = np.arange(90, dtype=np.float32).reshape(30, 3)
+b = np.arange(195, dtype=np.float32).reshape(3, 65)
 c = np.empty((30, 65), np.float32)
 compiled.multiply(a, b, c)
 assert np.array_equal(c, a @ b), c
