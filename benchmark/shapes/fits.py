@@ -167,13 +167,13 @@ def _as_lists(estimates: Sequence[Estimate]) -> Result:
 def matrix(shapes: Tensor, fits: Sequence[Result], settings: Settings, stream: str) -> Result:
     """Compute log-likelihoods of shapes (S, n, m) under each fit, on noise that no fit has used.
 
-    A specimen has the same noise under all fits.
+    A specimen has the same noise under all fits, and all have the base that is chosen for the first.
     """
-    likelihood, found = likelihood_of(shapes, settings, stream), []
+    points = [[torch.tensor(one[part], dtype=torch.float64) for part in ("theta", "x_0")] for one in fits]
+    likelihood, found = likelihood_of(shapes, settings, stream).settled(*points[0]), []
     with torch.no_grad():
-        for done, one in enumerate(fits):
+        for done, (theta, x_0) in enumerate(points):
             report("group", done, len(fits) + 1)
-            theta, x_0 = (torch.tensor(one[part], dtype=torch.float64) for part in ("theta", "x_0"))
             found.append(likelihood(theta, x_0))
     return _as_lists(found)
 
@@ -233,9 +233,9 @@ def profile(shapes: Tensor, found: Result, settings: Settings, stream: str) -> R
     estimate, by differences. x_0 is held. The likelihood uses the fit's own noise, so it is highest at the
     estimate. The grid reaches four standard errors to both sides, at most a factor of four.
     """
-    likelihood = likelihood_of(shapes, settings, stream)
     rows: list[Result] = []
     top, x_0 = (torch.tensor(found[part], dtype=torch.float64) for part in ("theta", "x_0"))
+    likelihood = likelihood_of(shapes, settings, stream).settled(top, x_0)
     with torch.no_grad():
         highest = float(likelihood(top, x_0).value.sum())
         slopes = _slopes(lambda theta: float(likelihood(theta, x_0).value.sum()), top)
