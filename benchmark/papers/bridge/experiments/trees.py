@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .....methods.bridge.likelihood import BridgeSampler
 from .....methods.bridge.trees.brownian import TreeBrownian, TreeFit, TreeSample
 from .....methods.bridge.trees.diffusion import TreeDiffusion, simulate
 from .....methods.bridge.trees.posterior import TreeDraws, TreePosterior
@@ -38,6 +39,7 @@ AMPLITUDES, LENGTH, NUGGET = (0.05, 0.15, 0.3), 0.5, 1e-3
 DATA_SETS, SAMPLED, TIMED = 20, 3, 1  # of each cell of `tree_coverage`, `tree_samplers` and `tree_run_time`
 SIMULATION_STEP, FILTER_STEP = 0.01, 0.05
 CHAINS, WARMUP, DRAWS, PARTICLES = 4, 100, 150, 4096
+THINNED, BRIDGES, BRIDGE_STEPS = 3, 32, 20  # one draw of three is corrected, by bridges of 20 steps
 PARAMETERS = ("a", "length")
 
 
@@ -79,10 +81,22 @@ def tree_samplers() -> Experiment:
     yield partial(_sampled, "nuts", Cell(8, 8, 0.15), 0)
 
 
+def tree_corrections() -> Experiment:
+    """What bridges along the branches change of the posterior, whose branches have a closed-form density.
+
+    `spread` is that of log p/p̂ over draws of the posterior, with the part `noise` from the bridges; the ESS/N
+    is that of weights p/p̂, which move the root's mean by `root_moved` of its standard deviations (rms).
+    """
+    for data_set in range(SAMPLED):
+        for a in AMPLITUDES:
+            yield partial(_corrected, Cell(8, 8, a), data_set)
+
+
 TREES: dict[str, Callable[[], Experiment]] = {
     "tree_coverage": tree_coverage,
     "tree_run_time": tree_run_time,
     "tree_samplers": tree_samplers,
+    "tree_corrections": tree_corrections,
 }
 
 
@@ -190,6 +204,26 @@ def _sampled(sampler: str, cell: Cell, data_set: int) -> list[Row]:
         return [row | {"draws": PARTICLES, "root_ess": ess, "seconds": seconds}]
     draws, seconds = _nuts(baseline, fit) if sampler == "nuts" else _sample(baseline, fit)
     return [row | {"draws": draws.theta[..., 0].numel(), **_quality(draws, seconds)}]
+
+
+def _corrected(cell: Cell, data_set: int) -> list[Row]:
+    baseline = baseline_of(cell, data_set)
+    fit = baseline.fit()
+    draws, _ = _sample(baseline, fit)
+    theta, nodes = (part.flatten(0, 1)[::THINNED] for part in (draws.theta, draws.nodes))
+    model, bridges = posterior_of(baseline, fit), BridgeSampler("midpoint", particles=BRIDGES)
+    runs = torch.stack(
+        [
+            model.log_corrections(theta, nodes, bridges, BRIDGE_STEPS, derive_seed("trees", "bridges", run))
+            for run in range(2)
+        ]
+    )
+    log_weights, root = runs.mean(0), nodes[:, 0]
+    weights = torch.softmax(log_weights, 0)
+    row: Row = {**cell._asdict(), "data_set": data_set, "draws": len(theta)}
+    row |= {"spread": float(log_weights.std()), "noise": float((runs[0] - runs[1]).std()) / 2}
+    row["ess_fraction"] = 1 / (len(theta) * float(weights.square().sum()))
+    return [row | {"root_moved": _rms((weights @ root - root.mean(0)) / root.std(0))}]
 
 
 @torch.enable_grad()
