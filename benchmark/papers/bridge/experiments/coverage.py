@@ -28,9 +28,10 @@ from ....analysis.statistics import Z
 from .networks import law_of, task_of
 from .piece import Experiment, Row
 
-DATA_SETS, OBSERVATIONS, PARTICLES = 20, 50, 128
+DATA_SETS, OBSERVATIONS = 20, 50
 THETA = (0.0, -0.4)  # the medians of the prior
 DURATIONS = {1.0: 25, 4.0: 100}  # and their steps
+PARTICLES = {1.0: 128, 4.0: 512}
 REACH, QUADRATURE, DIFFERENCE, SIDES = 5.0, 600, 0.05, (-1, 0, 1)
 
 
@@ -54,7 +55,7 @@ def _fit(duration: float, kind: str, base: str, data_set: int) -> list[Row]:
     starts, y = _observations(kind, duration, data_set)
     made = _scores(duration) if base == "learned" else None
     seed = derive_seed("bridges", "coverage", data_set)
-    likelihood = Likelihood(task.sde, y, grid, BridgeSampler(particles=PARTICLES), seed, base=made)
+    likelihood = Likelihood(task.sde, y, grid, BridgeSampler(particles=PARTICLES[duration]), seed, base=made)
     start = time.perf_counter()
     fit = maximise(likelihood, theta, starts)
     seconds = time.perf_counter() - start
