@@ -16,7 +16,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: install
-	$(BIN)/graybench run benchmark/sweeps/quick.yaml --out runs/quick
+	$(BIN)/graybench run quick --out runs/quick
 	$(BIN)/graybench figures runs/quick
 	$(BIN)/graybench table runs/quick --metric score_error
 	$(BIN)/graybench table runs/quick --metric mmd

@@ -96,7 +96,9 @@ def _exit_status(error: Exception) -> int | None:
 
 @app.command()
 def run(
-    sweep: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="The sweep file.")],
+    sweep: Annotated[
+        Path, typer.Argument(metavar="SWEEP", help="A sweep file, or the name of a sweep of graybench.")
+    ],
     out: Annotated[Path | None, typer.Option(help="The result folder (default: runs/SWEEP-NAME).")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes (default: all cores).")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Address of a running Dask scheduler.")] = None,
@@ -128,12 +130,12 @@ def run(
     from ..running.progress import say, summarize
     from ..running.shard import Shard
     from ..running.store import Store
-    from ..running.sweep import Sweep
+    from ..running.sweep import Sweep, sweep_file
 
     if workers is not None and scheduler is not None:
         raise UserError("--workers is for the local cluster and cannot be used with --scheduler.")
     (require if scheduler is None else require_name)(device)
-    loaded = Sweep.load(sweep)
+    loaded = Sweep.load(sweep_file(sweep))
     asked = Shard.parse(shard or "1/1").of(loaded.select(task or (), method or (), budget or ()))
     cells = loaded.cells()
     store = Store(out or Path("runs") / loaded.name, loaded)

@@ -34,6 +34,7 @@ from ..metrics.catalogue import METRICS
 from .cell import Cell
 from .yaml_loader import Loader
 
+SWEEPS = Path(__file__).parents[1] / "sweeps"  # those that come with graybench
 LARGEST_SEED, LARGEST_BUDGET = 2**63 - 1, 10**9
 
 P = TypeVar("P", bound=Plugin)
@@ -222,6 +223,20 @@ def _require_unique(values: Sequence[Any]) -> None:
     for index, value in enumerate(values):
         if value in values[:index]:
             raise UserError(f"{value} is given twice.")
+
+
+def sweep_file(named: Path) -> Path:
+    """Return the file of a sweep: a path as it is, or that of a sweep of graybench, such as "quick".
+
+    Raises:
+        UserError: it is a name, and neither a file nor a sweep of graybench.
+    """
+    shipped = {path.stem: path for path in SWEEPS.glob("*.yaml")}
+    if named.is_file() or named.suffix or len(named.parts) != 1:
+        return named
+    if str(named) not in shipped:
+        raise UserError(f"there is no sweep {str(named)!r}, and no such file: {nearest(str(named), shipped)}")
+    return shipped[str(named)]
 
 
 def _read_mapping(path: Path) -> dict[Any, Any]:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from graybench.benchmark.analysis.labels import task_of
-from graybench.benchmark.running.sweep import Sweep
+from graybench.benchmark.running.sweep import Sweep, sweep_file
 from graybench.benchmark.running.yaml_loader import Dumper, Loader
 from graybench.tasks import get_task
 from graybench.tasks.errors import UserError
@@ -219,6 +219,18 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
         Sweep.load(tmp_path / "nothing.yaml")
     with pytest.raises(UserError, match=r"it cannot be read: Is a directory\.$"):
         Sweep.load(tmp_path)
+
+
+def test_a_sweep_of_graybench_is_named_without_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Sweep.load(sweep_file(Path("quick"))).name == "quick"
+    own = write_sweep(Path("quick"), name="own")
+    assert Sweep.load(sweep_file(own)).name == "own"
+    assert sweep_file(Path("quick.yaml")) == Path("quick.yaml")
+    with pytest.raises(UserError, match=r"^there is no sweep 'quik', and no such file: did you mean quick"):
+        sweep_file(Path("quik"))
 
 
 def test_a_plugin_that_does_not_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
