@@ -10,6 +10,8 @@ from ...methods.method import Posterior
 from ...tasks.task import Simulations
 from .truth import Once, Truth
 
+LARGEST = float(np.finfo(np.float32).max)
+
 Row = dict[str, Any]
 
 
@@ -48,7 +50,7 @@ def row(
     cause: str = "the metric overflows",
     **place: Any,
 ) -> Row:
-    """Return one row. A value that is not finite stays in the table, with `cause` as its reason.
+    """Return one row. A value that is not finite in float32 stays in the table, with `cause` as its reason.
 
     Args:
         value: the value of the metric.
@@ -57,6 +59,6 @@ def row(
         place: further columns, such as replicate, observation, time and floor.
     """
     made = {"value": float(value), "stderr": float("nan") if stderr is None else float(stderr), **place}
-    if not np.isfinite(made["value"]):
+    if not abs(made["value"]) <= LARGEST:
         made |= {"status": "not_finite", "reason": cause}
     return made

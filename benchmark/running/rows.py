@@ -42,6 +42,7 @@ DTYPES = {
     "root_seed": "Int64",
 }
 COLUMNS = tuple(DTYPES)
+SINGLE = ("value", "stderr", "floor", "fit_seconds", "sample_seconds")  # numbers rounded to float32
 ESSENTIAL = (  # a result table must have these columns; any other can be filled in
     "task",
     "method",
@@ -72,9 +73,9 @@ class Ending(NamedTuple):
 def frame(cell: "Cell", rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Return the table of one cell.
 
-    The columns are `COLUMNS` with the types of `DTYPES`. A row may leave out columns that are null or are the
-    same for the whole cell. Missing whole numbers are NA, missing real numbers NaN, missing texts empty, and
-    a missing status is "ok". Reasons are put on one line.
+    The columns are `COLUMNS` with the types of `DTYPES`; those of `SINGLE` are rounded to float32. A row may
+    leave out columns that are null or are the same for the whole cell. Missing whole numbers are NA, missing
+    real numbers NaN, missing texts empty, and a missing status is "ok". Reasons are put on one line.
 
     Raises:
         ValueError: a row has an unknown column.
@@ -98,7 +99,8 @@ def frame(cell: "Cell", rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         if unknown := record.keys() - DTYPES.keys():
             raise ValueError(f"a result row has no column {sorted(unknown)[0]!r}")
         record["reason"] = " ".join(record["reason"].split())
-    return pd.DataFrame.from_records(records, columns=list(COLUMNS)).astype(DTYPES)
+    made = pd.DataFrame.from_records(records, columns=list(COLUMNS))
+    return made.astype(dict.fromkeys(SINGLE, "float32")).astype(DTYPES)
 
 
 @cache

@@ -1,20 +1,23 @@
 """The result folder: whole files or none, damage seen, folders of others refused."""
 
 import errno
+import math
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
+from graybench.benchmark.metrics.fitted import row
 from graybench.benchmark.running import store as store_module
 from graybench.benchmark.running.cell import Cell
 from graybench.benchmark.running.rows import COLUMNS, DTYPES, ESSENTIAL, failure_rows, frame
 from graybench.benchmark.running.store import Store
 from graybench.benchmark.running.sweep import Sweep
-from graybench.benchmark.running.table import read_table
+from graybench.benchmark.running.table import read_parquet, read_table, to_frame
 from graybench.benchmark.running.writing import StoreError
 from graybench.tasks.errors import UserError
 from graybench.tests.benchmark.toys import write_sweep
@@ -52,6 +55,21 @@ def test_what_is_written_is_read_exactly(store: Store, sweep: Sweep) -> None:
         read_table(store.folder), pd.concat([rows_of(first), failure], ignore_index=True), check_exact=True
     )
     assert store.finished(sweep.cells(), never) == {first.id: ("ok", ""), second.id: ("failed", "because")}
+
+
+def test_numbers_are_those_of_float32(store: Store, sweep: Sweep) -> None:
+    """A table of float64, as before, is read as well; what float32 cannot hold is not finite."""
+    cell, noisy = sweep.cells()[0], rows_of(sweep.cells()[0], math.pi)
+    store.write(cell, noisy)
+    store.merge([cell], never)
+    assert read_table(store.folder)["value"].tolist() == [np.float32(math.pi), np.float32(math.pi + 1)]
+    assert pd.read_parquet(store.table)["value"].dtype == "float32"
+    noisy.assign(value=math.pi).to_parquet(store.table)
+    assert read_table(store.folder)["value"].tolist() == [math.pi] * 2
+    assert [row(value, None).get("status") for value in (3e38, -4e38, math.nan)] == [
+        None,
+        *["not_finite"] * 2,
+    ]
 
 
 def test_writing_again_replaces(store: Store, sweep: Sweep) -> None:
@@ -262,7 +280,7 @@ def test_the_gap_of_an_older_table_is_filled(store: Store, sweep: Sweep, column:
     expected = pd.concat([rows_of(first), rows_of(second)], ignore_index=True)
     assert_frame_equal(table.drop(columns=column), expected.drop(columns=column), check_exact=True)
     rows_of(first).drop(columns=column).to_parquet(store.table)  # a table of released results
-    assert read_table(store.folder)["value"].tolist() == [0.1, 1.1]
+    assert read_table(store.folder)["value"].tolist() == rows_of(first)["value"].tolist()
 
 
 @pytest.mark.parametrize("column", ESSENTIAL)
@@ -315,7 +333,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     path = store.cells / f"{cell.id}.parquet"
     assert str(caught.value) == f"{path}: it cannot be written: No space left on device."
     assert list(store.cells.iterdir()) == [path]
-    assert_frame_equal(pd.read_parquet(path), rows_of(cell))
+    assert_frame_equal(to_frame(read_parquet(path)), rows_of(cell))
 
 
 def test_tables_that_cannot_be_read(store: Store, sweep: Sweep, tmp_path: Path) -> None:
