@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from . import bench, bridges, merge, plugins, report, reproduce, shapes
+from . import advise, bench, bridges, merge, plugins, report, reproduce, shapes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +39,7 @@ app.add_typer(shapes.app)
 app.add_typer(bench.app)
 app.add_typer(reproduce.app)
 app.add_typer(report.app)
+app.add_typer(advise.app)
 
 
 class Format(StrEnum):

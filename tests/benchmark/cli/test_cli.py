@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from graybench import methods, tasks
-from graybench.benchmark.cli import listing
+from graybench.benchmark.cli import advise, listing
 from graybench.benchmark.cli import main as cli
 from graybench.benchmark.running.rows import frame
 from graybench.benchmark.running.store import Store
 from graybench.benchmark.running.sweep import Sweep
+from graybench.tests.benchmark.conftest import made_up
 from graybench.tests.benchmark.toys import write_sweep
 
 
@@ -158,6 +159,38 @@ def test_nothing_missing_starts_no_worker(graybench: Any, finished: Store, tmp_p
         "1 of 1 cells are finished: 1 ok, 0 skipped, 0 failed, 0 timed out, 0 not finite.",
         f"The table is {finished.table}, the cells are in {finished.cells}.",
     ]
+
+
+def test_advice_names_the_folder_the_budget_and_the_tasks(
+    graybench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_up().to_parquet(tmp_path / "table.parquet")
+    asked = ("--budget", "700", "--metric", "mmd", "--from", tmp_path)
+    status, out, _ = graybench("advise", "galton", *asked)
+    assert (status, f"{tmp_path}: galton, 100 simulations" in out) == (0, True)
+    lines = [line.replace("│", " ").split() for line in out.splitlines() if "│" in line]
+    assert [line[0] for line in lines] == ["mix", "mix(gate=learned)", "dsm", "ltsm"]
+    assert (lines[0][-1], lines[-1][-1]) == ("best", "not_finite")
+    status, out, _ = graybench("advise", "gaussian_mixture", *asked)
+    assert "rank by mmd, mean over tasks (2)" in out
+    assert "The tasks are galton, linear_gaussian." in out
+    status, out, _ = graybench("advise", "--dim-theta", "2", "--dim-x", "500", *asked)
+    assert "No task there is like yours in dim_x: take this with care." in out
+    mistakes = {
+        ("--budget", "1"): "name a task, or give --dim-theta and --dim-x.",
+        ("galton", "--dim-x", "3", "--budget", "1"): (
+            "a task has its own dimensions; leave out --dim-theta and --dim-x."
+        ),
+        ("galtn", "--budget", "1"): "there is no task 'galtn'; `graybench tasks` lists them.",
+        ("--dim-x", "3", "--dim-theta", "1", "--structure", "set", "--budget", "1"): (
+            "there is no structure 'set': there are field, items, series, vector."
+        ),
+    }
+    for arguments, sentence in mistakes.items():
+        status, _, err = graybench("advise", *arguments, "--from", tmp_path)
+        assert (status, err) == (2, f"graybench: advise: {sentence}\n"), arguments
+    monkeypatch.setattr(advise, "RELEASED", [])
+    assert "name a result folder by --from" in graybench("advise", "galton", "--budget", "1")[2]
 
 
 def test_another_sweep_in_the_folder(graybench: Any, finished: Store, tmp_path: Path) -> None:

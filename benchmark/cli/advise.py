@@ -1,0 +1,106 @@
+"""The command `graybench advise`: which method at a budget, from result tables."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..analysis.advice import Advice, Features
+
+app = typer.Typer()
+
+RELEASED = [Path(__file__).parents[2] / "results" / name for name in ("suite", "rivals")]
+STRUCTURES = ("vector", "items", "series", "field")
+
+
+@app.command()
+def advise(
+    budget: Annotated[int, typer.Option(min=1, help="The number of simulations that you can afford.")],
+    task: Annotated[str | None, typer.Argument(help="A task, as in `galton` or `galton(rows=10)`.")] = None,
+    dim_theta: Annotated[int | None, typer.Option(min=1, help="Without a task: the parameters.")] = None,
+    dim_x: Annotated[
+        int | None, typer.Option(min=1, help="Without a task: the components of the data.")
+    ] = None,
+    structure: Annotated[
+        str, typer.Option(help="Without a task: vector, items, series or field.")
+    ] = "vector",
+    joint_score: Annotated[bool, typer.Option(help="Does the simulator report joint scores?")] = True,
+    seconds: Annotated[float, typer.Option(min=0, help="The longest fit that is allowed.")] = math.inf,
+    metric: Annotated[str, typer.Option(help="What decides.")] = "c2st_mlp",
+    folders: Annotated[
+        list[Path] | None, typer.Option("--from", metavar="DIR", help="A result folder; may be repeated.")
+    ] = None,
+) -> None:
+    """Say which methods did best at a budget, on a task or on tasks like yours."""
+    from ...tasks.errors import UserError
+    from ..running.table import read_table
+
+    console = Console()
+    found = folders or [folder for folder in RELEASED if folder.is_dir()]
+    if not found:
+        raise UserError("advise: there are no released results here; name a result folder by --from.")
+    features = _features(task, dim_theta, dim_x, structure, joint_score)
+    for folder in found:
+        advice = _asked(read_table(folder), task, features, budget, metric, seconds)
+        _print(advice, folder, metric, task, console)
+
+
+def _features(
+    task: str | None, dim_theta: int | None, dim_x: int | None, structure: str, joint_score: bool
+) -> "Features":
+    from ...tasks.errors import UserError
+    from ...tasks.plugin import nearest
+    from ..analysis.advice import SCORES, Features, features_of
+    from ..analysis.labels import task_of
+
+    if task is None:
+        if dim_theta is None or dim_x is None:
+            raise UserError("advise: name a task, or give --dim-theta and --dim-x.")
+        if structure not in STRUCTURES:
+            raise UserError(f"advise: there is no structure {structure!r}: {nearest(structure, STRUCTURES)}")
+        return Features(dim_theta, dim_x, structure, SCORES & {"joint_score"} if joint_score else frozenset())
+    if dim_theta is not None or dim_x is not None:
+        raise UserError("advise: a task has its own dimensions; leave out --dim-theta and --dim-x.")
+    made = task_of(task)
+    if made is None:
+        raise UserError(f"advise: there is no task {task!r}; `graybench tasks` lists them.")
+    own = features_of(made)
+    return own if joint_score else own._replace(offers=own.offers - {"joint_score"})
+
+
+def _asked(
+    frame: "pd.DataFrame", task: str | None, features: "Features", budget: int, metric: str, seconds: float
+) -> "Advice":
+    from ..analysis.advice import on_like_tasks, on_task
+
+    if task in set(frame["task"]):
+        return on_task(frame, str(task), budget, metric, seconds, features.offers)
+    return on_like_tasks(frame, features, budget, metric, seconds)
+
+
+def _print(advice: "Advice", folder: Path, metric: str, task: str | None, console: Console) -> None:
+    from rich.table import Table
+
+    from ..running.progress import say
+
+    known = advice.tasks == [task]
+    what = f"{metric}, mean" if known else f"rank by {metric}, mean over tasks ({len(advice.tasks)})"
+    say(console, f"{folder}: {task or 'tasks like yours'}, {advice.budget:,} simulations")
+    table = Table()
+    for column in ("method", f"{what} \\[95 % interval]", "seconds a fit", "" if known else None):
+        if column is not None:
+            table.add_column(column, justify="left" if column in ("method", "") else "right")
+    for row in advice.methods:
+        value = "" if math.isnan(row.value) else f"{row.value:.3g} \\[{row.low:.3g}, {row.high:.3g}]"
+        cells = [row.label.replace("[", "\\["), value, f"{row.seconds:.3g}", row.verdict]
+        table.add_row(*cells[: len(table.columns)])
+    console.print(table)
+    if not known:
+        say(console, f"The tasks are {', '.join(advice.tasks)}.")
+    if advice.given_up:
+        say(console, f"No task there is like yours in {' and '.join(advice.given_up)}: take this with care.")
