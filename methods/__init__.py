@@ -14,6 +14,9 @@ REGISTRY: "Registry[Method]" = Registry(
     kind="method",
     base="graybench.methods.method:Method",
     table={
+        "bayesflow_consistency": "graybench.methods.rivals.bayesflow:BayesFlowConsistency",
+        "bayesflow_diffusion": "graybench.methods.rivals.bayesflow:BayesFlowDiffusion",
+        "bayesflow_fm": "graybench.methods.rivals.bayesflow:BayesFlowFM",
         "bridge_is": "graybench.methods.bridge.bridge_is:BridgeIS",
         "dsm": "graybench.methods.score.score_matching:DSM",
         "tsm": "graybench.methods.score.score_matching:TSM",

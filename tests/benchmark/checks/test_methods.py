@@ -19,7 +19,9 @@ OPTIONS = dict.fromkeys(("dsm", "tsm", "ltsm", "mix", "tsm_mix", "sbi_npse_suite
 }
 # fewer simulations make training shorter and the statistics harder to pass; the rules hold at any budget
 BUDGETS = dict.fromkeys(("sally", "sbi_npe", "sbi_fmpe"), 100)
-SLOW = {"sbi_npse", "sbi_nle", "sbi_nre", "scandal"}  # minutes each, some a quarter of an hour
+# minutes each, some a quarter of an hour
+SLOW = {"sbi_npse", "sbi_nle", "sbi_nre", "scandal"}
+SLOW |= {"bayesflow_fm", "bayesflow_diffusion", "bayesflow_consistency"}
 
 
 def verdicts(method, seed=1):
