@@ -191,9 +191,9 @@ def _summary(method: str, package: ModuleType, structure: Structure | None) -> A
     if isinstance(structure, Series):
         return package.networks.TimeSeriesNetwork()
     if isinstance(structure, Field):
-        if len(structure.shape) != DIRECTIONS:
+        if (directions := len(structure.shape)) != DIRECTIONS:
             raise UserError(
-                f"method {method}: BayesFlow has no network for a field in {len(structure.shape)} directions; set "
+                f"method {method}: BayesFlow has no network for a field in {directions} directions; set "
                 "embedding to false."
             )
         return package.networks.ConvolutionalNetwork()
