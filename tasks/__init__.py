@@ -21,6 +21,7 @@ REGISTRY: "Registry[Task]" = Registry(
         "iid_mixture": "graybench.tasks.classic.iid_mixture:IidMixture",
         "immigration_death": "graybench.tasks.jump.immigration_death:ImmigrationDeath",
         "landmarks": "graybench.tasks.landmarks.task:Landmarks",
+        "lensing_lognormal": "graybench.tasks.fields.lensing_lognormal:LensingLognormal",
         "linear_gaussian": "graybench.tasks.classic.linear_gaussian:LinearGaussian",
         "lorenz96": "graybench.tasks.sde.lorenz96:Lorenz96",
         "lotka_volterra": "graybench.tasks.jump.lotka_volterra:LotkaVolterra",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .errors import UserError
+from .plugin import option_fields
 from .sampled_reference import SampledReference
 from .task import Observations, Task
 
@@ -62,15 +63,45 @@ class StoredTask(FrozenTask):
     and further diagnostics of the script that made it. Estimated scores add noise but no bias: the mean over
     p(u_i | u_t, x_o) in `SampledReference` stays the same, and its W allows for their variance. Observations
     are stored because another machine may round a simulation differently.
+
+    The file is for the default options. With others the task has no references and simulates its
+    observations. A subclass with a `__post_init__` of its own calls this one.
+
+    Attributes:
+        same_posterior: options that change neither the data nor their posterior.
     """
 
+    same_posterior: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        if not self._is_stored():
+            object.__setattr__(self, "capabilities", self.capabilities - {"reference"})
+
+    def _is_stored(self) -> bool:
+        defaults = {field.name: field.default for field in option_fields(self)}
+        return all(
+            value == defaults[name] or name in self.same_posterior for name, value in self.options().items()
+        )
+
     def data_digest(self) -> str:
-        return digest(_stored(self.name))
+        return digest(_stored(self.name)) if self._is_stored() else ""
 
     def observations(self) -> Observations:
-        """Return the stored observations."""
+        """Return the stored observations, or simulated ones if the options are not the defaults."""
+        if not self._is_stored():
+            return Task.observations(self)
         x, u = (torch.from_numpy(load(self.name)[field]) for field in ("x", "u"))
         return Observations(x, self.prior.to_theta(u), u)
+
+    def reference(self, x_o: Tensor) -> SampledReference:
+        """Return the stored posterior of one of the task's own observations, (dim_x,).
+
+        Raises:
+            UserError: x_o is not one of them, or the options are not the defaults.
+        """
+        if not self._is_stored():
+            raise UserError(f"task {self.label} has references for the default options only.")
+        return super().reference(x_o)
 
     def stored_reference(self, o: int) -> SampledReference:
         """Return the stored draws of observation o, counted from 0."""
