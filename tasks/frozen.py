@@ -58,11 +58,13 @@ class StoredTask(FrozenTask):
         draws             of u, (m, n, d); the two halves of the n draws are independent of each other
         scores            ∇_u log p(u | x_o) at the draws or unbiased estimates of it, (m, n, d)
         effective_size    number of independent draws with the same information, (m,)
-        ess_fraction      effective sample size of the importance draws, divided by their number, (m,)
 
-    and further diagnostics of the script that made it. Estimated scores add noise but no bias: the mean over
-    p(u_i | u_t, x_o) in `SampledReference` stays the same, and its W allows for their variance. Observations
-    are stored because another machine may round a simulation differently.
+    and diagnostics of the script that made it: of importance sampling `ess_fraction`, the effective sample
+    size divided by the number of draws, (m,); of Markov chains `r_hat` and `ess` of each parameter, (m, d).
+
+    Estimated scores add noise but no bias: the mean over p(u_i | u_t, x_o) in `SampledReference` stays the
+    same, and its W allows for their variance. Observations are stored because another machine may round a
+    simulation differently.
 
     The file is for the default options. With others the task has no references and simulates its
     observations. A subclass with a `__post_init__` of its own calls this one.

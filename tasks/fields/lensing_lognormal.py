@@ -49,8 +49,9 @@ class LensingLognormal(StoredTask):
     held fixed. κ itself could not be the latent: with P_0 = 0, the mean of log(1 + κ/λ) over the grid is
     −σ²/(2λ²) exactly, so that the support of κ depends on θ.
 
-    The variance of the field's score grows with the number of modes, whether the data see them or not. That
-    of the whitened score is the information of x on θ for known w, and grows like 1/s².
+    The variance of the field's first part grows with the number of modes, whether the data see them or not.
+    That of its second part, and of the whitened score, grows like 1/s²: the whitened score has the
+    information of x on θ for known w.
 
     Source: Zeghal et al., Simulation-based inference benchmark for weak lensing cosmology, arXiv 2409.17975,
     and Lanzieri et al., Optimal neural summarisation for full-field weak lensing cosmological implicit
@@ -65,7 +66,9 @@ class LensingLognormal(StoredTask):
 
     name: ClassVar[str] = "lensing_lognormal"
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "A log-normal field on a grid in noise, as in weak lensing: two parameters of its spectrum."
+    summary: ClassVar[str] = (
+        "A log-normal field in noise, as in weak lensing: two parameters of its spectrum."
+    )
     capabilities: ClassVar[frozenset[str]] = frozenset({"joint_score", "reference"})
     same_posterior: ClassVar[frozenset[str]] = frozenset({"reading"})
     prior = Normal((math.log(0.5), 1.5), (0.25, 0.5))
@@ -82,8 +85,8 @@ class LensingLognormal(StoredTask):
             raise UserError(f"task {self.name}: there is no reading {self.reading!r}: {hint}")
         require_whole(f"task {self.name}: grid", self.grid, 4)
         for option in ("noise", "shift"):
-            if not 0 < getattr(self, option) < math.inf:
-                raise UserError(f"task {self.name}: {option} must be a number above 0.")
+            if not 0 < (value := getattr(self, option)) < math.inf:
+                raise UserError(f"task {self.name}: {option} must be a number above 0, but is {value!r}.")
         super().__post_init__()
 
     @property
@@ -102,7 +105,7 @@ class LensingLognormal(StoredTask):
         return self.noise * self.grid / COARSE
 
     def log_spectrum(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log P and its derivative D by n, (n, N, N) each, for θ (n, 2); the values at k = 0 are void."""
+        """Return log P and its derivative D by n, (n, N, N) each, for θ (n, 2); those of k = 0 are void."""
         log_k, log_present = _frequencies(self.grid)
         log_sigma, slope = theta[:, :, None, None].unbind(1)
         unnormalised = log_present - slope * log_k
