@@ -1,4 +1,4 @@
-"""Make the frozen references of `lensing_lognormal`, in about 15 minutes; it needs pyro.
+"""Make the frozen references of `lensing_lognormal`, in about 8 minutes of a free core; it needs pyro.
 
     python -m graybench.tasks.fields.freeze_lensing
 
@@ -24,7 +24,7 @@ from ..task import Task
 from .lensing_lognormal import LensingLognormal
 
 CHAINS, WARMUP, DRAWS, THINNING = 4, 300, 2_000, 2
-LARGEST_TREE = 6  # 2⁶ − 1 steps; no warmed-up trajectory reaches them
+LARGEST_TREE = 6  # at most 2⁶ − 1 steps of a trajectory
 
 
 def chain(task: LensingLognormal, x: Tensor, warmup: int, draws: int, seed: int) -> tuple[Tensor, Tensor]:
