@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from ...methods.bridge.trees.brownian import KERNELS, TreeBrownian, TreeSample
-from ...methods.bridge.trees.diffusion import TreeDiffusion
 from ...methods.bridge.trees.posterior import TreeDraws, TreePosterior
 from ...tasks.errors import UserError
 from ...tasks.landmarks.sample import LandmarkSample
@@ -39,7 +38,7 @@ BROWNIAN = tuple(f"brownian_{kernel}" for kernel in KERNELS)
 METHODS = ("diffusion", *BROWNIAN)
 DEFAULT_LABEL = "species"
 FEWEST_SPECIES, FOLDS = 3, 5
-STEPS = 50  # of the height of the tree, the longest step of an Euler scheme
+STEPS = 50  # of the height of the tree, of the Euler schemes that predict
 TAIL = 0.025  # outside a band, on each side
 
 
@@ -153,8 +152,7 @@ def sample_diffusion(
     """Draw from the posterior of the diffusion, on the noise of a named stream; return the baseline too."""
     brownian = baseline(sample, "gaussian", settings)
     make = model(sample.coordinates.shape[-1], settings.nugget)
-    diffusion = TreeDiffusion(brownian, make, sample.tree.height / STEPS)
-    posterior = TreePosterior.near(diffusion, brownian.fit())
+    posterior = TreePosterior.near(brownian, make, brownian.fit())
     seed = derive_seed(settings.seed, "tree", stream)
     return brownian, posterior.sample(
         seed, chains=settings.chains, warmup=settings.draws // 2, draws=settings.draws

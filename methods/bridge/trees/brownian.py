@@ -121,17 +121,30 @@ class TreeBrownian:
         names = ("log_a", "log_length") if self.kernel == "gaussian" else ("log_a",)
         return (*names, "log_within") if self.sample.within else names
 
-    def covariances(self, theta: Tensor) -> list[Tensor]:
-        """Return the covariance (..., n, n) above each node of the full tree, for θ (..., d)."""
-        shape = torch.eye(len(self.mean), dtype=self.mean.dtype)
-        squares = (2 * theta).exp()[..., None, None, :]
-        if self.kernel == "gaussian":
-            scaled = squared_distances(self.mean) / squares[..., 1]
-            shape = torch.exp(-0.5 * scaled) + self.nugget * shape
-        along = [squares[..., 0] * length * shape for length in self.sample.tree.lengths]
+    def shape(self, theta: Tensor) -> Tensor:
+        """Return k/a², (..., n, n), for θ (..., d)."""
+        identity = torch.eye(len(self.mean), dtype=self.mean.dtype)
+        if self.kernel == "independent":
+            return identity.expand(*theta.shape[:-1], -1, -1)
+        scaled = squared_distances(self.mean) / (2 * theta[..., 1]).exp()[..., None, None]
+        return torch.exp(-0.5 * scaled) + self.nugget * identity
+
+    def variances(self, theta: Tensor) -> Tensor:
+        """Return the variance along the branch above each node of the full tree, in units of k/a².
+
+        These are a² t for a branch of length t, 0 for the root, and w² for a specimen; (..., nodes).
+        """
+        times = torch.tensor(self.sample.tree.lengths, dtype=theta.dtype)
+        along = (2 * theta[..., :1]).exp() * times
         if not self.sample.within:
             return along
-        return along + [squares[..., -1] * shape] * len(self.sample.tips)
+        inside = (2 * theta[..., -1:]).exp().expand(*theta.shape[:-1], len(self.sample.tips))
+        return torch.cat([along, inside], -1)
+
+    def covariances(self, theta: Tensor) -> list[Tensor]:
+        """Return the covariance (..., n, n) above each node of the full tree, for θ (..., d)."""
+        shape, variances = self.shape(theta), self.variances(theta)[..., None, None]
+        return [variance * shape for variance in variances.unbind(-3)]
 
     def messages(self, theta: Tensor) -> list[Message | None]:
         """Return the density of the specimens below each node, see `prune`."""

@@ -137,7 +137,7 @@ def _make(theta: Tensor) -> LandmarkDiffusion:
 
 def posterior_of(baseline: TreeBrownian, fit: TreeFit) -> TreePosterior:
     """Return the posterior near the fit of Brownian motion."""
-    return TreePosterior.near(TreeDiffusion(baseline, _make, FILTER_STEP), fit)
+    return TreePosterior.near(baseline, _make, fit)
 
 
 def _sample(baseline: TreeBrownian, fit: TreeFit) -> tuple[TreeDraws, float]:
@@ -198,7 +198,7 @@ def _sampled(sampler: str, cell: Cell, data_set: int) -> list[Row]:
     row: Row = {"sampler": sampler, **cell._asdict(), "data_set": data_set}
     if sampler == "guided":
         start = time.process_time()
-        model = posterior_of(baseline, fit).diffusion
+        model = TreeDiffusion(baseline, _make, FILTER_STEP)
         found = model.guided(fit.theta, model.noise(PARTICLES, derive_seed("trees", "guided"))).estimate
         ess, seconds = PARTICLES * float(found.ess_fraction), time.process_time() - start
         return [row | {"draws": PARTICLES, "root_ess": ess, "seconds": seconds}]
@@ -235,17 +235,14 @@ def _nuts(baseline: TreeBrownian, fit: TreeFit) -> tuple[TreeDraws, float]:
         raise UserError(f"NUTS needs Pyro: run `pip install 'graybench[pyro]'` ({error}).") from error
     start = time.process_time()
     model = posterior_of(baseline, fit)
-    at, size = model.coordinates()
     runs, steps = [], []
     for chain in range(CHAINS):
         random = generator(derive_seed("trees", "nuts", chain))
-        first = torch.randn(1, size, generator=random, dtype=torch.float64)
-        kernel = NUTS(
-            potential_fn=lambda at_z: -model.log_density(*at(at_z["z"])).sum(), adapt_mass_matrix=False
-        )
+        first = torch.randn(1, model.size, generator=random, dtype=torch.float64)
+        kernel = NUTS(potential_fn=lambda at: -model.log_density_at(at["z"]).sum(), adapt_mass_matrix=False)
         run = MCMC(kernel, DRAWS, WARMUP, {"z": first}, disable_progbar=True)
         run.run()
         runs.append(run.get_samples()["z"].squeeze(1).detach())
         steps.append(kernel.step_size)
-    draws = TreeDraws(*at(torch.stack(runs)), float("nan"), float(np.mean(steps)))
+    draws = TreeDraws(*model.at(torch.stack(runs))[:2], float("nan"), float(np.mean(steps)))
     return draws, time.process_time() - start
