@@ -1,7 +1,7 @@
-"""The nodes of a tree as a function of θ and z, so that z ~ N(0, I) has the posterior of Brownian motion at θ.
+"""The nodes of a tree as a function of θ and z: for z ~ N(0, I) they have Brownian motion's posterior at θ.
 
-Along every branch the covariance of Brownian motion is a number times one kernel K = k/a², so that the
-posterior of the unknown nodes u, given the known landmarks y, needs a matrix of one number for each two nodes:
+Along every branch the covariance of Brownian motion is a number times one kernel K = k/a². The posterior of
+the unknown nodes u, given the known landmarks y, therefore needs a matrix with one number for each two nodes:
 
     Q = Σ_branches (e_c − e_p)(e_c − e_p)ᵀ / v_c        v_c = a² t, and w² above a specimen
     x_u ~ N(−Q_uu⁻¹ Q_uy y, Q_uu⁻¹ ⊗ K ⊗ I_m)

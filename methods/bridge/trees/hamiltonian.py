@@ -14,7 +14,7 @@ from torch import Tensor
 from ....tasks.seeding import derive_seed, generator
 from ...progress import report
 
-ACCEPTANCE = 0.8
+ACCEPTANCE = 0.9  # with 0.8 some chains stick, where steps near 1 are refused
 FIRST_STEP = 0.1
 LONGEST = math.pi  # time of a trajectory, half a period of N(0, I)
 MOST_LEAPS = 32  # of a trajectory, where no step size is good
@@ -42,7 +42,7 @@ def hamiltonian(
     Momenta are N(0, I). A proposal follows Hamilton's equations for a time that is uniform up to π, so that
     no trajectory closes every time. A step solves them exactly for N(0, I), by a rotation, between two half
     steps along the gradient of the log-ratio of the density to N(0, I). While warming up, the step size rises
-    or falls until four of five proposals are accepted. A state whose log-density is NaN is never accepted.
+    or falls until nine of ten proposals are accepted. A state whose log-density is NaN is never accepted.
 
     Args:
         log_density: maps (C, dim) to (C,), differentiable.

@@ -31,7 +31,7 @@ def test_draws_have_the_law_of_the_logarithm_of_a_gamma_variable():
         return (2.0 * x - x.exp()).sum(-1)
 
     found = hamiltonian(log_density, normals(0, 40, 1), warmup=100, draws=250, seed=1)
-    assert 0.7 < found.acceptance < 0.9
+    assert 0.8 < found.acceptance < 0.97
     thinned = found.draws[:, ::5].flatten().exp().numpy()
     assert stats.kstest(thinned, stats.gamma(2.0).cdf).pvalue > 1e-4
 

@@ -111,7 +111,7 @@ def test_root_at_small_a_is_that_of_brownian_motion():
     quality = draws.diagnostics()
     assert quality.root_ess > 200
     assert quality.root_rhat < 1.05
-    assert 0.6 < draws.acceptance < 0.95
+    assert 0.8 < draws.acceptance < 0.99
     # The posterior of θ agrees with the maximum likelihood.
     away = (draws.theta.mean((0, 1)) - fit.theta) / fit.stderr
     assert float(away.abs().max()) < 0.6
