@@ -7,7 +7,7 @@ import pandas as pd
 
 from ..findings import Finding
 from ..paper import Claim, Paper, PaperFigure, Picture, Source
-from . import claims, error_figures, figures, network_claims, network_figures
+from . import claims, error_figures, figures, network_claims, network_figures, tree_claims
 
 EXACT, LEARNED = ("bridges/exact_scores",), ("bridges/learned_scores",)
 FEW, MANY = ("bridges/landmarks",), ("bridges/many_landmarks",)
@@ -17,6 +17,8 @@ NETWORK, PAPER_NETWORK = ("bridges/landmark_network",), ("bridges/paper_network"
 LONG_COVERAGE = ("bridges/long_coverage",)
 LAGGED, MANY_ERRORS = ("bridges/lagged_errors",), ("bridges/many_errors",)
 CONVERGENCE, STARTS = ("bridges/convergence",), ("bridges/network_means",)
+ON_TREES, TREES = ("trees/simulated/tree_coverage",), ("papilio", "carnivores")
+HELD_OUT = tuple(f"trees/{sample}/held_out_summary" for sample in TREES)
 APES = ("shapes/apes/summary", "shapes/apes/classification")
 
 Find = Callable[[pd.DataFrame], claims.Found]
@@ -339,7 +341,30 @@ OPEN_QUESTIONS = PaperFigure(
         ),
     ),
     (
-        Claim("Phylogenetic trees", reason="Not tested by the tables of this page."),
+        Claim(
+            "Phylogenetic trees: intervals of a, ℓ and the root hold the truth",
+            ON_TREES,
+            tree_claims.intervals_on_trees_cover,
+            "Simulated trees, a from 0.05 to 0.3.",
+        ),
+        Claim(
+            "… the diffusion's root is nearer to the truth than that of Brownian motion",
+            ON_TREES,
+            tree_claims.roots_are_nearer,
+            "Without a drift the root of Brownian motion is unbiased for the diffusion too.",
+        ),
+        Claim(
+            "… it predicts a held-out species better than its nearest relative",
+            HELD_OUT,
+            tree_claims.species_are_predicted(TREES, "nearest_relative"),
+            "Swallowtails and carnivorans, with their trees.",
+        ),
+        Claim(
+            "… and better than Brownian motion",
+            HELD_OUT,
+            tree_claims.species_are_predicted(TREES, "brownian_gaussian"),
+            "Over these trees shapes change too little for the kernel to change with them.",
+        ),
         Claim(
             "A network conditioned on the start finds diffusion means",
             STARTS,
@@ -375,6 +400,16 @@ BRIDGE = Paper(
         Source("bridges", ("bridges",), "network_means.csv", "work"),
         Source("shapes/apes", ("shapes", "apes", "--group", "group"), "summary.csv", "work"),
         Source("shapes/macaques", ("shapes", "macaques", "--group", "group"), "summary.csv", "work"),
+        Source("trees/simulated", ("bridges", "--only", "tree_coverage"), "tree_coverage.csv", "work"),
+        *(
+            Source(
+                f"trees/{sample}",
+                ("shapes", sample, *options, "--tree", sample),
+                "held_out_summary.csv",
+                "work",
+            )
+            for sample, options in zip(TREES, (("--group", "species"), ()), strict=True)
+        ),
     ),
     (LIKELIHOODS, LANDMARKS, ABLATIONS, PARAMETERS, ANCESTORS, RELATIONS, *NOT_AVAILABLE, OPEN_QUESTIONS),
 )
