@@ -16,6 +16,7 @@ root's prior is flat.
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ from .....methods.bridge.trees.diffusion import TreeDiffusion, simulate
 from .....methods.bridge.trees.posterior import TreeDraws, TreePosterior
 from .....tasks.errors import UserError
 from .....tasks.landmarks.diffusion import LandmarkDiffusion
+from .....tasks.landmarks.procrustes import align
 from .....tasks.landmarks.task import ellipse
 from .....tasks.landmarks.trees import Tree
 from .....tasks.seeding import derive_seed, generator
@@ -92,11 +94,23 @@ def tree_corrections() -> Experiment:
             yield partial(_corrected, Cell(8, 8, a), data_set)
 
 
+def tree_superimposed() -> Experiment:
+    """What superimposing the tips (Procrustes) changes of a and ℓ, estimated by Brownian motion.
+
+    Superimposed tips have the mean centroid size of the tips, so that a and ℓ keep their unit.
+    """
+    for tips, landmarks in COVERED:
+        for data_set in range(DATA_SETS):
+            for a in AMPLITUDES:
+                yield partial(_superimposed, Cell(tips, landmarks, a), data_set)
+
+
 TREES: dict[str, Callable[[], Experiment]] = {
     "tree_coverage": tree_coverage,
     "tree_run_time": tree_run_time,
     "tree_samplers": tree_samplers,
     "tree_corrections": tree_corrections,
+    "tree_superimposed": tree_superimposed,
 }
 
 
@@ -224,6 +238,24 @@ def _corrected(cell: Cell, data_set: int) -> list[Row]:
     row |= {"spread": float(log_weights.std()), "noise": float((runs[0] - runs[1]).std()) / 2}
     row["ess_fraction"] = 1 / (len(theta) * float(weights.square().sum()))
     return [row | {"root_moved": _rms((weights @ root - root.mean(0)) / root.std(0))}]
+
+
+def _superimposed(cell: Cell, data_set: int) -> list[Row]:
+    baseline = baseline_of(cell, data_set)
+    row: Row = {**cell._asdict(), "data_set": data_set}
+    for prefix, own in (("", baseline), ("superimposed_", superimposed(baseline))):
+        fit = own.fit()
+        for name, estimate in zip(PARAMETERS, fit.theta.exp(), strict=True):
+            row[f"{prefix}{name}_estimate"] = float(estimate)
+        row[f"{prefix}converged"] = fit.converged
+    return [row]
+
+
+def superimposed(baseline: TreeBrownian) -> TreeBrownian:
+    """Return Brownian motion for the same tips after generalized Procrustes analysis, at their mean size."""
+    alignment = align(baseline.sample.coordinates)
+    x = alignment.shapes * alignment.centroid_sizes.mean()
+    return replace(baseline, sample=replace(baseline.sample, coordinates=x), mean=x.mean(0))
 
 
 @torch.enable_grad()

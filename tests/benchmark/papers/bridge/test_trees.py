@@ -1,5 +1,7 @@
 """Studies on simulated trees: the law of the trees, Brownian motion at small a, samplers, summaries."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -70,6 +72,27 @@ def test_nuts_and_our_sampler_agree(monkeypatch):
     away = (ours.theta - other.theta).mean((0, 1)).abs()
     assert bool((away < 5 * error).all())
     assert other.theta.shape == ours.theta.shape
+
+
+def test_superimposed_tips_have_the_size_of_the_tips_and_no_movement_as_a_whole():
+    baseline = trees.baseline_of(Cell(8, 8, 0.05), 0)
+    turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]], dtype=torch.float64)
+    x = baseline.sample.coordinates.clone()
+    x[3] = 1.5 * x[3] @ turn.T + 7.0
+    moved = replace(baseline, sample=replace(baseline.sample, coordinates=x))
+    found, other = (trees.superimposed(own).sample.coordinates for own in (baseline, moved))
+    assert found.mean(1).abs().max() < 1e-12
+    sizes = [own.square().sum((1, 2)).sqrt() for own in (found, other)]
+    expected = (baseline.sample.coordinates - baseline.sample.coordinates.mean(1, keepdim=True)).square()
+    torch.testing.assert_close(sizes[0], expected.sum((1, 2)).sqrt().mean().expand(8))
+    torch.testing.assert_close(found / sizes[0][0], other / sizes[1][0], atol=1e-6, rtol=0)
+
+
+def test_superimposing_lowers_the_amplitude():
+    """Most of the movement is that of shapes as a whole: the estimate of a falls below 0.8 of the truth."""
+    (row,) = trees._superimposed(Cell(8, 8, 0.05), 0)
+    assert row["converged"]
+    assert row["superimposed_a_estimate"] < 0.8 * min(row["a_estimate"], 0.05)
 
 
 def coverage_rows():
