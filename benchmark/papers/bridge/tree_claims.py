@@ -48,10 +48,10 @@ def species_are_predicted(samples: tuple[str, ...], rival: str) -> Callable[...,
 
     def find(*tables: pd.DataFrame) -> Found:
         for sample, table in zip(samples, tables, strict=True):
-            known = table.set_index("method").loc[rival]
-            less = Interval(*known[["lower_by", "low", "high"]].to_numpy(dtype=float))
+            known = table.set_index("method").loc[rival, ["species", "lower_by", "low", "high"]]
+            count, *less = known.to_numpy(dtype=float)
             claim = f"rms error of {RIVALS[rival]} less the diffusion's, in rms radii"
-            yield Finding(claim, f"{sample}, {int(known['species'])} species", None, 0.0, less, at_least=True)
+            yield Finding(claim, f"{sample}, {count:g} species", None, 0.0, Interval(*less), at_least=True)
 
     return find
 
