@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from ...tasks.errors import NotFiniteError, UserError
-from ...tasks.sde.sde import SDE, TimeGrid
+from ...tasks.sde.sde import SDE, TimeGrid, cholesky
 from ...tasks.seeding import derive_seed
 from ..progress import report
 from .bases import BaseFactory
@@ -98,6 +98,15 @@ class Likelihood:
             return self
         return replace(self, sampler=self.sampler.chosen(self.make(theta), x_0, self.y, self.grid))
 
+    def normal(self, theta: Tensor, x_0: Tensor) -> Tensor:
+        """Compute log N(y_m; x_0 + T f, TΣ) for each end point (M,), with f and Σ at x_0: next to nothing."""
+        here, duration = self.make(theta).at(x_0), self.grid.duration
+        return here.log_normal(self.y - x_0 - here.drift * duration, duration)
+
+    def start_information(self, theta: Tensor, x_0: Tensor) -> Tensor | None:
+        """Return the information (D, D) about x_0 (D,) in closed form, or None, as here: it is measured."""
+        return None
+
     def gradient(self, theta: Tensor, x_0: Tensor) -> tuple[float, Tensor, Tensor]:
         """Return the sum over end points and its gradients with respect to θ and x_0."""
         with torch.enable_grad():
@@ -117,7 +126,9 @@ def maximise(
     """Maximise a likelihood over θ, over x_0 (the diffusion mean), or over both, by L-BFGS.
 
     Standard errors come from the curvature at the maximum, see `information.py`. They are NaN where the
-    likelihood is too rough for them, or the climb did not reach its maximum.
+    likelihood is too rough for them, or the climb did not reach its maximum. Where the likelihood knows its
+    information about x_0 in closed form, those of x_0 come from it, and x_0 is climbed in coordinates in
+    which it is the identity at the initial θ and x_0.
 
     Args:
         likelihood: the objective; its sampler must not resample.
@@ -125,7 +136,7 @@ def maximise(
         x_0: initial x_0 (D,), or one start for each end point (M, 1, D).
         free: names of the free arguments: "theta", "x_0", or both.
         errors: False leaves the standard errors NaN, and saves their 4 (1 + 2 p) evaluations or more, with p
-            the number of free coordinates.
+            the number of free coordinates whose information is not known in closed form.
 
     Raises:
         UserError: `free` is empty or has another name, or the sampler resamples.
@@ -152,6 +163,7 @@ def maximise(
     varied = torch.cat([torch.full((d,), "theta" in free), torch.full((x_0.numel(),), "x_0" in free)])
 
     values: list[float] = []
+    ways = _ways(likelihood, theta, x_0, varied)
 
     def at(point: Floats) -> tuple[Tensor, Tensor]:
         full = start.clone()
@@ -164,14 +176,20 @@ def maximise(
         report("maximise", len(values), len(values))
         return -value, -torch.cat([in_theta, in_x_0.flatten()])[varied].numpy()
 
-    climb, options = partial(negative, likelihood), {"maxiter": MOST_ITERATIONS}
-    found = minimize(climb, start[varied].numpy(), jac=True, method="L-BFGS-B", options=options)
-    finite = all(map(math.isfinite, values))
-    first, second = (replace(likelihood, seed=derive_seed(likelihood.seed, "fresh", k)) for k in range(2))
-    fresh = partial(negative, first), partial(negative, second)
-    information = Information(np.full(len(found.x), math.nan), "")
+    def climb(moved: Floats) -> tuple[float, Floats]:
+        value, slope = negative(likelihood, first + ways @ moved)
+        return value, slope @ ways
+
+    first, options = start[varied].numpy(), {"maxiter": MOST_ITERATIONS}
+    found = minimize(climb, np.zeros(len(first)), jac=True, method="L-BFGS-B", options=options)
+    finite, best = all(map(math.isfinite, values)), first + ways @ found.x
+    top, slope = at(best), np.linalg.solve(ways.T, found.jac)
+    fresh = [replace(likelihood, seed=derive_seed(likelihood.seed, "fresh", k)) for k in range(2)]
+    information = Information(np.full(len(best), math.nan), "")
     if errors:
-        information = observed_information(fresh, found.x, found.jac)
+        known = likelihood.start_information(*top) if "x_0" in free else None
+        objectives = partial(negative, fresh[0]), partial(negative, fresh[1])
+        information = observed_information(objectives, best, slope, None if known is None else known.numpy())
     if information.fault:
         message = (
             f"maximise: standard errors are unknown: {information.fault}; use more bridges or a better base."
@@ -180,9 +198,21 @@ def maximise(
     converged = bool(found.success) and finite and not information.fault
     stderr = torch.full_like(start, torch.nan)
     stderr[varied] = torch.from_numpy(information.stderr)
-    top = at(found.x)
     with torch.no_grad():
         final = likelihood(*top)
     missing = unreached(final.value, likelihood.make(top[0]), top[1], likelihood.y)
     warn(final, likelihood.sampler.particles, missing)
     return Fit(*top, stderr[:d], stderr[d:].view_as(x_0), final, converged, len(values))
+
+
+def _ways(likelihood: Likelihood, theta: Tensor, x_0: Tensor, varied: Tensor) -> Floats:
+    """Return W (p, p) of the climb's coordinates z, with the free ones = the initial ones + W z.
+
+    It is the identity but for x_0 with the information J in closed form, where W Wᵀ = J⁻¹.
+    """
+    ways = torch.eye(len(varied), dtype=torch.float64)
+    information = likelihood.start_information(theta, x_0) if varied[-1] else None
+    if information is not None:
+        inverse = torch.linalg.inv(cholesky(information))
+        ways[len(theta) :, len(theta) :] = inverse.mT
+    return ways[varied][:, varied].numpy()

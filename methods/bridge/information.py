@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import block_diag
 
 Floats = NDArray[np.float64]
 Objective = Callable[[Floats], tuple[float, Floats]]
@@ -35,7 +36,9 @@ class Information(NamedTuple):
     fault: str
 
 
-def observed_information(fresh: tuple[Objective, Objective], point: Floats, slope: Floats) -> Information:
+def observed_information(
+    fresh: tuple[Objective, Objective], point: Floats, slope: Floats, known: Floats | None = None
+) -> Information:
     """Compute standard errors from the Hessian H of a negative log-likelihood ℓ at its minimum p.
 
         stderr_i = √((H⁻¹)_ii),    H_ij = (∂_j ℓ(p + h_i e_i) − ∂_j ℓ(p − h_i e_i))/(2 h_i)
@@ -51,10 +54,13 @@ def observed_information(fresh: tuple[Objective, Objective], point: Floats, slop
         fresh: two estimates of ℓ, which return value and gradient (d,).
         point: p (d,), where the climb ended.
         slope: the gradient (d,) of the climb's own objective at p.
+        known: the part (k, k) of H that belongs to the last k coordinates, if it is known in closed form. It
+            is not measured then, and what couples it with the other coordinates is taken as 0.
     """
+    known = np.zeros((0, 0)) if known is None else known
     hessians = []
     for objective in fresh:
-        found = _curvature(objective, point)
+        found = _curvature(objective, point, known)
         if isinstance(found, str):
             return _unknown(point, found)
         hessians.append(found)
@@ -67,10 +73,10 @@ def observed_information(fresh: tuple[Objective, Objective], point: Floats, slop
     return Information(np.sqrt(inverse.diagonal()), "")
 
 
-def _curvature(objective: Objective, point: Floats) -> Floats | str:
+def _curvature(objective: Objective, point: Floats, known: Floats) -> Floats | str:
     """Return H (d, d) of one estimate, or why it is not known."""
     value, slope = objective(point)
-    steps = np.full(len(point), FIRST_STEP)
+    steps = np.full(len(point) - len(known), FIRST_STEP)
     for _ in range(ROUNDS):
         hessian, curvatures = _differences(objective, point, steps, value)
         if not (np.isfinite(hessian).all() and np.isfinite(curvatures).all()):
@@ -85,6 +91,7 @@ def _curvature(objective: Objective, point: Floats) -> Floats | str:
     own = hessian.diagonal()
     if (own <= 0).any() or (np.abs(np.log(own / curvatures)) > math.log(SAME_CURVATURE)).any():
         return "the likelihood is rough: its values and its gradients do not agree"
+    hessian = block_diag(hessian, known)
     if np.linalg.eigvalsh(hessian)[0] <= 0:
         return "the observed information is not positive definite"
     moved = math.sqrt(slope @ np.linalg.solve(hessian, slope))
@@ -94,11 +101,11 @@ def _curvature(objective: Objective, point: Floats) -> Floats | str:
 
 
 def _differences(objective: Objective, point: Floats, steps: Floats, value: float) -> tuple[Floats, Floats]:
-    """Return the Hessian (d, d) from differences of gradients, and its diagonal (d,) from those of values."""
+    """Return H (s, s) of the first s coordinates from gradients, and its diagonal (s,) from values."""
     rows, curvatures = [], []
-    for step, move in zip(steps, np.diag(steps), strict=True):
-        (above, up), (below, down) = objective(point + move), objective(point - move)
-        rows.append((up - down) / (2 * step))
+    for step, way in zip(steps, np.eye(len(point)), strict=False):
+        (above, up), (below, down) = objective(point + step * way), objective(point - step * way)
+        rows.append((up - down)[: len(steps)] / (2 * step))
         curvatures.append((above + below - 2 * value) / step**2)
     hessian = np.array(rows)
     return 0.5 * (hessian + hessian.T), np.array(curvatures)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...tasks.landmarks.procrustes import rigid_moves
-from ...tasks.sde.sde import SDE, cholesky
+from ...tasks.sde.sde import SDE, Coefficients, cholesky
 from ...tasks.seeding import derive_seed, generator
 from .inference import Likelihood
 from .likelihood import Estimate, average
@@ -71,6 +71,42 @@ class ShapeLikelihood(Likelihood):
         found = average(Bridges(log_weights, origins, None, torch.zeros(shape), drawn.lost.sum(-1)))
         return found._replace(value=found.value - self._penalty(x_0) / len(self.y))
 
+    def normal(self, theta: Tensor, x_0: Tensor) -> Tensor:
+        """Compute log p(shape of y_m | x_0, θ) for each end point (M,) as if X_T were normal, without penalty.
+
+            g y ≈ y + B c,    y + B c ~ N(x_0 + T f, TΣ),    c integrated out,    B at x_0
+            log p = −½ dᵀ Q d − ½ log det(TΣ) − ½ log det(Bᵀ (TΣ)⁻¹ B) − (D − q)/2 log 2π,    d = y − x_0 − T f
+            Q = (TΣ)⁻¹ − (TΣ)⁻¹ B (Bᵀ (TΣ)⁻¹ B)⁻¹ Bᵀ (TΣ)⁻¹
+
+        It holds for small movements, and costs next to nothing.
+        """
+        here, quotient, factor = self._quotient(theta, x_0)
+        moved = self.y - x_0 - here.drift * self.grid.duration
+        volume = here.half_log_det + len(x_0) / 2 * math.log(self.grid.duration)
+        volume = volume + factor.diagonal().log().sum()
+        free = len(x_0) - len(factor)
+        return -0.5 * ((moved @ quotient) * moved).sum(-1) - volume - free / 2 * math.log(2 * math.pi)
+
+    def start_information(self, theta: Tensor, x_0: Tensor) -> Tensor | None:
+        """Return M Q plus the curvature of the penalty, (D, D): the information in the mean of `normal`.
+
+        Σ(x_0) tells of x_0 too, but less by a factor of the order of (a/ℓ)², and so it is left out. None
+        without a reference, as the position of x_0 is then unknown.
+        """
+        if self.reference is None or x_0.dim() > 1:
+            return None
+        _, quotient, _ = self._quotient(theta, x_0)
+        held = self._held(self.reference)
+        return len(self.y) * quotient + held.mT @ held / self.slack**2
+
+    def _quotient(self, theta: Tensor, x_0: Tensor) -> tuple[Coefficients, Tensor, Tensor]:
+        """Return the coefficients at x_0, Q (D, D), and the Cholesky factor of Bᵀ (TΣ)⁻¹ B (q, q)."""
+        here, directions = self.make(theta).at(x_0), self._directions(x_0)
+        solved = here.solve(directions) / self.grid.duration
+        factor = cholesky(solved @ directions.mT)
+        inverse = here.solve(torch.eye(len(x_0), dtype=torch.float64)) / self.grid.duration
+        return here, inverse - solved.mT @ torch.cholesky_solve(solved, factor), factor
+
     def _placed(self, sde: SDE, x_0: Tensor) -> tuple[Tensor, Tensor]:
         """Draw N transformations g for each y.
 
@@ -109,9 +145,12 @@ class ShapeLikelihood(Likelihood):
     def _penalty(self, x_0: Tensor) -> Tensor | float:
         if self.reference is None:
             return 0.0
-        directions = self._directions(self.reference)
-        directions = directions / directions.norm(dim=-1, keepdim=True)
-        return 0.5 * (directions @ (x_0 - self.reference)).square().sum() / self.slack**2
+        return 0.5 * (self._held(self.reference) @ (x_0 - self.reference)).square().sum() / self.slack**2
+
+    def _held(self, reference: Tensor) -> Tensor:
+        """Return the directions (q, D), of length 1, along which the penalty holds x_0."""
+        directions = self._directions(reference)
+        return directions / directions.norm(dim=-1, keepdim=True)
 
 
 def _generator(turn: Tensor, m: int) -> Tensor:
