@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 POINTS = {"papilio": 20}  # of the 1,000 points of an outline, unless --points says otherwise
 UNITS = {"papilio": "expected substitutions", "carnivores": "million years"}  # of the trees with names
-BRIDGES_ONLY = ("particles", "steps", "as_aligned", "age", "identity")
+BRIDGES_ONLY = ("particles", "steps", "as_aligned", "age", "identity", "also")
 FOLDS = 5
 TREES_ONLY = ("chains", "draws", "time_unit")
 
@@ -37,6 +37,13 @@ def shapes(
         typer.Option(
             metavar="COLUMN",
             help="The column of the groups (default: one group; with --tree the column species, else names).",
+        ),
+    ] = None,
+    also: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE_OR_NAME",
+            help="More specimens with the same landmarks, of no group: score them under every group's fit.",
         ),
     ] = None,
     tree: Annotated[
@@ -104,12 +111,15 @@ def shapes(
         raise UserError("growth needs both --age and --id, the columns of ages and of animals.")
     if age is not None and group is not None:
         raise UserError("--group cannot be used with --age: growth is fitted to all animals together.")
+    if age is not None and also is not None:
+        raise UserError("--also cannot be used with --age: it scores specimens under the fits of groups.")
     settings = Settings(particles, steps, seed, nugget, keep_size, as_aligned)
     sample, _ = _landmarks(source, points, console)
     if age is not None and identity is not None:
         table = report_growth(sample, age, identity, settings, out, console)
     else:
-        table = report_groups(sample, group, settings, held_out or FOLDS, out, console)
+        others = None if also is None else _landmarks(also, points, console)[0]
+        table = report_groups(sample, group, settings, held_out or FOLDS, out, console, others)
     _warn_of_low_ess(table, particles, console)
 
 

@@ -202,6 +202,31 @@ def matrix(likelihoods: pd.DataFrame, groups: Sequence[str]) -> Figure:
 
 
 @styled
+def also(table: pd.DataFrame, likelihoods: pd.DataFrame) -> Figure:
+    """Draw the log-likelihoods of specimens of no group under each group, beside held-out ones of the group."""
+    groups = list(table["group"].unique())
+    figure = Figure(figsize=(PAGE, 0.9 + 0.13 * table["specimen"].nunique()), layout="constrained")
+    own = likelihoods[(likelihoods["fit"] == "held_out") & (likelihoods["own_group"] == likelihoods["group"])]
+    middle = own.groupby("group")["log_likelihood"].mean()
+    best = (table["log_likelihood"] - table["group"].map(middle)).groupby(table["specimen"]).max()
+    order = list(best.sort_values().index)
+    for group, look in looks_of_groups(groups).items():
+        axis = figure.axes[0] if figure.axes else figure.add_subplot()
+        held = own[own["group"] == group]["log_likelihood"] - middle[group]
+        there = table[table["group"] == group].set_index("specimen").loc[order]
+        axis.plot(held, [len(order)] * len(held), "|", color=look.colour, markersize=7, markeredgewidth=0.7)
+        axis.plot(there["log_likelihood"] - middle[group], range(len(order)), linestyle="none",
+                  marker=look.marker, color=look.colour, markersize=3.5, label=look.name)  # fmt: skip
+    axis.set_yticks(range(len(order) + 1), [*order, "held out, own group"])
+    axis.set_ylim(-0.7, len(order) + 0.7)
+    axis.grid(axis="y", linewidth=0.3, color="#DDDDDD")
+    axis.set_xlabel("log-likelihood relative to the mean held-out specimen of the group, nats")
+    if len(groups) > 1:
+        figure.legend(loc="outside upper center", ncols=min(MOST_SIGNS, len(groups)))
+    return figure
+
+
+@styled
 def profiles(table: pd.DataFrame) -> Figure:
     """Draw relative log-likelihoods along a and along ℓ, with bands of two standard errors."""
     looks = looks_of_groups(list(table["group"].unique()))

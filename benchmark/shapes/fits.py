@@ -126,6 +126,11 @@ def start_of(movements: Tensor, duration: float, what: str) -> Tensor:
     return torch.stack([spread.log(), torch.tensor(math.log(HALF_RADIUS), dtype=torch.float64)])
 
 
+def slack_of(theta: Tensor, count: int) -> float:
+    """Return how loosely to hold the directions of x_0 that shapes do not determine: as they do the others."""
+    return float(theta[0].exp()) / math.sqrt(count)
+
+
 def fit(
     shapes: Tensor,
     settings: Settings,
@@ -135,13 +140,14 @@ def fit(
 ) -> Result:
     """Fit (log a, log ℓ) to shapes (M, n, m), and the diffusion mean x_0 where it is free.
 
+    `free` and `errors` are arguments of `maximise`.
+
     Raises:
         UserError: the shapes are all the same.
     """
     mean = shapes.mean(0)
     theta, mean = start_of(shapes - mean, 1.0, stream), mean.flatten()
-    # The directions of x_0 that the shapes do not determine are held as loosely as they determine the others.
-    slack = float(theta[0].exp()) / math.sqrt(len(shapes))
+    slack = slack_of(theta, len(shapes))
     likelihood = likelihood_of(shapes, settings, stream, reference=mean, slack=slack)
     return summary_of(maximise(likelihood, _normal_maximum(likelihood, theta, mean), mean, free, errors))
 
@@ -243,10 +249,28 @@ def held_out(specimens: Specimens, fold: Sequence[int], which: int, settings: Se
     fits, distances = [], []
     for group in specimens.group_names:
         rows = [row for row, own in enumerate(kept) if own == group]
-        fits.append(fit(shapes[rows], settings, f"fold {which} {group}", ("theta",)))
+        fits.append(fit(shapes[rows], settings, f"fold {which} {group}", ("theta",), errors=False))
         distances.append(procrustes_distance(align(raw[rows]).mean, out))
     scores = matrix(rest, fits, settings, f"fold {which}")
-    return {**scores, "distance": torch.stack(distances, 1).tolist(), "fits": fits}
+    return {**scores, "distance": torch.stack(distances, 1).tolist()}
+
+
+def others(specimens: Specimens, also: Tensor, fits: Sequence[Result], settings: Settings) -> Result:
+    """Score other specimens (S, n, m), not aligned, as `held_out` does, under the groups of all specimens.
+
+    Args:
+        specimens: the specimens of the groups, not aligned.
+        also: the other specimens.
+        fits: the fit of each group.
+        settings: the options of the fits.
+    """
+    _, rest = aligned(specimens.shapes, settings.keep_size, also)
+    means = [align(specimens.of(group)).mean for group in specimens.group_names]
+    distances = [procrustes_distance(mean, also).tolist() for mean in means]
+    return {
+        **matrix(rest, fits, settings, "also"),
+        "distance": [list(row) for row in zip(*distances, strict=True)],
+    }
 
 
 def profile(shapes: Tensor, found: Result, settings: Settings, stream: str) -> Result:

@@ -13,7 +13,8 @@ from ...tasks.landmarks.sample import LandmarkSample
 from ..figures.style import save
 from ..running.pieces import Pieces, Result
 from . import figures, tables
-from .fits import Settings, bridge_paths, fit, folds_of, held_out, matrix, profile
+from .between import MEANS, amplitude_rows, ancestor_tables, fit_ancestors, fit_means, means_of
+from .fits import Settings, bridge_paths, fit, folds_of, held_out, matrix, others, profile
 from .growth import MODELS, fit_growth, growth_table, intervals_of
 from .specimens import Specimens, aligned, specimens_of
 from .writing import tell, write_tables
@@ -22,7 +23,13 @@ BRIDGES_DRAWN = 4
 
 
 def report_groups(
-    sample: LandmarkSample, column: str | None, settings: Settings, folds: int, folder: Path, console: Console
+    sample: LandmarkSample,
+    column: str | None,
+    settings: Settings,
+    folds: int,
+    folder: Path,
+    console: Console,
+    also: LandmarkSample | None = None,
 ) -> pd.DataFrame:
     """Analyse the groups of a sample, and write tables and figures.
 
@@ -33,6 +40,7 @@ def report_groups(
         folds: how many parts are held out in turn.
         folder: where tables and figures go.
         console: where progress is shown.
+        also: specimens of no group, which are scored under the fit of each.
 
     Returns:
         A frame with the column `ess_fraction`: the ESS/N of each likelihood behind the tables.
@@ -40,8 +48,10 @@ def report_groups(
     raw = specimens_of(sample, column)
     shapes, _ = aligned(raw.shapes, settings.keep_size)
     specimens, names = Specimens(shapes, raw.names, raw.groups), raw.group_names
-    several = len(names) > 1
-    with Pieces(folder, console, 2 * len(names) + 1 + (folds if several else 0)) as pieces:
+    several, means = len(names) > 1, means_of(specimens)
+    held_out_too = several or also is not None
+    total = 2 * len(names) + 1 + folds * held_out_too + 2 * (means is not None) + (also is not None)
+    with Pieces(folder, console, total) as pieces:
         fits = {}
         for name in names:
             stream = f"fit {name}"
@@ -49,26 +59,39 @@ def report_groups(
         scores = pieces.get("matrix", partial(matrix, shapes, list(fits.values()), settings, "matrix"))
         likelihoods = [tables.likelihood_table(specimens, range(len(raw.names)), scores, "all")]
         written = {}
-        if several:
+        if held_out_too:
             fold = folds_of(raw.groups, folds, settings.seed)
             held = [pieces.get(f"fold {k}", partial(held_out, raw, fold, k, settings)) for k in range(folds)]
             for k, found in enumerate(held):
                 rows = [row for row, own in enumerate(fold) if own == k]
                 likelihoods.append(tables.likelihood_table(specimens, rows, found, "held_out"))
-            written["classification"] = tables.classification_table(raw, fold, held)
+            if several:
+                written["classification"] = tables.classification_table(raw, fold, held)
+        if also is not None:
+            scored = partial(others, raw, also.coordinates, list(fits.values()), settings)
+            written["also"] = tables.other_table(also.specimens, names, pieces.get("also", scored))
         profiles = {}
         for name in names:
             along = partial(profile, specimens.of(name), fits[name], settings, f"fit {name}")
             profiles[name] = pieces.get(f"profile {name}", along)
+        if means is not None:
+            over = pieces.get(f"fit {MEANS}", partial(fit_means, means, settings))
+            ancestors = pieces.get("ancestors", partial(fit_ancestors, means, over, settings))
     written["groups"] = tables.group_table(specimens, fits)
     written["means"] = tables.mean_table(specimens, fits)
     written["likelihoods"] = pd.concat(likelihoods, ignore_index=True)
     written["profiles"] = tables.profile_table(profiles)
     if several:
         written["summary"] = tables.summary_table(written["classification"], written["likelihoods"])
+    if means is not None:
+        written["groups"] = pd.concat([written["groups"], tables.group_table(means, {MEANS: over})])
+        written["means"] = pd.concat([written["means"], tables.mean_table(means, {MEANS: over})])
+        amplitudes = pd.DataFrame(amplitude_rows(specimens, fits, over))
+        written["summary"] = pd.concat([written["summary"], amplitudes])
+        written["pairs"], written["ancestors"] = ancestor_tables(means, ancestors)
     write_tables(written, folder, console)
     _draw(specimens, fits, written, settings, folder, console)
-    return written["likelihoods"]
+    return pd.concat([written[name] for name in ("likelihoods", "also") if name in written])
 
 
 def report_growth(
@@ -119,6 +142,8 @@ def _draw(
     }
     if len(names) > 1:
         drawn["matrix"] = figures.matrix(written["likelihoods"], names)
+    if "also" in written:
+        drawn["also"] = figures.also(written["also"], written["likelihoods"])
     for name, figure in drawn.items():
         tell(save(figure, folder, name), console)
 

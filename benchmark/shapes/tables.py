@@ -87,6 +87,19 @@ def likelihood_table(specimens: Specimens, rows: Sequence[int], scores: Result, 
     return pd.DataFrame(found)
 
 
+def other_table(names: Sequence[str], groups: Sequence[str], scores: Result) -> pd.DataFrame:
+    """Return the log-likelihoods of specimens of no group under each, and their Procrustes distances."""
+    rows = []
+    for place, name in enumerate(names):
+        for k, group in enumerate(groups):
+            value, stderr, ess, distance = (
+                scores[part][place][k] for part in ("value", "stderr", "ess_fraction", "distance")
+            )
+            rows.append({"specimen": name, "group": group, "log_likelihood": value, "stderr": stderr,
+                         "ess_fraction": ess, "procrustes_distance": distance})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def classification_table(specimens: Specimens, fold: Sequence[int], scores: Sequence[Result]) -> pd.DataFrame:
     """Return the group that each held-out specimen was assigned to.
 
