@@ -1,4 +1,4 @@
-"""Diffusions between groups: of the means of all groups from one shape, and of two groups from their ancestor.
+"""Diffusions between groups: from one shape to the means of all, and from an ancestor to those of two.
 
 The means ȳ_g of G groups are taken as the end points of a diffusion from one shape, as specimens are of a
 group's. Its a and ℓ say how groups differ, and beside those of the groups, how much more or less than
@@ -102,7 +102,7 @@ def _rms(values: Array) -> float:
 def amplitude_rows(
     specimens: Specimens, fits: Mapping[str, Result], means: Result
 ) -> list[dict[str, object]]:
-    """Return within, between and their quotient, with 95 % intervals of the squares; what is below 0 is 0."""
+    """Return within, between and their quotient, with 95 % intervals of the squares; below 0 is 0."""
     counts = np.array([len(specimens.rows(name)) for name in fits])
     groups = len(counts)
     squares = np.array([math.exp(2 * found["theta"][0]) for found in fits.values()])

@@ -203,7 +203,7 @@ def matrix(likelihoods: pd.DataFrame, groups: Sequence[str]) -> Figure:
 
 @styled
 def also(table: pd.DataFrame, likelihoods: pd.DataFrame) -> Figure:
-    """Draw the log-likelihoods of specimens of no group under each group, beside held-out ones of the group."""
+    """Draw log-likelihoods of specimens of no group under each group, beside its own held-out ones."""
     groups = list(table["group"].unique())
     figure = Figure(figsize=(PAGE, 0.9 + 0.13 * table["specimen"].nunique()), layout="constrained")
     own = likelihoods[(likelihoods["fit"] == "held_out") & (likelihoods["own_group"] == likelihoods["group"])]

@@ -127,7 +127,7 @@ def start_of(movements: Tensor, duration: float, what: str) -> Tensor:
 
 
 def slack_of(theta: Tensor, count: int) -> float:
-    """Return how loosely to hold the directions of x_0 that shapes do not determine: as they do the others."""
+    """Return how loosely x_0 is held where shapes do not determine it: as loosely as they do the rest."""
     return float(theta[0].exp()) / math.sqrt(count)
 
 

@@ -72,11 +72,11 @@ class ShapeLikelihood(Likelihood):
         return found._replace(value=found.value - self._penalty(x_0) / len(self.y))
 
     def normal(self, theta: Tensor, x_0: Tensor) -> Tensor:
-        """Compute log p(shape of y_m | x_0, θ) for each end point (M,) as if X_T were normal, without penalty.
+        """Compute log p(shape of y_m | x_0, θ) for each end point (M,) as if X_T were normal; no penalty.
 
             g y ≈ y + B c,    y + B c ~ N(x_0 + T f, TΣ),    c integrated out,    B at x_0
-            log p = −½ dᵀ Q d − ½ log det(TΣ) − ½ log det(Bᵀ (TΣ)⁻¹ B) − (D − q)/2 log 2π,    d = y − x_0 − T f
-            Q = (TΣ)⁻¹ − (TΣ)⁻¹ B (Bᵀ (TΣ)⁻¹ B)⁻¹ Bᵀ (TΣ)⁻¹
+            d = y − x_0 − T f,    Q = (TΣ)⁻¹ − (TΣ)⁻¹ B (Bᵀ (TΣ)⁻¹ B)⁻¹ Bᵀ (TΣ)⁻¹
+            log p = −½ dᵀ Q d − ½ log det(TΣ) − ½ log det(Bᵀ (TΣ)⁻¹ B) − (D − q)/2 log 2π
 
         It holds for small movements, and costs next to nothing.
         """

@@ -89,6 +89,22 @@ def test_the_hessians_of_two_estimates_are_averaged() -> None:
     np.testing.assert_allclose(found.stderr, STDERR / 1.1**0.5, rtol=1e-6)
 
 
+def test_what_is_known_is_not_measured() -> None:
+    """A third coordinate that no difference may move, with information 16: its standard error is 1/4."""
+
+    def wider(point: Floats) -> tuple[float, Floats]:
+        assert point[2] == 7
+        value, slope = bowl(point[:2])
+        return value, np.append(slope, 0.0)
+
+    point, known = np.append(TOP, 7.0), np.array([[16.0]])
+    found = observed_information((wider, wider), point, np.zeros(3), known)
+    assert found.fault == ""
+    np.testing.assert_allclose(found.stderr, [*STDERR, 0.25], rtol=1e-6)
+    away = observed_information((wider, wider), point, np.array([0.0, 0.0, 0.41]), known)
+    assert away.fault == "the climb ended before the maximum"  # 0.41/√16 is more than 0.1 standard errors
+
+
 def test_a_climb_that_ended_early() -> None:
     found = observed_information((bowl, bowl), TOP, HESSIAN @ STDERR)
     assert found.fault == "the climb ended before the maximum"

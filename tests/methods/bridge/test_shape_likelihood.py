@@ -1,19 +1,22 @@
 """Likelihoods of shapes: of the tangent space for small movements, and the same however a shape lies."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 from scipy.integrate import quad
+from scipy.stats import chi2
 from torch import Tensor
 
 from graybench.benchmark.shapes import fits as shapes
 from graybench.benchmark.shapes.specimens import aligned
+from graybench.methods.bridge.inference import maximise
 from graybench.methods.bridge.likelihood import BridgeSampler
 from graybench.methods.bridge.shape_likelihood import ShapeLikelihood
 from graybench.tasks.landmarks.diffusion import LandmarkDiffusion
+from graybench.tasks.landmarks.procrustes import align_to
 from graybench.tasks.landmarks.task import ellipse
 from graybench.tasks.sde.brownian import BrownianMotion
 from graybench.tasks.sde.sde import TimeGrid, euler_path
@@ -73,6 +76,56 @@ def test_the_likelihood_of_a_shape_is_that_of_its_tangent_space_for_small_moveme
     # Curvature is of the order of a, the Monte Carlo error of a, too.
     assert found.value.numpy() == pytest.approx(expected.numpy(), abs=0.05)
     assert float(found.ess_fraction.min()) > 0.99
+    np.testing.assert_allclose(likelihood.normal(theta, start.flatten()), expected, rtol=1e-9)
+    # The information about x_0 in what is across, and that of the penalty along directions of length 1.
+    held = replace(likelihood, reference=start.flatten(), slack=3.0)
+    known = held.start_information(theta, start.flatten())
+    inside = across.T @ torch.linalg.inv(across @ covariance @ across.T) @ across
+    along = torch.nn.functional.normalize(away, dim=1)
+    assert known is not None
+    np.testing.assert_allclose(known, 5 * inside + along.T @ along / 9, rtol=1e-8, atol=1e-4)
+    assert likelihood.start_information(theta, start.flatten()) is None
+
+
+class Measured(ShapeLikelihood):
+    """The same likelihood, whose information about x_0 is measured."""
+
+    def start_information(self, theta: Tensor, x_0: Tensor) -> None:
+        return None
+
+
+def test_errors_in_closed_form_are_those_of_the_observed_information() -> None:
+    # a/ℓ is 0.25. The errors of 16 coordinates agree to 3 %, those of a and ℓ, to which x_0 is orthogonal, too.
+    start = ellipse(8, 2)
+    y = aligned(diffuse(start, 12, 3), False)[0]
+    mean = y.mean(0).flatten()
+    theta = torch.tensor([A, LENGTH], dtype=torch.float64).log()
+    known = shapes.likelihood_of(y, replace(QUICK, particles=12), "fit", reference=mean, slack=A / 12**0.5)
+    measured = Measured(**{field.name: getattr(known, field.name) for field in fields(known)})
+    one, other = (maximise(each, theta, mean, ("theta", "x_0")) for each in (known, measured))
+    assert one.converged
+    assert other.converged
+    assert one.evaluations < other.evaluations / 2
+    assert ((one.x_0 - other.x_0).abs() < 0.01 * other.x_0_stderr).all()
+    np.testing.assert_allclose(one.x_0_stderr, other.x_0_stderr, rtol=0.03)
+    np.testing.assert_allclose(one.theta_stderr, other.theta_stderr, rtol=0.03)
+
+
+def test_the_start_of_an_outline_is_within_its_errors() -> None:
+    # d M Q d of the error d is of χ² with 36 degrees of freedom: a correct fit fails one seed in 1,000.
+    start = ellipse(20, 2)
+    start = start * math.sqrt(20) / torch.linalg.matrix_norm(start)
+    y = aligned(diffuse(start, 8, 5, a=0.04), False)[0]
+    mean, theta = y.mean(0).flatten(), torch.tensor([0.04, LENGTH], dtype=torch.float64).log()
+    likelihood = shapes.likelihood_of(y, QUICK, "fit", reference=mean, slack=0.04 / 8**0.5)
+    found = maximise(likelihood, theta, mean, ("x_0",))
+    assert isinstance(likelihood, ShapeLikelihood)
+    known = replace(likelihood, slack=1e6).start_information(theta, found.x_0)
+    assert known is not None
+    truth = align_to(found.x_0.unflatten(0, (-1, 2)), start).flatten() * math.sqrt(20)
+    error = truth - found.x_0
+    assert float(error @ known @ error) < chi2.ppf(0.999, 36)
+    assert float(error @ known @ error) > chi2.ppf(0.001, 36)
 
 
 def test_the_likelihood_of_a_shape_does_not_see_how_it_lies() -> None:
