@@ -44,9 +44,12 @@ def report_groups(
 
     Returns:
         A frame with the column `ess_fraction`: the ESS/N of each likelihood behind the tables.
+
+    Raises:
+        UserError: there is no such label, a group is too small, or the others have other landmarks.
     """
     raw = specimens_of(sample, column)
-    shapes, _ = aligned(raw.shapes, settings.keep_size)
+    shapes, rest = aligned(raw.shapes, settings.keep_size, None if also is None else also.coordinates)
     specimens, names = Specimens(shapes, raw.names, raw.groups), raw.group_names
     several, means = len(names) > 1, means_of(specimens)
     held_out_too = several or also is not None
@@ -68,7 +71,7 @@ def report_groups(
             if several:
                 written["classification"] = tables.classification_table(raw, fold, held)
         if also is not None:
-            scored = partial(others, raw, also.coordinates, list(fits.values()), settings)
+            scored = partial(others, raw, also.coordinates, rest, list(fits.values()), settings)
             written["also"] = tables.other_table(also.specimens, names, pieces.get("also", scored))
         profiles = {}
         for name in names:
