@@ -26,7 +26,7 @@ from ..analysis.statistics import Array, Z
 from ..running.pieces import Result
 from .fits import Settings, fit, likelihood_of, slack_of, summary_of
 from .specimens import FEWEST, Specimens
-from .tables import AXES, worth
+from .tables import AXES, group_table, worth
 
 MEANS = "means of groups"  # what stands for a group in tables
 
@@ -65,50 +65,48 @@ def fit_ancestors(means: Specimens, found: Result, settings: Settings) -> Result
     return {"pairs": rows}
 
 
-def ancestor_tables(means: Specimens, found: Result) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return a row for each pair of groups, and the coordinates of their ancestors.
+def ancestor_tables(means: Specimens, over: Result, found: Result) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return a row for the ancestor of each pair of groups and of all, and the coordinates of each.
 
-    In the first, distances and standard errors are root mean squares over coordinates: between the groups'
-    means, and from the ancestor to the midpoint of the two.
+    In the first, distances and standard errors are root mean squares over coordinates: between the means of
+    two groups, and from the ancestor to the midpoint of its groups' means.
     """
-    pairs, points = [], []
-    at, dimensions = dict(zip(means.names, means.shapes, strict=True)), means.shapes.shape[-1]
-    for one in found["pairs"]:
-        first, second = one["pair"]
-        ends = [at[name].flatten().numpy() for name in one["pair"]]
-        middle, ancestor = 0.5 * (ends[0] + ends[1]), np.array(one["x_0"])
+    rows, points = [], []
+    dimensions = means.shapes.shape[-1]
+    at = dict(zip(means.names, means.shapes.flatten(1).numpy(), strict=True))
+    for one in [*found["pairs"], {"pair": means.names, **over}]:
+        groups, ends = " + ".join(one["pair"]), [at[name] for name in one["pair"]]
+        middle, ancestor = np.mean(ends, axis=0), np.array(one["x_0"])
         apart, stderr = _rms(ancestor - middle), _rms(np.array(one["x_0_stderr"]))
-        names = {"first": first, "second": second}
-        pairs.append(
-            {
-                **names,
-                "between_means": _rms(ends[0] - ends[1]),
-                "ancestor_to_midpoint": apart,
-                "stderr": stderr,
-                "in_stderr": apart / stderr,
-                **worth(one),
-            }
-        )
+        between = _rms(np.array([first - second for first, second in combinations(ends, 2)]))
+        rows.append({"groups": groups, "between_means": between, "ancestor_to_midpoint": apart,
+                     "stderr": stderr, "in_stderr": apart / stderr, **worth(one)})  # fmt: skip
         for k, (value, error) in enumerate(zip(one["x_0"], one["x_0_stderr"], strict=True)):
-            place = {"landmark": k // dimensions + 1, "axis": AXES[k % dimensions]}
-            points.append({**names, **place, "ancestor": value, "stderr": error, "midpoint": middle[k]})
-    return pd.DataFrame(pairs), pd.DataFrame(points)
+            place = {"groups": groups, "landmark": k // dimensions + 1, "axis": AXES[k % dimensions]}
+            points.append({**place, "ancestor": value, "stderr": error, "midpoint": middle[k]})
+    return pd.DataFrame(rows), pd.DataFrame(points)
 
 
 def _rms(values: Array) -> float:
     return float(np.sqrt(np.square(values).mean()))
 
 
-def amplitude_rows(
-    specimens: Specimens, fits: Mapping[str, Result], means: Result
-) -> list[dict[str, object]]:
+def between_table(
+    specimens: Specimens, fits: Mapping[str, Result], means: Specimens, over: Result
+) -> pd.DataFrame:
+    """Return the rows of `group_table` for the means of groups, and those of `amplitude_rows`."""
+    amplitudes = pd.DataFrame(amplitude_rows(specimens, fits, over))
+    return pd.concat([group_table(means, {MEANS: over}), amplitudes]).drop(columns="group")
+
+
+def amplitude_rows(specimens: Specimens, fits: Mapping[str, Result], over: Result) -> list[dict[str, object]]:
     """Return within, between and their quotient, with 95 % intervals of the squares; below 0 is 0."""
     counts = np.array([len(specimens.rows(name)) for name in fits])
     groups = len(counts)
     squares = np.array([math.exp(2 * found["theta"][0]) for found in fits.values()])
     errors = np.array([2 * found["theta_stderr"][0] for found in fits.values()]) * squares
-    square = math.exp(2 * means["theta"][0]) * groups / (groups - 1)
-    error = 2 * means["theta_stderr"][0] * square
+    square = math.exp(2 * over["theta"][0]) * groups / (groups - 1)
+    error = 2 * over["theta_stderr"][0] * square
     within = float((squares * counts / (counts - 1)).mean())
     within_error = float(np.linalg.norm(errors * counts / (counts - 1)) / groups)
     between = square - float((squares / (counts - 1)).mean())
@@ -123,5 +121,5 @@ def amplitude_rows(
 
 def _root_row(name: str, square: float, error: float, n: int) -> dict[str, object]:
     """Return the row of the root of a square that is known to ± error."""
-    value, low, high = (math.sqrt(max(square + k * error, 0.0)) for k in (0, -Z, Z))
-    return {"quantity": name, "value": value, "low": low, "high": high, "n": n}
+    value, low, high = np.sqrt(np.maximum([square, square - Z * error, square + Z * error], 0.0)).tolist()
+    return {"quantity": name, "estimate": value, "low": low, "high": high, "n": n}

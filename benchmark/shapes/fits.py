@@ -255,25 +255,20 @@ def held_out(specimens: Specimens, fold: Sequence[int], which: int, settings: Se
     return {**scores, "distance": torch.stack(distances, 1).tolist()}
 
 
-def others(
-    specimens: Specimens, also: Tensor, placed: Tensor, fits: Sequence[Result], settings: Settings
-) -> Result:
-    """Score specimens of no group under the groups of all specimens.
+def others(specimens: Specimens, also: Tensor, fits: Sequence[Result], settings: Settings) -> Result:
+    """Score other specimens (S, n, m), not aligned, as `held_out` does, under the groups of all specimens.
 
     Args:
         specimens: the specimens of the groups, not aligned.
-        also: the others (S, n, m), not aligned.
-        placed: the others as `aligned` puts them onto the mean of the specimens.
+        also: the other specimens.
         fits: the fit of each group.
         settings: the options of the fits.
-
-    Returns:
-        What `matrix` returns for the others, and "distance", as `held_out` does.
     """
+    _, rest = aligned(specimens.shapes, settings.keep_size, also)
     means = [align(specimens.of(group)).mean for group in specimens.group_names]
     distances = [procrustes_distance(mean, also).tolist() for mean in means]
     return {
-        **matrix(placed, fits, settings, "also"),
+        **matrix(rest, fits, settings, "also"),
         "distance": [list(row) for row in zip(*distances, strict=True)],
     }
 

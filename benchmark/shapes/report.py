@@ -13,7 +13,7 @@ from ...tasks.landmarks.sample import LandmarkSample
 from ..figures.style import save
 from ..running.pieces import Pieces, Result
 from . import figures, tables
-from .between import MEANS, amplitude_rows, ancestor_tables, fit_ancestors, fit_means, means_of
+from .between import MEANS, ancestor_tables, between_table, fit_ancestors, fit_means, means_of
 from .fits import Settings, bridge_paths, fit, folds_of, held_out, matrix, others, profile
 from .growth import MODELS, fit_growth, growth_table, intervals_of
 from .specimens import Specimens, aligned, specimens_of
@@ -49,7 +49,7 @@ def report_groups(
         UserError: there is no such label, a group is too small, or the others have other landmarks.
     """
     raw = specimens_of(sample, column)
-    shapes, rest = aligned(raw.shapes, settings.keep_size, None if also is None else also.coordinates)
+    shapes, _ = aligned(raw.shapes, settings.keep_size, None if also is None else also.coordinates)
     specimens, names = Specimens(shapes, raw.names, raw.groups), raw.group_names
     several, means = len(names) > 1, means_of(specimens)
     held_out_too = several or also is not None
@@ -71,7 +71,7 @@ def report_groups(
             if several:
                 written["classification"] = tables.classification_table(raw, fold, held)
         if also is not None:
-            scored = partial(others, raw, also.coordinates, rest, list(fits.values()), settings)
+            scored = partial(others, raw, also.coordinates, list(fits.values()), settings)
             written["also"] = tables.other_table(also.specimens, names, pieces.get("also", scored))
         profiles = {}
         for name in names:
@@ -87,11 +87,8 @@ def report_groups(
     if several:
         written["summary"] = tables.summary_table(written["classification"], written["likelihoods"])
     if means is not None:
-        written["groups"] = pd.concat([written["groups"], tables.group_table(means, {MEANS: over})])
-        written["means"] = pd.concat([written["means"], tables.mean_table(means, {MEANS: over})])
-        amplitudes = pd.DataFrame(amplitude_rows(specimens, fits, over))
-        written["summary"] = pd.concat([written["summary"], amplitudes])
-        written["pairs"], written["ancestors"] = ancestor_tables(means, ancestors)
+        written["between"] = between_table(specimens, fits, means, over)
+        written["ancestors"], written["ancestor_shapes"] = ancestor_tables(means, over, ancestors)
     write_tables(written, folder, console)
     _draw(specimens, fits, written, settings, folder, console)
     return pd.concat([written[name] for name in ("likelihoods", "also") if name in written])

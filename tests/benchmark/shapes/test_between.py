@@ -1,4 +1,4 @@
-"""Between groups: amplitudes that were simulated are found, ancestors are midpoints, others are scored alike."""
+"""Between groups: simulated amplitudes are found, ancestors are midpoints, others are scored alike."""
 
 import math
 from pathlib import Path
@@ -23,7 +23,7 @@ WITHIN, BETWEEN = 0.04, 0.03
 
 
 def simulated(landmarks: int, groups: int, members: int) -> LandmarkSample:
-    """Return groups whose starts are ends of a diffusion by BETWEEN, with members moved from them by WITHIN."""
+    """Return groups that start where BETWEEN moved an ellipse, with members that WITHIN moved from there."""
     starts = diffuse(ellipse(landmarks, 2), groups, 21, a=BETWEEN)
     parts = [diffuse(start, members, 31 + k, a=WITHIN) for k, start in enumerate(starts)]
     names = tuple(f"{k}_{i}" for k in range(groups) for i in range(members))
@@ -43,16 +43,19 @@ def test_amplitudes_within_and_between_in_closed_form() -> None:
     both = Specimens(torch.zeros(8, 4, 2), tuple("abcdefgh"), ("p",) * 3 + ("q",) * 5)
     rows = between.amplitude_rows(both, {"p": plain(2, 0.1), "q": plain(3, 0.2)}, plain(4, 0.05))
     within, apart, quotient = rows
-    assert within["value"] == pytest.approx(math.sqrt(8.625))
-    assert apart["value"] == pytest.approx(math.sqrt(29.875))
-    assert quotient["value"] == pytest.approx(math.sqrt(29.875 / 8.625))
+    assert within["estimate"] == pytest.approx(math.sqrt(8.625))
+    assert apart["estimate"] == pytest.approx(math.sqrt(29.875))
+    assert quotient["estimate"] == pytest.approx(math.sqrt(29.875 / 8.625))
     # errors of the squares: 2 · 0.1 · 4 and 2 · 0.2 · 9, halved; 2 · 0.05 · 32 with those of the means
     error = np.hypot(1.5 * 0.8, 1.25 * 3.6) / 2
     assert within["low"] == pytest.approx(math.sqrt(8.625 - 1.959964 * error))
     error = np.hypot(3.2, np.hypot(0.8 / 2, 3.6 / 4) / 2)
     assert apart["high"] == pytest.approx(math.sqrt(29.875 + 1.959964 * error))
+    unknown = between.amplitude_rows(both, {"p": plain(2, math.nan), "q": plain(3, 0.2)}, plain(4, 0.05))
+    assert [row["estimate"] for row in unknown] == [row["estimate"] for row in rows]
+    assert all(math.isnan(float(str(row[end]))) for row in unknown for end in ("low", "high"))
     none = between.amplitude_rows(both, {"p": plain(2, 0.1), "q": plain(3, 0.2)}, plain(0.1, 0.05))
-    assert [none[1][part] for part in ("value", "low")] == [0, 0]
+    assert [none[1][part] for part in ("estimate", "low")] == [0, 0]
 
 
 def test_amplitudes_that_were_simulated_are_found() -> None:
@@ -67,7 +70,7 @@ def test_amplitudes_that_were_simulated_are_found() -> None:
     rows = between.amplitude_rows(found, each, over)
     radius = float(ellipse(8, 2).square().sum(1).mean().sqrt())
     for row, truth in zip(rows, (WITHIN, BETWEEN), strict=False):
-        value, low, high = (float(str(row[part])) for part in ("value", "low", "high"))
+        value, low, high = (float(str(row[part])) for part in ("estimate", "low", "high"))
         assert 2 * (low - value) < truth / radius - value < 2 * (high - value)
         assert high - low < 0.8 * value
 
@@ -79,14 +82,14 @@ def test_the_ancestor_of_two_groups_is_their_midpoint_with_the_error_of_a_mean_o
     means = Specimens(ends, tuple("abcd"), ("g",) * 4)
     theta = [math.log(small), math.log(LENGTH)]
     found = between.fit_ancestors(means, {"theta": theta}, QUICK)
-    pairs, points = between.ancestor_tables(means, found)
-    assert list(zip(pairs["first"], pairs["second"], strict=True)) == [
-        *map(tuple, ("ab", "ac", "ad", "bc", "bd", "cd"))
-    ]
-    assert (pairs["in_stderr"] < 0.02).all()
-    apart = (ends[1] - ends[2]).square().mean().sqrt()
-    assert pairs["between_means"][3] == pytest.approx(float(apart))
-    last = points[(points["first"] == "c") & (points["second"] == "d")]
+    over = {**fits.fit(ends, QUICK, "over", ("theta",), errors=False), "x_0": ends.mean(0).flatten().tolist()}
+    rows, points = between.ancestor_tables(means, over, found)
+    assert list(rows["groups"]) == ["a + b", "a + c", "a + d", "b + c", "b + d", "c + d", "a + b + c + d"]
+    assert (rows["in_stderr"] < 0.02).all()
+    assert rows["between_means"][3] == pytest.approx(float((ends[1] - ends[2]).square().mean().sqrt()))
+    assert rows["between_means"][6] == pytest.approx(np.sqrt(np.square(rows["between_means"][:6]).mean()))
+    assert rows["ancestor_to_midpoint"][6] == pytest.approx(0, abs=1e-12)
+    last = points[points["groups"] == "c + d"]
     middle = 0.5 * (ends[2] + ends[3])
     np.testing.assert_allclose(last["midpoint"], middle.flatten(), rtol=1e-12)
     np.testing.assert_allclose(last["ancestor"], middle.flatten(), atol=0.02 * small)
@@ -102,8 +105,7 @@ def test_specimens_of_no_group_are_scored_as_those_of_groups() -> None:
     raw = Specimens(sample.coordinates, found.names, found.groups)
     settings = fits.Settings(particles=2, steps=4)
     each = [fits.fit(found.of(name), settings, name, ("theta",), errors=False) for name in "01"]
-    _, placed = aligned(sample.coordinates, False, 3 * sample.coordinates[:3] + 7)
-    scored = fits.others(raw, sample.coordinates[:3], placed, each, settings)
+    scored = fits.others(raw, 3 * sample.coordinates[:3] + 7, each, settings)
     expected = fits.matrix(found.shapes[:3], each, settings, "also")
     np.testing.assert_allclose(scored["value"], expected["value"], rtol=1e-9)
     one = procrustes_distance(align(sample.coordinates[4:8]).mean, sample.coordinates[2])
@@ -118,11 +120,11 @@ def test_four_groups_and_others_make_all_tables(tmp_path: Path) -> None:
     assert len(ess) == 4 * (16 + 16 + 2)
     also = pd.read_csv(out / "also.csv")
     assert list(also["specimen"]) == ["x"] * 4 + ["y"] * 4
-    assert len(pd.read_csv(out / "pairs.csv")) == 6
-    assert len(pd.read_csv(out / "ancestors.csv")) == 6 * 10
-    groups = pd.read_csv(out / "groups.csv")
-    assert list(groups["group"].unique()) == [*"0123", between.MEANS]
-    assert "a_between_over_within" in set(pd.read_csv(out / "summary.csv")["quantity"])
+    assert len(pd.read_csv(out / "ancestors.csv")) == 6 + 1
+    assert len(pd.read_csv(out / "ancestor_shapes.csv")) == 7 * 10
+    amplitudes = pd.read_csv(out / "between.csv").set_index("quantity")["estimate"]
+    quotient = amplitudes["a_between"] / amplitudes["a_within"]
+    assert amplitudes["a_between_over_within"] == pytest.approx(quotient, rel=1e-4)
     assert (out / "also.png").stat().st_size > 1000
 
 
