@@ -114,12 +114,12 @@ def shapes(
     if age is not None and also is not None:
         raise UserError("--also cannot be used with --age: it scores specimens under the fits of groups.")
     settings = Settings(particles, steps, seed, nugget, keep_size, as_aligned)
-    sample, _ = _landmarks(source, points, console)
+    sample, outline = _landmarks(source, points, console)
     if age is not None and identity is not None:
         table = report_growth(sample, age, identity, settings, out, console)
     else:
         others = None if also is None else _landmarks(also, points, console)[0]
-        table = report_groups(sample, group, settings, held_out or FOLDS, out, console, others)
+        table = report_groups(sample, group, settings, held_out or FOLDS, out, console, others, outline)
     _warn_of_low_ess(table, particles, console)
 
 

@@ -32,7 +32,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 PROJECTIONS = {2: ((0, 1),), 3: ((0, 1), (0, 2))}
 AXIS_NAMES = "xyz"
-MOST_COLUMNS, MOST_SIGNS, MOST_NUMBERED, CLOSE_UPS = 3, 5, 20, 4
+MOST_COLUMNS, MOST_SIGNS, MOST_NUMBERED, CLOSE_UPS, SHORT_NAME = 3, 5, 20, 4, 8
 HALF_DROP = 0.5 * Z**2  # the drop of the log-likelihood at the ends of a 95 % interval
 
 
@@ -45,12 +45,13 @@ def looks_of_groups(groups: Sequence[str]) -> dict[str, Look]:
 
 
 @styled
-def means(specimens: Specimens, starts: Mapping[str, Array]) -> Figure:
+def means(specimens: Specimens, starts: Mapping[str, Array], outline: bool) -> Figure:
     """Draw each group's specimens with its means, and the means of all groups together.
 
     Args:
         specimens: the aligned specimens.
         starts: the diffusion mean of each group, (n, m).
+        outline: join the landmarks of means by a closed line.
     """
     looks = looks_of_groups(list(starts))
     projections = PROJECTIONS[specimens.shapes.shape[-1]]
@@ -69,10 +70,10 @@ def means(specimens: Specimens, starts: Mapping[str, Array]) -> Figure:
             axis = figure.add_subplot(grid[k // columns * len(projections) + p, k % columns])
             if group is None:
                 for look in looks.values():
-                    _scatter(axis, starts[look.name], across, look)
+                    _mean_shape(axis, starts[look.name], across, look, outline)
                 axis.set_title("all diffusion means" if p == 0 else "")
             else:
-                _group_panel(axis, specimens.of(group).numpy(), starts[group], across, looks[group])
+                _group_panel(axis, specimens.of(group).numpy(), starts[group], across, looks[group], outline)
                 axis.set_title(f"{group}, {len(specimens.rows(group))} specimens" if p == 0 else "")
             _shape_axis(axis, shapes, across)
             axis.set_xlabel(AXIS_NAMES[across[0]])
@@ -89,20 +90,32 @@ def means(specimens: Specimens, starts: Mapping[str, Array]) -> Figure:
     return figure
 
 
-def _group_panel(axis: Axes, shapes: Array, start: Array, across: tuple[int, int], look: Look) -> None:
+def _group_panel(
+    axis: Axes, shapes: Array, start: Array, across: tuple[int, int], look: Look, outline: bool
+) -> None:
     a, b = across
+    if outline:
+        _closed(axis, start, across, color="#000000", linewidth=0.4)
     axis.plot(shapes[..., a].ravel(), shapes[..., b].ravel(), ".", color=look.colour, markersize=3,
               alpha=0.6, markeredgewidth=0)  # fmt: skip
     mean = shapes.mean(0)
     axis.plot(mean[:, a], mean[:, b], "o", color="#000000", markersize=3.5, markerfacecolor="none",
               markeredgewidth=0.5)  # fmt: skip
     axis.plot(start[:, a], start[:, b], "+", color="#000000", markersize=2.5, markeredgewidth=0.5)
-    if len(start) <= MOST_NUMBERED:
+    if len(start) <= MOST_NUMBERED and not outline:
         for k, point in enumerate(start, start=1):
             axis.annotate(str(k), (point[a], point[b]), xytext=(5, 4), textcoords="offset points", fontsize=6)
 
 
-def _scatter(axis: Axes, points: Array, across: tuple[int, int], look: Look) -> None:
+def _closed(axis: Axes, points: Array, across: tuple[int, int], **line: Any) -> None:
+    """Draw the closed line through points (n, m)."""
+    axis.plot(*np.vstack([points, points[:1]])[:, list(across)].T, **line)
+
+
+def _mean_shape(axis: Axes, points: Array, across: tuple[int, int], look: Look, outline: bool) -> None:
+    if outline:
+        _closed(axis, points, across, color=look.colour, linestyle=look.dashes, linewidth=0.8)
+        return
     axis.plot(points[:, across[0]], points[:, across[1]], linestyle="none", marker=look.marker,
               color=look.colour, markersize=3, markerfacecolor="none", markeredgewidth=0.7)  # fmt: skip
 
@@ -188,6 +201,10 @@ def matrix(likelihoods: pd.DataFrame, groups: Sequence[str]) -> Figure:
             axis.text(j, i, number, ha="center", va="center",
                       color="white" if dark else "black", fontsize=6.5)  # fmt: skip
         axis.set_xticks(range(len(groups)), groups)
+        if max(map(len, groups)) > SHORT_NAME:
+            axis.tick_params("x", rotation=30)
+            for name in axis.get_xticklabels():
+                name.set(ha="right", rotation_mode="anchor")
         axis.set_yticks(range(len(groups)), groups)
         axis.set_xlabel("under the fit of group")
         axis.set_ylabel("specimens of group" if k == 0 else "")

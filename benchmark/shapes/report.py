@@ -30,6 +30,7 @@ def report_groups(
     folder: Path,
     console: Console,
     also: LandmarkSample | None = None,
+    outline: bool = False,
 ) -> pd.DataFrame:
     """Analyse the groups of a sample, and write tables and figures.
 
@@ -41,6 +42,7 @@ def report_groups(
         folder: where tables and figures go.
         console: where progress is shown.
         also: specimens of no group, which are scored under the fit of each.
+        outline: the landmarks are points along a closed curve.
 
     Returns:
         A frame with the column `ess_fraction`: the ESS/N of each likelihood behind the tables.
@@ -90,7 +92,7 @@ def report_groups(
         written["between"] = between_table(specimens, fits, means, over)
         written["ancestors"], written["ancestor_shapes"] = ancestor_tables(means, over, ancestors)
     write_tables(written, folder, console)
-    _draw(specimens, fits, written, settings, folder, console)
+    _draw(specimens, fits, written, settings, folder, console, outline)
     return pd.concat([written[name] for name in ("likelihoods", "also") if name in written])
 
 
@@ -132,11 +134,12 @@ def _draw(
     settings: Settings,
     folder: Path,
     console: Console,
+    outline: bool,
 ) -> None:
     names, shape = list(fits), specimens.shapes.shape[1:]
     starts = {name: np.array(found["x_0"]).reshape(shape) for name, found in fits.items()}
     drawn = {
-        "means": figures.means(specimens, starts),
+        "means": figures.means(specimens, starts, outline),
         "bridges": _bridges(specimens, fits, settings),
         "profiles": figures.profiles(written["profiles"]),
     }

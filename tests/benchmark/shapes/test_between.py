@@ -85,7 +85,7 @@ def test_the_ancestor_of_two_groups_is_their_midpoint_with_the_error_of_a_mean_o
     over = {**fits.fit(ends, QUICK, "over", ("theta",), errors=False), "x_0": ends.mean(0).flatten().tolist()}
     rows, points = between.ancestor_tables(means, over, found)
     assert list(rows["groups"]) == ["a + b", "a + c", "a + d", "b + c", "b + d", "c + d", "a + b + c + d"]
-    assert (rows["in_stderr"] < 0.02).all()
+    assert (rows["in_stderr"][:6] < 0.02).all()
     assert rows["between_means"][3] == pytest.approx(float((ends[1] - ends[2]).square().mean().sqrt()))
     assert rows["between_means"][6] == pytest.approx(np.sqrt(np.square(rows["between_means"][:6]).mean()))
     assert rows["ancestor_to_midpoint"][6] == pytest.approx(0, abs=1e-12)
