@@ -1,5 +1,6 @@
 """What `graybench shapes` computes, piece by piece, and the tables and figures that it writes."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -8,13 +9,14 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from rich.console import Console
+from torch import Tensor
 
 from ...tasks.landmarks.sample import LandmarkSample
 from ..figures.style import save
 from ..running.pieces import Pieces, Result
 from . import figures, tables
 from .between import MEANS, ancestor_tables, between_table, fit_ancestors, fit_means, means_of
-from .fits import Settings, bridge_paths, fit, folds_of, held_out, matrix, others, profile
+from .fits import Settings, bridge_paths, fit, folds_of, held_out, likelihood_of, matrix, others, profile
 from .growth import MODELS, fit_growth, growth_table, intervals_of
 from .specimens import Specimens, aligned, specimens_of
 from .writing import tell, write_tables
@@ -51,7 +53,7 @@ def report_groups(
         UserError: there is no such label, a group is too small, or the others have other landmarks.
     """
     raw = specimens_of(sample, column)
-    shapes, _ = aligned(raw.shapes, settings.keep_size, None if also is None else also.coordinates)
+    shapes, rest = aligned(raw.shapes, settings.keep_size, None if also is None else also.coordinates)
     specimens, names = Specimens(shapes, raw.names, raw.groups), raw.group_names
     several, means = len(names) > 1, means_of(specimens)
     held_out_too = several or also is not None
@@ -74,7 +76,8 @@ def report_groups(
                 written["classification"] = tables.classification_table(raw, fold, held)
         if also is not None:
             scored = partial(others, raw, also.coordinates, list(fits.values()), settings)
-            written["also"] = tables.other_table(also.specimens, names, pieces.get("also", scored))
+            found = {**pieces.get("also", scored), "normal": _normal(rest, list(fits.values()), settings)}
+            written["also"] = tables.other_table(also.specimens, names, found)
         profiles = {}
         for name in names:
             along = partial(profile, specimens.of(name), fits[name], settings, f"fit {name}")
@@ -125,6 +128,16 @@ def report_growth(
     write_tables({"growth": table}, folder, console)
     tell(save(figures.growth(table, age), folder, "growth"), console)
     return pd.DataFrame({"ess_fraction": [one["ess_least"] for models in fits for one in models.values()]})
+
+
+def _normal(shapes: Tensor, fits: Sequence[Result], settings: Settings) -> list[list[float]]:
+    """Return log-likelihoods of shapes (S, n, m) under each fit as if the end of a diffusion were normal."""
+    likelihood, found = likelihood_of(shapes, settings, "also"), []
+    for one in fits:
+        theta, x_0 = (torch.tensor(one[part], dtype=torch.float64) for part in ("theta", "x_0"))
+        found.append(likelihood.normal(theta, x_0))
+    rows: list[list[float]] = torch.stack(found, 1).tolist()
+    return rows
 
 
 def _draw(

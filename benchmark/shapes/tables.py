@@ -88,15 +88,18 @@ def likelihood_table(specimens: Specimens, rows: Sequence[int], scores: Result, 
 
 
 def other_table(names: Sequence[str], groups: Sequence[str], scores: Result) -> pd.DataFrame:
-    """Return the log-likelihoods of specimens of no group under each, and their Procrustes distances."""
-    rows = []
+    """Return the log-likelihoods of specimens of no group under each, and their Procrustes distances.
+
+    `normal` is the log-likelihood if the end of a diffusion were normal. It has no Monte Carlo error, and
+    stands beside estimates with a low ESS/N.
+    """
+    parts = {"log_likelihood": "value", "stderr": "stderr", "ess_fraction": "ess_fraction",
+             "normal": "normal", "procrustes_distance": "distance"}  # fmt: skip
+    rows: list[dict[str, object]] = []
     for place, name in enumerate(names):
         for k, group in enumerate(groups):
-            value, stderr, ess, distance = (
-                scores[part][place][k] for part in ("value", "stderr", "ess_fraction", "distance")
-            )
-            rows.append({"specimen": name, "group": group, "log_likelihood": value, "stderr": stderr,
-                         "ess_fraction": ess, "procrustes_distance": distance})  # fmt: skip
+            found = {column: scores[part][place][k] for column, part in parts.items()}
+            rows.append({"specimen": name, "group": group, **found})
     return pd.DataFrame(rows)
 
 
