@@ -19,7 +19,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, MultipleLocator, NullFormatter, NullLocator, ScalarFormatter
+from matplotlib.ticker import (
+    LogLocator,
+    MaxNLocator,
+    MultipleLocator,
+    NullFormatter,
+    NullLocator,
+    ScalarFormatter,
+)
 
 from ..analysis.statistics import Array, Z
 from ..figures.style import GREY, PAGE, Look, handle, styled
@@ -33,6 +40,7 @@ DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 PROJECTIONS = {2: ((0, 1),), 3: ((0, 1), (0, 2))}
 AXIS_NAMES = "xyz"
 MOST_COLUMNS, MOST_SIGNS, MOST_NUMBERED, CLOSE_UPS, SHORT_NAME = 3, 5, 20, 4, 8
+NARROW = 1.5  # the quotient of the ends of a log axis that has the ticks of a linear one
 HALF_DROP = 0.5 * Z**2  # the drop of the log-likelihood at the ends of a 95 % interval
 
 
@@ -308,7 +316,8 @@ def _plain_log_axis(axis: Axes, which: str = "x") -> None:
     side = axis.xaxis if which == "x" else axis.yaxis
     low, high = side.get_view_interval()
     steps = (1, 2, 5) if high / low > 8 else (1, 1.5, 2, 3, 4, 5, 6, 7, 8)
-    side.set_major_locator(LogLocator(subs=steps, numticks=12))
+    locator = LogLocator(subs=steps, numticks=12) if high / low > NARROW else MaxNLocator(5)
+    side.set_major_locator(locator)
     side.set_major_formatter(ScalarFormatter())
     side.set_minor_locator(NullLocator())
     side.set_minor_formatter(NullFormatter())

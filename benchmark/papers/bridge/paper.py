@@ -352,7 +352,7 @@ CANIDS = PaperFigure(
             ("shapes/foxes/also", "shapes/foxes/likelihoods"),
             shape_figures.also,
             "Under the diffusion of 21 red foxes: the foxes, each held out, and one skull of each of 19 "
-            "carnivorans. Vul_vul is a red fox too, Can_lup the wolf.",
+            "carnivorans. Vul_vul is one of the 21 foxes, Can_lup the wolf.",
         ),
     ),
     (

@@ -93,7 +93,7 @@ def test_experiments_with_bridges_are_run_and_held(tmp_path, monkeypatch):
     assert "| \\|error\\| in nats at D = 80, the first underflow of plain averaging | float32 |" in page
     assert "**Its minimiser is the score: no result.**" in page
     assert f"`{tmp_path}/bridges/objective_coefficients.csv` is not there; `graybench bridges --out" in page
-    assert "**Not drawn.**" in page  # butterflies
+    assert "**Not drawn: Outlines of swallowtails, eight specimens" in page
 
 
 def test_results_made_elsewhere_are_taken_as_they_are(tiny):
