@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 POINTS = {"papilio": 20}  # of the 1,000 points of an outline, unless --points says otherwise
 UNITS = {"papilio": "expected substitutions", "carnivores": "million years"}  # of the trees with names
-BRIDGES_ONLY = ("particles", "steps", "as_aligned", "age", "identity", "also")
+BRIDGES_ONLY = ("particles", "steps", "base", "as_aligned", "age", "identity", "also")
 FOLDS = 5
 TREES_ONLY = ("chains", "draws", "time_unit")
 
@@ -71,6 +71,13 @@ def shapes(
     ] = None,
     particles: Annotated[int, typer.Option(min=2, help="Bridges for each specimen.")] = 16,
     steps: Annotated[int, typer.Option(min=2, help="Steps of a bridge.")] = 50,
+    base: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What guides bridges: auto, heat_kernel, or midpoint, which takes four times as long.",
+        ),
+    ] = "auto",
     chains: Annotated[int, typer.Option(min=2, help="With --tree: number of chains.")] = 4,
     draws: Annotated[int, typer.Option(min=4, help="With --tree: number of draws of each chain.")] = 200,
     held_out: Annotated[
@@ -113,7 +120,7 @@ def shapes(
         raise UserError("--group cannot be used with --age: growth is fitted to all animals together.")
     if age is not None and also is not None:
         raise UserError("--also cannot be used with --age: it scores specimens under the fits of groups.")
-    settings = Settings(particles, steps, seed, nugget, keep_size, as_aligned)
+    settings = Settings(particles, steps, seed, nugget, keep_size, as_aligned, base)
     sample, outline = _landmarks(source, points, console)
     if age is not None and identity is not None:
         table = report_growth(sample, age, identity, settings, out, console)

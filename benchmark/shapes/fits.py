@@ -55,6 +55,7 @@ class Settings:
         nugget: added to the diagonal of the kernel, in units of a².
         keep_size: scale all specimens by one factor, instead of each to size 1.
         as_aligned: take the density of the aligned coordinates as they are: an ablation.
+        base: the approximation that guides bridges, see `BridgeSampler`.
     """
 
     particles: int = 16
@@ -63,6 +64,7 @@ class Settings:
     nugget: float = 1e-3
     keep_size: bool = False
     as_aligned: bool = False
+    base: str = "auto"
 
     def __post_init__(self) -> None:
         for option in ("particles", "steps"):
@@ -71,7 +73,7 @@ class Settings:
 
     @property
     def sampler(self) -> BridgeSampler:
-        return BridgeSampler(particles=self.particles)
+        return BridgeSampler(base=self.base, particles=self.particles)
 
 
 def require_nugget(nugget: float) -> None:
