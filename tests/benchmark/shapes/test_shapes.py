@@ -276,6 +276,7 @@ def test_mistakes_are_named(two_groups: Path, tmp_path: Path, graybench: Any) ->
     )
     assert "occurs twice at age_days 7" in mistake("rats", "--age", "age_days", "--id", "age_days", *out)
     assert "nugget must be above 0" in mistake("apes", "--nugget", 0, *out)
+    assert "there is no base 'midpont': did you mean midpoint?" in mistake("apes", "--base", "midpont", *out)
     with pytest.raises(UserError, match="has 1 specimens"):
         specimens_of(read_landmarks(two_groups).select([0, 9, 10, 11, 12]), "sort")
 
