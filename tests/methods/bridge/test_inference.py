@@ -49,6 +49,7 @@ def test_parameters_of_brownian_motion_and_their_errors_in_closed_form() -> None
     assert float(fit.theta_stderr[1]) == pytest.approx(1 / (2 * SHAPES * DIM) ** 0.5, rel=1e-3)
     exact = torch.distributions.Normal(moved.mean(), sigma).log_prob(moved).sum()
     assert fit.log_likelihood == pytest.approx(float(exact), abs=1e-4)
+    assert float(likelihood.normal(fit.theta, X_0).sum()) == pytest.approx(fit.log_likelihood, rel=1e-9)
     assert fit.x_0.equal(X_0)
     assert fit.x_0_stderr.isnan().all()
 
