@@ -75,9 +75,10 @@ def report_groups(
             if several:
                 written["classification"] = tables.classification_table(raw, fold, held)
         if also is not None:
-            scored = partial(others, raw, also.coordinates, list(fits.values()), settings)
-            found = {**pieces.get("also", scored), "normal": _normal(rest, list(fits.values()), settings)}
-            written["also"] = tables.other_table(also.specimens, names, found)
+            score = partial(others, raw, also.coordinates, list(fits.values()), settings)
+            scored = pieces.get("also", score)
+            normal = _normal(rest, list(fits.values()), settings)
+            written["also"] = tables.other_table(also.specimens, names, {**scored, "normal": normal})
         profiles = {}
         for name in names:
             along = partial(profile, specimens.of(name), fits[name], settings, f"fit {name}")

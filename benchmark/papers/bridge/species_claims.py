@@ -25,7 +25,8 @@ def ancestors_agree_with_the_tree(shapes: pd.DataFrame, nodes: pd.DataFrame) -> 
     The largest over pairs of species, and that of the ancestor of all. The tree's are those of the diffusion.
     """
     tree = nodes[nodes["method"] == "diffusion"].set_index(["node", "landmark", "axis"])["mean"]
-    pairs, every = {}, {}
+    pairs: dict[str, float] = {}
+    every: dict[str, float] = {}
     for groups, own in shapes.groupby("groups", sort=False):
         species = {name.split()[-1] for name in str(groups).split(" + ")}
         node = min((name for name in NODES if species <= NODES[name]), key=lambda name: len(NODES[name]))
@@ -75,9 +76,9 @@ def carnivorans_differ_more_than_foxes(foxes: pd.DataFrame, carnivores: pd.DataF
     """Compute the amplitude of a diffusion from one shape to 19 species, over that to the foxes."""
     logs, variance = [], 0.0
     for table in (carnivores, foxes):
-        row = table.set_index("quantity").loc["a"]
-        logs.append(math.log(row["estimate"]))
-        variance += (row["stderr"] / row["estimate"]) ** 2
+        row = table[table["quantity"] == "a"].iloc[0]
+        logs.append(math.log(float(row["estimate"])))
+        variance += float(row["stderr"] / row["estimate"]) ** 2
     found = normal(logs[0] - logs[1], math.sqrt(variance))
     ratio = Interval(*map(math.exp, found))
     yield Finding("a of 19 carnivorans / a of 21 red foxes", "skulls", None, 1.0, ratio, at_least=True)
