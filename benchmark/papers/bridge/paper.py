@@ -452,7 +452,12 @@ BRIDGE = Paper(
         Source("shapes/macaques", ("shapes", "macaques", "--group", "group"), "summary.csv", "work"),
         Source("shapes/papilio", ("shapes", "papilio", "--group", "species"), "ancestors.csv", "work"),
         Source("shapes/foxes", ("shapes", "foxes", "--also", "carnivores"), "also.csv", "work"),
-        Source("shapes/carnivores", ("shapes", "carnivores"), "groups.csv", "work"),
+        Source(
+            "shapes/carnivores",
+            ("shapes", "carnivores", "--particles", "32", "--steps", "20"),
+            "groups.csv",
+            "work",
+        ),
         Source("trees/simulated", ("bridges", "--only", "tree_coverage"), "tree_coverage.csv", "work"),
         *(
             Source(
