@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from .curvature import curvature
 from .errors import NotFiniteError, UserError
 from .plugin import Guard, Plugin, nearest, require_whole
 from .prior import Prior
@@ -22,7 +23,7 @@ from .structure import Items, Structure, Vector, require_structure
 if TYPE_CHECKING:
     from .sbibm_view import SbibmView
 
-CAPABILITIES = frozenset({"joint_score", "marginal_score", "reference", "sde_path"})
+CAPABILITIES = frozenset({"joint_hessian", "joint_score", "marginal_score", "reference", "sde_path"})
 REFERENCE_KINDS = ("exact", "sampled", "frozen")
 
 FIRST_BLOCK, LARGEST_BLOCK = 128, 65_536
@@ -58,6 +59,7 @@ class Simulations:
         marginal_score: ∇_u log p(u | x) = −u + (∂θ/∂u)ᵀ ∇_θ log p(x | θ), (n, d).
         model: the known SDE of a diffusion task, for methods that need it; not a tensor.
         structure: what a row of x is made of; None stands for a vector. Not a tensor.
+        joint_hessian: −∇²_u log p(u, x, z), the Hessian of −log p, (n, d, d).
     """
 
     u: Tensor
@@ -67,6 +69,7 @@ class Simulations:
     marginal_score: Tensor | None = None
     model: Any = None
     structure: Structure | None = None
+    joint_hessian: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.u)
@@ -94,6 +97,7 @@ class Simulations:
             joint_score=self.joint_score if "joint_score" in requires else None,
             marginal_score=self.marginal_score if "marginal_score" in requires else None,
             model=self.model if "sde_path" in requires else None,
+            joint_hessian=self.joint_hessian if "joint_hessian" in requires else None,
         )
 
     def check_tensors(self) -> None:
@@ -105,13 +109,11 @@ class Simulations:
                 )
         n, d = self.u.shape if self.u.ndim == 2 else (len(self), "d")
         for name, tensor in self.tensors():
-            columns = "dim_x" if name == "x" else d
-            wide = tensor.ndim == 2 and (name == "x" or tensor.shape[1] == d)
-            if not wide or len(tensor) != n:
-                shape = tuple(tensor.shape)
-                raise UserError(
-                    f"{name} of the simulations must have shape ({n}, {columns}), but has {shape}."
-                )
+            columns = {"x": ("dim_x",), "joint_hessian": (d, d)}.get(name, (d,))
+            wide = name == "x" or tuple(tensor.shape[1:]) == columns
+            if tensor.ndim != 1 + len(columns) or not wide or len(tensor) != n:
+                expected, shape = ", ".join(map(str, (n, *columns))), tuple(tensor.shape)
+                raise UserError(f"{name} of the simulations must have shape ({expected}), but has {shape}.")
             if fault := fault_of_kind(tensor):
                 raise UserError(f"{name} of the simulations {fault}.")
         if self.structure is not None:
@@ -157,6 +159,7 @@ class Task(Plugin, defines_contract=True):
 
     Attributes:
         capabilities: what the task provides: "joint_score", "marginal_score", "reference", "sde_path".
+            "joint_hessian" is added if the task has joint scores and defines `log_joint`.
         reference_kind: "exact", a closed form or quadrature, fast for any x; "sampled", importance draws for
             any x, in seconds; "frozen", stored draws for the task's own observations only.
         n_observations: number of observations.
@@ -177,6 +180,8 @@ class Task(Plugin, defines_contract=True):
             if capability not in CAPABILITIES:
                 hint = nearest(capability, CAPABILITIES)
                 raise UserError(f"task {cls.__name__}: there is no capability {capability!r}: {hint}")
+        if cls.log_joint is not Task.log_joint and "joint_score" in getattr(cls, "capabilities", ()):
+            cls.capabilities = cls.capabilities | {"joint_hessian"}
         if cls.reference_kind not in REFERENCE_KINDS:
             hint = nearest(cls.reference_kind, REFERENCE_KINDS)
             raise UserError(f"task {cls.__name__}: there is no kind {cls.reference_kind!r}: {hint}")
@@ -249,8 +254,9 @@ class Task(Plugin, defines_contract=True):
     def log_joint(self, theta: Tensor, x: Tensor, latents: Any) -> Tensor:
         """Return log p(x, z | θ), (n,), at the x and latents of an `Outcome`; optional.
 
-        The conformance checks compare the joint score with differences of this density. It works in float64
-        and is differentiable in θ by autograd. It may omit terms that do not depend on θ.
+        The conformance checks compare the joint score with differences of this density, and `joint_hessian`
+        is its second derivative. It works in float64 and is differentiable in θ by autograd. It may omit
+        terms that do not depend on θ.
 
         Raises:
             UserError: the task does not define it.
@@ -285,7 +291,9 @@ class Task(Plugin, defines_contract=True):
 
     guards: ClassVar[Mapping[str, Guard]] = {"reference": _check_reference}
 
-    def simulate(self, n: int, seed: int, *, marginal_score: bool = False) -> Simulations:
+    def simulate(
+        self, n: int, seed: int, *, marginal_score: bool = False, joint_hessian: bool = False
+    ) -> Simulations:
         """Draw n parameters from the prior and run the simulator on each.
 
         Simulations are drawn in blocks. Block sizes do not depend on n and each block has its own generator,
@@ -295,9 +303,11 @@ class Task(Plugin, defines_contract=True):
             n: number of simulations, at least 1.
             seed: names the random stream.
             marginal_score: also compute `marginal_score`, which often costs more than simulating.
+            joint_hessian: also compute `joint_hessian`, from 2 d gradients of `log_joint`.
 
         Raises:
-            UserError: n is below 1, or the structure has another size than dim_x.
+            UserError: n is below 1, the structure has another size than dim_x, or `log_joint` is missing or
+                cannot be differentiated.
             ValueError: the simulator returned a tensor of a wrong shape or kind.
         """
         n = require_whole(f"task {self.label}: the number of simulations", n, 1)
@@ -305,7 +315,7 @@ class Task(Plugin, defines_contract=True):
         for index, size in enumerate(_block_sizes(n)):
             random = generator(derive_seed(seed, "block", index))
             u = torch.randn(size, self.dim_theta, generator=random, dtype=torch.float64)
-            blocks.append(self._run(u, random))
+            blocks.append(self._run(u, random, joint_hessian))
         joined = _join(blocks)[:n]
         if not marginal_score:
             return joined
@@ -346,7 +356,7 @@ class Task(Plugin, defines_contract=True):
 
         return SbibmView(self)
 
-    def _run(self, u: Tensor, random: torch.Generator) -> Simulations:
+    def _run(self, u: Tensor, random: torch.Generator, joint_hessian: bool = False) -> Simulations:
         theta = self.prior.to_theta(u)
         outcome, n = self.simulator(theta, random), len(u)
         if not isinstance(outcome, Outcome):
@@ -359,7 +369,18 @@ class Task(Plugin, defines_contract=True):
             self._check_tensor("joint_score", score, (n, self.dim_theta))
         joint = None if score is None else self.prior.score_in_u(u, score.to(u.dtype))
         structure = require_structure(f"task {self.label}", self.structure, self.dim_x)
-        return Simulations(u, theta, outcome.x, joint, None, outcome.model, structure)
+        hessian = self._hessian(u, outcome) if joint_hessian else None
+        return Simulations(u, theta, outcome.x, joint, None, outcome.model, structure, hessian)
+
+    def _hessian(self, u: Tensor, outcome: Outcome) -> Tensor:
+        if outcome.latents is None:
+            raise UserError(f"task {self.label}: the simulator must return latents for `joint_hessian`.")
+
+        def log_density(point: Tensor) -> Tensor:
+            theta = self.prior.to_theta(point)
+            return self.log_joint(theta, outcome.x, outcome.latents) - 0.5 * point.square().sum(1)
+
+        return curvature(log_density, u)
 
     def _check_tensor(self, field: str, value: Tensor | None, expected: tuple[int, ...]) -> None:
         if not isinstance(value, Tensor) or tuple(value.shape) != tuple(expected):

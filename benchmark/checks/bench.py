@@ -47,9 +47,14 @@ class Bench:
 
     def simulations(self, name: str, n: int | None = None) -> Simulations:
         """Draw the training simulations called `name`, with only the fields that the method requires."""
-        exact = "marginal_score" in self.method.requires
-        drawn = self.task.simulate(n or self.n, self.seed_of(name), marginal_score=exact)
-        return drawn.only(self.method.requires)
+        requires = self.method.requires
+        drawn = self.task.simulate(
+            n or self.n,
+            self.seed_of(name),
+            marginal_score="marginal_score" in requires,
+            joint_hessian="joint_hessian" in requires,
+        )
+        return drawn.only(requires)
 
     def seed_of(self, *name: int | str) -> int:
         """Return the seed of a named stream."""

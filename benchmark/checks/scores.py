@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor
 
+from ...tasks.curvature import curvature
+from ...tasks.errors import UserError
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Outcome, Simulations, Task
 from .evidence import Evidence, Features, NotApplicableError, Prediction, Statistic, of_means
@@ -157,20 +159,18 @@ def differences(task: Task, n: int, seed: int) -> Evidence:
 
 
 def information(task: Task, n: int, seed: int) -> Evidence:
-    """Check the information equality E[g gᵀ + ∇_u g] = 0, with ∇_u g from `log_joint`.
-
-    The first derivative is by autograd, the second a central difference, as some densities can be
-    differentiated only once.
-    """
+    """Check the information equality E[g gᵀ + ∇_u g] = 0, with ∇_u g from `log_joint`."""
     simulations, outcome = _with_latents(task, n // INFORMATION_SHARE, seed)
     g = _joint_score(simulations)
+    try:
+        of_likelihood = curvature(lambda u: _log_joint(task, outcome, u), simulations.u)
+    except UserError as error:
+        raise NotApplicableError(str(error).rstrip(".")) from error
+    hessian = of_likelihood + torch.eye(task.dim_theta, dtype=g.dtype)  # the prior's term
     statistics = []
     for i in range(task.dim_theta):
-        ends = [_gradient(task, outcome, u) for u in _both_sides(simulations.u, i, STEPS[0])]
-        curvature = (ends[0] - ends[1]) / (2 * STEPS[0])
-        curvature[:, i] -= 1  # the prior's term
         names = [f"g_{i} g_{j} + ∂_{i} g_{j}" for j in range(i, task.dim_theta)]
-        statistics += of_means(names, (g[:, i : i + 1] * g + curvature)[:, i:])
+        statistics += of_means(names, (g[:, i : i + 1] * g - hessian[:, i])[:, i:])
     return Evidence(statistics, NOT_THE_CURVATURE, len(g))
 
 
@@ -182,15 +182,6 @@ def _both_sides(u: Tensor, i: int, step: float) -> list[Tensor]:
 
 def _log_joint(task: Task, outcome: Outcome, u: Tensor) -> Tensor:
     return task.log_joint(task.prior.to_theta(u), outcome.x, outcome.latents)
-
-
-def _gradient(task: Task, outcome: Outcome, u: Tensor) -> Tensor:
-    with torch.enable_grad():
-        point = u.detach().requires_grad_()
-        density = _log_joint(task, outcome, point)
-        if not density.requires_grad:
-            raise NotApplicableError("`log_joint` is not differentiable by autograd")
-        return torch.autograd.grad(density.sum(), point)[0]
 
 
 def _with_latents(task: Task, n: int, seed: int) -> tuple[Simulations, Outcome]:

@@ -58,10 +58,15 @@ def training_simulations(cell: Cell) -> list[Simulations]:
     for replicate in range(cell.replicates):
         report("simulate", replicate, cell.replicates)
         seed = train_seed(cell.root_seed, cell.training_task, replicate)
-        exact = "marginal_score" in cell.method.requires
-        simulations = cell.training_task.simulate(cell.n_simulations, seed, marginal_score=exact)
+        requires = cell.method.requires
+        simulations = cell.training_task.simulate(
+            cell.n_simulations,
+            seed,
+            marginal_score="marginal_score" in requires,
+            joint_hessian="joint_hessian" in requires,
+        )
         simulations.check_finite()
-        drawn.append(simulations.only(cell.method.requires))
+        drawn.append(simulations.only(requires))
     return drawn
 
 

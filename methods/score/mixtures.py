@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from .gates.choice import AUTO, GATES, choose, make_gate
+from .gates.choice import AUTO, GATES, OF_HESSIANS, choose, make_gate
 from .gates.gate import Gate
 from .posterior import ScorePosterior
 from .score_matching import ScoreMatching
@@ -25,7 +25,8 @@ class Mix(ScoreMatching):
     gate, d/E‖y‖² = σ² + α²/j, where j = E‖g‖²/d is the second moment of the joint scores.
 
     Args:
-        gate: a name in `methods.score.gates.choice.GATES`, or "auto".
+        gate: a name in `methods.score.gates.choice.GATES`, or "auto". The gates of `OF_HESSIANS` require
+            `joint_hessian` of a task, as well as joint scores.
 
     The other options are described at `ScoreMatching`.
 
@@ -37,12 +38,15 @@ class Mix(ScoreMatching):
     summary: ClassVar[str] = "DSM and LTSM mixed over diffusion time by the weight of least variance."
     requires: ClassVar[frozenset[str]] = frozenset({"joint_score"})
     score_field: ClassVar[str | None] = "joint_score"
+    gates: ClassVar[tuple[str, ...]] = (*GATES, AUTO)
 
     gate: str = "scalar"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require_choice("gate", [*GATES, AUTO])
+        self._require_choice("gate", self.gates)
+        if self.gate in OF_HESSIANS:
+            object.__setattr__(self, "requires", self.requires | {"joint_hessian"})
 
     def _train(self, data: TrainingData, seeds: Sequence[int]) -> list[ScorePosterior]:
         """Fit all replicates; with gate="auto", replicates with the same choice are fitted as one batch."""
@@ -72,6 +76,7 @@ class TSMMix(Mix):
         y = W y_DSM + (I − W) y_TSM,    y_DSM = −ε/σ,    y_TSM = ∇_u log p(u_0 | x)/α
 
     It is an oracle: it needs the exact marginal score. Its advantage over `mix` is the cost of the latents.
+    It has no gates of Hessians, because the mean of the joint Hessians is not E[s sᵀ] of marginal scores s.
 
     Source: De Bortoli et al., Target score matching, arXiv 2402.08667, section 3.2.
     """
@@ -81,3 +86,4 @@ class TSMMix(Mix):
     summary: ClassVar[str] = "DSM and TSM mixed by the weight of least variance, an oracle."
     requires: ClassVar[frozenset[str]] = frozenset({"marginal_score"})
     score_field: ClassVar[str | None] = "marginal_score"
+    gates: ClassVar[tuple[str, ...]] = tuple(gate for gate in Mix.gates if gate not in OF_HESSIANS)

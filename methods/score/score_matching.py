@@ -160,7 +160,7 @@ class ScoreMatching(Method):
         data, model, gate = data.to(where), model.to(where), gate.to(where)
         gate.fit(data, seeds)
         training = Training(self.steps, self.batch, self.rate, self.average, self.early_stopping)
-        return kind(model, gate, data, self.loss_weight, training, seeds)
+        return kind(model, gate, replace(data, hessian=None), self.loss_weight, training, seeds)
 
     def _train(self, data: TrainingData, seeds: Sequence[int]) -> list[ScorePosterior]:
         """Fit all replicates to data in which summaries have replaced x."""
@@ -187,7 +187,8 @@ class ScoreMatching(Method):
             summary = Summary(structure, x, d, [0])
             x = summary(x)
         score = None if self.score_field is None else torch.ones(1, 2, d)
-        model, gate = self._build(TrainingData(torch.zeros(1, 2, d), x, score), [0])
+        hessian = torch.eye(d).expand(1, 2, d, d)
+        model, gate = self._build(TrainingData(torch.zeros(1, 2, d), x, score, hessian), [0])
         fill(model, gate, summary, state)
         posterior = self._posterior(model, gate)
         posterior.summary = summary
@@ -195,10 +196,10 @@ class ScoreMatching(Method):
         return posterior
 
     def training_data(self, simulations: Sequence[Simulations]) -> TrainingData:
-        """Return the simulations of R replicates in float32, with the scores that the target uses.
+        """Return the simulations of R replicates in float32, with the scores and Hessians that are used.
 
         Raises:
-            UserError: the simulations lack these scores, or x has not the structure that composition needs.
+            UserError: the simulations lack these, or x has not the structure that composition needs.
         """
         if self.composes:
             what = f"method {self.name}: composition={self.composition}"
@@ -207,7 +208,8 @@ class ScoreMatching(Method):
         return TrainingData(
             torch.stack([s.u for s in simulations]).float(),
             torch.stack([s.x for s in simulations]).float(),
-            self._scores(simulations),
+            self._stacked(simulations, self.score_field),
+            self._stacked(simulations, "joint_hessian" if "joint_hessian" in self.requires else None),
         )
 
     def _gate(self, data: TrainingData, seeds: Sequence[int]) -> Gate:
@@ -235,13 +237,13 @@ class ScoreMatching(Method):
         )
         return ScoreModel(recipe, mlp), self._gate(data, seeds)
 
-    def _scores(self, simulations: Sequence[Simulations]) -> Tensor | None:
-        if self.score_field is None:
+    def _stacked(self, simulations: Sequence[Simulations], field: str | None) -> Tensor | None:
+        if field is None:
             return None
-        scores = [getattr(s, self.score_field) for s in simulations]
-        if any(score is None for score in scores):
-            raise UserError(f"method {self.name} needs simulations with a {self.score_field}.")
-        return torch.stack(scores).float()
+        values = [getattr(s, field) for s in simulations]
+        if any(value is None for value in values):
+            raise UserError(f"method {self.name} needs simulations with a {field}.")
+        return torch.stack(values).float()
 
     def _posterior(self, model: ScoreModel, gate: Gate, where: str = device.CPU) -> ScorePosterior:
         steps = self.sampling_steps or SAMPLERS[self.sampler].steps

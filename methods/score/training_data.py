@@ -4,7 +4,7 @@ Each replicate draws from its own generator, on the CPU. Diffusion times are str
 step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,21 +22,21 @@ class TrainingData:
         u: parameters (R, n, d).
         x: data (R, n, dim_x).
         score: the scores (R, n, d) that the target uses; None for DSM.
+        hessian: −∇_u g (R, n, d, d) for gates that use it.
     """
 
     u: Tensor
     x: Tensor
     score: Tensor | None
+    hessian: Tensor | None = None
 
     def to(self, device: str) -> "TrainingData":
         """Return the data with their tensors on a device."""
-        score = None if self.score is None else self.score.to(device)
-        return TrainingData(self.u.to(device), self.x.to(device), score)
+        return self._each(lambda values: values.to(device))
 
     def replicates(self, index: list[int]) -> "TrainingData":
         """Return the replicates `index`."""
-        score = None if self.score is None else self.score[index]
-        return TrainingData(self.u[index], self.x[index], score)
+        return self._each(lambda values: values[index])
 
     def rows(self, index: Tensor) -> "TrainingData":
         """Return the rows `index` (..., R, B) of each replicate, as tensors (..., R, B, features)."""
@@ -44,9 +44,15 @@ class TrainingData:
         flat = index + n * torch.arange(replicates, device=index.device).unsqueeze(1)
 
         def taken(values: Tensor) -> Tensor:
-            return nn.functional.embedding(flat, values.flatten(0, 1))  # the fastest look-up of rows
+            found = nn.functional.embedding(flat, values.flatten(2).flatten(0, 1))  # the fastest look-up
+            return found.unflatten(-1, values.shape[2:])
 
-        return TrainingData(taken(self.u), taken(self.x), None if self.score is None else taken(self.score))
+        return self._each(taken)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "TrainingData":
+        """Return the data with a function applied to every tensor."""
+        optional = (None if values is None else change(values) for values in (self.score, self.hessian))
+        return TrainingData(change(self.u), change(self.x), *optional)
 
 
 class Draws(NamedTuple):

@@ -1,7 +1,8 @@
 """The names of the gates, and `choose`, which selects a gate from the simulations for `gate=auto`.
 
 Gates are listed from the simplest to the richest: `CLOSED` are closed forms, `FITTED` are fitted before the
-score network is trained, and `TRAINED` are trained together with it.
+score network is trained, and `TRAINED` are trained together with it. `OF_HESSIANS` need the Hessians of the
+simulations as well as their scores.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from ....tasks.seeding import derive_seed, generator
 from ..training_data import TrainingData, every_row
 from .gate import Gate, cost
 from .moments import FOLDS
-from .of_state import ConditionalWeight, StateWeight
+from .of_state import ConditionalHessianWeight, ConditionalWeight, StateWeight
 from .of_time import ConstantWeight, LearnedWeight, OptimalWeight
 
 AUTO = "auto"
@@ -43,6 +44,11 @@ def _conditional(start: Callable[[Tensor], OptimalWeight]) -> Builder:
     return lambda data, score, streams: ConditionalWeight(start(score), data.x, streams)
 
 
+def _hessian(data: TrainingData) -> OptimalWeight:
+    assert data.hessian is not None
+    return OptimalWeight.hessian(data.hessian)
+
+
 def _learned(from_half: bool) -> Builder:
     return lambda data, score, streams: LearnedWeight(
         OptimalWeight.scalar(score), from_half=from_half, generators=streams
@@ -65,7 +71,13 @@ TRAINED: dict[str, Builder] = {
     "learned": _learned(from_half=True),
     "learned_from_optimal": _learned(from_half=False),
 }
-GATES = CLOSED | FITTED | TRAINED
+OF_HESSIANS: dict[str, Builder] = {
+    "hessian": lambda data, score, streams: _hessian(data),
+    "conditional_hessian": lambda data, score, streams: ConditionalHessianWeight(
+        _hessian(data), data.x, streams
+    ),
+}
+GATES = CLOSED | FITTED | TRAINED | OF_HESSIANS
 
 
 def make_gate(name: str, data: TrainingData, seeds: Sequence[int]) -> Gate:
@@ -96,7 +108,8 @@ def choose(data: TrainingData, seeds: Sequence[int]) -> list[Choice]:
        within one standard error of the best is chosen, otherwise the candidate.
 
     Gates of `TRAINED` take no part: they are trained with the score, and w* has the least cost they can
-    reach. With fewer than two simulations in a fifth, DSM is chosen.
+    reach. Gates of `OF_HESSIANS` take no part either, because not every task has Hessians. With fewer than
+    two simulations in a fifth, DSM is chosen.
 
     The least of several costs is biased low, so a gain near its standard error is too high on average.
 

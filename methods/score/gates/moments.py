@@ -1,4 +1,9 @@
-"""The second moment J = E[g gᵀ] of the scores, which determines the gates of least target variance."""
+"""The second moment J = E[g gᵀ] of the scores, which determines the gates of least target variance.
+
+It equals E[H] with the Hessian H = −∇_u g, by the information equality.
+"""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -36,18 +41,35 @@ def shrunk_second_moment(score: Tensor, *, diagonal: bool) -> Tensor:
     Returns:
         J (R, d, d) in float64. With fewer than two simulations in a fold it is j I.
     """
-    score = score.double()
-    n = score.shape[1]
-    held = n // FOLDS
-    candidates = _shrunk(moment_matrix(score), diagonal)
+    return _cross_validated(score.double(), moment_matrix, diagonal)
+
+
+def shrunk_curvature(hessian: Tensor) -> Tensor:
+    """Return J = E[H] of each replicate, shrunk as `shrunk_second_moment` shrinks it, for H (R, n, d, d).
+
+    E[H] may be indefinite.
+    """
+    return _cross_validated(hessian.double(), lambda rows: rows.mean(1), diagonal=False)
+
+
+def _cross_validated(values: Tensor, moment: Callable[[Tensor], Tensor], diagonal: bool) -> Tensor:
+    """Return the J_ρ of each replicate with the least cost on folds that are held out.
+
+    Args:
+        values: one entry for each simulation (R, n, ...).
+        moment: returns J (R, d, d) of some of the simulations (R, m, ...).
+        diagonal: True returns a diagonal J.
+    """
+    held = values.shape[1] // FOLDS
+    candidates = _shrunk(moment(values), diagonal)
     if held < 2:
         return candidates[-1]
     cost = torch.zeros(candidates.shape[:2], dtype=torch.float64)
     for k in range(FOLDS):
-        fold = score[:, k * held : (k + 1) * held]
-        rest = torch.cat([score[:, : k * held], score[:, (k + 1) * held :]], 1)
-        cost += held_out_cost(_shrunk(moment_matrix(rest), diagonal), moment_matrix(fold))
-    return candidates[cost.argmin(0), torch.arange(len(score))]
+        fold = values[:, k * held : (k + 1) * held]
+        rest = torch.cat([values[:, : k * held], values[:, (k + 1) * held :]], 1)
+        cost += held_out_cost(_shrunk(moment(rest), diagonal), moment(fold))
+    return candidates[cost.argmin(0), torch.arange(len(values))]
 
 
 def held_out_cost(own: Tensor, held_out: Tensor) -> Tensor:

@@ -164,6 +164,30 @@ class ConditionalWeight(StateGate):
         return v if self.start.directions is None else v @ self.start.directions
 
 
+class ConditionalHessianWeight(ConditionalWeight):
+    """The weight of `ConditionalWeight` with J(x) = E[H | x] regressed on the Hessians H = −∇_u g.
+
+    The information equality holds for every x, because u is integrated out: E[H | x] = E[g gᵀ | x]. With the
+    start's J = V diag(λ) Vᵀ, the network minimises
+
+        E[tr(Lᵀ H̃ L) − 2 Σ_i log L_ii],    H̃ = diag(λ)^(−½) Vᵀ H V diag(λ)^(−½)
+
+    whose minimum is at (L Lᵀ)⁻¹ = E[H̃ | x], which is positive definite although single H̃ may not be.
+
+    Source: Laplace-Fisher gates, arXiv 2606.25169.
+    """
+
+    def loss(self, data: TrainingData, draws: Draws) -> Tensor:
+        drawn = data.rows(draws.rows)
+        log_diagonal, factor = self._factor(drawn.x)
+        assert drawn.hessian is not None
+        assert self.start.directions is not None
+        basis = (self.start.directions / self.start.values.sqrt()).unsqueeze(1)
+        whitened = basis.mT @ drawn.hessian @ basis
+        quadratic = (whitened @ factor * factor).sum((-2, -1)) / self.k
+        return quadratic - 2 * log_diagonal.mean(-1)
+
+
 def _times(matrix: Tensor, v: Tensor) -> Tensor:
     return (matrix @ v.unsqueeze(-1)).squeeze(-1)
 

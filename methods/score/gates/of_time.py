@@ -10,10 +10,11 @@ from torch import Tensor
 from ...nn.network import ReplicatedMLP, time_features
 from ..schedule import alpha_sigma
 from .gate import Gate
-from .moments import second_moment, shrunk_second_moment
+from .moments import second_moment, shrunk_curvature, shrunk_second_moment
 
 LEARNED_WIDTH = 32
 LEAST_EIGENVALUE = 1e-12
+PRIOR_CURVATURE = 1.0
 
 
 class TimeGate(Gate):
@@ -84,6 +85,7 @@ class OptimalWeight(TimeGate):
         scalar      w*(t)   = σ² j/(σ² j + α²),    j = tr J/d
         diagonal    w*_i(t) = σ² J_ii/(σ² J_ii + α²)
         matrix      W*(t)   = σ² J (σ² J + α² I)⁻¹
+        hessian     the same, with J = E[−∇_u g]
 
     No network is needed. Diagonal and matrix gates use the shrunk J of `moments.shrunk_second_moment`.
 
@@ -118,6 +120,19 @@ class OptimalWeight(TimeGate):
         values, vectors = torch.linalg.eigh(shrunk_second_moment(score, diagonal=False))
         values = values.clamp_min(LEAST_EIGENVALUE * values[:, -1:])
         return cls(values.unsqueeze(1).to(score.dtype), vectors.to(score.dtype))
+
+    @classmethod
+    def hessian(cls, hessian: Tensor) -> Self:
+        """Return the gate of J = E[H], shrunk towards diag(J) or j I, for H = −∇_u g (R, n, d, d).
+
+        E[H] = E[g gᵀ] by the information equality. An average of H may be indefinite. Its eigenvalues below 1
+        are set to 1, because J = I + E[s sᵀ] with s = g + u: the prior contributes I.
+
+        Source: Laplace-Fisher gates, arXiv 2606.25169.
+        """
+        values, vectors = torch.linalg.eigh(shrunk_curvature(hessian))
+        values = values.clamp_min(PRIOR_CURVATURE)
+        return cls(values.unsqueeze(1).to(hessian.dtype), vectors.to(hessian.dtype))
 
     def forward(self, t: Tensor) -> Tensor:
         alpha, sigma = alpha_sigma(t)
