@@ -373,6 +373,8 @@ class Task(Plugin, defines_contract=True):
         return Simulations(u, theta, outcome.x, joint, None, outcome.model, structure, hessian)
 
     def _hessian(self, u: Tensor, outcome: Outcome) -> Tensor:
+        if "joint_hessian" not in self.capabilities:
+            raise UserError(f"task {self.label} has no Hessians: they need joint scores and `log_joint`.")
         if outcome.latents is None:
             raise UserError(f"task {self.label}: the simulator must return latents for `joint_hessian`.")
 
