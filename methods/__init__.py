@@ -22,6 +22,8 @@ REGISTRY: "Registry[Method]" = Registry(
         "tsm": "graybench.methods.score.score_matching:TSM",
         "ltsm": "graybench.methods.score.score_matching:LTSM",
         "mix": "graybench.methods.score.mixtures:Mix",
+        "likelihood_score": "graybench.methods.rivals.likelihood_score:LikelihoodScore",
+        "npe_score": "graybench.methods.rivals.npe_score:NPEScore",
         "prior": "graybench.methods.rivals.baselines:Prior",
         "rejection_abc": "graybench.methods.rivals.baselines:RejectionABC",
         "sally": "graybench.methods.rivals.sally:Sally",

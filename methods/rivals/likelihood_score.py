@@ -1,0 +1,247 @@
+"""Likelihood scores: the gradient of the log-likelihood is regressed on joint scores, and sampled with."""
+
+import math
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ...tasks.errors import UserError
+from ...tasks.plugin import require_whole
+from ...tasks.seeding import derive_seed, generator
+from ...tasks.task import Simulations
+from ..bridge.trees.hamiltonian import hamiltonian
+from ..method import Method, Posterior
+from ..nn.network import ReplicatedMLP
+from ..nn.single_training import train
+from ..nn.standardise import Standardise
+from ..score.recipes import LEAST_ROWS, ridge
+from .scandal import likelihood_score
+from .summarise import Summariser, require_summaries
+
+CHAINS = 100  # for each observation
+PROPOSALS = 4000  # from which the chains start
+SEARCH, WARMUP, KEPT = 50, 50, 20  # proposals of the chains before whitening, after it, and to whiten by
+THINNING = 4
+LEAST_VARIANCE = 1e-6
+
+
+class Potential(nn.Module):
+    """A scalar E(x, u) whose gradient in u is the score of the likelihood, for standardised x̃ and ũ.
+
+        E = ⟨ũ, b + B x̃⟩ + ½ ũᵀ C ũ + √(E r²) N(x̃, ũ)
+
+    b + B x̃ + C ũ is the ridge regression of the scores, with leave-one-out residuals r. C is made symmetric,
+    and negative semi-definite, as it is for infinitely many simulations: there, with K = Cov(u, x), the
+    regression is that of a linear Gaussian likelihood, and C = −K Cov(x | u)⁻¹ Kᵀ. The network N has one
+    output, which grows at most linearly in u: E − ‖u‖²/2 is therefore the logarithm of a proper density.
+
+    Args:
+        u, x, score: training simulations (n, d), (n, dim_x) and (n, d).
+        width, depth: number of units in a hidden layer, and of hidden layers.
+        random: the source of the initial weights.
+    """
+
+    slope: Tensor
+    intercept: Tensor
+    curvature: Tensor
+    residual: Tensor
+
+    def __init__(
+        self, u: Tensor, x: Tensor, score: Tensor, width: int, depth: int, random: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.of_u, self.of_x = Standardise(u.unsqueeze(0)), Standardise(x.unsqueeze(0))
+        inputs = torch.cat([self.of_x(x), self.of_u(u)], 2)
+        coefficients, intercept, covariance = ridge(inputs, self.of_u.std * score)
+        slope, quadratic = coefficients[0].split([x.shape[1], u.shape[1]])
+        values, vectors = torch.linalg.eigh(0.5 * (quadratic + quadratic.T))
+        self.register_buffer("slope", slope)
+        self.register_buffer("intercept", intercept[0])
+        self.register_buffer("curvature", vectors * values.clamp_max(0) @ vectors.T)
+        variance = covariance[0].diagonal()
+        self.register_buffer("residual", torch.where(variance > 0, variance, torch.ones_like(variance)).sqrt())
+        self.network = ReplicatedMLP(inputs.shape[2], 1, width=width, depth=depth, generators=[random])
+
+    def forward(self, u: Tensor, x: Tensor) -> Tensor:
+        """Return E(x, u) (n,) for u (n, d) and x (n, dim_x)."""
+        u, x = self.of_u(u)[0], self.of_x(x)[0]
+        linear = x @ self.slope + self.intercept + 0.5 * u @ self.curvature
+        output = self.network(torch.cat([x, u], 1).unsqueeze(0))[0, :, 0]
+        return (u * linear).sum(1) + self.residual.square().mean().sqrt() * output
+
+    def score(self, u: Tensor, x: Tensor) -> Tensor:
+        """Return ŝ = ∇_u E(x, u) (n, d), which is differentiable again."""
+        with torch.enable_grad():
+            u = u.detach().requires_grad_(True)
+            (found,) = torch.autograd.grad(self(u, x).sum(), u, create_graph=True)
+        return found
+
+    def loss(self, u: Tensor, x: Tensor, score: Tensor) -> Tensor:
+        """Return the mean over simulations and components of (ŝ_i − s_i)²/E r_i²."""
+        scale = self.residual / self.of_u.std[0, 0]
+        return ((self.score(u, x) - score) / scale).square().mean()
+
+
+class Gaussian:
+    """A rough normal posterior N(m(x), S): u regressed on x, with the covariance S of leave-one-out residuals.
+
+    With fewer than three simulations for each parameter it is the prior.
+
+    Args:
+        u, x: training simulations (n, d) and (n, dim_x).
+    """
+
+    def __init__(self, u: Tensor, x: Tensor) -> None:
+        d = u.shape[1]
+        self.standardise = Standardise(x.unsqueeze(0))
+        self.slope, self.intercept, self.root = u.new_zeros(x.shape[1], d), u.new_zeros(d), torch.eye(d)
+        if len(u) >= LEAST_ROWS * d:
+            slope, intercept, covariance = ridge(self.standardise(x), u.unsqueeze(0))
+            self.slope, self.intercept = slope[0], intercept[0, 0]
+            self.root = root_of(covariance[0])
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Return m(x) (m, d) for x (m, dim_x)."""
+        return self.standardise(x)[0] @ self.slope + self.intercept
+
+
+def root_of(covariance: Tensor) -> Tensor:
+    """Return L (d, d) with L Lᵀ = covariance, of which eigenvalues below 1e-6 are raised to that."""
+    values, vectors = torch.linalg.eigh(covariance)
+    return vectors * values.clamp_min(LEAST_VARIANCE).sqrt()
+
+
+class PotentialPosterior(Posterior):
+    """The posterior ∝ exp(E(x_o, u) − ‖u‖²/2), sampled by Hamiltonian Monte Carlo.
+
+    Each observation has chains and step sizes of its own, and two runs of `hamiltonian`. The first one starts
+    from 100 of 4,000 draws of the rough normal posterior, chosen with importance weights, and runs in
+    coordinates in which that is N(0, I). The second one continues in coordinates in which the draws of the
+    first one are.
+
+    Args:
+        potential: returns E(x, u) (n,) for u (n, d) and x (n, k).
+        summarise: the map from observations (m, dim_x) to x (m, k).
+        rough: the rough normal posterior.
+    """
+
+    def __init__(
+        self,
+        potential: Callable[[Tensor, Tensor], Tensor],
+        summarise: Callable[[Tensor], Tensor],
+        rough: Gaussian,
+    ) -> None:
+        self.potential, self.summarise, self.rough = potential, summarise, rough
+
+    def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
+        d = len(self.rough.root)
+        x = self.summarise(x_o)
+        drawn = [self._sample_one(n, x[o : o + 1], derive_seed(seed, o)) for o in range(len(x) if n else 0)]
+        return torch.stack(drawn) if drawn else torch.empty(len(x_o), n, d)
+
+    def _sample_one(self, n: int, x: Tensor, seed: int) -> Tensor:
+        """Draw n samples (n, d) for one x (1, k)."""
+        random = generator(derive_seed(seed, "proposals"))
+        start = self._start(x, random)
+        first = self._run(x, self.rough.mean(x), self.rough.root, start, SEARCH, KEPT, derive_seed(seed, 1))
+        pooled = first.flatten(0, 1)
+        mean, root = pooled.mean(0, keepdim=True), root_of(pooled.T.cov().reshape(len(pooled.T), -1))
+        draws = THINNING * math.ceil(n / CHAINS)
+        second = self._run(x, mean, root, first[:, -1], WARMUP, draws, derive_seed(seed, 2))
+        every = second[:, THINNING - 1 :: THINNING].flatten(0, 1)
+        return every[torch.randperm(len(every), generator=random)[:n]]
+
+    def _run(
+        self, x: Tensor, mean: Tensor, root: Tensor, start: Tensor, warmup: int, draws: int, seed: int
+    ) -> Tensor:
+        """Run chains from `start` (CHAINS, d) in the coordinates v of u = mean + root v: (CHAINS, draws, d)."""
+        at = torch.linalg.solve(root, (start - mean).T).T
+        chains = hamiltonian(
+            lambda v: self._log_density(mean + v @ root.T, x), at, warmup=warmup, draws=draws, seed=seed
+        )
+        return mean + chains.draws @ root.T
+
+    def _start(self, x: Tensor, random: torch.Generator) -> Tensor:
+        """Return the starts of the chains (CHAINS, d)."""
+        v = torch.randn(PROPOSALS, len(self.rough.root), generator=random)
+        u = self.rough.mean(x) + v @ self.rough.root.T
+        with torch.no_grad():
+            log_weight = self._log_density(u, x) + 0.5 * v.square().sum(1)
+        chosen = torch.multinomial(log_weight.softmax(0), CHAINS, replacement=True, generator=random)
+        return u[chosen]
+
+    def _log_density(self, u: Tensor, x: Tensor) -> Tensor:
+        return self.potential(u, x.expand(len(u), -1)) - 0.5 * u.square().sum(1)
+
+
+class LikelihoodScore(Method):
+    """The score of the likelihood is regressed on joint scores, and the posterior sampled with it.
+
+        ŝ = argmin E Σ_i (ŝ_i(x, u) − s_i)²/E r_i²,    s = ∇_u log p(x, z | u) = g + u
+
+    g is the joint score, which contains the prior's −u. By Fisher's identity E[s | x, u] = ∇_u log p(x | u),
+    so the minimum is the score of the likelihood for every x and u, and ŝ(x_o, u) − u that of the posterior.
+    The same regression at u = 0 alone is `sally`.
+
+    A regression ŝ with d outputs is in general no gradient, so there is no density with this score, and a
+    sampler of it cannot be corrected: unadjusted Langevin steps, the cited way, have an error of their own.
+    Here ŝ = ∇_u E(x, u) with a scalar E, see `Potential`. Then exp(E(x_o, u) − ‖u‖²/2) is a density, and
+    Hamiltonian Monte Carlo samples it without an error of the step, see `PotentialPosterior`. On fresh
+    simulations the regression error of the scalar was that of d outputs up to 0.002 after 10,000
+    simulations of `immigration_death`, `gaussian_mixture` and a rotated `linear_gaussian` with ten
+    parameters; after 1,000 it was 0.85 to 0.80, 0.16 to 0.17 and 1.09 to 1.01 of E r². A step takes two and a half
+    times as long.
+
+    The chains are those of the suite's `hamiltonian`, and not pyro's, which run one after another in Python.
+    Discrete data need no noise, because no density of x is learned.
+
+    Args:
+        steps: number of training steps.
+        batch: number of simulations in a minibatch, drawn with replacement.
+        rate: initial learning rate; it falls to 0 along a cosine.
+        width, depth: number of units in a hidden layer, and of hidden layers.
+        summaries: a network that reduces x to a few numbers, fitted first, as for `dsm`. ŝ is then the score of
+            the likelihood of these numbers.
+
+    Raises:
+        UserError: an option is out of range, or `summaries` is for data of another structure.
+
+    Sources: Fisher score matching for simulation-based forecasting and inference, arXiv 2507.07833;
+    Langevin sampling with learned scores, arXiv 2509.03853; Brehmer et al., Mining gold from implicit models
+    to improve likelihood-free inference, PNAS 117 (2020), arXiv 1805.12244, for the regression.
+    """
+
+    name: ClassVar[str] = "likelihood_score"
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "The regressed score of the likelihood, sampled by Hamiltonian Monte Carlo."
+    requires: ClassVar[frozenset[str]] = frozenset({"joint_score"})
+    least_simulations: ClassVar[int] = 2
+    in_float32: ClassVar[bool] = True
+
+    steps: int = 3000
+    batch: int = 128
+    rate: float = 3e-3
+    width: int = 64
+    depth: int = 3
+    summaries: str = "auto"
+
+    def __post_init__(self) -> None:
+        for option in ("steps", "batch", "width", "depth"):
+            require_whole(f"method {self.name}: {option}", getattr(self, option), 1)
+        if not self.rate > 0:
+            raise UserError(f"method {self.name}: rate must be above 0, but is {self.rate}.")
+        require_summaries(self.name, self.summaries)
+
+    def fit(self, simulations: Simulations, seed: int) -> Posterior:
+        summarise = Summariser(self.name, self.summaries, simulations, seed)
+        u, x, score = simulations.u.float(), summarise.trained, likelihood_score(self.name, simulations)
+        random = generator(derive_seed(seed, "network"))
+        potential = Potential(u, x, score, self.width, self.depth, random)
+
+        def loss(rows: Tensor, _: torch.Generator) -> Tensor:
+            return potential.loss(u[rows], x[rows], score[rows])
+
+        train(potential, loss, len(u), steps=self.steps, batch=self.batch, rate=self.rate, seed=seed)
+        return PotentialPosterior(potential.requires_grad_(False), summarise, Gaussian(u, x))
