@@ -1,5 +1,6 @@
 """SCANDAL: neural likelihood estimation that also learns from joint scores."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -21,7 +22,23 @@ from .sbi_trainers import standard_normal
 ROUNDING = 1e-7  # of s = g + u in float32, where numbers near 1 can cancel
 
 
-class LikelihoodModel(nn.Module):
+class ScoredDensity(nn.Module, ABC):
+    """A log-density log q of u and x that is differentiable twice in u."""
+
+    @abstractmethod
+    def forward(self, u: Tensor, x: Tensor) -> Tensor:
+        """Return log q (n,) for u (n, d) and x (n, dim_x)."""
+
+    def with_score(self, u: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log q (n,) and ∇_u log q (n, d), which is differentiable again."""
+        with torch.enable_grad():
+            u = u.detach().requires_grad_(True)
+            log_q = self(u, x)
+            (score,) = torch.autograd.grad(log_q.sum(), u, create_graph=True)
+        return log_q, score
+
+
+class LikelihoodModel(ScoredDensity):
     """log q(x | u) by a conditional flow on standardised x, without the constant of the standardisation.
 
     Args:
@@ -37,22 +54,14 @@ class LikelihoodModel(nn.Module):
         """Return log q(x | u) (n,) for u (n, d) and x (n, dim_x) or (1, dim_x)."""
         return self.flow(u).log_prob(self.standardise(x)[0].expand(len(u), -1))
 
-    def with_score(self, u: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log q(x | u) (n,) and ∇_u log q(x | u) (n, d), which is differentiable again."""
-        with torch.enable_grad():
-            u = u.detach().requires_grad_(True)
-            log_q = self(u, x)
-            (score,) = torch.autograd.grad(log_q.sum(), u, create_graph=True)
-        return log_q, score
 
-
-def scandal_loss(model: LikelihoodModel, u: Tensor, x: Tensor, score: Tensor, weight: Tensor) -> Tensor:
-    """Return the mean over simulations of −log q(x | u) + Σ_i w_i (∂_{u_i} log q(x | u) − s_i)².
+def scandal_loss(model: ScoredDensity, u: Tensor, x: Tensor, score: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean over simulations of −log q + Σ_i w_i (∂_{u_i} log q − s_i)².
 
     Args:
-        model: log q.
+        model: log q(x | u), or log q(u | x).
         u, x: simulations (n, d) and (n, dim_x).
-        score: s = ∇_u log p(x, z | u) (n, d).
+        score: s = ∇_u log p(x, z | u) (n, d), or g = ∇_u log p(u, x, z) for log q(u | x).
         weight: w = a/(d E s²) (d,).
     """
     log_q, found = model.with_score(u, x)
