@@ -90,6 +90,7 @@ KNOWN = {
     "mix(gate=conditional_matrix)": Look("MIX, matrix given $x$", "#000000", "P", (0, (4, 1.5))),
     "mix(gate=hessian)": Look("MIX, Hessian", "#009E73", "P", "-"),
     "mix(gate=conditional_hessian)": Look("MIX, Hessian given $x$", "#009E73", "P", (0, (4, 1.5))),
+    "mix(gate=state_hessian)": Look("MIX, Hessian given $u_t$ and $x$", "#009E73", "X", "-"),
     "mix(gate=state)": Look("MIX, state", "#009E73", "*", "-"),
     "mix(gate=auto)": Look("MIX, auto", "#E69F00", "X", "-"),
     "mix(gate=learned)": Look("MIX, learned $w$", "#CC79A7", "v", (0, (5, 1, 1, 1))),

@@ -15,7 +15,7 @@ from ....tasks.seeding import derive_seed, generator
 from ..training_data import TrainingData, every_row
 from .gate import Gate, cost
 from .moments import FOLDS
-from .of_state import ConditionalHessianWeight, ConditionalWeight, StateWeight
+from .of_state import ConditionalHessianWeight, ConditionalWeight, StateHessianWeight, StateWeight
 from .of_time import ConstantWeight, LearnedWeight, OptimalWeight
 
 AUTO = "auto"
@@ -76,6 +76,7 @@ OF_HESSIANS: dict[str, Builder] = {
     "conditional_hessian": lambda data, score, streams: ConditionalHessianWeight(
         _hessian(data), data.x, streams
     ),
+    "state_hessian": lambda data, score, streams: StateHessianWeight(_hessian(data), data.u, data.x, streams),
 }
 GATES = CLOSED | FITTED | TRAINED | OF_HESSIANS
 

@@ -151,14 +151,11 @@ class ConditionalWeight(StateGate):
 
     def _factor(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return log L_ii (..., n, k) and L (..., n, k, k), or the diagonal of L if L is diagonal."""
-        outputs = BOUND * torch.tanh(self.mlp(self.standardise(x)) / BOUND)
-        log_diagonal = outputs[..., : self.k]
+        outputs = self.mlp(self.standardise(x))
         if self.start.directions is None:
+            log_diagonal = BOUND * torch.tanh(outputs / BOUND)
             return log_diagonal, log_diagonal.exp()
-        factor = torch.diag_embed(log_diagonal.exp())
-        below = torch.tril_indices(self.k, self.k, -1, device=x.device)
-        factor[..., below[0], below[1]] = outputs[..., self.k :]
-        return log_diagonal, factor
+        return triangular(outputs, self.k)
 
     def _into_basis(self, v: Tensor) -> Tensor:
         return v if self.start.directions is None else v @ self.start.directions
@@ -186,6 +183,78 @@ class ConditionalHessianWeight(ConditionalWeight):
         whitened = basis.mT @ drawn.hessian @ basis
         quadratic = (whitened @ factor * factor).sum((-2, -1)) / self.k
         return quadratic - 2 * log_diagonal.mean(-1)
+
+
+class StateHessianWeight(StateGate):
+    """The best of all weights of u_t, x and t, with E[H | u_t, x] regressed on Hessians H = −∇_u g.
+
+        I − W*(u_t, x, t) = α² (α² I + σ² E[H | u_t, x])⁻¹ = (α²/σ²) E[P | u_t, x]⁻¹,    P = H + (α²/σ²) I
+
+    This is the Laplace-Fisher identity, which also holds with latents: with d = y_score − y_DSM, α d is the
+    gradient in u_0 of log p(u_0, z | u_t, x), so E[P | u_t, x] = α² E[d dᵀ | u_t, x] by the information
+    equality. It is positive definite, although E[H | u_t, x] may not be. E[g gᵀ | u_t, x] is another matrix.
+
+    With the start's J = V diag(λ) Vᵀ and D = diag(λ + α²/σ²), a network of the inputs of the `Preconditioned`
+    recipe gives a lower triangular L that minimises
+
+        E[tr(Lᵀ P̃ L) − 2 Σ_i log L_ii],    P̃ = D^(−½) Vᵀ P V D^(−½)
+
+    whose minimum is at (L Lᵀ)⁻¹ = E[P̃ | u_t, x]. The outputs are bounded as in `ConditionalWeight`.
+
+    Args:
+        start: the closed form for t alone, with directions.
+        u, x: training simulations (R, n, d) and (R, n, dim_x).
+        generators: one for each replicate.
+
+    Source: Laplace-Fisher gate identities, arXiv 2606.25169.
+    """
+
+    def __init__(
+        self, start: OptimalWeight, u: Tensor, x: Tensor, generators: Sequence[torch.Generator]
+    ) -> None:
+        super().__init__(start)
+        self.recipe = Preconditioned(u, x)
+        self.k = u.shape[2]
+        outputs = self.k * (self.k + 1) // 2
+        self.mlp = ReplicatedMLP(
+            self.recipe.n_inputs, outputs, width=WIDTH, depth=DEPTH, generators=generators
+        )
+
+    def loss(self, data: TrainingData, draws: Draws) -> Tensor:
+        drawn, (alpha, sigma) = data.rows(draws.rows), alpha_sigma(draws.t)
+        assert drawn.hessian is not None
+        log_diagonal, factor = self._factor(alpha * drawn.u + sigma * draws.eps, drawn.x, draws.t)
+        basis = self._basis(alpha, sigma)
+        added = (alpha / sigma).square().unsqueeze(-1) * torch.eye(self.k, device=basis.device)
+        whitened = basis.mT @ (drawn.hessian + added) @ basis
+        quadratic = (whitened @ factor * factor).sum((-2, -1)) / self.k
+        return quadratic - 2 * log_diagonal.mean(-1)
+
+    def score_part(self, v: Tensor, u_t: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        alpha, sigma = alpha_sigma(t)
+        transform = self._basis(alpha, sigma) @ self._factor(u_t, x, t)[1]
+        return (alpha / sigma).square() * _times(transform, _times(transform.mT, v))
+
+    def _basis(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return V D^(−½) (..., n, d, d)."""
+        assert self.start.directions is not None
+        scale = (self.start.values + (alpha / sigma).square()).rsqrt()
+        return self.start.directions.unsqueeze(1) * scale.unsqueeze(-2)
+
+    def _factor(self, u_t: Tensor, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log L_ii (..., n, d) and L (..., n, d, d)."""
+        inputs, _, _ = self.recipe(u_t, x, t)
+        return triangular(self.mlp(inputs), self.k)
+
+
+def triangular(outputs: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return log L_ii (..., k) and L (..., k, k) for a network's outputs (..., k(k + 1)/2), bounded by ±3."""
+    outputs = BOUND * torch.tanh(outputs / BOUND)
+    log_diagonal = outputs[..., :k]
+    factor = torch.diag_embed(log_diagonal.exp())
+    below = torch.tril_indices(k, k, -1, device=outputs.device)
+    factor[..., below[0], below[1]] = outputs[..., k:]
+    return log_diagonal, factor
 
 
 def _times(matrix: Tensor, v: Tensor) -> Tensor:

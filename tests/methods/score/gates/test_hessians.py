@@ -8,9 +8,11 @@ import torch
 from graybench.benchmark.running.measure import run_cell
 from graybench.benchmark.running.sweep import Sweep
 from graybench.methods import get_method, load_posterior
+from graybench.methods.score.gates.choice import OF_HESSIANS
 from graybench.methods.score.gates.moments import held_out_cost
-from graybench.methods.score.gates.of_state import ConditionalHessianWeight
+from graybench.methods.score.gates.of_state import ConditionalHessianWeight, StateHessianWeight
 from graybench.methods.score.gates.of_time import OptimalWeight
+from graybench.methods.score.schedule import alpha_sigma_at
 from graybench.methods.score.training_data import TrainingData
 from graybench.tasks.classic.gaussian_mixture import GaussianMixture
 from graybench.tasks.classic.linear_gaussian import LinearGaussian
@@ -18,6 +20,7 @@ from graybench.tasks.errors import UserError
 from graybench.tasks.seeding import generator
 from graybench.tests.methods.score.gates.test_of_state import X, moment_at, moment_of
 
+GATES = [*OF_HESSIANS]
 EYE = torch.eye(2, dtype=torch.float64)
 
 
@@ -97,7 +100,7 @@ def test_a_method_requires_what_its_gate_needs():
         get_method("tsm_mix", gate="hessian")
 
 
-@pytest.mark.parametrize("gate", ["hessian", "conditional_hessian"])
+@pytest.mark.parametrize("gate", GATES)
 def test_a_cell_runs_where_hessians_are_and_is_skipped_with_a_reason_where_not(gate):
     sweep = Sweep.model_validate(
         {
@@ -117,7 +120,7 @@ def test_a_cell_runs_where_hessians_are_and_is_skipped_with_a_reason_where_not(g
     assert set(skipped["reason"]) == {"mix requires joint_hessian, which galton does not provide"}
 
 
-@pytest.mark.parametrize("gate", ["hessian", "conditional_hessian"])
+@pytest.mark.parametrize("gate", GATES)
 def test_fits_together_equal_fits_alone_and_loaded_posteriors_those_that_were_saved(gate, tmp_path):
     task = GaussianMixture()
     simulations = [task.simulate(100, seed, joint_hessian=True) for seed in (1, 2)]
@@ -129,3 +132,53 @@ def test_fits_together_equal_fits_alone_and_loaded_posteriors_those_that_were_sa
         torch.testing.assert_close(method.fit(own, seed).sample(5, x_o, 3), samples, rtol=1e-3, atol=1e-3)
         posterior.save(tmp_path)
         assert load_posterior(tmp_path).sample(5, x_o, 3).equal(samples)
+
+
+def test_a_state_gate_starts_at_the_closed_form():
+    task = LinearGaussian(3, spread=8.0, rotated=True)
+    drawn = task.simulate(100, 1, joint_hessian=True)
+    u, x, H = drawn.u.unsqueeze(0), drawn.x.unsqueeze(0), drawn.joint_hessian.unsqueeze(0)
+    start = OptimalWeight.hessian(H)
+    gate = StateHessianWeight(start, u, x, [generator(1)]).double()
+    t = torch.linspace(0.001, 1, 100, dtype=torch.float64).view(1, -1, 1)
+    v = torch.randn(1, 100, 3, generator=generator(2), dtype=torch.float64)
+    found = gate.score_part(v, u, x, t)
+    torch.testing.assert_close(found, start.score_part(v, u, x, t))
+
+
+@pytest.mark.parametrize("t", [0.15, 0.2, 0.4])
+def test_the_state_gate_is_that_of_least_variance(t):
+    """x ~ N(z u, 1) with z = 1 or 4 hidden and u ~ N(0, 1): 1 − W* = α²/(α² + σ² E[H | u_t, x]), H = 1 + z².
+
+    The gate of least E‖y_W‖² has 1 − W* = −E[d y_DSM]/E[d²] given u_t and x. Both are computed by quadrature
+    over u_0 and z: the Laplace-Fisher identity holds with latents. The fitted gate is near it.
+    """
+    alpha, sigma = alpha_sigma_at(t)
+    u0 = torch.linspace(-6, 6, 6001, dtype=torch.float64)
+    places = [(-2.0, -1.5), (-2.0, -0.6), (-1.0, -0.3), (0.5, 0.2), (0.5, -0.5), (1.0, 0.8), (3.0, 0.9)]
+    exact = []
+    for x, u_t in places:
+        total, hessian, cross, square = 0.0, 0.0, 0.0, 0.0
+        y_dsm = -(u_t - alpha * u0) / sigma**2
+        for z in (1.0, 4.0):
+            p = torch.exp(-0.5 * (u0**2 + (x - z * u0) ** 2 + ((u_t - alpha * u0) / sigma) ** 2))
+            d = (-u0 + z * (x - z * u0)) / alpha - y_dsm
+            total += p.sum()
+            hessian += (p * (1 + z**2)).sum()
+            cross += (p * d * y_dsm).sum()
+            square += (p * d**2).sum()
+        exact.append(float(-cross / square))
+        assert exact[-1] == pytest.approx(float(alpha**2 / (alpha**2 + sigma**2 * hessian / total)), rel=1e-6)
+    random = generator(3)
+    u = torch.randn(1, 20_000, 1, generator=random)
+    z = torch.where(torch.rand(u.shape, generator=random) < 0.5, 1.0, 4.0)
+    x = z * u + torch.randn(u.shape, generator=random)
+    data = TrainingData(u, x, -u + z * (x - z * u), (1 + z**2).unsqueeze(-1))
+    gate = StateHessianWeight(OptimalWeight.hessian(data.hessian), u, x, [generator(4)])
+    gate.fit(data, [5])
+    at = torch.tensor(places).unsqueeze(0)
+    with torch.no_grad():
+        inputs = torch.ones(1, len(places), 1), at[..., 1:], at[..., :1], torch.full((1, len(places), 1), t)
+        found, start = (g.score_part(*inputs).flatten().double() for g in (gate, gate.start))
+    error, before = ((own - torch.tensor(exact)).abs() for own in (found, start))
+    assert error.mean() < 0.5 * before.mean(), (found, exact, start)
