@@ -212,9 +212,10 @@ class LikelihoodScore(Method):
     Raises:
         UserError: an option is out of range, or `summaries` is for data of another structure.
 
-    Sources: Fisher score matching for simulation-based forecasting and inference, arXiv 2507.07833;
-    Langevin sampling with learned scores, arXiv 2509.03853; Brehmer et al., Mining gold from implicit models
-    to improve likelihood-free inference, PNAS 117 (2020), arXiv 1805.12244, for the regression.
+    Sources: Sui et al., Fisher score matching for simulation-based forecasting and inference, arXiv
+    2507.07833; Simulation-based inference via Langevin dynamics with score matching, arXiv 2509.03853;
+    Brehmer et al., Mining gold from implicit models to improve likelihood-free inference, PNAS 117 (2020),
+    arXiv 1805.12244, for the regression.
     """
 
     name: ClassVar[str] = "likelihood_score"

@@ -47,7 +47,8 @@ sampler, an ODE, keeps: results/structure/composition/samplers.
 
 Sources: Geffner et al., Compositional score modeling for simulation-based inference, arXiv 2209.14249.
 Linhart et al., Diffusion posterior sampling for simulation-based inference in tall data settings, arXiv
-2404.07593.
+2404.07593. Gloeckler et al., Compositional simulation-based inference for time series, arXiv 2411.02728, who
+compose scores of transitions.
 """
 
 from collections.abc import Callable

@@ -295,9 +295,11 @@ class LTSM(ScoreMatching):
         y = ∇_u log p(u_0, z, x)/α
 
     The default loss weight is α²/j with j = E‖∇_u log p(u_0, z, x)‖²/d. The options are described at
-    `ScoreMatching`.
+    `ScoreMatching`. At t = 0 it is Fisher score matching, for the posterior in place of the likelihood, see
+    `likelihood_score`.
 
-    Source: Ko and Geffner, arXiv 2602.07189, Proposition 3.1.
+    Sources: Ko and Geffner, arXiv 2602.07189, Proposition 3.1; Sui et al., Fisher score matching for
+    simulation-based forecasting and inference, arXiv 2507.07833, for its antecedent at t = 0.
     """
 
     name: ClassVar[str] = "ltsm"

@@ -35,7 +35,10 @@ def from_score(score: Tensor, alpha: Tensor) -> Tensor:
         score: the marginal or joint scores g at u_0.
         alpha: α(t).
 
-    Sources: De Bortoli et al., arXiv 2402.08667, for TSM; Ko and Geffner, arXiv 2602.07189, Proposition
-    3.1, for LTSM.
+    At t = 0 LTSM regresses joint scores on (u, x), as Fisher score matching does for the likelihood's score.
+
+    Sources: De Bortoli et al., Target score matching, arXiv 2402.08667, for TSM; Ko and Geffner, arXiv
+    2602.07189, Proposition 3.1, for LTSM; Sui et al., Fisher score matching for simulation-based forecasting
+    and inference, arXiv 2507.07833, for its antecedent at t = 0.
     """
     return score / alpha

@@ -171,7 +171,7 @@ class ConditionalHessianWeight(ConditionalWeight):
 
     whose minimum is at (L Lᵀ)⁻¹ = E[H̃ | x], which is positive definite although single H̃ may not be.
 
-    Source: Laplace-Fisher gates, arXiv 2606.25169.
+    Source: Laplace-Fisher gate identities, arXiv 2606.25169.
     """
 
     def loss(self, data: TrainingData, draws: Draws) -> Tensor:

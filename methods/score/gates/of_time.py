@@ -128,7 +128,7 @@ class OptimalWeight(TimeGate):
         E[H] = E[g gᵀ] by the information equality. An average of H may be indefinite. Its eigenvalues below 1
         are set to 1, because J = I + E[s sᵀ] with s = g + u: the prior contributes I.
 
-        Source: Laplace-Fisher gates, arXiv 2606.25169.
+        Source: Laplace-Fisher gate identities, arXiv 2606.25169.
         """
         values, vectors = torch.linalg.eigh(shrunk_curvature(hessian))
         values = values.clamp_min(PRIOR_CURVATURE)
