@@ -15,7 +15,8 @@ from graybench.tests.benchmark.checks import broken_methods
 BUDGET = 400
 QUICK = {"steps": 400, "width": 32, "depth": 2, "sampling_steps": 20}
 OPTIONS = dict.fromkeys(("dsm", "tsm", "ltsm", "mix", "tsm_mix", "sbi_npse_suite"), QUICK) | {
-    name: {"steps": 400} for name in ("sally", "npe_score")
+    "sally": {"steps": 400},
+    "npe_score": {"steps": 1200},
 }
 # fewer simulations make training shorter and the statistics harder to pass; the rules hold at any budget
 BUDGETS = dict.fromkeys(("sally", "sbi_npe", "sbi_fmpe"), 100)

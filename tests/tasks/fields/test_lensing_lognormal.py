@@ -157,7 +157,7 @@ def test_both_readings_have_the_references_and_other_options_have_none():
     assert torch.equal(task.reference(x_o).draws, whitened.reference(x_o).draws)
     assert whitened.data_digest() == task.data_digest() != ""
     other = LensingLognormal(grid=8)
-    assert other.capabilities == {"joint_score"}
+    assert other.capabilities == task.capabilities - {"reference"}
     assert (other.data_digest(), other.observations().x.shape) == ("", (10, 64))
     with pytest.raises(UserError, match=r"task lensing_lognormal\(grid=8\) has references for the default"):
         other.reference(other.observations().x[0])
