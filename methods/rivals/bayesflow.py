@@ -28,6 +28,7 @@ from .optional_package import import_for
 from .private_randomness import private_randomness, quiet
 
 BACKEND = "torch"
+SEEDS = 2**31  # the number of seeds that Keras takes
 DIRECTIONS = 2  # of the grids that BayesFlow convolves
 
 
@@ -63,7 +64,7 @@ def import_bayesflow(method: str) -> ModuleType:
 def _alone(seed: int) -> Iterator[None]:
     """Run BayesFlow silently, with autograd in its own steps only and all randomness from a seed."""
     with private_randomness(seed), quiet(), redirect_stderr(StringIO()), torch.no_grad():
-        import_for("BayesFlow", "keras", "bayesflow").utils.set_random_seed(seed % 2**32)
+        import_for("BayesFlow", "keras", "bayesflow").utils.set_random_seed(seed % SEEDS)
         yield
 
 
@@ -84,7 +85,7 @@ class BayesFlowPosterior(Posterior):
             return torch.empty(len(x_o), n, self.dims[0])
         with _alone(seed):
             drawn = self.workflow.sample(
-                num_samples=n, conditions={"x": _data(x_o, self.structure)}, seed=seed % 2**32
+                num_samples=n, conditions={"x": _data(x_o, self.structure)}, seed=seed % SEEDS
             )
         return torch.from_numpy(drawn["u"]).float()
 
