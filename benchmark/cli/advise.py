@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-RELEASED = [Path(__file__).parents[2] / "results" / name for name in ("suite", "rivals")]
+RELEASED = Path(__file__).parents[2] / "results/rivals"
 STRUCTURES = ("vector", "items", "series", "field")
 
 
@@ -36,16 +36,15 @@ def advise(
         list[Path] | None, typer.Option("--from", metavar="DIR", help="A result folder; may be repeated.")
     ] = None,
 ) -> None:
-    """Say which methods did best at a budget, on a task or on tasks like yours."""
+    """Print which methods did best at a budget, on a task or on tasks like yours."""
     from ...tasks.errors import UserError
     from ..running.table import read_table
 
     console = Console()
-    found = folders or [folder for folder in RELEASED if folder.is_dir()]
-    if not found:
+    if not folders and not RELEASED.is_dir():
         raise UserError("advise: there are no released results here; name a result folder by --from.")
     features = _features(task, dim_theta, dim_x, structure, joint_score)
-    for folder in found:
+    for folder in folders or [RELEASED]:
         advice = _asked(read_table(folder), task, features, budget, metric, seconds)
         _print(advice, folder, metric, task, console)
 

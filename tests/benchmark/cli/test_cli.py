@@ -189,7 +189,7 @@ def test_advice_names_the_folder_the_budget_and_the_tasks(
     for arguments, sentence in mistakes.items():
         status, _, err = graybench("advise", *arguments, "--from", tmp_path)
         assert (status, err) == (2, f"graybench: advise: {sentence}\n"), arguments
-    monkeypatch.setattr(advise, "RELEASED", [])
+    monkeypatch.setattr(advise, "RELEASED", tmp_path / "nowhere")
     assert "name a result folder by --from" in graybench("advise", "galton", "--budget", "1")[2]
 
 
