@@ -11,7 +11,7 @@ from ...tasks.errors import UserError
 from ...tasks.plugin import require_whole
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
-from ..bridge.trees.hamiltonian import hamiltonian
+from ..hamiltonian import hamiltonian
 from ..method import Method, Posterior
 from ..nn.network import ReplicatedMLP
 from ..nn.single_training import train

@@ -26,10 +26,10 @@ from ....tasks.errors import UserError
 from ....tasks.landmarks.pruning import log_normal
 from ....tasks.sde.sde import SDE, TimeGrid, cholesky
 from ....tasks.seeding import derive_seed, generator
+from ...hamiltonian import hamiltonian
 from ..likelihood import BridgeSampler
 from .brownian import TreeBrownian, TreeFit
 from .coordinates import NodeCoordinates
-from .hamiltonian import hamiltonian
 
 SPREAD = 1.5  # of the prior of each logarithm
 

@@ -5,7 +5,7 @@ import math
 import torch
 from scipy import stats
 
-from graybench.methods.bridge.trees.hamiltonian import hamiltonian
+from graybench.methods.hamiltonian import hamiltonian
 from graybench.tasks.seeding import generator
 
 

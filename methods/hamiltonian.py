@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ....tasks.seeding import derive_seed, generator
-from ...progress import report
+from ..tasks.seeding import derive_seed, generator
+from .progress import report
 
 ACCEPTANCE = 0.9  # with 0.8 some chains stick, where steps near 1 are refused
 FIRST_STEP = 0.1
