@@ -161,6 +161,23 @@ def require_whole(what: str, value: Any, least: int) -> int:
     return whole
 
 
+def require_choice(where: str, option: str, value: Any, choices: Iterable[str]) -> None:
+    """Raise unless an option is one of some names.
+
+    Args:
+        where: what has the option, as in "method mix".
+        option: the name of the option.
+        value: its value.
+        choices: the names.
+
+    Raises:
+        UserError: it is none of them; the message names the nearest ones.
+    """
+    known = list(choices)
+    if value not in known:
+        raise UserError(f"{where}: there is no {option} {value!r}: {nearest(str(value), known)}")
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return the names close to `name`, or all names, as the end of an error sentence."""
     names = sorted(names)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .curvature import curvature
 from .errors import NotFiniteError, UserError
-from .plugin import Guard, Plugin, nearest, require_whole
+from .plugin import Guard, Plugin, require_choice, require_whole
 from .prior import Prior
 from .reference import Reference
 from .seeding import derive_seed, generator
@@ -177,14 +177,10 @@ class Task(Plugin, defines_contract=True):
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         for capability in vars(cls).get("capabilities", ()):
-            if capability not in CAPABILITIES:
-                hint = nearest(capability, CAPABILITIES)
-                raise UserError(f"task {cls.__name__}: there is no capability {capability!r}: {hint}")
+            require_choice(f"task {cls.__name__}", "capability", capability, CAPABILITIES)
         if cls.log_joint is not Task.log_joint and "joint_score" in getattr(cls, "capabilities", ()):
             cls.capabilities = cls.capabilities | {"joint_hessian"}
-        if cls.reference_kind not in REFERENCE_KINDS:
-            hint = nearest(cls.reference_kind, REFERENCE_KINDS)
-            raise UserError(f"task {cls.__name__}: there is no kind {cls.reference_kind!r}: {hint}")
+        require_choice(f"task {cls.__name__}", "kind", cls.reference_kind, REFERENCE_KINDS)
         super().__init_subclass__(**keywords)
 
     @property

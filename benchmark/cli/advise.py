@@ -53,15 +53,14 @@ def _features(
     task: str | None, dim_theta: int | None, dim_x: int | None, structure: str, joint_score: bool
 ) -> "Features":
     from ...tasks.errors import UserError
-    from ...tasks.plugin import nearest
+    from ...tasks.plugin import require_choice
     from ..analysis.advice import SCORES, Features, features_of
     from ..analysis.labels import task_of
 
     if task is None:
         if dim_theta is None or dim_x is None:
             raise UserError("advise: name a task, or give --dim-theta and --dim-x.")
-        if structure not in STRUCTURES:
-            raise UserError(f"advise: there is no structure {structure!r}: {nearest(structure, STRUCTURES)}")
+        require_choice("advise", "structure", structure, STRUCTURES)
         return Features(dim_theta, dim_x, structure, SCORES & {"joint_score"} if joint_score else frozenset())
     if dim_theta is not None or dim_x is not None:
         raise UserError("advise: a task has its own dimensions; leave out --dim-theta and --dim-x.")

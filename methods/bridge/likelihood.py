@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...tasks.errors import UserError
-from ...tasks.plugin import nearest, require_whole
+from ...tasks.plugin import require_choice, require_whole
 from ...tasks.sde.sde import SDE, TimeGrid
 from ...tasks.seeding import derive_seed, generator
 from .bases import BASES, BaseFactory, candidates
@@ -118,9 +118,7 @@ class BridgeSampler:
         require_whole("bridges: particles", self.particles, 2)
         choices = {"base": ("auto", *BASES), "kernel": ("auto", *KERNELS), "proposal": PROPOSALS}
         for option, known in choices.items():
-            value = getattr(self, option)
-            if value not in known:
-                raise UserError(f"bridges: there is no {option} {value!r}: {nearest(str(value), known)}")
+            require_choice("bridges", option, getattr(self, option), known)
         if not isinstance(self.bridge_covariance, bool):
             raise UserError(
                 f"bridges: bridge_covariance must be true or false, but is {self.bridge_covariance!r}."

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...tasks.errors import UserError
-from ...tasks.plugin import require_whole
+from ...tasks.plugin import require_choice, require_whole
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
 from ..hamiltonian import hamiltonian
@@ -16,9 +16,10 @@ from ..method import Method, Posterior
 from ..nn.network import ReplicatedMLP
 from ..nn.single_training import train
 from ..nn.standardise import Standardise
-from ..score.recipes import LEAST_ROWS, ridge
+from ..score.recipes import LEAST_ROWS, residual_std, ridge
+from ..score.summary import SUMMARIES
 from .scandal import likelihood_score
-from .summarise import Summariser, require_summaries
+from .summarise import Summariser
 
 CHAINS = 100  # for each observation
 PROPOSALS = 4000  # from which the chains start
@@ -60,8 +61,7 @@ class Potential(nn.Module):
         self.register_buffer("slope", slope)
         self.register_buffer("intercept", intercept[0])
         self.register_buffer("curvature", vectors * values.clamp_max(0) @ vectors.T)
-        square = covariance[0].diagonal()
-        self.register_buffer("residual", torch.where(square > 0, square, torch.ones_like(square)).sqrt())
+        self.register_buffer("residual", residual_std(covariance[0]))
         self.network = ReplicatedMLP(inputs.shape[2], 1, width=width, depth=depth, generators=[random])
 
     def forward(self, u: Tensor, x: Tensor) -> Tensor:
@@ -237,7 +237,7 @@ class LikelihoodScore(Method):
             require_whole(f"method {self.name}: {option}", getattr(self, option), 1)
         if not self.rate > 0:
             raise UserError(f"method {self.name}: rate must be above 0, but is {self.rate}.")
-        require_summaries(self.name, self.summaries)
+        require_choice(f"method {self.name}", "summaries", self.summaries, SUMMARIES)
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
         summarise = Summariser(self.name, self.summaries, simulations, seed)

@@ -8,17 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from ...tasks.errors import NotFiniteError, UserError
-from ...tasks.plugin import require_whole
+from ...tasks.plugin import require_choice, require_whole
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
 from ..method import Method, Posterior
 from ..nn.averaging import VALIDATION_ROWS, held_out
 from ..nn.single_training import train
 from ..nn.standardise import Standardise
+from ..score.summary import SUMMARIES
 from .optional_package import import_for
 from .private_randomness import private_randomness
 from .scandal import ScoredDensity, mean_square, scandal_loss
-from .summarise import Summariser, require_summaries
+from .summarise import Summariser
 
 WEIGHTS = (0.0, 0.1, 1.0, 10.0)
 TRIAL = 4  # a weight is tried in this part of the steps
@@ -169,7 +170,7 @@ class NPEScore(Method):
             require_whole(f"method {self.name}: {option}", getattr(self, option), 1)
         if not self.rate > 0 or not (self.score_weight is None or self.score_weight >= 0):
             raise UserError(f"method {self.name}: rate must be above 0, and score_weight from 0 up.")
-        require_summaries(self.name, self.summaries)
+        require_choice(f"method {self.name}", "summaries", self.summaries, SUMMARIES)
 
     def fit(self, simulations: Simulations, seed: int) -> MixturePosterior:
         if simulations.joint_score is None:

@@ -13,7 +13,7 @@ from ..method import Method, Posterior
 from ..nn.network import ReplicatedMLP
 from ..nn.single_training import train
 from ..nn.standardise import Standardise
-from ..score.recipes import ridge
+from ..score.recipes import residual_std, ridge
 from .private_randomness import private_randomness, quiet
 from .sbi_trainers import DensityPosterior, make_trainer
 from .scandal import likelihood_score
@@ -43,10 +43,9 @@ class ScoreRegression(nn.Module):
         inputs = torch.cat([x, u], 1).unsqueeze(0)
         self.standardise = Standardise(inputs)
         coefficients, intercept, covariance = ridge(self.standardise(inputs), score.unsqueeze(0))
-        square = covariance.diagonal(dim1=1, dim2=2).unsqueeze(1)
         self.register_buffer("coefficients", coefficients)
         self.register_buffer("intercept", intercept)
-        self.register_buffer("scale", torch.where(square > 0, square, torch.ones_like(square)).sqrt())
+        self.register_buffer("scale", residual_std(covariance).unsqueeze(1))
         self.network = ReplicatedMLP(
             inputs.shape[2], u.shape[1], width=width, depth=depth, generators=[random]
         )

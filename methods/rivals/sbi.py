@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...tasks.errors import UserError
-from ...tasks.plugin import nearest
+from ...tasks.plugin import require_choice
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.structure import Structure
 from ...tasks.task import Simulations
@@ -196,9 +196,7 @@ class SbiNPSE(EmbeddedMethod):
     iid_method: str = "none"
 
     def __post_init__(self) -> None:
-        if self.iid_method not in IID_METHODS:
-            hint = nearest(str(self.iid_method), IID_METHODS)
-            raise UserError(f"method {self.name}: there is no iid_method {self.iid_method!r}: {hint}")
+        require_choice(f"method {self.name}", "iid_method", self.iid_method, IID_METHODS)
 
     @property
     def composes(self) -> bool:

@@ -3,17 +3,8 @@
 import torch
 from torch import Tensor
 
-from ...tasks.errors import UserError
-from ...tasks.plugin import nearest
 from ...tasks.task import Simulations
-from ..score.summary import SUMMARIES, Summary, chosen_structure
-
-
-def require_summaries(method: str, option: str) -> None:
-    """Raise `UserError` unless `option` is a name in `SUMMARIES`."""
-    if option not in SUMMARIES:
-        hint = nearest(str(option), SUMMARIES)
-        raise UserError(f"method {method}: there is no summaries {option!r}: {hint}")
+from ..score.summary import Summary, chosen_structure
 
 
 class Summariser:
@@ -21,7 +12,7 @@ class Summariser:
 
     Args:
         method: the name of the method, for messages.
-        option: a name in `SUMMARIES`.
+        option: a name in `methods.score.summary.SUMMARIES`.
         simulations: n training simulations.
         seed: of the fit.
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ...tasks.plugin import require_choice
 from .gates.choice import AUTO, GATES, OF_HESSIANS, choose, make_gate
 from .gates.gate import Gate
 from .posterior import ScorePosterior
@@ -44,7 +45,7 @@ class Mix(ScoreMatching):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require_choice("gate", self.gates)
+        require_choice(f"method {self.name}", "gate", self.gate, self.gates)
         if self.gate in OF_HESSIANS:
             object.__setattr__(self, "requires", self.requires | {"joint_hessian"})
 

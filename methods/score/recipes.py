@@ -112,6 +112,12 @@ def asinh(x: Tensor) -> Tensor:
     return torch.log1p(size + size / (inverse + torch.sqrt(1 + inverse * inverse))) * x.sign()
 
 
+def residual_std(covariance: Tensor) -> Tensor:
+    """Return the standard deviations (..., d) of a covariance (..., d, d), with 1 in place of 0."""
+    square = covariance.diagonal(dim1=-2, dim2=-1)
+    return torch.where(square > 0, square, torch.ones_like(square)).sqrt()
+
+
 def ridge(x: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Regress u on standardised x in each replicate, with the penalty λ of least leave-one-out error.
 

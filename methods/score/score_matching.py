@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...tasks.errors import UserError
-from ...tasks.plugin import nearest, require_whole
+from ...tasks.plugin import require_choice, require_whole
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
 from .. import device
@@ -92,11 +92,15 @@ class ScoreMatching(Method):
     composition: str = "none"
 
     def __post_init__(self) -> None:
-        self._require_choice("recipe", RECIPES)
-        self._require_choice("weighting", ("recipe", "sigma_squared"))
-        self._require_choice("sampler", list(SAMPLERS))
-        self._require_choice("summaries", SUMMARIES)
-        self._require_choice("composition", COMPOSITIONS)
+        choices = {
+            "recipe": RECIPES,
+            "weighting": ("recipe", "sigma_squared"),
+            "sampler": SAMPLERS,
+            "summaries": SUMMARIES,
+            "composition": COMPOSITIONS,
+        }
+        for option, known in choices.items():
+            require_choice(f"method {self.name}", option, getattr(self, option), known)
         if not isinstance(self.early_stopping, bool):
             raise UserError(f"method {self.name}: early_stopping must be true or false.")
         for option in ("steps", "sampling_steps", "batch", "width", "depth"):
@@ -250,12 +254,6 @@ class ScoreMatching(Method):
         return ScorePosterior(
             model, gate, self.score_field, self.sampler, steps, self, where, self.composition
         )
-
-    def _require_choice(self, option: str, choices: Sequence[str] | dict[str, type]) -> None:
-        value = getattr(self, option)
-        if value not in choices:
-            hint = nearest(str(value), list(choices))
-            raise UserError(f"method {self.name}: there is no {option} {value!r}: {hint}")
 
 
 class DSM(ScoreMatching):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..frozen import StoredTask
-from ..plugin import nearest, require_whole
+from ..plugin import require_choice, require_whole
 from ..prior import Normal
 from ..structure import Field
 from ..task import Outcome
@@ -80,9 +80,7 @@ class LensingLognormal(StoredTask):
     shift: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.reading not in READINGS:
-            hint = nearest(str(self.reading), READINGS)
-            raise UserError(f"task {self.name}: there is no reading {self.reading!r}: {hint}")
+        require_choice(f"task {self.name}", "reading", self.reading, READINGS)
         require_whole(f"task {self.name}: grid", self.grid, 4)
         for option in ("noise", "shift"):
             if not 0 < (value := getattr(self, option)) < math.inf:

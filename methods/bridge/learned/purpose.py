@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ....tasks.errors import UserError
-from ....tasks.plugin import nearest, require_whole
+from ....tasks.plugin import require_choice, require_whole
 from ....tasks.sde.sde import TimeGrid
 from ....tasks.seeding import derive_seed, generator
 from ..likelihood import BridgeSampler, average
@@ -48,9 +48,7 @@ class BridgeTraining:
     rate: float = 3e-3
 
     def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            hint = nearest(self.objective, OBJECTIVES)
-            raise UserError(f"refining scores: there is no objective {self.objective!r}: {hint}")
+        require_choice("refining scores", "objective", self.objective, OBJECTIVES)
         for option, least in {"ends": ROUNDS, "bridges": 2, "steps": ROUNDS, "batch": 1}.items():
             require_whole(f"refining scores: {option}", getattr(self, option), least)
         if not self.rate > 0:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ....tasks.errors import NotFiniteError, UserError
-from ....tasks.plugin import nearest, require_whole
+from ....tasks.plugin import require_choice, require_whole
 from ....tasks.sde.sde import SDE, TimeGrid, euler_path
 from ....tasks.seeding import derive_seed, generator
 from ...nn.averaging import MovingAverage, held_out
@@ -62,9 +62,7 @@ class ScoreTraining:
 
     def __post_init__(self) -> None:
         for option, known in {"objective": OBJECTIVES, "base": ("auto", *BASES)}.items():
-            value = getattr(self, option)
-            if value not in known:
-                raise UserError(f"scores: there is no {option} {value!r}: {nearest(value, known)}")
+            require_choice("scores", option, getattr(self, option), known)
         least = {"paths": FEWEST_PATHS, "steps": 0, "batch": 1, "width": 1, "depth": 1}
         for option, smallest in least.items():
             require_whole(f"scores: {option}", getattr(self, option), smallest)
