@@ -4,7 +4,7 @@ They need no reference. The rank of u is the number of posterior draws below it,
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import torch
@@ -20,6 +20,18 @@ from .truth import Truth
 PAIRS, DRAWS = 200, 100
 LEVEL = 0.9
 PREDICTIVE_DRAWS, PREDICTIVE_SCALE = 200, 1000
+OF_RANKS = frozenset({"sbc", "coverage"})
+
+
+def calibrated(metrics: Iterable[str]) -> bool:
+    """Return whether one of `metrics` looks at ranks, so that all are drawn."""
+    return not OF_RANKS.isdisjoint(metrics)
+
+
+def rank_shares(fitted: Fitted, r: int) -> Tensor:
+    """Return the ranks of replicate r over `DRAWS`, (`PAIRS`, d): uniform if the posterior is exact."""
+    u, _, drawn = _drawn(fitted, r)
+    return _ranks(u, drawn).double() / DRAWS
 
 
 def sbc(fitted: Fitted) -> Iterator[Row]:
@@ -33,9 +45,7 @@ def sbc(fitted: Fitted) -> Iterator[Row]:
     Source: Talts et al., arXiv 1804.06788.
     """
     for r in range(len(fitted.posteriors)):
-        u, _, drawn = _drawn(fitted, r)
-        ranks = _ranks(u, drawn).double().numpy() / DRAWS
-        p_values = [float(kstest(own, "uniform").pvalue) for own in ranks.T]
+        p_values = [float(kstest(own, "uniform").pvalue) for own in rank_shares(fitted, r).numpy().T]
         yield row(min(1.0, len(p_values) * min(p_values)), None, replicate=r)
 
 
@@ -45,9 +55,7 @@ def coverage(fitted: Fitted) -> Iterator[Row]:
     This is the share of pairs and components with |rank/`DRAWS` − ½| ≤ `LEVEL`/2.
     """
     for r in range(len(fitted.posteriors)):
-        u, _, drawn = _drawn(fitted, r)
-        ranks = _ranks(u, drawn)
-        yield _share((ranks / DRAWS - 0.5).abs() <= LEVEL / 2, r)
+        yield _share((rank_shares(fitted, r) - 0.5).abs() <= LEVEL / 2, r)
 
 
 def expected_coverage(fitted: Fitted) -> Iterator[Row]:

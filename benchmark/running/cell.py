@@ -15,6 +15,7 @@ from ..metrics.catalogue import METRICS
 from .source import digest_of, source_of
 
 MEASURE = f"{__package__}.measure"  # simulates, fits, samples and asks the metrics
+KEPT = f"{__package__}.kept"  # what is kept besides
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Cell:
         root_seed: the seed from which all random streams of the sweep derive.
         timeout: seconds after which the cell is given up; None for never.
         budget_in_items: whether the budget counts items, of which a simulation of the task has several.
+        keep_samples: number of posterior draws that are kept, see `kept`.
     """
 
     task: Task
@@ -44,6 +46,7 @@ class Cell:
     root_seed: int
     timeout: float | None
     budget_in_items: bool = False
+    keep_samples: int = 0
 
     @property
     def training_task(self) -> Task:
@@ -80,6 +83,8 @@ class Cell:
         }
         if self.budget_in_items:
             parameters["budget_in_items"] = True
+        if self.keep_samples:
+            parameters["kept"] = [self.keep_samples, digest_of(KEPT)]
         canonical = json.dumps(parameters, sort_keys=True, separators=(",", ":"), default=repr)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 

@@ -4,7 +4,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -19,29 +19,43 @@ from ..metrics.catalogue import METRICS
 from ..metrics.fitted import DoesNotApplyError, Fitted, Row
 from ..metrics.truth import truth_of
 from .cell import Cell
+from .kept import kept_of, nothing
 from .rows import failure_rows, frame
 
 
-def run_cell(cell: Cell) -> pd.DataFrame:
-    """Run a cell and return its rows, with the columns of `rows.COLUMNS`.
+class Measured(NamedTuple):
+    """What a cell gave: its rows, with the columns of `rows.COLUMNS`, and what it keeps, see `kept`."""
+
+    rows: pd.DataFrame
+    kept: pd.DataFrame
+
+
+def run_cell(cell: Cell) -> Measured:
+    """Run a cell.
 
     Nothing is raised: an error of task or method becomes rows with a status and a reason.
     """
     missing = cell.method.requires - cell.task.capabilities
     if missing:
         reason = f"{cell.method.name} requires {' and '.join(sorted(missing))}"
-        return failure_rows(cell, "skipped", f"{reason}, which {cell.task.label} does not provide")
+        return without(cell, "skipped", f"{reason}, which {cell.task.label} does not provide")
     if cell.budget_in_items and cell.n_simulations < (least := cell.method.least_simulations):
         reason = f"{cell.budget:,} items are {cell.n_simulations} simulations of {cell.training_task.label}"
-        return failure_rows(cell, "skipped", f"{reason}, but {cell.method.name} needs {least} or more")
+        return without(cell, "skipped", f"{reason}, but {cell.method.name} needs {least} or more")
     try:
         simulations = training_simulations(cell)
         fitted, costs = _fit(cell, simulations)
-        return frame(cell, [{**costs, **row} for row in _measure(cell, fitted)])
+        rows = frame(cell, [{**costs, **row} for row in _measure(cell, fitted)])
+        return Measured(rows, kept_of(cell, fitted))
     except NotFiniteError as error:
-        return failure_rows(cell, "not_finite", _one_line(error))
+        return without(cell, "not_finite", _one_line(error))
     except BaseException as error:  # any error of a plug-in is a result
-        return failure_rows(cell, "failed", _reason(error))
+        return without(cell, "failed", _reason(error))
+
+
+def without(cell: Cell, status: str, reason: str) -> Measured:
+    """Return what a cell without a result gave."""
+    return Measured(failure_rows(cell, status, reason), nothing())
 
 
 def training_simulations(cell: Cell) -> list[Simulations]:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from ...tasks.errors import UserError
+from .kept import read_kept
 from .rows import TIMINGS, TO_RETRY, ending
-from .store import Store, read_foreign
+from .store import Store, kept_path, read_foreign
 from .sweep import Sweep
 
 
@@ -49,7 +50,7 @@ def merge_folders(folders: Sequence[Path], out: Path, say: Callable[[str], None]
                 stays = folder if better else origin
                 say(f"{cell.title} ({cell.id}): {origin} and {folder} differ; {stays} is used.")
             if better:
-                store.write(cell, rows)
+                store.write(cell, rows, read_kept(kept_path(folder, cell)))
                 kept, origin = rows, folder
         finished += kept is not None
     store.merge(cells, say)

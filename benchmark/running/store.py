@@ -3,6 +3,8 @@
     DIR/sweep.yaml           the sweep that the folder belongs to
     DIR/cells/<id>.parquet   the rows of one finished cell
     DIR/table.parquet        all finished cells, made at the end of each run
+    DIR/kept/<id>.parquet    draws and ranks of a finished cell, if the sweep keeps samples
+    DIR/kept.parquet         those of all finished cells
 
 A folder belongs to the name and root seed of a sweep. If the sweep changes under its name, cells that no
 longer belong to it keep their files but are left out of the table. `sweep.yaml` is replaced only if graybench
@@ -25,6 +27,8 @@ import yaml
 
 from ...tasks.errors import UserError
 from .cell import Cell
+from .kept import FILE, joined, read_kept
+from .kept import to_parquet as kept_to_parquet
 from .rows import COLUMNS, DTYPES, Ending, ending
 from .sweep import Sweep
 from .table import DamagedError, read_parquet, to_frame, to_parquet
@@ -66,8 +70,17 @@ class Store:
         with explained(self.cells):
             self.cells.mkdir(exist_ok=True)
 
-    def write(self, cell: Cell, rows: pd.DataFrame) -> None:
-        """Store the rows of a finished cell; an earlier file of the cell is replaced."""
+    def write(self, cell: Cell, rows: pd.DataFrame, kept: pd.DataFrame | None = None) -> None:
+        """Store the rows of a finished cell and what it keeps; earlier files of the cell are replaced.
+
+        The rows are written last, since a cell is finished once they are there.
+        """
+        path = kept_path(self.folder, cell)
+        with explained(path):
+            path.unlink(missing_ok=True)
+            if kept is not None and not kept.empty:
+                path.parent.mkdir(exist_ok=True)
+                write_whole(path, kept_to_parquet(kept))
         write_whole(self._path(cell), to_parquet(rows))
 
     def read(self, cell: Cell, warn: Callable[[str], None]) -> pd.DataFrame | None:
@@ -99,7 +112,7 @@ class Store:
         return None if stamp == self._known.get(cell.id) else self._ending(cell, warn)
 
     def merge(self, cells: Sequence[Cell], warn: Callable[[str], None]) -> int:
-        """Write the finished cells among `cells` into the table, in the order of `cells`.
+        """Write the finished cells among `cells`, in their order, into the table, and what they keep.
 
         Returns:
             The number of cell files in the folder that belong to none of `cells` and were left out.
@@ -116,6 +129,9 @@ class Store:
             table = table.take(pc.sort_indices(pc.index_in(table["cell"], ids)))
             write_whole(self.table, to_parquet(to_frame(table)))
             merged = present
+        kept = joined([read_kept(kept_path(self.folder, cell)) for cell in cells if cell.id in present])
+        if not kept.empty:
+            write_whole(self.folder / FILE, kept_to_parquet(kept))
         return len(present.keys() - {cell.id for cell in cells})
 
     def _lots(self, cells: Sequence[Cell], warn: Callable[[str], None]) -> Iterator[pa.Table]:
@@ -163,6 +179,11 @@ def read_foreign(folder: Path, cell: Cell, warn: Callable[[str], None]) -> pd.Da
         warn(f"{path}: the file is damaged ({error}), and its cell is missing.")
         return None
     return None if rows is None else to_frame(rows)
+
+
+def kept_path(folder: Path, cell: Cell) -> Path:
+    """Return the file of what a cell keeps in a result folder."""
+    return folder / "kept" / f"{cell.id}{SUFFIX}"
 
 
 def _require_own(folder: Path, sweep: Sweep) -> None:

@@ -95,6 +95,8 @@ class Sweep(BaseModel):
         posterior_samples: number of samples for each replicate and observation.
         observations: number of each task's observations to use, the first ones; None for all.
         timeout: seconds after which a cell is given up; None for never.
+        keep_samples: number of posterior draws of each cell to keep, for corner plots; also ranks, for
+            calibration curves, if a metric needs them. At most `posterior_samples`.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -110,6 +112,7 @@ class Sweep(BaseModel):
     posterior_samples: int = Field(default=1000, ge=5)
     observations: int | None = Field(default=None, ge=1)
     timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    keep_samples: int = Field(default=0, ge=0)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -149,6 +152,13 @@ class Sweep(BaseModel):
             if self.observations is not None and self.observations > task.n_observations:
                 available = f"task {task.label} has only {task.n_observations} observations"
                 raise UserError(f"observations: {available}, but {self.observations} are asked for.")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> Self:
+        if self.keep_samples > self.posterior_samples:
+            drawn = f"only {self.posterior_samples} posterior_samples are drawn"
+            raise UserError(f"keep_samples: {drawn}, but {self.keep_samples} are to be kept.")
         return self
 
     @model_validator(mode="after")
@@ -193,6 +203,7 @@ class Sweep(BaseModel):
                 root_seed=self.root_seed,
                 timeout=self.timeout,
                 budget_in_items=self.budgets_in == "items",
+                keep_samples=self.keep_samples,
             )
             for task in _named(self.all_tasks(), tasks, f"task in sweep {self.name}")
             for budget in self._listed(budgets)

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import dask
-import pandas as pd
 import psutil
 from distributed import Client, KilledWorker, LocalCluster
 from distributed.protocol.pickle import dumps
@@ -30,8 +29,9 @@ from distributed.protocol.pickle import dumps
 from ....methods.device import CPU, require
 from ....tasks.errors import UserError
 from ..cell import Cell
+from ..measure import Measured, without
 from ..progress import Display
-from ..rows import TO_RETRY, Ending, ending, failure_rows
+from ..rows import TO_RETRY, Ending, ending
 from ..store import Store
 from . import forks
 from .worker import WorkerError, work
@@ -263,12 +263,12 @@ class _Run:
         self.inbox.put(act)
 
     def _fail(self, cell: Cell, reason: str) -> None:
-        self._finish(cell, failure_rows(cell, "failed", reason))
+        self._finish(cell, without(cell, "failed", reason))
 
-    def _finish(self, cell: Cell, rows: pd.DataFrame) -> None:
-        own = ending(rows)
+    def _finish(self, cell: Cell, measured: Measured) -> None:
+        own = ending(measured.rows)
         if self.running.pop(cell.id, None) is not None and not self._take_over(cell, own):
-            self.store.write(cell, rows)
+            self.store.write(cell, *measured)
             self.endings[cell.id] = own
             self.display.finished(cell, own)
 
@@ -292,7 +292,7 @@ class _Run:
 
     def _give_up(self, running: _Running) -> None:
         """End a cell that is out of time, and its worker: code in C cannot be stopped in another way."""
-        late = failure_rows(running.cell, "timeout", f"it took longer than {running.cell.timeout:g} s")
+        late = without(running.cell, "timeout", f"it took longer than {running.cell.timeout:g} s")
         self._finish(running.cell, late)
         running.future.cancel()
         try:

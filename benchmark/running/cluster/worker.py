@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-import pandas as pd
 import torch
 from distributed import get_worker
 from distributed.protocol.pickle import loads
@@ -12,7 +11,7 @@ from distributed.utils import sync
 from ....methods.device import on
 from ....methods.progress import listening
 from ..cell import Cell
-from ..measure import run_cell
+from ..measure import Measured, run_cell
 
 SECONDS_BETWEEN_REPORTS = 0.2
 
@@ -21,7 +20,7 @@ class WorkerError(RuntimeError):
     """A worker cannot load a cell; the message is the reason."""
 
 
-def work(pickled: bytes, topic: str, device: str) -> pd.DataFrame:
+def work(pickled: bytes, topic: str, device: str) -> Measured:
     """Run a pickled cell on one thread and on `device`, and log events to `topic`.
 
     An event is `{cell, worker, stage, done, total}`. The first event has no stage and says that the cell has

@@ -396,7 +396,7 @@ from graybench.tasks import get_task
 from graybench.methods import get_method
 metrics = ("sbc", "coverage", "expected_coverage", "tarp")
 method = get_method("dsm", steps=2, width=4, sampling_steps=2)
-rows = run_cell(Cell(get_task("linear_gaussian"), method, 50, 1, metrics, 10, 1, 0, None))
+rows = run_cell(Cell(get_task("linear_gaussian"), method, 50, 1, metrics, 10, 1, 0, None)).rows
 print(*rows["metric"], *rows["status"])
 """
 

@@ -53,6 +53,7 @@ def test_the_id_does_not_depend_on_the_process() -> None:
         {"observations": 1},
         {"root_seed": 1},
         {"budget_in_items": True},
+        {"keep_samples": 5},
     ],
 )
 def test_whatever_changes_the_result_changes_the_id(changes: dict[str, Any]) -> None:

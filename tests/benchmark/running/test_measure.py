@@ -81,7 +81,7 @@ def test_training_data_depend_on_root_seed_task_and_replicate_alone():
 
 
 def test_rows_say_what_they_cost_and_where_they_come_from():
-    rows = run_cell(cell(Spy(), metrics=("mmd", "posterior_std_error")))
+    rows = run_cell(cell(Spy(), metrics=("mmd", "posterior_std_error"))).rows
     assert (rows["status"] == "ok").all()
     assert len(rows) == 2 * 2 * 2
     first = rows.iloc[0]
@@ -92,16 +92,16 @@ def test_rows_say_what_they_cost_and_where_they_come_from():
     assert (rows["fit_seconds"] > 0).all()
     # all samples are 0 there, so their standard deviation is off by all of the reference's
     assert rows.loc[rows["metric"] == "posterior_std_error", "value"].to_numpy() == pytest.approx(1.0)
-    free = run_cell(cell(get_method("dsm", steps=1, width=2), metrics=("mmd",)))
+    free = run_cell(cell(get_method("dsm", steps=1, width=2), metrics=("mmd",))).rows
     assert (free["n_score_calls"] == 0).all()
     assert (free["n_network_evaluations"] == 33).all()
     for name in ("prior", "rejection_abc"):
-        assert (run_cell(cell(get_method(name), metrics=("mmd",)))["n_network_evaluations"] == 0).all()
+        assert (run_cell(cell(get_method(name), metrics=("mmd",))).rows["n_network_evaluations"] == 0).all()
 
 
 def test_rows_say_where_the_posterior_was_fitted(monkeypatch):
     monkeypatch.setattr(PriorPosterior, "device", "cuda:1")
-    assert (run_cell(cell(Spy(), metrics=("mmd",)))["device"] == "cuda:1").all()
+    assert (run_cell(cell(Spy(), metrics=("mmd",))).rows["device"] == "cuda:1").all()
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_rows_say_where_the_posterior_was_fitted(monkeypatch):
     ],
 )
 def test_what_goes_wrong_is_a_row_for_every_metric(method, task, status, reason):
-    rows = run_cell(cell(method, task=task))
+    rows = run_cell(cell(method, task=task)).rows
     assert rows["metric"].tolist() == ["mmd", "score_error"]
     assert (rows["status"] == status).all()
     assert rows["reason"].str.contains(reason).all()
@@ -130,25 +130,25 @@ def test_what_goes_wrong_is_a_row_for_every_metric(method, task, status, reason)
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_training_that_diverges_is_not_finite(recipe, early_stopping):
     method = get_method("dsm", recipe=recipe, early_stopping=early_stopping, rate=1e30, steps=20, width=8)
-    rows = run_cell(cell(method))
+    rows = run_cell(cell(method)).rows
     assert (rows["status"] == "not_finite").all()
     assert rows["reason"].str.contains("training of replicate 0 diverged").all()
 
 
 def test_a_metric_that_does_not_apply_takes_no_other_with_it():
-    rows = run_cell(cell(Spy(), metrics=("score_error", "mmd")))
+    rows = run_cell(cell(Spy(), metrics=("score_error", "mmd"))).rows
     assert rows["status"].tolist() == ["skipped"] + ["ok"] * 4
     assert rows["reason"].iloc[0] == "the method has no score"
 
 
 def test_a_score_of_a_wrong_shape_fails():
-    rows = run_cell(cell(Spy(fault="score"), metrics=("score_error",)))
+    rows = run_cell(cell(Spy(fault="score"), metrics=("score_error",))).rows
     assert rows["status"].tolist() == ["failed"]
     assert r"score of FlatScore returned shape (2, 500), not (2, 500, 1)" in rows["reason"].iloc[0]
 
 
 def test_a_task_without_reference_is_skipped_metric_by_metric():
-    rows = run_cell(cell(Spy(), task=Broken(fault="none")))
+    rows = run_cell(cell(Spy(), task=Broken(fault="none"))).rows
     assert (rows["status"] == "skipped").all()
     assert rows["reason"].str.contains("has no reference").all()
 
@@ -169,7 +169,7 @@ OF_SAMPLES = ("mmd", "c2st_mlp", "posterior_mean_error", "posterior_std_error")
 
 def test_a_reference_without_spread_is_named_as_the_cause():
     """The posterior's samples are fine."""
-    rows = run_cell(cell(Fast(), task=OddReference(), metrics=OF_SAMPLES))
+    rows = run_cell(cell(Fast(), task=OddReference(), metrics=OF_SAMPLES)).rows
     place = "the reference of odd_reference, observation 0, has no spread"
     assert dict(zip(rows["metric"], rows["reason"], strict=True)) == {
         "mmd": f"{place}: most of its draws are equal, so the bandwidth of MMD is 0.",
@@ -179,7 +179,7 @@ def test_a_reference_without_spread_is_named_as_the_cause():
 
 
 def test_a_reference_that_is_not_finite_is_named_as_the_cause():
-    rows = run_cell(cell(Fast(), task=OddReference(point=float("nan")), metrics=OF_SAMPLES))
+    rows = run_cell(cell(Fast(), task=OddReference(point=float("nan")), metrics=OF_SAMPLES)).rows
     reason = "the reference of odd_reference(point=nan), observation 0, is not finite."
     assert rows["reason"].tolist() == [reason] * 4
 
@@ -217,7 +217,7 @@ class Wild(Fast):
     ],
 )
 def test_a_value_that_is_not_finite_names_its_cause(value, metric, reason):
-    rows = run_cell(cell(Wild(value=value), task=Line(), metrics=(metric,)))
+    rows = run_cell(cell(Wild(value=value), task=Line(), metrics=(metric,))).rows
     assert set(rows["status"]) == {"not_finite"}
     assert set(rows["reason"]) == {reason}
 
@@ -231,12 +231,12 @@ def test_a_reason_is_one_line(message, reason, monkeypatch):
         raise ValueError(message)
 
     monkeypatch.setattr(Spy, "fit", fails)
-    rows = run_cell(cell(Spy(), metrics=("mmd",)))
+    rows = run_cell(cell(Spy(), metrics=("mmd",))).rows
     assert rows["reason"].str.match(rf"ValueError{reason} \(test_measure\.py:\d+ in fails\)$").all()
 
 
 def test_c2st_of_too_few_samples_says_so_in_one_line():
-    rows = run_cell(cell(Fast(), task=Line(), metrics=("c2st_mlp",), posterior_samples=3))
+    rows = run_cell(cell(Fast(), task=Line(), metrics=("c2st_mlp",), posterior_samples=3)).rows
     (reason,) = set(rows["reason"])
     assert reason.startswith("ValueError: n_splits=5 cannot be greater than the number of members")
     assert "\n" not in reason
@@ -265,19 +265,19 @@ def test_rows_of_a_budget_of_items_say_what_they_cost():
     """An ode of 40 steps in two dimensions evaluates a network 85 times, and five items 425 times."""
     rows = run_cell(
         in_items(get_method("mix", steps=1, width=2, sampler="ode", composition="factorised"), 52)
-    )
+    ).rows
     assert (rows["status"] == "ok").all()
     assert (rows["budget"] == 52).all()
     assert (rows["n_simulations"] == 52).all()
     assert (rows["n_score_calls"] == 52).all()
     assert (rows["n_network_evaluations"] == 425).all()
-    rows = run_cell(in_items(get_method("mix", steps=1, width=2, sampler="ode"), 52))
+    rows = run_cell(in_items(get_method("mix", steps=1, width=2, sampler="ode"), 52)).rows
     assert (rows["n_simulations"] == 10).all()
     assert (rows["n_network_evaluations"] == 85).all()
 
 
 def test_a_budget_of_too_few_items_is_skipped():
-    rows = run_cell(in_items(get_method("sbi_npe"), 14))
+    rows = run_cell(in_items(get_method("sbi_npe"), 14)).rows
     assert (rows["status"] == "skipped").all()
     expected = "14 items are 2 simulations of linear_gaussian(draws=5), but sbi_npe needs 3 or more"
     assert (rows["reason"] == expected).all()
@@ -285,6 +285,6 @@ def test_a_budget_of_too_few_items_is_skipped():
 
 def test_the_target_of_single_items_is_not_measured_on_simulations_of_many():
     method = get_method("mix", steps=1, width=2, composition="gauss")
-    rows = run_cell(in_items(method, 50, metrics=("excess_variance", "optimal_weight")))
+    rows = run_cell(in_items(method, 50, metrics=("excess_variance", "optimal_weight"))).rows
     assert list(rows.loc[rows["metric"] == "excess_variance", "status"]) == ["skipped"]
     assert (rows.loc[rows["metric"] == "optimal_weight", "status"] == "ok").all()

@@ -17,6 +17,7 @@ from rich.console import Console
 from graybench.benchmark.running.cell import Cell
 from graybench.benchmark.running.cluster import runner, worker
 from graybench.benchmark.running.cluster.runner import ClusterError, local_cluster, remote_cluster, run_cells
+from graybench.benchmark.running.measure import Measured, without
 from graybench.benchmark.running.progress import Display
 from graybench.benchmark.running.rows import Ending, failure_rows
 from graybench.benchmark.running.store import Store
@@ -56,8 +57,8 @@ class Instead:
     def add_done_callback(self, callback: Any) -> None:
         callback(self)
 
-    def result(self) -> pd.DataFrame:
-        return failure_rows(self.cell, self.own, "own")
+    def result(self) -> Measured:
+        return without(self.cell, self.own, "own")
 
 
 class Severed(Instead):

@@ -293,7 +293,7 @@ def test_an_observation_that_no_path_reaches_is_a_row_that_says_so(observed: flo
     task, method = SquareRoot(observed=observed), get_method("bridge_is")
     rows = run_cell(
         Cell(task, method, 80, 1, ("parameter_rmse",), 10, observations=1, root_seed=1, timeout=None)
-    )
+    ).rows
     assert rows["status"].tolist() == ["not_finite"]
     assert rows["reason"][0].startswith("method bridge_is: the likelihood is next to 0 at all ")
     assert rows["reason"][0].endswith(f"at the best of them no bridge reaches end point 0, {cause}")
@@ -308,6 +308,6 @@ def test_times_that_do_not_increase_are_a_row_that_says_so() -> None:
     cell = Cell(
         Backwards(), get_method("bridge_is"), 80, 1, ("parameter_rmse",), 10, 1, root_seed=1, timeout=None
     )
-    rows = run_cell(cell)
+    rows = run_cell(cell).rows
     assert rows["status"].tolist() == ["not_finite"]
     assert rows["reason"][0] == "diffusion: times must increase from 0, but interval 2 takes -0.5."

@@ -113,7 +113,7 @@ def test_a_cell_runs_where_hessians_are_and_is_skipped_with_a_reason_where_not(g
             "metrics": ["excess_variance"],
         }
     )
-    found, skipped = (run_cell(cell) for cell in sweep.cells())
+    found, skipped = (run_cell(cell).rows for cell in sweep.cells())
     assert set(found["status"]) == {"ok"}
     assert math.isfinite(found["value"].mean())
     assert set(skipped["status"]) == {"skipped"}

@@ -1,0 +1,121 @@
+"""What a cell keeps besides its rows: posterior draws for corner plots, and ranks for calibration curves.
+
+Kept numbers are a table with a row for each number:
+
+    kind         "draw": θ from the posterior of replicate 0, given observation 0
+                 "reference": θ from the reference posterior, given observation 0
+                 "rank": the share of posterior draws below the true u, for fresh pairs (u, x)
+    replicate    the replicate
+    index        the draw, or the pair
+    parameter    the component of θ or u, from 0
+    value        the number, in float32
+
+and the columns that say whose they are: task, method, method_settings, budget and cell.
+"""
+
+import io
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import torch
+from pyarrow import parquet
+from torch import Tensor
+
+from ..metrics.diagnostics import calibrated, rank_shares
+from ..metrics.fitted import Fitted
+from .cell import Cell
+from .writing import StoreError
+
+FILE = "kept.parquet"
+DTYPES = {
+    "cell": "string",
+    "task": "string",
+    "method": "string",
+    "method_settings": "string",
+    "budget": "Int64",
+    "kind": "string",
+    "replicate": "int64",
+    "index": "int64",
+    "parameter": "int64",
+    "value": "float32",
+}
+
+
+def nothing() -> pd.DataFrame:
+    """Return a table of kept numbers without rows."""
+    return pd.DataFrame(columns=list(DTYPES)).astype(DTYPES)
+
+
+def kept_of(cell: Cell, fitted: Fitted) -> pd.DataFrame:
+    """Return what a cell keeps: `keep_samples` draws and reference draws, and ranks if its metrics need them.
+
+    A cell that keeps no samples keeps nothing. Draws that are not finite are kept as they are. A reference or
+    ranks that cannot be drawn are left out; the row of the metric says why.
+    """
+    n = cell.keep_samples
+    if n == 0:
+        return nothing()
+    numbers = [_long("draw", 0, fitted.samples[0, 0, :n])]
+    with suppress(BaseException):  # of a plug-in
+        if "reference" in cell.task.capabilities:
+            numbers.append(_long("reference", 0, fitted.truth.reference_sample(0, 0).theta[:n]))
+    with suppress(BaseException):
+        if calibrated(cell.metrics):
+            numbers += [_long("rank", r, rank_shares(fitted, r)) for r in range(cell.replicates)]
+    table = pd.concat(numbers, ignore_index=True).assign(
+        cell=cell.id,
+        task=cell.task.label,
+        method=cell.method.name,
+        method_settings=cell.method.settings,
+        budget=cell.budget,
+    )
+    return table[list(DTYPES)].astype(DTYPES)
+
+
+def _long(kind: str, replicate: int, values: Tensor) -> pd.DataFrame:
+    """Return a row for each number of a (n, d) tensor."""
+    n, d = values.shape
+    return pd.DataFrame(
+        {
+            "kind": kind,
+            "replicate": replicate,
+            "index": torch.arange(n).repeat_interleave(d).numpy(),
+            "parameter": torch.arange(d).repeat(n).numpy(),
+            "value": values.flatten().float().numpy(),
+        }
+    )
+
+
+def joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return one table of what cells kept. Cells of a task have the same reference draws, which stay once."""
+    every = pd.concat([nothing(), *parts], ignore_index=True).astype(DTYPES)
+    again = every.duplicated(["task", "kind", "index", "parameter"]) & (every["kind"] == "reference")
+    return every[~again].reset_index(drop=True)
+
+
+def to_parquet(kept: pd.DataFrame) -> bytes:
+    """Return the content of a Parquet file of kept numbers."""
+    buffer = io.BytesIO()
+    kept.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd", compression_level=9)
+    return buffer.getvalue()
+
+
+def read_kept(path: Path) -> pd.DataFrame:
+    """Read a file of kept numbers; there are none if there is no such file.
+
+    Raises:
+        StoreError: the file is damaged or cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return nothing()
+    except OSError as error:
+        raise StoreError(f"{path}: it cannot be read: {error.strerror}.") from error
+    try:
+        return parquet.read_table(pa.BufferReader(content)).to_pandas()[list(DTYPES)].astype(DTYPES)
+    except Exception as error:  # pyarrow raises OSError, ValueError and others for a damaged file
+        raise StoreError(f"{path}: the file is damaged; `graybench run` makes it again.") from error
