@@ -11,6 +11,7 @@ from .findings import Finding
 from .paper import Claim, Paper, PaperFigure, Picture
 
 NOT_TESTED, MISSING = "not tested", "no result"
+SUITE, GOES_ON = "Suite:", "…"  # how the text of a claim begins that the suite adds, or that adds to the one before
 
 
 @dataclass(frozen=True)
@@ -92,21 +93,38 @@ def page(paper: Paper, command: str, origins: Sequence[Origin], sections: Sequen
     return "\n\n".join(parts) + "\n"
 
 
-def summary(sections: Sequence[Section], page: str = "") -> str:
-    """Return a table with a row for each claim: its verdict, and its worst finding.
-
-    Args:
-        sections: the sections of the page.
-        page: the path of the page, for links from elsewhere.
-    """
+def summary(sections: Sequence[Section]) -> str:
+    """Return a table with a row for each claim: its verdict, and its worst finding."""
     lines = ["| where | claim | found | verdict |", "|---|---|---|---|"]
     for section in sections:
         title = section.figure.title
-        link = f"[{title}]({page}#{_anchor(title)})"
+        link = f"[{title}](#{_anchor(title)})"
         lines += [f"| {link} | {held.claim.text} | {_gist(held)} | {held.verdict} |" for held in section.held]
         if not section.held and not section.drawn:
             lines.append(f"| {link} | {section.figure.shows} | {section.figure.reason} | not reproduced |")
     return "\n".join(lines)
+
+
+def claims_of_the_paper(sections: Sequence[Section], page: str) -> str:
+    """Return a short table of the claims that the paper makes itself, without those that the suite adds.
+
+    Args:
+        sections: the sections of the page.
+        page: the path of the page, for links.
+    """
+    lines, added = ["| claim | verdict | number |", "|---|---|---|"], False
+    for section in sections:
+        anchor = _anchor(section.figure.title)
+        for held in section.held:
+            text = held.claim.text
+            added = text.startswith(SUITE) or (added and text.startswith(GOES_ON))
+            if not added:
+                lines.append(f"| [{text}]({page}#{anchor}) | {held.verdict} | {_short(held.worst)} |")
+    return "\n".join(lines)
+
+
+def _short(worst: Finding | None) -> str:
+    return "—" if worst is None else f"{_escaped(worst.claim)}: {_number(worst)}, wanted {_wanted(worst)}"
 
 
 def _gist(held: Held) -> str:

@@ -3,7 +3,7 @@
     OUT/<folder>/      the results of each command of the paper, unless they come from elsewhere
     OUT/figures/       every figure in the paper's arrangement, as PNG
     OUT/README.md      the page
-    OUT/claims.md      the table of claims
+    OUT/claims.md      a short table of the paper's own claims
 
 Results are computed by the `graybench` commands that the page names; each can be stopped and resumed.
 """
@@ -17,7 +17,7 @@ from ..running.writing import make_folder, write_whole
 from .bridge.paper import BRIDGE
 from .commits import last_commit
 from .ltsm.paper import LTSM
-from .page import Drawn, Held, Origin, Section, page, summary
+from .page import Drawn, Held, Origin, Section, claims_of_the_paper, page
 from .paper import Claim, Paper, PaperFigure, Picture, Results, Source
 from .suite import SUITE
 
@@ -59,7 +59,7 @@ def write_page(paper: Paper, base: Path, out: Path, command: str) -> list[Path]:
     origins = [_origin(source, base) for source in paper.sources]
     text = {
         "README.md": page(paper, command, origins, sections),
-        "claims.md": summary(sections, "README.md") + "\n",
+        "claims.md": claims_of_the_paper(sections, "README.md") + "\n",
     }
     for name, content in text.items():
         write_whole(out / name, content.encode())

@@ -156,6 +156,18 @@ def test_the_verdict_of_a_claim_counts_and_its_worst_finding_is_shown():
     assert Finding("c", "", None, 1.0, exact(1.0), at_least=True).verdict == "holds"
 
 
+def test_the_short_table_leaves_out_what_the_suite_adds():
+    found = (Finding("bias | in nats", "", 100, 0.5, Interval(0.25, 0.125, 0.75)),)
+    texts = ["First", "… elsewhere", "Suite: second", "… elsewhere too", "Third"]
+    held = [Held(Claim(text, find=lambda: ()), found) for text in texts] + [Held(Claim("Fourth", reason="why"), ())]
+    section = Section(PaperFigure("Figure 1", ""), (), tuple(held))
+    number = r"bias \| in nats: 0.25 [0.125, 0.75], wanted ≤ 0.5"
+    assert claims_of_the_paper([section], "P.md").splitlines()[2:] == [
+        *(f"| [{text}](P.md#figure-1) | open | {number} |" for text in ("First", "… elsewhere", "Third")),
+        "| [Fourth](P.md#figure-1) | not tested | — |",
+    ]
+
+
 def test_tables_are_found_by_name(tmp_path):
     results = Results(tmp_path)
     assert results.path("galton") == tmp_path / "galton/table.parquet"
