@@ -11,7 +11,10 @@ from .findings import Finding
 from .paper import Claim, Paper, PaperFigure, Picture
 
 NOT_TESTED, MISSING = "not tested", "no result"
-SUITE, GOES_ON = "Suite:", "…"  # how the text of a claim begins that the suite adds, or that adds to the one before
+SUITE, GOES_ON = (
+    "Suite:",
+    "…",
+)  # begin the text of a claim that the suite adds, or that goes on
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from graybench.benchmark.papers.ltsm import claims as ltsm_claims
 from graybench.benchmark.papers.ltsm import figures as ltsm_figures
 from graybench.benchmark.papers.ltsm import weights as weight_claims
 from graybench.benchmark.papers.ltsm.paper import LTSM
-from graybench.benchmark.papers.page import Held
-from graybench.benchmark.papers.paper import Claim, Results, Source
+from graybench.benchmark.papers.page import Held, Section, claims_of_the_paper
+from graybench.benchmark.papers.paper import Claim, PaperFigure, Results, Source
 from graybench.tasks.errors import UserError
 
 ROOT = Path(__file__).parents[3]
@@ -159,7 +159,8 @@ def test_the_verdict_of_a_claim_counts_and_its_worst_finding_is_shown():
 def test_the_short_table_leaves_out_what_the_suite_adds():
     found = (Finding("bias | in nats", "", 100, 0.5, Interval(0.25, 0.125, 0.75)),)
     texts = ["First", "… elsewhere", "Suite: second", "… elsewhere too", "Third"]
-    held = [Held(Claim(text, find=lambda: ()), found) for text in texts] + [Held(Claim("Fourth", reason="why"), ())]
+    held = [Held(Claim(text, find=lambda: ()), found) for text in texts]
+    held.append(Held(Claim("Fourth", reason="why"), ()))
     section = Section(PaperFigure("Figure 1", ""), (), tuple(held))
     number = r"bias \| in nats: 0.25 [0.125, 0.75], wanted ≤ 0.5"
     assert claims_of_the_paper([section], "P.md").splitlines()[2:] == [
