@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from ...tasks.classic.galton import Galton
 from ...tasks.seeding import generator
-from .style import COLUMN, styled
+from .style import COLUMN, Look, handle, styled
 
 
 class Tilt(NamedTuple):
@@ -43,17 +42,8 @@ def board(task: Galton) -> Figure:
     _draw_nails(above, task)
     _draw_paths(above, task)
     _draw_distributions(below, task)
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=tilt.colour,
-            linestyle=tilt.dashes,
-            marker=tilt.marker,
-            label=f"$\\theta$ = {tilt.theta:g}".replace("-", "−"),
-        )
-        for tilt in TILTS
-    ]
+    names = [f"$\\theta$ = {tilt.theta:g}".replace("-", "−") for tilt in TILTS]
+    handles = [handle(Look(name, t.colour, t.marker, t.dashes)) for name, t in zip(names, TILTS, strict=True)]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
 

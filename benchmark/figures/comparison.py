@@ -1,19 +1,30 @@
 """Figures of one method against a baseline over many tasks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
-from matplotlib.artist import Artist
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ..analysis.comparison import ratios
 from ..metrics.catalogue import MAIN
 from ..running.rows import with_variants
-from .style import GREY, MISSING, PAGE, mark, mark_handles, panels_of, styled
+from .style import (
+    GREY,
+    INTERVALS,
+    MISSING,
+    PAGE,
+    Look,
+    ends_of,
+    handle,
+    mark,
+    mark_handles,
+    panels_of,
+    styled,
+)
 
 BASELINE = "dsm"
 MARKERS, COLOURS = "osD^v", ("#56B4E9", "#0072B2", "#000000", "#D55E00", "#CC79A7")
@@ -44,29 +55,25 @@ def comparison(frame: pd.DataFrame, variant: str, method: str, baseline: str) ->
     if not found:
         return None
     first, every = next(iter(found.values())), pd.concat(found.values())
-    budgets = sorted(every["budget"].unique())
+    looks = looks_of_budgets(sorted(every["budget"].unique()))
     order = first[_drawn(first)].groupby("task")["value"].apply(lambda v: np.log(v).mean())
     tasks = [*order.sort_values().index, *(t for t in every["task"].unique() if t not in order.index)]
     figure = Figure(figsize=(PAGE, 0.9 + 0.23 * len(tasks)), layout="constrained")
     for axis, (metric, rows) in zip(panels_of(figure, len(found), len(found)), found.items(), strict=True):
-        draw_ratios(axis, rows, tasks, budgets)
+        draw_ratios(axis, rows, tasks, looks)
         axis.set_title(f"{metric.replace('_', ' ')}: {method} / {baseline}")
         axis.label_outer()
-    handles = ratio_handles(figure, budgets)
+    handles = [*map(handle, looks.values()), *mark_handles(figure)]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
 
 
-def ratio_handles(figure: Figure, budgets: list[int]) -> list[Artist]:
-    """Return the legend entries of the budgets, and of the marks that the figure has."""
-    signs = [
-        Line2D([], [], color=COLOURS[k % 5], marker=MARKERS[k % 5], label=f"$N$ = {budget:,}")
-        for k, budget in enumerate(budgets)
-    ]
-    return [*signs, *mark_handles(figure)]
+def looks_of_budgets(budgets: Iterable[int]) -> dict[int, Look]:
+    """Return the look of each budget."""
+    return {n: Look(f"$N$ = {n:,}", COLOURS[k % 5], MARKERS[k % 5], "-") for k, n in enumerate(budgets)}
 
 
-def draw_ratios(axis: Axes, rows: pd.DataFrame, tasks: list[str], budgets: list[int]) -> None:
+def draw_ratios(axis: Axes, rows: pd.DataFrame, tasks: list[str], looks: dict[int, Look]) -> None:
     """Draw ratios on a logarithmic axis: tasks down, each budget with its colour and marker.
 
     A cross at the right edge marks a ratio without a place on the axis.
@@ -75,28 +82,30 @@ def draw_ratios(axis: Axes, rows: pd.DataFrame, tasks: list[str], budgets: list[
         axis: where to draw.
         rows: rows of one method from `analysis.comparison.ratios`.
         tasks: the lines, from the top.
-        budgets: the budgets, in the order of their colours.
+        looks: from `looks_of_budgets`.
     """
-    for k, budget in enumerate(budgets):
-        of_budget = rows[rows["budget"] == budget]
-        lines = of_budget["task"].map(tasks.index).to_numpy(dtype=float)
-        lines += 0.5 * ((k + 0.5) / len(budgets) - 0.5)
-        ok = _drawn(of_budget).to_numpy()
-        own, place = of_budget[ok], lines[ok]
-        if not ok.all():
-            mark(axis, 0.97, lines[~ok], COLOURS[k % 5], MISSING, axis.get_yaxis_transform())
-        ends = np.abs(own[["low", "high"]].to_numpy().T - own["value"].to_numpy())
-        ends[:, ~np.isfinite(ends).all(0)] = np.nan
-        axis.errorbar(own["value"], place, xerr=ends, fmt=MARKERS[k % 5], color=COLOURS[k % 5], linewidth=0.9)
+    drawn, styles, span = _drawn(rows), list(looks.values()), 0.5 * (1 - 1 / len(looks))
+    points = {"palette": [look.colour for look in styles], "markers": [look.marker for look in styles]}
+    points |= {
+        "linestyle": "none",
+        "markersize": 3,
+        "err_kws": {"linewidth": 0.9},
+        "dodge": span,
+        **INTERVALS,
+    }
+    places = {"x": "end", "y": "task", "hue": "budget", "order": tasks, "hue_order": list(looks)}
+    sns.pointplot(ends_of(rows[drawn], ["task", "budget"]), ax=axis, **places, **points)
+    for budget, own in rows[~drawn].groupby("budget"):
+        shift = 0.5 * ((list(looks).index(budget) + 0.5) / len(looks) - 0.5)
+        lines = own["task"].map(tasks.index) + shift
+        mark(axis, 0.97, lines, looks[budget].colour, MISSING, axis.get_yaxis_transform())
     axis.axvline(1, color=GREY, linestyle="--", linewidth=0.9)
     axis.set_xscale("log")
     low, high = axis.get_xlim()
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 4, 6, 8) if high < 10 * low else (1,)))
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.set_yticks(range(len(tasks)), tasks)
-    axis.set_ylim(len(tasks) - 0.4, -0.6)
-    axis.set_xlabel("ratio of means, below 1 the method is better")
+    axis.set(xlabel="ratio of means, below 1 the method is better", ylabel="")
 
 
 def _drawn(rows: pd.DataFrame) -> "pd.Series[bool]":

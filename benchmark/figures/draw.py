@@ -139,7 +139,7 @@ def variance(rows: pd.DataFrame, looks: Looks) -> Figure | None:
     axes = panels_of(figure, len(panels), columns)
     drawn: dict[str, list[pd.DataFrame]] = {}
     for axis, (metric, budget, own) in zip(axes, panels, strict=True):
-        drawn.setdefault(metric, []).extend(draw_methods(axis, own, "time", looks, MARK_EVERY))
+        drawn.setdefault(metric, []).append(draw_methods(axis, own, "time", looks, MARK_EVERY))
         time_axis(axis)
         axis.set_yscale("log")
         axis.set_title(f"{metric.replace('_', ' ')}, $N$ = {budget:,}")
@@ -185,7 +185,7 @@ def over_budget(rows: pd.DataFrame, looks: Looks, metric: str) -> Figure | None:
     drawn = []
     for axis, title, own in panels:
         draw_floor(axis, own["floor"].mean(), metric)
-        drawn += draw_methods(axis, own, "budget", looks)
+        drawn.append(draw_methods(axis, own, "budget", looks))
         axis.set_title(title)
         budget_axis(axis, budgets)
     for k, (axis, _, _) in enumerate(panels):

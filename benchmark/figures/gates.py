@@ -4,13 +4,12 @@ The cost of a target y is σ² E‖y‖²/d, which is 1 plus `excess_variance`. 
 target it is at least σ² E‖s‖²/d, the score's share, and exceeds it by σ² times the target variance.
 """
 
-from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
-import numpy as np
 import pandas as pd
+import seaborn as sns
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter
@@ -20,26 +19,39 @@ from ...methods.score.schedule import alpha_sigma_at
 from ...tasks.seeding import derive_seed, generator
 from ..analysis.comparison import ratios
 from ..analysis.labels import task_of
-from ..analysis.statistics import mean_interval
 from ..metrics.truth import TIMES
 from ..running.measure import train_seed
-from .comparison import draw_ratios, ratio_handles
+from .comparison import draw_ratios, looks_of_budgets
 from .style import (
     FLOOR,
     GREY,
     MARK_EVERY,
     PAGE,
     TIME_LABEL,
+    Look,
     budgets_of,
     draw_methods,
+    handle,
     legend,
     looks_of,
     mark_clipped,
+    mark_handles,
     panels_of,
     styled,
     time_axis,
 )
 
+CHOICES = {  # colour and hatch, the simplest gate first
+    "dsm": ("#0072B2", ""),
+    "scalar": ("#D55E00", ""),
+    "diagonal": ("#56B4E9", ""),
+    "matrix": ("#000000", ""),
+    "conditional_scalar": ("#D55E00", "////"),
+    "conditional_diagonal": ("#56B4E9", "////"),
+    "conditional_matrix": ("#000000", "////"),
+    "state": ("#009E73", ""),
+}
+STACK: dict[str, Any] = {"multiple": "stack", "shrink": 0.8, "alpha": 1, "linewidth": 0.4, "legend": False}
 SCALAR, AUTO = "mix", "mix(gate=auto)"
 RATIOS = (0.05, 20.0)
 SHARE_SIMULATIONS, SHARE_DRAWS = 200, 20
@@ -100,7 +112,7 @@ def _score_share(label: str) -> tuple[float, ...] | None:
 
 @styled
 def gates_eigenvalues(rows: pd.DataFrame) -> Figure | None:
-    """Draw the eigenvalues of the matrix gate over t, one panel for each budget.
+    """Draw the eigenvalues of the matrix gate over t, the smallest dark, one panel for each budget.
 
     The gate is computed from the training simulations of the sweep. Return None in one dimension.
     """
@@ -111,32 +123,27 @@ def gates_eigenvalues(rows: pd.DataFrame) -> Figure | None:
     budgets = sorted(rows["budget"].unique())
     replicates = sorted(rows["replicate"].dropna().unique())
     figure = Figure(figsize=(PAGE, 2.0), layout="constrained")
-    t = torch.linspace(TIMES[0], 1, 200).view(1, -1, 1)
+    t = torch.linspace(TIMES[0] ** 0.5, 1, 50).square()
+    colours = sns.color_palette("viridis", task.dim_theta)
+    looks = {i: Look(f"$w_{{{i + 1}}}$", colour, "", "-") for i, colour in enumerate(colours)}
     for axis, budget in zip(panels_of(figure, len(budgets), len(budgets)), budgets, strict=True):
         weights = []
         for r in replicates:
             seed = train_seed(int(rows["root_seed"].iloc[0]), task, int(r))
             score = task.simulate(int(budget), seed).joint_score
             assert score is not None
-            weights.append(OptimalWeight.matrix(score.float().unsqueeze(0))(t)[0])
-        _draw_eigenvalues(axis, t.flatten().numpy(), torch.stack(weights).numpy())
+            weights.append(OptimalWeight.matrix(score.float().unsqueeze(0))(t.view(1, -1, 1))[0])
+        axes = {"replicate": replicates, "time": t.numpy(), "label": list(looks)}
+        index = pd.MultiIndex.from_product(axes.values(), names=axes)
+        table = pd.Series(torch.stack(weights).flatten().numpy(), index, name="value").reset_index()
+        draw_methods(axis, table.assign(observation=0, floor=0.0, status="ok"), "time", looks)
+        time_axis(axis)
+        axis.set_ylim(-0.03, 1.03)
+        axis.set_ylabel("eigenvalues of $W^*(t)$")
         axis.set_title(f"$N$ = {budget:,}")
         axis.label_outer()
     figure.supxlabel(TIME_LABEL)
     return figure
-
-
-def _draw_eigenvalues(axis: Axes, t: np.ndarray, weights: np.ndarray) -> None:
-    """Draw each eigenvalue's mean over replicates with its interval; weights are (replicates, times, d)."""
-    for i in range(weights.shape[2]):
-        intervals = [mean_interval(column.reshape(-1, 1)) for column in weights[:, :, i].T.astype(float)]
-        value, low, high = np.array(intervals).T
-        colour = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")[i % 5]
-        axis.fill_between(t, low, high, color=colour, alpha=0.25, linewidth=0)
-        axis.plot(t, value, color=colour, linestyle=("-", "--")[i // 5 % 2], label=f"$w_{{{i + 1}}}$")
-    time_axis(axis)
-    axis.set_ylim(-0.03, 1.03)
-    axis.set_ylabel("eigenvalues of $W^*(t)$")
 
 
 @styled
@@ -151,7 +158,7 @@ def gates_ratio(rows: pd.DataFrame) -> Figure | None:
     found = {label: own for label, own in found.items() if (own["status"] == "ok").any()}
     if SCALAR not in rows["label"].unique() or AUTO not in found:
         return None
-    budgets, tasks = sorted(rows["budget"].unique()), list(rows["task"].unique())
+    of_budgets, tasks = looks_of_budgets(sorted(rows["budget"].unique())), list(rows["task"].unique())
     columns = min(4, len(found))
     lines = -(-len(found) // columns)
     figure = Figure(figsize=(PAGE, 0.6 + lines * (0.4 + 0.16 * len(tasks))), layout="constrained")
@@ -159,7 +166,7 @@ def gates_ratio(rows: pd.DataFrame) -> Figure | None:
     axes = panels_of(figure, len(found), columns)
     for k, (axis, (label, own)) in enumerate(zip(axes, found.items(), strict=True)):
         ends = ["value", "low", "high"]
-        draw_ratios(axis, own.assign(**own[ends].clip(*RATIOS)), tasks, budgets)
+        draw_ratios(axis, own.assign(**own[ends].clip(*RATIOS)), tasks, of_budgets)
         axis.set_xlim(RATIOS[0] / 1.2, RATIOS[1] * 1.2)
         axis.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
         axis.xaxis.set_minor_formatter(NullFormatter())
@@ -168,7 +175,7 @@ def gates_ratio(rows: pd.DataFrame) -> Figure | None:
         if k % columns:
             axis.set_yticklabels([])
     figure.supxlabel("mean score error / mean score error of scalar MIX, below 1 is better")
-    handles = ratio_handles(figure, budgets)
+    handles = [*map(handle, of_budgets.values()), *mark_handles(figure)]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
 
@@ -183,36 +190,20 @@ def gates_choice(rows: pd.DataFrame) -> Figure | None:
     if rows.empty:
         return None
     budgets, tasks = sorted(rows["budget"].unique()), list(rows["task"].unique())
-    looks = dict(_choice_looks(rows["reason"].unique()))
+    looks = {gate: look for gate, look in CHOICES.items() if (rows["reason"] == gate).any()}
     figure = Figure(figsize=(PAGE, 0.9 + 0.19 * len(tasks)), layout="constrained")
     for axis, budget in zip(panels_of(figure, len(budgets), len(budgets)), budgets, strict=True):
-        for y, task in enumerate(tasks):
-            own = rows[(rows["budget"] == budget) & (rows["task"] == task)]
-            left = 0
-            for gate, (colour, hatch) in looks.items():
-                count = int((own["reason"] == gate).sum())
-                axis.barh(y, count, left=left, color=colour, hatch=hatch, edgecolor="white", linewidth=0.4)
-                left += count
-        axis.set_yticks(range(len(tasks)), tasks)
-        axis.set_ylim(len(tasks) - 0.4, -0.6)
-        axis.set_title(f"$N$ = {budget:,}")
+        own = rows[rows["budget"] == budget]
+        own = own.assign(task=pd.Categorical(own["task"], tasks))
+        chosen = [gate for gate in looks if (own["reason"] == gate).any()]
+        colours = {gate: looks[gate][0] for gate in reversed(chosen)}  # the last one's bars begin at 0
+        sns.histplot(own, y="task", hue="reason", hue_order=list(colours), palette=colours, ax=axis, **STACK)
+        for gate, bars in zip(chosen, axis.containers, strict=True):
+            for bar in bars:
+                bar.set_hatch(looks[gate][1])
+        axis.set(title=f"$N$ = {budget:,}", xlabel="", ylabel="", ylim=(len(tasks) - 0.4, -0.6))
         axis.label_outer()
     figure.supxlabel("replicates")
     signs = [Patch(facecolor=c, hatch=h, edgecolor="white", label=gate) for gate, (c, h) in looks.items()]
     figure.legend(handles=signs, loc="outside upper center", ncols=4)
     return figure
-
-
-def _choice_looks(chosen: np.ndarray) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield the colour and hatch of each gate that was chosen, the simplest gate first."""
-    everything = {
-        "dsm": ("#0072B2", ""),
-        "scalar": ("#D55E00", ""),
-        "diagonal": ("#56B4E9", ""),
-        "matrix": ("#000000", ""),
-        "conditional_scalar": ("#D55E00", "////"),
-        "conditional_diagonal": ("#56B4E9", "////"),
-        "conditional_matrix": ("#000000", "////"),
-        "state": ("#009E73", ""),
-    }
-    yield from ((gate, look) for gate, look in everything.items() if gate in chosen)

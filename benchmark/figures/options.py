@@ -108,7 +108,7 @@ def over_option(rows: pd.DataFrame, metric: str, families: list[Family]) -> Figu
     lines = []
     for axis, (family, budget, own) in zip(axes, panels, strict=True):
         draw_floor(axis, own.groupby("option")["floor"].mean(), metric)
-        lines += draw_methods(axis, own, "option", looks, band=0.1)
+        lines.append(draw_methods(axis, own, "option", looks))
         axis.set_title(f"{family.title}, $N$ = {budget:,}")
         option_axis(axis, family)
     for k, axis in enumerate(axes):

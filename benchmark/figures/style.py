@@ -1,4 +1,7 @@
-"""The look of all figures: sizes, fonts, one colour, marker and line style for each method, lines with bands.
+"""The look of all figures: the theme, one colour, marker and line style for each method, lines with bands.
+
+Lines, points and distributions are drawn by seaborn, with the theme and sizes of this file and with the
+intervals of `analysis.statistics`.
 
 Colours are from Okabe and Ito, for colour-blind readers. Markers and dashes carry the same information in
 print without colour. A line shows means; its band shows their intervals. A cross at the edge marks a value
@@ -6,11 +9,13 @@ without a result, and a triangle at the edge marks a value beyond the axis.
 """
 
 from collections.abc import Iterable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib import style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -19,6 +24,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MultipleLocator, NullFormatter, NullLocator
 from matplotlib.transforms import Transform
+from PIL import Image
 
 from ..analysis.statistics import Array, summarise
 from ..metrics.catalogue import record_of
@@ -28,42 +34,35 @@ COLUMN, PAGE = 3.35, 6.9  # widths of one and two columns, in inches
 GREY = "#555555"
 TIME_LABEL = "diffusion time $t$ (square-root scale)"
 MARK_EVERY = 5  # points in diffusion time for each marker
-BAND = 0.2  # opacity of bands
+PNG_DPI, PNG_COLOURS = 150, 256  # a page is 1,035 pixels wide
 MISSING, CLIPPED, FLOOR = "missing", "clipped", "floor"  # kinds of marks, stored as `gid`
+ENDS = ["value", "low", "high"]
+# With these, seaborn draws the values and intervals of `ends_of`, and no estimates of its own.
+INTERVALS: dict[str, Any] = {"estimator": lambda ends: ends.iloc[0], "errorbar": lambda ends: ends.iloc[1:]}
+INTERVALS["legend"] = False
+BAND = {"err_style": "band", "err_kws": {"alpha": 0.15, "linewidth": 0}}
+BAR = {"err_style": "bars", "err_kws": {"elinewidth": 0.9}}
 MARKS = {MISSING: ("x", "no result"), CLIPPED: ("^", "beyond the axis")}
 
 # Starts from Matplotlib's defaults, so that a user's settings have no effect.
 styled = style.context(
     [
         "default",
+        sns.axes_style("ticks"),
+        {key: 0.6 * size for key, size in sns.plotting_context("paper", font_scale=1.3).items()},
         {
-            "font.size": 7.5,
+            "font.sans-serif": "DejaVu Sans",  # comes with Matplotlib, so that all machines have it
             "figure.labelsize": 7.5,
-            "axes.labelsize": 7.5,
-            "axes.titlesize": 7.5,
-            "xtick.labelsize": 7,
-            "ytick.labelsize": 7,
-            "legend.fontsize": 7,
-            "legend.title_fontsize": 7,
             "legend.frameon": False,
             "legend.handlelength": 2.6,
             "legend.columnspacing": 1.4,
-            "axes.linewidth": 0.6,
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.titlepad": 5,
-            "xtick.major.width": 0.6,
-            "ytick.major.width": 0.6,
-            "xtick.minor.width": 0.4,
-            "ytick.minor.width": 0.4,
-            "xtick.major.size": 2.5,
-            "ytick.major.size": 2.5,
-            "xtick.minor.size": 1.5,
-            "ytick.minor.size": 1.5,
             "lines.linewidth": 1.1,
             "lines.markersize": 3,
+            "patch.force_edgecolor": False,
             "pdf.fonttype": 42,
-            "savefig.dpi": 300,
         },
     ]
 )
@@ -76,6 +75,12 @@ class Look(NamedTuple):
     colour: Any
     marker: str
     dashes: Any
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Return Matplotlib's settings of the line."""
+        same = {"color": self.colour, "linestyle": self.dashes, "marker": self.marker, "markeredgewidth": 0}
+        return {**same, "label": self.name, "zorder": 3}
 
 
 KNOWN = {
@@ -118,8 +123,17 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure as PDF and PNG and return both files; equal figures give equal bytes."""
     pdf, png = folder / f"{name}.pdf", folder / f"{name}.png"
     figure.savefig(pdf, metadata={"CreationDate": None})
-    figure.savefig(png, metadata={"Software": None})
+    save_png(figure, png)
     return [pdf, png]
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG with `PNG_COLOURS` colours, in a quarter of the bytes of full colour."""
+    with BytesIO() as buffer:
+        figure.savefig(buffer, dpi=PNG_DPI)
+        image = Image.open(buffer).convert("RGB")
+    few = image.quantize(PNG_COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
 
 
 def panels_of(figure: Figure, n: int, columns: int) -> list[Axes]:
@@ -128,66 +142,62 @@ def panels_of(figure: Figure, n: int, columns: int) -> list[Axes]:
     return [figure.add_subplot(grid[k // columns, k % columns]) for k in range(n)]
 
 
-def line_of(rows: pd.DataFrame, x: str) -> pd.DataFrame:
-    """Return the line of one method: `x`, `value`, `low` and `high` of one metric, in the order of x.
+def lines_of(rows: pd.DataFrame, x: str) -> pd.DataFrame:
+    """Return the lines of methods: `label`, `x`, `value`, `low` and `high` of one metric, in the order of x.
 
     The values at an x are NaN if any of its rows ended badly, since a mean over the remaining rows would be
-    too good. A cell that failed as a whole has no times; over time it becomes one row with x NaN.
+    too good. A cell that failed as a whole has no times; over time it becomes one row with x NaN. `stretch`
+    numbers the parts of a line between such gaps.
     """
-    bad = rows[rows["status"].isin(TO_RETRY)]
-    good = rows[(rows["status"] == "ok") & ~rows[x].isin(bad[x].dropna()) & rows[x].notna()]
-    line = summarise(good, [x]).rename(columns={x: "x"})[["x", "value", "low", "high"]]
-    missing = pd.DataFrame({"x": bad[x].unique()}).reindex(columns=line.columns)
-    return pd.concat([line.astype(float), missing.astype(float)]).sort_values("x", ignore_index=True)
+    keys = ["label", x]
+    bad = rows["status"].isin(TO_RETRY)
+    spoiled = bad.groupby([rows[key] for key in keys], dropna=False).transform("any")
+    good = rows[(rows["status"] == "ok") & ~spoiled & rows[x].notna()]
+    lines = pd.concat([summarise(good, keys), rows.loc[bad, keys].drop_duplicates()])
+    lines = lines.rename(columns={x: "x"}).astype(dict.fromkeys(["x", *ENDS], float)).sort_values("x")
+    return lines.assign(stretch=lines["value"].isna().groupby(lines["label"]).cumsum())
 
 
-def draw_line(
-    axis: Axes, line: pd.DataFrame, look: Look, *, place: int = 0, every: int = 1, band: float = BAND
-) -> None:
-    """Draw a line with its band.
+def draw_lines(axis: Axes, lines: pd.DataFrame, looks: Looks, every: int = 1) -> None:
+    """Draw lines with their bands. A point without neighbours has a bar instead of a band.
 
     Args:
-        axis: where to draw.
-        line: from `line_of`.
-        look: the style of line and band.
-        place: position of the method among all methods; it keeps their crosses and markers apart.
+        axis: where to draw, with linear scales as yet.
+        lines: from `lines_of`.
+        looks: the style of each label; the order keeps crosses and markers apart.
         every: a marker is drawn at one in so many points.
-        band: the opacity of the band.
     """
-    x, value, low, high = line.dropna(subset="x")[["x", "value", "low", "high"]].to_numpy().T
-    axis.fill_between(x, low, high, color=look.colour, alpha=band, linewidth=0)
-    axis.plot(
-        x,
-        value,
-        color=look.colour,
-        linestyle=look.dashes,
-        marker=look.marker,
-        markevery=(place % every, every),
-        markeredgewidth=0,
-        label=look.name,
-        zorder=3,
-    )
-    here = np.isfinite(value)
-    alone = here & ~np.append(here[1:], False) & ~np.insert(here[:-1], 0, False)
-    axis.vlines(x[alone], low[alone], high[alone], color=look.colour, linewidth=3, alpha=0.35)
-    crosses = line.loc[line["value"].isna(), "x"].to_numpy()
-    height = 1 - 0.06 * place
-    if not here.any():  # without any point of a line: one cross in the corner
-        mark(axis, 0.97, height, look.colour, MISSING, axis.transAxes)
-    elif len(crosses):
-        mark(axis, crosses, height, look.colour, MISSING, axis.get_xaxis_transform())
-
-
-def draw_methods(
-    axis: Axes, rows: pd.DataFrame, x: str, looks: Looks, every: int = 1, band: float = BAND
-) -> list[pd.DataFrame]:
-    """Draw the line of each method that has rows, and return the lines; see `draw_line`."""
-    lines = []
     for place, (label, look) in enumerate(looks.items()):
-        own = rows[(rows["label"] == label) & (rows["status"] != "skipped")]
-        if len(own):
-            lines.append(line_of(own, x))
-            draw_line(axis, lines[-1], look, place=place, every=every, band=band)
+        line = lines[lines["label"] == label]
+        known, crosses = line.dropna(subset="value"), line.loc[line["value"].isna(), "x"].to_numpy()
+        for _, part in known.groupby("stretch"):
+            drawn = INTERVALS | look.line | (BAND if len(part) > 1 else BAR)
+            markers = (place % every, every)
+            sns.lineplot(
+                ends_of(part, ["x"]), x="x", y="end", sort=False, markevery=markers, ax=axis, **drawn
+            )
+        height = 1 - 0.06 * place
+        if len(crosses) and known.empty:  # without any point of a line: one cross in the corner
+            mark(axis, 0.97, height, look.colour, MISSING, axis.transAxes)
+        elif len(crosses):
+            mark(axis, crosses, height, look.colour, MISSING, axis.get_xaxis_transform())
+    axis.set(xlabel="", ylabel="")
+
+
+def ends_of(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Return `value`, `low` and `high` below each other in the column `end`, for seaborn's `**INTERVALS`.
+
+    An interval with an infinite end is left out.
+    """
+    bounded = np.isfinite(rows[["low", "high"]]).all(axis=1)
+    rows = rows.assign(low=rows["low"].where(bounded), high=rows["high"].where(bounded))
+    return rows.melt(keys, ENDS, value_name="end").dropna(subset="end")
+
+
+def draw_methods(axis: Axes, rows: pd.DataFrame, x: str, looks: Looks, every: int = 1) -> pd.DataFrame:
+    """Draw the line of each method that was not skipped, and return the lines; see `draw_lines`."""
+    lines = lines_of(rows[rows["status"] != "skipped"], x)
+    draw_lines(axis, lines, looks, every)
     return lines
 
 
@@ -238,7 +248,7 @@ def log_limits(lines: Iterable[pd.DataFrame], above: float = 4) -> tuple[float, 
     The range is from 4 decades below the median to `above` decades over it, so that a method that diverges
     does not press the other lines together.
     """
-    every = pd.concat(lines)[["value", "low", "high"]].to_numpy(dtype=float)
+    every = pd.concat(lines)[ENDS].to_numpy(dtype=float)
     seen = every[np.isfinite(every) & (every > 0)]
     if not len(seen):
         return 0.1, 1.0
@@ -266,7 +276,7 @@ def budget_axis(axis: Axes, budgets: Iterable[int]) -> None:
 def value_axis(axis: Axes, metric: str, lines: list[pd.DataFrame]) -> None:
     """Make y a metric's values, on the metric's scale, with limits that hold the lines of all panels."""
     record = record_of(metric)
-    every = pd.concat(lines)[["value", "low", "high"]]  # the ends are NaN with a single replicate
+    every = pd.concat(lines)[ENDS]  # the ends are NaN with a single replicate
     low, high = every.min().min(), every.max().max()
     if record.scale == "log":
         axis.set_yscale("log")
@@ -343,12 +353,4 @@ def mark_handles(figure: Figure) -> list[Artist]:
 
 def handle(look: Look) -> Line2D:
     """Return the legend entry of a line."""
-    return Line2D(
-        [],
-        [],
-        color=look.colour,
-        linestyle=look.dashes,
-        marker=look.marker,
-        markeredgewidth=0,
-        label=look.name,
-    )
+    return Line2D([], [], **look.line)

@@ -1,23 +1,23 @@
 """Figures of the weight w(t) of DSM in a mixture, optimal and learned (Ko & Geffner, Figures 4 and 5)."""
 
-import matplotlib
-import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .style import (
     COLUMN,
+    ENDS,
     MARK_EVERY,
     PAGE,
     TIME_LABEL,
     Look,
     Looks,
     budgets_of,
-    draw_line,
+    draw_lines,
     draw_methods,
     handle,
     legend,
-    line_of,
     mark_handles,
     panels_of,
     styled,
@@ -36,25 +36,23 @@ def optimal_weight(rows: pd.DataFrame) -> Figure | None:
         return None
     figure = Figure(figsize=(COLUMN, 2.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.7, 1])
-    colours = matplotlib.colormaps["viridis"](np.linspace(0.85, 0, len(budgets)))
-    looks = [
-        Look(f"{budget:,}", colour, "osD^v"[k % 5], ["-", "--", "-."][k % 3])
-        for k, (budget, colour) in enumerate(zip(budgets, colours, strict=True))
-    ]
-    lines = [line_of(rows[rows["budget"] == budget], "time") for budget in budgets]
-    k_largest = max(k for k, line in enumerate(lines) if line["value"].notna().any())
-    largest = lines[k_largest].dropna().set_index("x")["value"]
-    for k, (line, look) in enumerate(zip(lines, looks, strict=True)):
-        draw_line(above, line, look, place=k, every=MARK_EVERY)
-        base = line["x"].map(largest)
-        off = line.assign(**{end: line[end] - base for end in ("value", "low", "high")})
-        draw_line(below, off, look, place=k, every=MARK_EVERY)
+    looks = {
+        budget: Look(f"{budget:,}", colour, "osD^v"[k % 5], ["-", "--", "-."][k % 3])
+        for k, (budget, colour) in enumerate(
+            zip(budgets, sns.color_palette("viridis_r", len(budgets)), strict=True)
+        )
+    }
+    lines = draw_methods(above, rows.assign(label=rows["budget"]), "time", looks, MARK_EVERY)
+    known = lines.dropna(subset="value")
+    largest = known["label"].max()
+    base = lines["x"].map(known[known["label"] == largest].set_index("x")["value"])
+    draw_lines(below, lines.assign(**{end: lines[end] - base for end in ENDS}), looks, MARK_EVERY)
     time_axis(above)
     time_axis(below)
     above.set_ylabel("optimal DSM\nweight $w^*(t)$")
-    below.set_ylabel(f"$w^*_N - w^*_{{{budgets[k_largest]}}}$")
+    below.set_ylabel(f"$w^*_N - w^*_{{{largest}}}$")
     below.set_xlabel(TIME_LABEL)
-    handles = [*map(handle, looks), *mark_handles(figure)]
+    handles = [*map(handle, looks.values()), *mark_handles(figure)]
     figure.legend(handles=handles, title="budget $N$", loc="outside right upper")
     return figure
 
@@ -71,17 +69,21 @@ def learned_weight(rows: pd.DataFrame, looks: Looks) -> Figure | None:
     lines = -(-len(budgets) // columns)
     figure = Figure(figsize=(PAGE, 0.55 + 1.4 * lines), layout="constrained")
     for axis, budget in zip(panels_of(figure, len(budgets), columns), budgets, strict=True):
-        if budget in known:
-            draw_line(axis, line_of(optimal[optimal["budget"] == budget], "time"), OPTIMAL)
-        draw_methods(axis, learned[learned["budget"] == budget], "time", looks, MARK_EVERY)
-        time_axis(axis)
-        axis.set_ylim(-0.03, 1.03)
+        draw_weights(axis, learned[learned["budget"] == budget], optimal[optimal["budget"] == budget], looks)
         axis.set_title(f"$N$ = {budget:,}")
         axis.set_ylabel("DSM weight $w(t)$")
         axis.label_outer()
     figure.supxlabel(TIME_LABEL)
     legend(figure, learned, looks, [handle(OPTIMAL)] if known else [])
     return figure
+
+
+def draw_weights(axis: Axes, learned: pd.DataFrame, optimal: pd.DataFrame, looks: Looks) -> None:
+    """Draw w*(t) below the learned w(t) of one task and budget."""
+    draw_methods(axis, optimal.assign(label="optimal"), "time", {"optimal": OPTIMAL})
+    draw_methods(axis, learned, "time", looks, MARK_EVERY)
+    time_axis(axis)
+    axis.set_ylim(-0.03, 1.03)
 
 
 def optimal_rows(rows: pd.DataFrame) -> pd.DataFrame:

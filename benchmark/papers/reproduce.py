@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..figures.style import save_png
 from ..running.rows import ending
 from ..running.writing import make_folder, write_whole
 from .bridge.paper import BRIDGE
@@ -22,7 +23,6 @@ from .paper import Claim, Paper, PaperFigure, Picture, Results, Source
 from .suite import SUITE
 
 PAPERS = {paper.name: paper for paper in (LTSM, BRIDGE, SUITE)}
-PNG_DPI = 150
 
 
 def run_missing(paper: Paper, base: Path, graybench: Callable[[list[str]], object]) -> None:
@@ -80,7 +80,7 @@ def _draw(picture: Picture, paper: Paper, results: Results, out: Path) -> Drawn:
     if figure is None:
         return Drawn(picture, None, "The tables have no result to draw.")
     file = f"figures/{picture.name}.png"
-    figure.savefig(out / file, dpi=PNG_DPI, metadata={"Software": None})
+    save_png(figure, out / file)
     return Drawn(picture, file)
 
 

@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
-from matplotlib.ticker import NullLocator
 
 from ...figures.draw import BUDGET_LABEL, over_budget, variance
 from ...figures.style import (
@@ -18,19 +17,18 @@ from ...figures.style import (
     Looks,
     budget_axis,
     budgets_of,
-    draw_line,
     draw_methods,
     handle,
     legend,
-    line_of,
     log_limits,
     looks_of,
     mark_clipped,
     panels_of,
     styled,
     time_axis,
+    value_axis,
 )
-from ...figures.weights import OPTIMAL, learned_weight, optimal_rows, optimal_weight
+from ...figures.weights import OPTIMAL, draw_weights, learned_weight, optimal_rows, optimal_weight
 from ...metrics.catalogue import record_of
 from ...running.rows import with_variants
 from .claims import PAPER, scored_tasks
@@ -81,15 +79,15 @@ def variance_by_task(table: pd.DataFrame) -> Figure | None:
     for i, task in enumerate(tasks):
         own, largest = targets[targets["task"] == task], targets["budget"].max()
         axis = figure.add_subplot(grid[i, 0])
-        lines = draw_methods(axis, own[own["budget"] == largest], "time", looks, MARK_EVERY)
+        line = draw_methods(axis, own[own["budget"] == largest], "time", looks, MARK_EVERY)
         axis.set_yscale("log")
-        axis.set_ylim(log_limits(lines, above=5))
+        axis.set_ylim(log_limits([line], above=5))
         axis.set_ylabel(task.replace("(", "\n("))
         axis.set_title("target variance" if i == 0 else "")
         own, panels, lines = scores[scores["task"] == task], [axis], []
         for k, budget in enumerate(budgets):
             axis = figure.add_subplot(grid[i, 1 + k])
-            lines += draw_methods(axis, own[own["budget"] == budget], "time", looks, MARK_EVERY)
+            lines.append(draw_methods(axis, own[own["budget"] == budget], "time", looks, MARK_EVERY))
             axis.set_title(f"score error, $N$ = {budget:,}" if i == 0 else "")
             panels.append(axis)
         for k, axis in enumerate(panels):
@@ -138,15 +136,11 @@ def _mmd_row(figure: Figure, grid: GridSpec, i: int, own: pd.DataFrame, looks: L
     axes, lines = [], []
     for k, (title, rows) in enumerate(panels):
         axis = figure.add_subplot(grid[i, k])
-        lines += draw_methods(axis, rows, "budget", looks)
+        lines.append(draw_methods(axis, rows, "budget", looks))
         axis.set_title(title if i == 0 else "")
         axes.append(axis)
-    top = max(0.1, pd.concat(lines)["high"].max())
     for k, axis in enumerate(axes):
-        axis.set_yscale("asinh", linear_width=0.03)
-        axis.set_yticks([0, 0.03, 0.1, 0.3, 1], ["0", "0.03", "0.1", "0.3", "1"])
-        axis.yaxis.set_minor_locator(NullLocator())
-        axis.set_ylim(0, 1.05 * top)
+        value_axis(axis, "mmd", lines)
         axis.tick_params(labelleft=k == 0)
     return axes
 
@@ -165,10 +159,7 @@ def weights_by_task(table: pd.DataFrame) -> Figure | None:
     figure = Figure(figsize=(PAGE, 1.9), layout="constrained")
     for axis, task in zip(panels_of(figure, len(tasks), len(tasks)), tasks, strict=True):
         optimal = optimal_rows(rows[(rows["task"] == task) & rows["budget"].isin(budgets)])
-        draw_line(axis, line_of(optimal, "time"), OPTIMAL)
-        draw_methods(axis, learned[learned["task"] == task], "time", looks, MARK_EVERY)
-        time_axis(axis)
-        axis.set_ylim(-0.03, 1.03)
+        draw_weights(axis, learned[learned["task"] == task], optimal, looks)
         axis.set_title(task)
         axis.set_ylabel(f"DSM weight, $N$ = {budgets[0]:,}")
         axis.label_outer()

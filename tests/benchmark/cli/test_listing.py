@@ -170,8 +170,8 @@ listing.TICK = 0  # a file may have been edited just now
 try:
     main()
 finally:
-    heavy = {"torch", "scipy", "sklearn", "statsmodels", "numba", "matplotlib", "dask"} & sys.modules.keys()
-    print(*sorted(heavy), file=sys.stderr)
+    heavy = {"torch", "scipy", "sklearn", "statsmodels", "numba", "matplotlib", "seaborn", "dask"}
+    print(*sorted(heavy & sys.modules.keys()), file=sys.stderr)
 """
 
 

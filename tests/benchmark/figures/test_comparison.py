@@ -1,8 +1,10 @@
 """Figures of a method against a baseline: the ratios of the table, failures marked."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from graybench.benchmark.analysis.comparison import ratios
 from graybench.benchmark.figures.comparison import comparison, comparisons
 from graybench.benchmark.figures.style import MISSING
 from graybench.tests.benchmark.analysis.test_comparison import FRAME, two
@@ -15,13 +17,14 @@ def test_the_figure_shows_the_ratios() -> None:
     (axis,) = figure.axes  # score_error is only resolved in time here
     ticks = [label.get_text() for label in axis.get_yticklabels()]
     assert ticks == ["line", "galton", "schloegl"]
-    points = [
-        line.get_xdata().tolist()
-        for line in axis.get_lines()
-        if len(line.get_xdata()) and line.get_marker() != "None" and line.get_gid() is None
-    ]
-    assert points[0] == pytest.approx([0.5, 1.0])
-    assert points[1] == pytest.approx([3.0])
+    points = [line for line in axis.get_lines() if line.get_marker() != "None" and line.get_gid() is None]
+    places = [point.get_xydata()[np.isfinite(point.get_xdata())].round(9).tolist() for point in points]
+    assert places == [[[1.0, -0.125], [0.5, 0.875]], [[3.0, 1.125]]]  # the budgets beside each other
+    numbers = ratios(FRAME, "mmd", "mix", "dsm").dropna(subset="low")
+    bars = [list(line.get_xdata()) for line in axis.get_lines() if line.get_marker() == "None"]
+    assert len(numbers) > 0
+    for interval in numbers[["low", "high"]].to_numpy().tolist():
+        assert pytest.approx(interval) in bars
     (cross,) = [line for line in axis.get_lines() if line.get_gid() == MISSING]
     assert cross.get_xydata().tolist() == [[0.97, 2 - 0.125]]  # schloegl at the first of two budgets
     assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "no result"

@@ -9,15 +9,24 @@ import pytest
 import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from PIL import Image
 
 from graybench.benchmark.analysis.labels import task_of
 from graybench.benchmark.analysis.statistics import mean_interval, table_of
 from graybench.benchmark.figures.board import TILTS, board
 from graybench.benchmark.figures.draw import draw_all, over_budget, variance
-from graybench.benchmark.figures.style import CLIPPED, KNOWN, MISSING, looks_of
+from graybench.benchmark.figures.style import (
+    CLIPPED,
+    KNOWN,
+    MISSING,
+    PNG_COLOURS,
+    PNG_DPI,
+    looks_of,
+    save_png,
+)
 from graybench.benchmark.figures.weights import learned_weight, optimal_weight
 from graybench.benchmark.running.rows import COLUMNS, DTYPES, with_variants
 from graybench.tasks.classic.galton import Galton
@@ -212,11 +221,29 @@ def test_a_failed_cell_is_a_cross_at_its_budget() -> None:
         (cross,) = marks_in(axis, MISSING)
         assert to_hex(cross.get_color()) == KNOWN["tsm"].colour.lower()
         assert cross.get_xdata().tolist() == [100]
-        np.testing.assert_array_equal(np.isnan(lines_in(axis)["TSM"].get_ydata()), [True, False])
+        assert lines_in(axis)["TSM"].get_xdata().tolist() == [1000]
     assert "no result" in [text.get_text() for text in figure.legends[0].get_texts()]
     figure = variance(rows, LOOKS)
     assert figure is not None
     assert [len(marks_in(axis, MISSING)) for axis in figure.axes] == [0, 1, 0]
+
+
+def test_neither_line_nor_band_spans_a_gap() -> None:
+    """The score errors of LTSM fail at t = 0.1: 0.001 is alone, and 0.4 and 1 have a line and a band."""
+    times, place = np.array(TIMES), {"method": "ltsm", "metric": "score_error", "budget": 100, "time": 0.1}
+    rows = [{**r, "status": "not_finite", "value": np.nan} if place.items() <= r.items() else r for r in ROWS]
+    figure = variance(with_variants(frame_of(rows)), LOOKS)
+    assert figure is not None
+    axis, look = figure.axes[1], KNOWN["ltsm"]
+    (cross,) = marks_in(axis, MISSING)
+    assert cross.get_xdata().tolist() == [0.1]
+    lines = [line for line in axis.get_lines() if line.get_label() == look.name]
+    assert [line.get_xdata().tolist() for line in lines] == [[times[0]], times[2:].tolist()]
+    own = [
+        c for c in axis.collections if to_hex(c.get_edgecolor()[0]) == look.colour.lower() and c.get_paths()
+    ]
+    spans = [sorted({x for path in c.get_paths() for x in path.vertices[:, 0]}) for c in own]
+    assert spans == [[times[0]], times[2:].tolist()]
 
 
 def test_one_bad_replicate_is_not_averaged_away() -> None:
@@ -268,6 +295,19 @@ def test_files_by_task_and_variant_the_same_byte_for_byte(tmp_path: Path) -> Non
     pdf = (tmp_path / "b" / "mmd-galton_rows=10.pdf").read_bytes()
     assert b"/Subtype /Type3" not in pdf  # TrueType, which journals ask for
     assert b"/CIDFontType2" in pdf
+
+
+def test_a_png_has_few_colours_among_them_those_of_the_lines(tmp_path: Path) -> None:
+    figure = over_budget(FRAME, LOOKS, "mmd")
+    assert figure is not None
+    save_png(figure, tmp_path / "figure.png")
+    with Image.open(tmp_path / "figure.png") as image:
+        assert (image.mode, image.width) == ("P", round(figure.get_figwidth() * PNG_DPI))
+        seen = np.array([colour for _, colour in image.convert("RGB").getcolors(PNG_COLOURS)], dtype=float)
+    assert seen.max(0).tolist() == [255, 255, 255]  # paper is white
+    for label in METHODS:
+        wanted = 255 * np.array(to_rgb(KNOWN[label].colour))
+        assert np.abs(seen - wanted).max(1).min() <= 16
 
 
 def test_an_empty_table_has_no_figures(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Figures about gates show the numbers of the table, and what can be worked out exactly."""
 
+from itertools import compress
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -98,10 +100,25 @@ def test_ratios_are_to_the_scalar_mixture(rows):
 
 
 def test_choices_are_counted(rows):
-    figure = gates_choice(rows)
-    (axis,) = figure.axes
+    alone = rows[rows["reason"] == "matrix"].assign(budget=2000)  # one replicate of the second task
+    figure = gates_choice(pd.concat([rows, alone]))
+    axis, other = figure.axes
+    ((bar,),) = other.containers
+    assert (bar.get_width(), bar.get_center()[1], other.get_ylim()) == (1, 1, axis.get_ylim())
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["scalar", "matrix", "state"]
-    widths = np.array([bar.get_width() for bar in axis.patches]).reshape(len(TASKS), len(names))
-    assert widths.tolist() == [[2, 0, 0], [0, 1, 1]]
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == list(TASKS)
+    assert axis.get_ylim() == (1.6, -0.6)
+    for bars, widths, starts, sign in zip(
+        axis.containers,
+        ([2, 0], [0, 1], [0, 1]),
+        ([0, 2], [0, 0], [0, 1]),
+        figure.legends[0].get_patches(),
+        strict=True,
+    ):
+        assert [bar.get_width() for bar in bars] == widths
+        seen = [bar.get_width() > 0 for bar in bars]
+        assert [bar.get_x() for bar in compress(bars, seen)] == list(compress(starts, seen))
+        assert {bar.get_facecolor() for bar in bars} == {sign.get_facecolor()}
+        assert {bar.get_hatch() for bar in bars} == {sign.get_hatch()}
     assert gates_choice(rows[rows["metric"] == "score_error"]) is None
