@@ -1,6 +1,7 @@
 """Figures of one method against a baseline over many tasks."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -85,20 +86,20 @@ def draw_ratios(axis: Axes, rows: pd.DataFrame, tasks: list[str], looks: dict[in
         looks: from `looks_of_budgets`.
     """
     drawn, styles, span = _drawn(rows), list(looks.values()), 0.5 * (1 - 1 / len(looks))
-    points = {"palette": [look.colour for look in styles], "markers": [look.marker for look in styles]}
-    points |= {
+    points: dict[str, Any] = {
         "linestyle": "none",
         "markersize": 3,
         "err_kws": {"linewidth": 0.9},
         "dodge": span,
-        **INTERVALS,
     }
-    places = {"x": "end", "y": "task", "hue": "budget", "order": tasks, "hue_order": list(looks)}
-    sns.pointplot(ends_of(rows[drawn], ["task", "budget"]), ax=axis, **places, **points)
-    for budget, own in rows[~drawn].groupby("budget"):
-        shift = 0.5 * ((list(looks).index(budget) + 0.5) / len(looks) - 0.5)
-        lines = own["task"].map(tasks.index) + shift
-        mark(axis, 0.97, lines, looks[budget].colour, MISSING, axis.get_yaxis_transform())
+    points |= {"palette": [look.colour for look in styles], "markers": [look.marker for look in styles]}
+    points |= {"x": "end", "y": "task", "hue": "budget", "order": tasks, "hue_order": list(looks)}
+    sns.pointplot(ends_of(rows[drawn], ["task", "budget"]), ax=axis, **points, **INTERVALS)
+    for k, (budget, look) in enumerate(looks.items()):
+        lost = rows.loc[~drawn & (rows["budget"] == budget), "task"]
+        if len(lost):
+            lines = np.array([tasks.index(task) for task in lost]) + 0.5 * ((k + 0.5) / len(looks) - 0.5)
+            mark(axis, 0.97, lines, look.colour, MISSING, axis.get_yaxis_transform())
     axis.axvline(1, color=GREY, linestyle="--", linewidth=0.9)
     axis.set_xscale("log")
     low, high = axis.get_xlim()

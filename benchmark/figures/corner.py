@@ -1,6 +1,8 @@
 """Corner plots of posterior draws: every parameter, and every pair, of the reference and of methods."""
 
-import numpy as np
+from itertools import combinations_with_replacement
+from typing import Any
+
 import pandas as pd
 import seaborn as sns
 from matplotlib.artist import Artist
@@ -31,11 +33,12 @@ def draw(draws: pd.DataFrame) -> Figure:
 
     Args:
         draws: a row for each number, with the columns `source` ("reference", or the label of a method),
-            `parameter`, `index` (the number of the draw) and `value`. Without a reference, the axes hold the
-            draws of all methods.
+            `parameter` (a name, or a component from 0), `index` (the number of the draw) and `value`. Without
+            a reference, the axes hold the draws of all methods.
     """
-    parameters = draws["parameter"].unique()
-    shown = list(parameters[:MOST_PARAMETERS])
+    names = {p: p if isinstance(p, str) else f"$\\theta_{{{p + 1}}}$" for p in draws["parameter"].unique()}
+    draws, parameters = draws.assign(parameter=draws["parameter"].map(names)), list(names.values())
+    shown = parameters[:MOST_PARAMETERS]
     wide = draws.pivot(index=["source", "index"], columns="parameter", values="value")[shown]
     limits = limits_of(wide)
     inside = (wide >= limits.loc["low"]) & (wide <= limits.loc["high"])  # a NaN is outside
@@ -43,19 +46,19 @@ def draw(draws: pd.DataFrame) -> Figure:
     n = len(shown)
     figure = Figure(figsize=(SIDE, SIDE if n > 1 else 0.6 * SIDE), layout="constrained")
     grid = figure.add_gridspec(n, n)
-    for i, j in zip(*np.tril_indices(n), strict=True):
+    for j, i in combinations_with_replacement(range(n), 2):
         axis = figure.add_subplot(grid[i, j])
         of_panel = [shown[j]] if i == j else [shown[j], shown[i]]
         held = wide.loc[inside[of_panel].all(axis=1), of_panel]
         for source, own in held.groupby("source"):
-            _draw_density(axis, own, looks.get(source))
-        axis.set_xlim(limits[shown[j]])
+            _draw_density(axis, own, looks.get(str(source)))
+        axis.set_xlim(*limits[shown[j]])
         axis.xaxis.set_major_locator(MaxNLocator(2 if n > 3 else 4))
         axis.set(xlabel=shown[j], ylabel=shown[i] if i != j else "density" if n == 1 else "")
         if i == j:
             axis.set_yticks([])
         else:
-            axis.set_ylim(limits[shown[i]])
+            axis.set_ylim(*limits[shown[i]])
             axis.yaxis.set_major_locator(MaxNLocator(2 if n > 3 else 4))
         axis.label_outer(remove_inner_ticks=False)
     notes = ["regions of 50 % and 95 %"] * (n > 1)
@@ -76,9 +79,9 @@ def limits_of(wide: pd.DataFrame) -> pd.DataFrame:
 def _draw_density(axis: Axes, own: pd.DataFrame, look: Look | None) -> None:
     """Draw the density of one or two parameters, as a line or contours; without a look, as filled regions."""
     x, *y = own.columns
-    regions = {"y": y[0], "levels": REGIONS if look is None else REGIONS[:-1]} if y else {}
+    regions: dict[str, Any] = {"y": y[0], "levels": REGIONS if look is None else REGIONS[:-1]} if y else {}
     if look is None:
-        kind = {"fill": True, "color": GREY, "alpha": 0.5 if y else 0.3, "linewidth": 0}
+        kind: dict[str, Any] = {"fill": True, "color": GREY, "alpha": 0.5 if y else 0.3, "linewidth": 0}
     elif y:
         kind = {"color": look.colour, "linestyles": [look.dashes], "linewidths": 0.9}
     else:
@@ -90,7 +93,9 @@ def _legend(figure: Figure, handles: list[Artist], title: str) -> None:
     """Draw the legend in the free corner, or above the panels if it is too large for the corner."""
     legend = figure.legend(handles=handles, title=title or None, loc="upper right")
     figure.draw_without_rendering()
-    if legend.get_window_extent().count_overlaps([axis.get_tightbbox() for axis in figure.axes]):
+    if legend.get_window_extent().count_overlaps(
+        [box for axis in figure.axes if (box := axis.get_tightbbox())]
+    ):
         legend.remove()
         figure.legend(handles=handles, title=title or None, loc="outside upper center", ncols=2)
 

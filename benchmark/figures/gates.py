@@ -124,8 +124,8 @@ def gates_eigenvalues(rows: pd.DataFrame) -> Figure | None:
     replicates = sorted(rows["replicate"].dropna().unique())
     figure = Figure(figsize=(PAGE, 2.0), layout="constrained")
     t = torch.linspace(TIMES[0] ** 0.5, 1, 50).square()
-    colours = sns.color_palette("viridis", task.dim_theta)
-    looks = {i: Look(f"$w_{{{i + 1}}}$", colour, "", "-") for i, colour in enumerate(colours)}
+    colours = enumerate(sns.color_palette("viridis", task.dim_theta), start=1)
+    looks = {f"$w_{{{i}}}$": Look(f"$w_{{{i}}}$", colour, "", "-") for i, colour in colours}
     for axis, budget in zip(panels_of(figure, len(budgets), len(budgets)), budgets, strict=True):
         weights = []
         for r in replicates:
@@ -133,8 +133,8 @@ def gates_eigenvalues(rows: pd.DataFrame) -> Figure | None:
             score = task.simulate(int(budget), seed).joint_score
             assert score is not None
             weights.append(OptimalWeight.matrix(score.float().unsqueeze(0))(t.view(1, -1, 1))[0])
-        axes = {"replicate": replicates, "time": t.numpy(), "label": list(looks)}
-        index = pd.MultiIndex.from_product(axes.values(), names=axes)
+        places, names = [replicates, t.tolist(), list(looks)], ["replicate", "time", "label"]
+        index = pd.MultiIndex.from_product(places, names=names)
         table = pd.Series(torch.stack(weights).flatten().numpy(), index, name="value").reset_index()
         draw_methods(axis, table.assign(observation=0, floor=0.0, status="ok"), "time", looks)
         time_axis(axis)

@@ -189,7 +189,7 @@ def ends_of(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
     An interval with an infinite end is left out.
     """
-    bounded = np.isfinite(rows[["low", "high"]]).all(axis=1)
+    bounded = np.isfinite(rows[["low", "high"]].to_numpy()).all(axis=1)
     rows = rows.assign(low=rows["low"].where(bounded), high=rows["high"].where(bounded))
     return rows.melt(keys, ENDS, value_name="end").dropna(subset="end")
 

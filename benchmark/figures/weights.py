@@ -37,15 +37,17 @@ def optimal_weight(rows: pd.DataFrame) -> Figure | None:
     figure = Figure(figsize=(COLUMN, 2.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.7, 1])
     looks = {
-        budget: Look(f"{budget:,}", colour, "osD^v"[k % 5], ["-", "--", "-."][k % 3])
+        f"{budget:,}": Look(f"{budget:,}", colour, "osD^v"[k % 5], ["-", "--", "-."][k % 3])
         for k, (budget, colour) in enumerate(
             zip(budgets, sns.color_palette("viridis_r", len(budgets)), strict=True)
         )
     }
-    lines = draw_methods(above, rows.assign(label=rows["budget"]), "time", looks, MARK_EVERY)
+    lines = draw_methods(
+        above, rows.assign(label=rows["budget"].map("{:,}".format)), "time", looks, MARK_EVERY
+    )
     known = lines.dropna(subset="value")
-    largest = known["label"].max()
-    base = lines["x"].map(known[known["label"] == largest].set_index("x")["value"])
+    largest = max(budget for budget in budgets if (known["label"] == f"{budget:,}").any())
+    base = lines["x"].map(known[known["label"] == f"{largest:,}"].set_index("x")["value"])
     draw_lines(below, lines.assign(**{end: lines[end] - base for end in ENDS}), looks, MARK_EVERY)
     time_axis(above)
     time_axis(below)

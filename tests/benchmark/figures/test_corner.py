@@ -109,6 +109,12 @@ def test_the_first_six_parameters_are_shown_and_a_sentence_says_so() -> None:
         assert ("the first 6 of 7 parameters" in texts(figure)) == (d == 7)
 
 
+def test_components_are_counted_from_one() -> None:
+    draws = tidy(reference=normal(50, 2))
+    numbered = draws.assign(parameter=draws["parameter"].str[-1].astype(int))
+    assert [panels(draw(numbered))[1, j].get_xlabel() for j in range(2)] == ["$\\theta_{1}$", "$\\theta_{2}$"]
+
+
 def test_one_parameter_is_one_density() -> None:
     figure = draw(tidy(reference=normal(200, 1), mix=normal(200, 1, seed=1)))
     (axis,) = figure.axes
