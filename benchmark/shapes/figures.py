@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -29,7 +30,7 @@ from matplotlib.ticker import (
 )
 
 from ..analysis.statistics import Array, Z
-from ..figures.style import GREY, PAGE, Look, handle, styled
+from ..figures.style import GREY, PAGE, Look, draw_lines, handle, styled
 from .specimens import Specimens
 from .tables import group_means
 
@@ -201,25 +202,21 @@ def matrix(likelihoods: pd.DataFrame, groups: Sequence[str]) -> Figure:
     figure = Figure(figsize=(PAGE, 3.1), layout="constrained")
     for k, (fit, table) in enumerate(zip(fits, tables, strict=True)):
         axis = figure.add_subplot(1, len(fits), k + 1)
-        shown = np.arcsinh(np.minimum(table, 0))
-        drawn = axis.imshow(shown, cmap="cividis", vmin=edge, vmax=0)
-        for i, j in np.ndindex(*table.shape):
-            dark = shown[i, j] < 0.45 * edge
-            number = f"{table[i, j]:.1f}".replace("-", "−") if i != j else "0"
-            axis.text(j, i, number, ha="center", va="center",
-                      color="white" if dark else "black", fontsize=6.5)  # fmt: skip
-        axis.set_xticks(range(len(groups)), groups)
-        if max(map(len, groups)) > SHORT_NAME:
-            axis.tick_params("x", rotation=30)
-            for name in axis.get_xticklabels():
-                name.set(ha="right", rotation_mode="anchor")
-        axis.set_yticks(range(len(groups)), groups)
+        shown = pd.DataFrame(np.arcsinh(np.minimum(table, 0)), groups, groups)
+        numbers = np.char.replace(np.char.mod("%.1f", table), "-", "−")
+        np.fill_diagonal(numbers, "0")
+        colours = {"cmap": "cividis", "vmin": edge, "vmax": 0, "cbar": False, "square": True}
+        sns.heatmap(shown, annot=numbers, fmt="", annot_kws={"fontsize": 6.5}, ax=axis, **colours)
+        axis.tick_params("y", rotation=0)
+        long = max(map(len, groups)) > SHORT_NAME
+        axis.tick_params("x", rotation=30 if long else 0)
+        for name in axis.get_xticklabels():
+            name.set(ha="right" if long else "center", rotation_mode="anchor")
         axis.set_xlabel("under the fit of group")
         axis.set_ylabel("specimens of group" if k == 0 else "")
         axis.set_title(titles[fit])
-        axis.spines[:].set_visible(False)
         axis.tick_params(length=0)
-    bar = figure.colorbar(drawn, ax=figure.axes, shrink=0.8, pad=0.02)
+    bar = figure.colorbar(axis.collections[0], ax=figure.axes, shrink=0.8, pad=0.02)
     marks = [v for v in (0, -3, -10, -30, -100, -300, -1000, -3000) if v >= lowest]
     bar.set_ticks([float(np.arcsinh(v)) for v in marks], labels=[f"{v:d}".replace("-", "−") for v in marks])
     bar.set_label("log-likelihood relative to the own\ngroup's fit, nats a specimen (asinh scale)")
@@ -259,12 +256,9 @@ def profiles(table: pd.DataFrame) -> Figure:
     labels = {"a": "amplitude $a$ (rms radii)", "length": r"length-scale $\ell$ (rms radii)"}
     for k, (parameter, label) in enumerate(labels.items()):
         axis = figure.add_subplot(1, 2, k + 1)
-        for group, look in looks.items():
-            own = table[(table["group"] == group) & (table["parameter"] == parameter)]
-            x, y, error = own[["value", "log_likelihood", "stderr"]].to_numpy().T
-            axis.fill_between(x, y - 2 * error, y + 2 * error, color=look.colour, alpha=0.2, linewidth=0)
-            axis.plot(x, y, color=look.colour, linestyle=look.dashes, marker=look.marker, markersize=2.5,
-                      markeredgewidth=0)  # fmt: skip
+        own = table[table["parameter"] == parameter].rename(columns={"group": "label", "value": "x"})
+        y, reach = own["log_likelihood"], 2 * own["stderr"]
+        draw_lines(axis, own.assign(value=y, low=y - reach, high=y + reach, stretch=0), looks)
         axis.axhline(-HALF_DROP, color=GREY, linewidth=0.6, linestyle=(0, (1, 2)))
         axis.set_ylim(-9, 1.2)
         axis.set_xscale("log")

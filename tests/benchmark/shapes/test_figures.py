@@ -28,7 +28,7 @@ def test_labels_have_room() -> None:
             "own_group": own,
             "fit": "all",
             "group": group,
-            "log_likelihood": float(own == group),
+            "log_likelihood": 1.0 if own == group else -2.0 * (own == names[0]),
         }
         for own in names
         for group in names
@@ -37,15 +37,23 @@ def test_labels_have_room() -> None:
         table = pd.DataFrame(rows).replace(dict(zip(names, groups, strict=True)))
         axis = figures.matrix(table, groups).axes[0]
         assert [label.get_rotation() for label in axis.get_xticklabels()] == [angle] * 2
+        assert [label.get_text() for label in axis.get_yticklabels()] == groups  # the specimens
+        assert [text.get_text() for text in axis.texts] == ["0", "−3.0", "−1.0", "0"]
     narrow = pd.DataFrame(
         {
             "group": "g",
             "parameter": ["a"] * 9 + ["length"] * 9,
             "value": [*np.linspace(0.0225, 0.0263, 9), *np.geomspace(0.1, 2, 9)],
-            "log_likelihood": 0.0,
-            "stderr": 0.1,
+            "log_likelihood": np.arange(18) / 10,
+            "stderr": np.arange(18) / 100,
         }
     )
     for axis in figures.profiles(narrow).axes:
         low, high = axis.get_xlim()
         assert 2 <= sum(low <= tick <= high for tick in axis.get_xticks()) <= 7
+    for axis, own in zip(figures.profiles(narrow).axes, (narrow[:9], narrow[9:]), strict=True):
+        line, corners = axis.get_lines()[0], axis.collections[0].get_paths()[0].vertices
+        np.testing.assert_array_equal(line.get_xydata(), own[["value", "log_likelihood"]])
+        for x, y, error in own[["value", "log_likelihood", "stderr"]].to_numpy():
+            ends = corners[corners[:, 0] == x, 1]
+            assert (ends.min(), ends.max()) == (y - 2 * error, y + 2 * error)
