@@ -68,7 +68,8 @@ BUDGET_LABEL = "budget $N$ (simulator calls)"
 def draw_all(frame: pd.DataFrame, folder: Path, only: str = "") -> list[Path]:
     """Draw every figure that a result table allows, as PDF and PNG.
 
-    The same table and the same version of Matplotlib yield the same files, byte for byte.
+    The same table and the same versions of Matplotlib, seaborn and Pillow yield the same files, byte for
+    byte.
 
     Args:
         frame: a result table, with the columns of `running.rows`.

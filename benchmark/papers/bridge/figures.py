@@ -66,8 +66,8 @@ def ablations(covariance: pd.DataFrame, kernels: pd.DataFrame, explicit: pd.Data
         right.plot(explicit["condition"], explicit[column], marker=marker, color=colour, label=label)
     right.set(xlabel="condition number of Σ", ylabel="rms of the target", xscale="log", yscale="log")
     right.set_title("target of the objective")
-    for axis in (left, middle, right):
-        axis.legend()
+    for axis, place in ((left, "lower left"), (middle, "center right"), (right, "center right")):
+        axis.legend(loc=place)
     return figure
 
 
