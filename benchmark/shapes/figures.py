@@ -202,11 +202,11 @@ def matrix(likelihoods: pd.DataFrame, groups: Sequence[str]) -> Figure:
     figure = Figure(figsize=(PAGE, 3.1), layout="constrained")
     for k, (fit, table) in enumerate(zip(fits, tables, strict=True)):
         axis = figure.add_subplot(1, len(fits), k + 1)
-        shown = pd.DataFrame(np.arcsinh(np.minimum(table, 0)), groups, groups)
+        shown, names = np.arcsinh(np.minimum(table, 0)), {"xticklabels": groups, "yticklabels": groups}
         numbers = np.char.replace(np.char.mod("%.1f", table), "-", "−")
         np.fill_diagonal(numbers, "0")
         colours = {"cmap": "cividis", "vmin": edge, "vmax": 0, "cbar": False, "square": True}
-        sns.heatmap(shown, annot=numbers, fmt="", annot_kws={"fontsize": 6.5}, ax=axis, **colours)
+        sns.heatmap(shown, annot=numbers, fmt="", annot_kws={"fontsize": 6.5}, ax=axis, **names, **colours)
         axis.tick_params("y", rotation=0)
         long = max(map(len, groups)) > SHORT_NAME
         axis.tick_params("x", rotation=30 if long else 0)

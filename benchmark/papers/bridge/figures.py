@@ -66,8 +66,9 @@ def ablations(covariance: pd.DataFrame, kernels: pd.DataFrame, explicit: pd.Data
         right.plot(explicit["condition"], explicit[column], marker=marker, color=colour, label=label)
     right.set(xlabel="condition number of Σ", ylabel="rms of the target", xscale="log", yscale="log")
     right.set_title("target of the objective")
-    for axis, place in ((left, "lower left"), (middle, "center right"), (right, "center right")):
-        axis.legend(loc=place)
+    left.legend(loc="lower left")
+    middle.legend(loc="center right")
+    right.legend(loc="center right")
     return figure
 
 
