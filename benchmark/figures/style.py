@@ -161,6 +161,8 @@ def lines_of(rows: pd.DataFrame, x: str) -> pd.DataFrame:
 def draw_lines(axis: Axes, lines: pd.DataFrame, looks: Looks, every: int = 1) -> None:
     """Draw lines with their bands. A point without neighbours has a bar instead of a band.
 
+    If all points have the same x, they are moved aside by up to 20 %, so that none hides another.
+
     Args:
         axis: where to draw, with linear scales as yet.
         lines: from `lines_of`.
@@ -171,6 +173,8 @@ def draw_lines(axis: Axes, lines: pd.DataFrame, looks: Looks, every: int = 1) ->
         line = lines[lines["label"] == label]
         known, crosses = line.dropna(subset="value"), line.loc[line["value"].isna(), "x"].to_numpy()
         for _, part in known.groupby("stretch"):
+            if lines["x"].nunique() == 1:
+                part = part.assign(x=part["x"] * 1.2 ** ((2 * place + 1) / len(looks) - 1))
             drawn = INTERVALS | look.line | (BAND if len(part) > 1 else BAR)
             markers = (place % every, every)
             sns.lineplot(

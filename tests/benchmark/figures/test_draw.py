@@ -188,7 +188,12 @@ def test_a_single_budget_has_its_interval_too() -> None:
     dsm = expected(select("mmd", label="dsm", budget=100), "budget")[:, 0]
     strokes = [bar for bar in figure.axes[0].collections if isinstance(bar, LineCollection)]
     stroke = next(bar for bar in strokes if to_hex(bar.get_color()[0]) == KNOWN["dsm"].colour.lower())
-    assert stroke.get_paths()[-1].vertices.tolist() == [[100, dsm[2]], [100, dsm[3]]]
+    ((x, low), (same, high)) = stroke.get_paths()[-1].vertices
+    assert (low, high) == (dsm[2], dsm[3])
+    places = [lines_in(figure.axes[0])[KNOWN[label].name].get_xdata()[0] for label in METHODS]
+    assert x == same == places[0]
+    np.testing.assert_allclose(np.diff(np.log(places)), 2 / len(METHODS) * np.log(1.2))  # beside each other
+    assert np.log(places).mean() == pytest.approx(np.log(100))
 
 
 def test_values_without_an_interval_lie_on_the_axis() -> None:
