@@ -1,5 +1,6 @@
 """Corner plots of posterior draws: every parameter, and every pair, of the reference and of methods."""
 
+from collections.abc import Iterator
 from itertools import combinations_with_replacement
 from typing import Any
 
@@ -11,16 +12,35 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from ..running.rows import with_variants
 from .style import GREY, Look, handle, looks_of, styled
 
 REFERENCE = "reference"
-MOST_PARAMETERS = 6
+MOST_PARAMETERS, MOST_METHODS = 6, 4
 SIDE = 4.0  # of the figure in inches: 600 pixels
 CENTRAL = (0.005, 0.995)  # quantiles of the reference on its axis
 MARGIN = 0.25  # beside these quantiles, as a share of their distance
 OUTSIDE = 0.02  # a larger share of draws outside the axes is in the legend
 REGIONS = (0.05, 0.5, 1)  # the probability outside the filled regions and contours, 95 % and 50 %
 GRID = 80  # points of a density along each axis
+
+
+def corners(kept: pd.DataFrame) -> Iterator[tuple[str, str, Figure]]:
+    """Yield task, variant and corner plot of what the cells of a result folder kept.
+
+    A plot shows the largest budget, and the first `MOST_METHODS` methods of the folder.
+
+    Args:
+        kept: kept numbers, with the columns of `running.kept`.
+    """
+    rows = with_variants(kept[kept["kind"] != "rank"])
+    for task, of_task in rows.groupby("task", sort=False):
+        reference = of_task[of_task["kind"] == REFERENCE].assign(source=REFERENCE)
+        drawn = of_task[of_task["kind"] == "draw"]
+        for variant, own in drawn.groupby("variant", sort=False):
+            last = own[own["budget"] == own["budget"].max()]
+            shown = last[last["label"].isin(last["label"].unique()[:MOST_METHODS])]
+            yield str(task), str(variant), draw(pd.concat([reference, shown.assign(source=shown["label"])]))
 
 
 @styled

@@ -10,6 +10,7 @@
     comparison            ratios of a method to DSM, if there are several tasks
     critical_difference   average ranks, with at least 5 tasks and 3 methods
     gates_*               gates, in `figures.gates`
+    corner                posterior draws of a task's first observation, if the sweep keeps samples
 
 A method with its gate is a line with the same colour in all figures. Its other settings, such as the recipe,
 are a *variant*. Each task and variant has its own file: `mmd-galton.pdf` for the defaults and
@@ -34,6 +35,7 @@ from ..running.rows import with_variants
 from ..running.writing import make_folder
 from .board import board
 from .comparison import comparisons
+from .corner import corners
 from .gates import gates_choice, gates_eigenvalues, gates_ratio, gates_variance
 from .options import over_options
 from .ranks import METRICS as RANKED
@@ -65,14 +67,15 @@ BUDGET_LABEL = "budget $N$ (simulator calls)"
 
 
 @styled
-def draw_all(frame: pd.DataFrame, folder: Path, only: str = "") -> list[Path]:
-    """Draw every figure that a result table allows, as PDF and PNG.
+def draw_all(frame: pd.DataFrame, kept: pd.DataFrame, folder: Path, only: str = "") -> list[Path]:
+    """Draw every figure that a result folder allows, as PDF and PNG.
 
     The same table and the same versions of Matplotlib, seaborn and Pillow yield the same files, byte for
     byte.
 
     Args:
         frame: a result table, with the columns of `running.rows`.
+        kept: the kept numbers of its cells, with the columns of `running.kept`.
         folder: where the files go; it is made if it does not exist.
         only: the one kind of figure to draw, such as "over_option"; "" draws all.
 
@@ -82,7 +85,7 @@ def draw_all(frame: pd.DataFrame, folder: Path, only: str = "") -> list[Path]:
     Raises:
         UserError: the folder cannot be made, or there is no such kind.
     """
-    kinds = [*OF_TASK, *OF_VARIANT, *OF_GATES, *OF_ALL_TASKS, "over_option", "comparison"]
+    kinds = [*OF_TASK, *OF_VARIANT, *OF_GATES, *OF_ALL_TASKS, "over_option", "comparison", "corner"]
     if only and only not in kinds:
         raise UserError(f"there is no kind of figure {only!r}: {nearest(only, kinds)}")
     make_folder(folder)
@@ -97,6 +100,9 @@ def draw_all(frame: pd.DataFrame, folder: Path, only: str = "") -> list[Path]:
     if only in ("", "comparison"):
         for label, variant, figure in comparisons(frame):
             files += _save(figure, folder, ["comparison", label, variant])
+    if only in ("", "corner"):
+        for task, variant, figure in corners(kept):
+            files += _save(figure, folder, ["corner", task, variant])
     return files
 
 

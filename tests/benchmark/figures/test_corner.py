@@ -10,8 +10,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from graybench.benchmark.figures.corner import REFERENCE, draw
+from graybench.benchmark.figures.corner import REFERENCE, corners, draw
 from graybench.benchmark.figures.style import KNOWN
+from graybench.benchmark.running.kept import DTYPES
 
 MEANS, SPREADS = np.array([1.0, -20.0, 300.0]), np.array([0.1, 2.0, 30.0])
 RHO = 0.8  # between each two parameters
@@ -143,3 +144,29 @@ def test_the_legend_covers_no_panel(d: int, methods: int) -> None:
     assert figure.bbox.x0 <= box.x0
     assert box.x1 <= figure.bbox.x1
     assert box.y1 <= figure.bbox.y1
+
+
+def test_a_folder_has_a_plot_of_the_largest_budget_for_each_task_and_its_first_methods() -> None:
+    def kept(task: str, method: str, kind: str, budget: int, centre: float) -> pd.DataFrame:
+        value = centre + np.random.default_rng(0).standard_normal(50)
+        same = {"cell": "c", "task": task, "method": method, "method_settings": "", "budget": budget}
+        place = {"kind": kind, "replicate": 0, "index": range(50), "parameter": 0, "value": value}
+        return pd.DataFrame(same | place).astype(DTYPES)
+
+    rows = [kept("a", "m0", "reference", 10, 0.0), kept("b", "m0", "draw", 10, 5.0)]
+    rows += [kept("a", f"m{k}", "draw", budget, k / 10) for k in range(6) for budget in (10, 100)]
+    rows.append(kept("a", "m0", "rank", 100, 0.5))
+    drawn = {task: (variant, figure) for task, variant, figure in corners(pd.concat(rows))}
+    assert list(drawn) == ["a", "b"]
+    assert drawn["a"][0] == ""
+    (axis,) = drawn["a"][1].axes
+    assert len(axis.lines) == 4
+    peaks = [line.get_xdata()[np.argmax(line.get_ydata())] for line in axis.lines]  # type: ignore[arg-type]
+    assert np.allclose(np.diff(peaks), 0.1, atol=0.05)
+    assert [text.get_text() for text in drawn["a"][1].legends[0].get_texts()] == [
+        "reference",
+        "m0",
+        "m1",
+        "m2",
+        "m3",
+    ]

@@ -28,6 +28,7 @@ from graybench.benchmark.figures.style import (
     save_png,
 )
 from graybench.benchmark.figures.weights import learned_weight, optimal_weight
+from graybench.benchmark.running.kept import nothing
 from graybench.benchmark.running.rows import COLUMNS, DTYPES, with_variants
 from graybench.tasks.classic.galton import Galton
 from graybench.tasks.classic.linear_gaussian import LinearGaussian
@@ -289,7 +290,10 @@ def test_files_by_task_and_variant_the_same_byte_for_byte(tmp_path: Path) -> Non
         if r["metric"] == "mmd"
     ]
     frame = frame_of(rows + plain)
-    first, second = draw_all(frame, tmp_path / "a" / "figures"), draw_all(frame, tmp_path / "b")
+    first, second = (
+        draw_all(frame, nothing(), tmp_path / "a" / "figures"),
+        draw_all(frame, nothing(), tmp_path / "b"),
+    )
     stems = ["board-galton_rows=10", "mmd-galton_rows=10", "learned_weight-galton_rows=10"]
     stems.append("mmd-galton_rows=10-recipe=plain")
     names = [f"{stem}.{ending}" for stem in stems for ending in ("pdf", "png")]
@@ -316,7 +320,7 @@ def test_a_png_has_few_colours_among_them_those_of_the_lines(tmp_path: Path) -> 
 
 
 def test_an_empty_table_has_no_figures(tmp_path: Path) -> None:
-    assert draw_all(frame_of([]), tmp_path) == []
+    assert draw_all(frame_of([]), nothing(), tmp_path) == []
 
 
 def test_the_board_has_the_exact_distributions_and_paths_from_nail_to_nail() -> None:

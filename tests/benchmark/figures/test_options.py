@@ -18,6 +18,7 @@ from graybench.benchmark.figures.options import (
     over_options,
 )
 from graybench.benchmark.figures.style import FLOOR, KNOWN, MISSING
+from graybench.benchmark.running.kept import nothing
 from graybench.benchmark.running.rows import with_variants
 from graybench.tasks.errors import UserError
 from graybench.tests.benchmark.figures.test_draw import frame_of, lines_in, marks_in, row
@@ -144,10 +145,10 @@ def test_a_floor_below_the_axis_is_not_in_the_legend() -> None:
 
 def test_the_files_bear_the_metric(tmp_path: Path) -> None:
     rows = [r for r in results([*DRAWS]) if r["metric"] == "mmd" and r["method"] == "dsm"]
-    names = {file.name for file in draw_all(frame_of(rows), tmp_path)}
+    names = {file.name for file in draw_all(frame_of(rows), nothing(), tmp_path)}
     own = {"over_option-mmd.pdf", "over_option-mmd.png"}
     assert own < names
-    one = draw_all(frame_of(rows), tmp_path / "one", "over_option")
+    one = draw_all(frame_of(rows), nothing(), tmp_path / "one", "over_option")
     assert {file.name for file in one} == own == {file.name for file in (tmp_path / "one").iterdir()}
     with pytest.raises(UserError, match="did you mean over_option"):
-        draw_all(frame_of(rows), tmp_path, "over_options")
+        draw_all(frame_of(rows), nothing(), tmp_path, "over_options")

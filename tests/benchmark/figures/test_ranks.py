@@ -10,6 +10,7 @@ from scipy.stats import friedmanchisquare, studentized_range
 
 from graybench.benchmark.figures import draw as figures
 from graybench.benchmark.figures.ranks import critical_difference, rank_test, rank_tests
+from graybench.benchmark.running.kept import nothing
 from graybench.benchmark.running.rows import with_variants
 from graybench.tests.benchmark.analysis.test_table import failed, row, table
 
@@ -108,6 +109,8 @@ def test_it_is_among_the_figures_of_a_table(tmp_path: Path, monkeypatch: pytest.
     for table_of_figures in ("OF_TASK", "OF_VARIANT", "OF_GATES"):  # which would look for the tasks
         monkeypatch.setattr(figures, table_of_figures, {})
     rows = pd.concat([frame(5), frame(6).assign(method_settings="recipe=plain")])
-    names = [path.name for path in figures.draw_all(rows, tmp_path) if path.name.startswith("crit")]
+    names = [
+        path.name for path in figures.draw_all(rows, nothing(), tmp_path) if path.name.startswith("crit")
+    ]
     stems = ("critical_difference-mmd", "critical_difference-mmd-recipe=plain")
     assert names == [f"{stem}.{ending}" for stem in stems for ending in ("pdf", "png")]

@@ -6,6 +6,7 @@ import pytest
 
 from graybench.benchmark.figures.draw import draw_all
 from graybench.benchmark.report.site import write_site
+from graybench.benchmark.running.kept import nothing
 from graybench.benchmark.running.writing import make_folder, write_text
 from graybench.benchmark.speed import solver_errors
 from graybench.tasks.errors import UserError
@@ -29,7 +30,7 @@ def test_commands_say_what_is_in_the_way(made_up_folder: Path, tmp_path: Path) -
     out = tmp_path / "file"
     out.write_text("mine")
     with pytest.raises(UserError, match="/file: this folder cannot be made"):
-        draw_all(made_up(), out)
+        draw_all(made_up(), nothing(), out)
     with pytest.raises(UserError, match="/file: this folder cannot be made"):
         solver_errors.store(True, out)
     with pytest.raises(UserError, match="/file/site: this folder cannot be made"):
