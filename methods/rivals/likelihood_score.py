@@ -1,7 +1,7 @@
 """Likelihood scores: the gradient of the log-likelihood is regressed on joint scores, and sampled with."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -116,10 +116,10 @@ def root_of(covariance: Tensor) -> Tensor:
 class PotentialPosterior(Posterior):
     """The posterior ∝ exp(E(x_o, u) − ‖u‖²/2), sampled by Hamiltonian Monte Carlo.
 
-    Each observation has chains and step sizes of its own, and two runs of `hamiltonian`. The first one starts
-    from 100 of 4,000 draws of the rough normal posterior, chosen with importance weights, and runs in
-    coordinates in which that is N(0, I). The second one continues in coordinates in which the draws of the
-    first one are.
+    Each observation has chains, noise and a step size of its own, so its draws do not depend on the others.
+    All chains run together, in two runs of `hamiltonian`. The first run starts from 100 of 4,000 draws of the
+    rough normal posterior, chosen with importance weights, and runs in coordinates in which that is N(0, I).
+    The second run continues in coordinates in which the draws of the first run are.
 
     Args:
         potential: returns E(x, u) (n,) for u (n, d) and x (n, k).
@@ -136,44 +136,69 @@ class PotentialPosterior(Posterior):
         self.potential, self.summarise, self.rough = potential, summarise, rough
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
-        d = len(self.rough.root)
-        x = self.summarise(x_o)
-        drawn = [self._sample_one(n, x[o : o + 1], derive_seed(seed, o)) for o in range(len(x) if n else 0)]
-        return torch.stack(drawn) if drawn else torch.empty(len(x_o), n, d)
-
-    def _sample_one(self, n: int, x: Tensor, seed: int) -> Tensor:
-        """Draw n samples (n, d) for one x (1, k)."""
-        random = generator(derive_seed(seed, "proposals"))
-        start = self._start(x, random)
-        first = self._run(x, self.rough.mean(x), self.rough.root, start, SEARCH, KEPT, derive_seed(seed, 1))
-        pooled = first.flatten(0, 1)
-        mean, root = pooled.mean(0, keepdim=True), root_of(pooled.T.cov().reshape(len(pooled.T), -1))
+        if not n or not len(x_o):
+            return torch.empty(len(x_o), n, len(self.rough.root))
+        x, seeds = self.summarise(x_o), [derive_seed(seed, o) for o in range(len(x_o))]
+        randoms = [generator(derive_seed(own, "proposals")) for own in seeds]
+        start = torch.stack(
+            [self._start(one, random) for one, random in zip(x.split(1), randoms, strict=True)]
+        )
+        mean, root = self.rough.mean(x), self.rough.root.expand(len(x), -1, -1)
+        first = self._run(x, mean, root, start, SEARCH, KEPT, [derive_seed(own, 1) for own in seeds])
+        pooled = first.flatten(1, 2)
+        mean, root = pooled.mean(1), torch.stack([root_of(torch.atleast_2d(own.T.cov())) for own in pooled])
         draws = THINNING * math.ceil(n / CHAINS)
-        second = self._run(x, mean, root, first[:, -1], WARMUP, draws, derive_seed(seed, 2))
-        every = second[:, THINNING - 1 :: THINNING].flatten(0, 1)
-        return every[torch.randperm(len(every), generator=random)[:n]]
+        second = self._run(
+            x, mean, root, first[:, :, -1], WARMUP, draws, [derive_seed(own, 2) for own in seeds]
+        )
+        every = second[:, :, THINNING - 1 :: THINNING].flatten(1, 2)
+        chosen = [torch.randperm(every.shape[1], generator=random)[:n] for random in randoms]
+        return torch.stack([own[rows] for own, rows in zip(every, chosen, strict=True)])
 
     def _run(
-        self, x: Tensor, mean: Tensor, root: Tensor, start: Tensor, warmup: int, draws: int, seed: int
+        self,
+        x: Tensor,
+        mean: Tensor,
+        root: Tensor,
+        start: Tensor,
+        warmup: int,
+        draws: int,
+        seeds: Sequence[int],
     ) -> Tensor:
-        """Run chains from `start` (CHAINS, d) in coordinates v, u = mean + root v: (CHAINS, draws, d)."""
-        at = torch.linalg.solve(root, (start - mean).T).T
-        chains = hamiltonian(
-            lambda v: self._log_density(mean + v @ root.T, x), at, warmup=warmup, draws=draws, seed=seed
-        )
-        return mean + chains.draws @ root.T
+        """Run the chains of m observations in coordinates v, u = mean + root v.
+
+        Args:
+            x: summarised observations (m, k).
+            mean, root: (m, d) and (m, d, d).
+            start: places u (m, CHAINS, d).
+            warmup, draws, seeds: those of `hamiltonian`.
+
+        Returns:
+            The draws of u (m, CHAINS, draws, d).
+        """
+
+        def log_density(v: Tensor, rows: Tensor) -> Tensor:
+            u = mean[rows, None] + v @ root[rows].mT
+            return self._log_density(u, x[rows])
+
+        at = torch.linalg.solve(root, (start - mean[:, None]).mT).mT
+        chains = hamiltonian(log_density, at, warmup=warmup, draws=draws, seeds=seeds)
+        return mean[:, None, None] + chains.draws @ root[:, None].mT
 
     def _start(self, x: Tensor, random: torch.Generator) -> Tensor:
-        """Return the starts of the chains (CHAINS, d)."""
+        """Return the starts of the chains (CHAINS, d) for one x (1, k)."""
         v = torch.randn(PROPOSALS, len(self.rough.root), generator=random)
         u = self.rough.mean(x) + v @ self.rough.root.T
         with torch.no_grad():
-            log_weight = self._log_density(u, x) + 0.5 * v.square().sum(1)
+            log_weight = self._log_density(u[None], x)[0] + 0.5 * v.square().sum(1)
         chosen = torch.multinomial(log_weight.softmax(0), CHAINS, replacement=True, generator=random)
         return u[chosen]
 
     def _log_density(self, u: Tensor, x: Tensor) -> Tensor:
-        return self.potential(u, x.expand(len(u), -1)) - 0.5 * u.square().sum(1)
+        """Return the log-density (m, n) up to a constant for u (m, n, d) and x (m, k)."""
+        each = x[:, None].expand(-1, u.shape[1], -1)
+        likelihood = self.potential(u.flatten(0, 1), each.flatten(0, 1)).reshape(u.shape[:2])
+        return likelihood - 0.5 * u.square().sum(2)
 
 
 class LikelihoodScore(Method):

@@ -206,9 +206,11 @@ class TreePosterior:
             draws: number S of draws of each chain.
         """
         random = generator(derive_seed(seed, "starts"))
-        start = torch.randn(chains, self.size, generator=random, dtype=torch.float64)
-        found = hamiltonian(self.log_density_at, start, warmup=warmup, draws=draws, seed=seed)
-        return TreeDraws(*self.at(found.draws)[:2], found.acceptance, found.step)
+        start = torch.randn(1, chains, self.size, generator=random, dtype=torch.float64)
+        found = hamiltonian(
+            lambda z, _: self.log_density_at(z), start, warmup=warmup, draws=draws, seeds=[seed]
+        )
+        return TreeDraws(*self.at(found.draws[0])[:2], float(found.acceptance), float(found.step))
 
     @property
     def size(self) -> int:
