@@ -17,10 +17,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/graybench run quick --out runs/quick
-	$(BIN)/graybench figures runs/quick
+	$(BIN)/graybench compare runs/quick
 	$(BIN)/graybench table runs/quick --metric score_error
-	$(BIN)/graybench table runs/quick --metric mmd
-	@echo "Everything is in runs/quick: table.parquet holds every number, figures/ the figures."
+	$(BIN)/graybench figures runs/quick
+	@echo "Open this figure: $(CURDIR)/runs/quick/figures/score_error-galton-steps=600.png"
 
 test: install
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 16 --dist worksteal
