@@ -5,11 +5,14 @@ The user's `tasks.py`, `tasks/`, `methods/` and `benchmark.py` raise an error wh
 
 import ast
 import json
+import re
+import tomllib
 from importlib.metadata import distributions
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from jupyter_client.manager import KernelManager
 
 from graybench.tests.environments import PACKAGES, ROOT, Environment
@@ -140,3 +143,15 @@ def test_a_kernel_of_jupyter_runs_the_example(environment: Environment, folder: 
 def test_a_users_method_in_such_a_folder_is_run(environment: Environment, folder: Path) -> None:
     (folder / "methods/mine.py").write_text(METHOD)
     assert run_sweep(environment, folder, "methods/mine.py:Mine", "prior") == {"mine", "prior"}
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    """In pyproject.toml, CITATION.cff and the newest entry of the changelog; the date likewise."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    newest = re.search(
+        r"^## \[(.+)\] - (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert newest is not None
+    assert (cited["version"], str(cited["date-released"])) == newest.groups()
+    assert project["version"] == newest[1]
