@@ -16,9 +16,11 @@ import graybench
 from graybench.benchmark.checks import conformance
 from graybench.benchmark.checks import methods as method_checks
 from graybench.benchmark.cli.main import app
+from graybench.benchmark.figures.draw import draw_all
 from graybench.benchmark.metrics.catalogue import METRICS
+from graybench.benchmark.running.measure import run_cell
 from graybench.benchmark.running.rows import COLUMNS, STATUSES
-from graybench.benchmark.running.sweep import Sweep
+from graybench.benchmark.running.sweep import Sweep, sweep_file
 from graybench.methods import REGISTRY as METHODS
 from graybench.methods.score.gates.choice import AUTO, GATES
 from graybench.tasks import REGISTRY as TASKS
@@ -321,6 +323,17 @@ def test_so_do_the_examples_of_tasks_and_methods(document: str, file: str) -> No
 
 def imports_beyond_the_public_face(text: str) -> list[str]:
     return re.findall(r"^ *(?:from graybench\.|import graybench).*$", text, re.MULTILINE)
+
+
+def test_the_demo_names_a_figure_that_it_draws(tmp_path: Path) -> None:
+    """With two replicates of DSM and MIX at the smaller budget."""
+    (named,) = re.findall(r"runs/quick/figures/(\S+\.png)", read("Makefile"))
+    sweep = Sweep.load(sweep_file(Path("quick"))).model_copy(
+        update={"replicates": 2, "metrics": ["score_error"]}
+    )
+    frames = [run_cell(cell) for cell in sweep.select(methods=("dsm", "mix"), budgets=(100,))]
+    drawn = {path.name for path in draw_all(pd.concat(frames), tmp_path, "score_error")}
+    assert named in drawn
 
 
 def test_the_readme_is_short() -> None:
