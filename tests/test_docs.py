@@ -331,7 +331,7 @@ def test_the_demo_names_a_figure_that_it_draws(tmp_path: Path) -> None:
     sweep = Sweep.load(sweep_file(Path("quick"))).model_copy(
         update={"replicates": 2, "metrics": ["score_error"]}
     )
-    frames = [run_cell(cell) for cell in sweep.select(methods=("dsm", "mix"), budgets=(100,))]
+    frames = [run_cell(cell).rows for cell in sweep.select(methods=("dsm", "mix"), budgets=(100,))]
     drawn = {path.name for path in draw_all(pd.concat(frames), tmp_path, "score_error")}
     assert named in drawn
 
