@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 POINTS = {"papilio": 20}  # of the 1,000 points of an outline, unless --points says otherwise
 UNITS = {"papilio": "expected substitutions", "carnivores": "million years"}  # of the trees with names
-BRIDGES_ONLY = ("particles", "steps", "base", "as_aligned", "age", "identity", "also")
+BRIDGES_ONLY = ("particles", "steps", "base", "start", "as_aligned", "age", "identity", "also")
 FOLDS = 5
 TREES_ONLY = ("chains", "draws", "time_unit")
 
@@ -78,6 +78,13 @@ def shapes(
             help="What guides bridges: auto, heat_kernel, or midpoint, which takes four times as long.",
         ),
     ] = "auto",
+    start: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The shape that a group's diffusion starts in: fitted with a and ℓ, or held at the mean.",
+        ),
+    ] = "fitted",
     chains: Annotated[int, typer.Option(min=2, help="With --tree: number of chains.")] = 4,
     draws: Annotated[int, typer.Option(min=4, help="With --tree: number of draws of each chain.")] = 200,
     held_out: Annotated[
@@ -100,6 +107,7 @@ def shapes(
 ) -> None:
     """Fit diffusions of landmarks to the shapes of groups and classify specimens, or estimate ancestors."""
     from ...tasks.errors import UserError
+    from ..running.progress import say
     from ..shapes.fits import Settings
     from ..shapes.report import report_groups, report_growth
 
@@ -120,8 +128,12 @@ def shapes(
         raise UserError("--group cannot be used with --age: growth is fitted to all animals together.")
     if age is not None and also is not None:
         raise UserError("--also cannot be used with --age: it scores specimens under the fits of groups.")
-    settings = Settings(particles, steps, seed, nugget, keep_size, as_aligned, base)
+    if age is not None and start != "fitted":
+        raise UserError("--start cannot be used with --age: each animal starts in its own younger shape.")
+    settings = Settings(particles, steps, seed, nugget, keep_size, as_aligned, base, start)
     sample, outline = _landmarks(source, points, console)
+    if start == "mean":
+        say(console, "Starts of groups are held at their mean shapes: only a and ℓ are fitted.")
     if age is not None and identity is not None:
         table = report_growth(sample, age, identity, settings, out, console)
     else:

@@ -11,6 +11,7 @@ that with a_m the amplitude fitted to the means
 The second is 0 if groups differ by no more than their means' errors explain. It takes ℓ to be the same.
 
 The ancestor of two groups is the diffusion mean of their two means, with the a and ℓ of the means of groups.
+It is fitted even if the settings hold the starts of groups, and that of all means, at sample means.
 """
 
 import math
@@ -60,7 +61,11 @@ def fit_ancestors(means: Specimens, found: Result, settings: Settings) -> Result
             ends, settings, f"ancestor {first} {second}", reference=middle, slack=slack_of(theta, 2)
         )
         rows.append(
-            {"pair": [first, second], **summary_of(maximise(likelihood, theta, middle, free=("x_0",)))}
+            {
+                "pair": [first, second],
+                **summary_of(maximise(likelihood, theta, middle, free=("x_0",))),
+                "start": "fitted",
+            }
         )
     return {"pairs": rows}
 
@@ -69,7 +74,8 @@ def ancestor_tables(means: Specimens, over: Result, found: Result) -> tuple[pd.D
     """Return a row for the ancestor of each pair of groups and of all, and the coordinates of each.
 
     In the first, distances and standard errors are root mean squares over coordinates: between the means of
-    two groups, and from the ancestor to the midpoint of its groups' means.
+    two groups, and from the ancestor to the midpoint of its groups' means. The column `start` says whether
+    the ancestor was fitted or held at the midpoint.
     """
     rows, points = [], []
     dimensions = means.shapes.shape[-1]
@@ -79,10 +85,11 @@ def ancestor_tables(means: Specimens, over: Result, found: Result) -> tuple[pd.D
         middle, ancestor = np.mean(ends, axis=0), np.array(one["x_0"])
         apart, stderr = _rms(ancestor - middle), _rms(np.array(one["x_0_stderr"]))
         between = _rms(np.array([first - second for first, second in combinations(ends, 2)]))
-        rows.append({"groups": groups, "between_means": between, "ancestor_to_midpoint": apart,
+        which = {"groups": groups, "start": one["start"]}
+        rows.append({**which, "between_means": between, "ancestor_to_midpoint": apart,
                      "stderr": stderr, "in_stderr": apart / stderr, **worth(one)})  # fmt: skip
         for k, (value, error) in enumerate(zip(one["x_0"], one["x_0_stderr"], strict=True)):
-            place = {"groups": groups, "landmark": k // dimensions + 1, "axis": AXES[k % dimensions]}
+            place = {**which, "landmark": k // dimensions + 1, "axis": AXES[k % dimensions]}
             points.append({**place, "ancestor": value, "stderr": error, "midpoint": middle[k]})
     return pd.DataFrame(rows), pd.DataFrame(points)
 

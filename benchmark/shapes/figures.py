@@ -54,13 +54,14 @@ def looks_of_groups(groups: Sequence[str]) -> dict[str, Look]:
 
 
 @styled
-def means(specimens: Specimens, starts: Mapping[str, Array], outline: bool) -> Figure:
+def means(specimens: Specimens, starts: Mapping[str, Array], outline: bool, held: bool = False) -> Figure:
     """Draw each group's specimens with its means, and the means of all groups together.
 
     Args:
         specimens: the aligned specimens.
         starts: the diffusion mean of each group, (n, m).
         outline: join the landmarks of means by a closed line.
+        held: the starts are held at the sample means, and were not fitted.
     """
     looks = looks_of_groups(list(starts))
     projections = PROJECTIONS[specimens.shapes.shape[-1]]
@@ -80,7 +81,7 @@ def means(specimens: Specimens, starts: Mapping[str, Array], outline: bool) -> F
             if group is None:
                 for look in looks.values():
                     _mean_shape(axis, starts[look.name], across, look, outline)
-                axis.set_title("all diffusion means" if p == 0 else "")
+                axis.set_title(("all sample means" if held else "all diffusion means") if p == 0 else "")
             else:
                 _group_panel(axis, specimens.of(group).numpy(), starts[group], across, looks[group], outline)
                 axis.set_title(f"{group}, {len(specimens.rows(group))} specimens" if p == 0 else "")
@@ -88,8 +89,9 @@ def means(specimens: Specimens, starts: Mapping[str, Array], outline: bool) -> F
             axis.set_xlabel(AXIS_NAMES[across[0]])
             if k % columns == 0:
                 axis.set_ylabel(AXIS_NAMES[across[1]])
+    start = "start, held at the mean" if held else "diffusion mean"
     signs: list[Artist] = [
-        _sign(GREY, ".", "specimen"), _sign("#000000", "+", "diffusion mean"),
+        _sign(GREY, ".", "specimen"), _sign("#000000", "+", start),
         Line2D([], [], color="#000000", marker="o", markersize=3.5, markerfacecolor="none",
                markeredgewidth=0.6, linestyle="none", label="sample mean"),
     ]  # fmt: skip

@@ -10,13 +10,17 @@ so position, orientation and size are integrated out, see `methods.bridge.shape_
 too small, as alignment has removed movement. The nugget is in units of a² and bounds the condition number of
 k. It has little effect unless ℓ is so large that neighbours move together.
 
+**A start that is held.** With start="mean", x_0 is the sample mean of the group and only θ is fitted. Many
+coordinates make a joint fit rough, as the climb ends where its own bridges happen to weigh much. The standard
+errors of x_0 are then those of the mean of M end points under the normal law with Σ(x_0), at the fitted θ.
+
 **Held out.** Each fold fits θ again, with x_0 the mean of the training specimens of the group: the diffusion
 has no drift, so the state is a martingale and the mean of the end points is unbiased for x_0.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from scipy.optimize import minimize
@@ -29,7 +33,7 @@ from ...methods.progress import report
 from ...tasks.errors import UserError
 from ...tasks.landmarks.diffusion import LandmarkDiffusion
 from ...tasks.landmarks.procrustes import align, procrustes_distance
-from ...tasks.plugin import require_whole
+from ...tasks.plugin import require_choice, require_whole
 from ...tasks.sde.sde import TimeGrid
 from ...tasks.seeding import derive_seed, generator
 from ..analysis.statistics import Array
@@ -37,6 +41,7 @@ from ..running.pieces import Result
 from .specimens import Specimens, aligned
 
 PARAMETERS = ("a", "length")  # θ = their logarithms
+STARTS = ("fitted", "mean")  # what x_0 of a group is
 HALF_RADIUS = 0.5  # where the search for ℓ begins, in units of the rms radius
 LENGTHS = (0.05, 5.0)  # within which the climb begins
 PROFILE_POINTS, PROFILE_STDERRS, WIDEST_LOG = 17, 4.0, math.log(4)
@@ -56,6 +61,7 @@ class Settings:
         keep_size: scale all specimens by one factor, instead of each to size 1.
         as_aligned: take the density of the aligned coordinates as they are: an ablation.
         base: the approximation that guides bridges, see `BridgeSampler`.
+        start: "fitted" fits x_0 with θ, "mean" holds x_0 at the mean shape.
     """
 
     particles: int = 16
@@ -65,8 +71,10 @@ class Settings:
     keep_size: bool = False
     as_aligned: bool = False
     base: str = "auto"
+    start: str = "fitted"
 
     def __post_init__(self) -> None:
+        require_choice("shapes", "start", self.start, STARTS)
         for option in ("particles", "steps"):
             require_whole(f"shapes: {option}", getattr(self, option), 2)
         require_nugget(self.nugget)
@@ -142,7 +150,7 @@ def fit(
 ) -> Result:
     """Fit (log a, log ℓ) to shapes (M, n, m), and the diffusion mean x_0 where it is free.
 
-    `free` and `errors` are arguments of `maximise`.
+    `free` and `errors` are arguments of `maximise`; x_0 is free only if the settings have it fitted.
 
     Raises:
         UserError: the shapes are all the same.
@@ -151,7 +159,20 @@ def fit(
     theta, mean = start_of(shapes - mean, 1.0, stream), mean.flatten()
     slack = slack_of(theta, len(shapes))
     likelihood = likelihood_of(shapes, settings, stream, reference=mean, slack=slack)
-    return summary_of(maximise(likelihood, _normal_maximum(likelihood, theta, mean), mean, free, errors))
+    start = settings.start if "x_0" in free else "mean"
+    free = ("theta",) if start == "mean" else free
+    found = maximise(likelihood, _normal_maximum(likelihood, theta, mean), mean, free, errors)
+    if start == "mean" and errors:
+        found = replace(found, x_0_stderr=_stderr_of_mean(likelihood, found))
+    return {**summary_of(found), "start": start}
+
+
+def _stderr_of_mean(likelihood: Likelihood, found: Fit) -> Tensor:
+    """Return the standard errors (D,) of x_0 in closed form; NaN if the likelihood has none."""
+    information = likelihood.start_information(found.theta, found.x_0)
+    if information is None:
+        return torch.full_like(found.x_0, math.nan)
+    return torch.linalg.inv(information).diagonal().sqrt()
 
 
 def _normal_maximum(likelihood: Likelihood, theta: Tensor, x_0: Tensor) -> Tensor:

@@ -153,7 +153,7 @@ def _draw(
     names, shape = list(fits), specimens.shapes.shape[1:]
     starts = {name: np.array(found["x_0"]).reshape(shape) for name, found in fits.items()}
     drawn = {
-        "means": figures.means(specimens, starts, outline),
+        "means": figures.means(specimens, starts, outline, settings.start == "mean"),
         "bridges": _bridges(specimens, fits, settings),
         "profiles": figures.profiles(written["profiles"]),
     }

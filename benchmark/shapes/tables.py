@@ -38,10 +38,14 @@ def worth(found: Result) -> dict[str, object]:
 
 
 def group_table(specimens: Specimens, fits: Mapping[str, Result]) -> pd.DataFrame:
-    """Return a, ℓ, the log-likelihood, and the distance of the diffusion mean from the sample mean."""
+    """Return a, ℓ, the log-likelihood, and the distance of the diffusion mean from the sample mean.
+
+    The column `start` says whether x_0 was fitted or held at the sample mean.
+    """
     rows = []
     for group, found in fits.items():
-        rows += parameter_rows(found, group=group)
+        where = {"group": group, "start": found["start"]}
+        rows += parameter_rows(found, **where)
         shapes = specimens.of(group).flatten(-2).numpy()
         mean = shapes.mean(0)
         apart = float(np.linalg.norm(np.array(found["x_0"]) - mean))
@@ -55,20 +59,21 @@ def group_table(specimens: Specimens, fits: Mapping[str, Result]) -> pd.DataFram
             ("rms_spread", spread, math.nan),
         ]
         rows += [
-            {"group": group, "quantity": name, "estimate": value, "stderr": stderr, **worth(found)}
+            {**where, "quantity": name, "estimate": value, "stderr": stderr, **worth(found)}
             for name, value, stderr in rest
         ]
     return pd.DataFrame(rows)
 
 
 def mean_table(specimens: Specimens, fits: Mapping[str, Result]) -> pd.DataFrame:
-    """Return the coordinates of the diffusion means and of the sample means."""
+    """Return the coordinates of diffusion means and of sample means; for `start` see `group_table`."""
     rows = []
     dimensions = specimens.shapes.shape[-1]
     for group, found in fits.items():
         sample = specimens.of(group).mean(0).flatten().tolist()
+        which = {"group": group, "start": found["start"]}
         for k, (value, stderr) in enumerate(zip(found["x_0"], found["x_0_stderr"], strict=True)):
-            place = {"group": group, "landmark": k // dimensions + 1, "axis": AXES[k % dimensions]}
+            place = {**which, "landmark": k // dimensions + 1, "axis": AXES[k % dimensions]}
             rows.append({**place, "diffusion_mean": value, "stderr": stderr, "sample_mean": sample[k],
                          **worth(found)})  # fmt: skip
     return pd.DataFrame(rows)

@@ -26,6 +26,7 @@ from .unreached import unreached
 
 FREE = ("theta", "x_0")
 MOST_ITERATIONS = 100
+PORTION = 2**24  # K N D² of the end points whose gradient is computed at once; autograd keeps the whole graph
 
 
 class UnknownErrorsWarning(UserWarning):
@@ -88,9 +89,16 @@ class Likelihood:
 
     def __call__(self, theta: Tensor, x_0: Tensor) -> Estimate:
         """Estimate log p(y_m | x_0, θ) for each end point (M,)."""
-        noise = self.sampler.noise(self.grid, self.y.shape[:-1], self.y.shape[-1], self.seed)
-        bridges = self.sampler.bridges(self.make(theta), x_0, self.y, self.grid, noise, base=self.base)
-        return average(bridges)
+        return self.estimate(theta, x_0, slice(None))
+
+    def estimate(self, theta: Tensor, x_0: Tensor, rows: slice) -> Estimate:
+        """Estimate log p(y_m | x_0, θ) for end points of some rows, on the noise that each has in all."""
+        y, noise = self.y[rows], self._noise(rows)
+        return average(self.sampler.bridges(self.make(theta), x_0, y, self.grid, noise, base=self.base))
+
+    def _noise(self, rows: slice) -> tuple[Tensor, Tensor]:
+        normals, uniforms = self.sampler.noise(self.grid, self.y.shape[:-1], self.y.shape[-1], self.seed)
+        return normals[:, rows], uniforms[:, rows]
 
     def settled(self, theta: Tensor, x_0: Tensor) -> Self:
         """Return the likelihood with the base that the sampler chooses at θ and x_0, for all others too."""
@@ -108,12 +116,22 @@ class Likelihood:
         return None
 
     def gradient(self, theta: Tensor, x_0: Tensor) -> tuple[float, Tensor, Tensor]:
-        """Return the sum over end points and its gradients with respect to θ and x_0."""
-        with torch.enable_grad():
-            parts = theta.detach().requires_grad_(), x_0.detach().requires_grad_()
-            total = self(*parts).value.sum()
-            in_theta, in_x_0 = torch.autograd.grad(total, parts)
-        return float(total.detach()), in_theta, in_x_0
+        """Return the sum over end points and its gradients with respect to θ and x_0.
+
+        It is computed in portions of end points, as that of many coordinates takes much memory.
+        """
+        settled, (count, dim) = self.settled(theta, x_0), self.y.shape
+        size = max(1, PORTION // (self.grid.steps * self.sampler.particles * dim**2))
+        value, in_theta, in_x_0 = 0.0, torch.zeros_like(theta), torch.zeros_like(x_0)
+        for first in range(0, count, size):
+            rows = slice(first, first + size)
+            with torch.enable_grad():
+                parts = theta.detach().requires_grad_(), x_0.detach().requires_grad_()
+                start = parts[1] if x_0.dim() == 1 else parts[1][rows]
+                total = settled.estimate(parts[0], start, rows).value.sum()
+                slopes = torch.autograd.grad(total, parts)
+            value, in_theta, in_x_0 = value + float(total.detach()), in_theta + slopes[0], in_x_0 + slopes[1]
+        return value, in_theta, in_x_0
 
 
 def maximise(

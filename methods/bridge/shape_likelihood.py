@@ -56,11 +56,11 @@ class ShapeLikelihood(Likelihood):
     reference: Tensor | None = None
     slack: float = 1.0
 
-    def __call__(self, theta: Tensor, x_0: Tensor) -> Estimate:
-        """Estimate log p(shape of y_m | x_0, θ) for each end point (M,), less its share of the penalty."""
-        sde, shape = self.make(theta), self.y.shape[:-1]
-        normals, uniforms = self.sampler.noise(self.grid, shape, self.y.shape[-1], self.seed)
-        placed, log_density = self._placed(sde, x_0)
+    def estimate(self, theta: Tensor, x_0: Tensor, rows: slice) -> Estimate:
+        """Estimate log p(shape of y_m | x_0, θ) for end points of some rows, less a share of the penalty."""
+        sde, shape = self.make(theta), self.y[rows].shape[:-1]
+        normals, uniforms = self._noise(rows)
+        placed, log_density = self._placed(sde, x_0, rows)
         # Each bridge has its own end: a pair with one particle.
         start = x_0 if x_0.dim() == 1 else x_0.unsqueeze(-2)
         sampler = self.settled(theta, x_0).sampler
@@ -107,32 +107,32 @@ class ShapeLikelihood(Likelihood):
         inverse = here.solve(torch.eye(len(x_0), dtype=torch.float64)) / self.grid.duration
         return here, inverse - solved.mT @ torch.cholesky_solve(solved, factor), factor
 
-    def _placed(self, sde: SDE, x_0: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw N transformations g for each y.
+    def _placed(self, sde: SDE, x_0: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        """Draw N transformations g for each y of some rows.
 
         Returns:
             g y (M, N, D), and log q − (D − m) s − the log-density of Haar's measure (M, N).
         """
-        m = self.dimensions
-        directions = self._directions(self.y)
+        m, y = self.dimensions, self.y[rows]
+        directions = self._directions(y)
         start = sde.at(x_0)
         solved = start.solve(directions) / self.grid.duration
         precision = solved @ directions.mT
         ahead = x_0 + start.drift * self.grid.duration
-        back = (ahead if ahead.dim() > 1 else ahead.unsqueeze(0)) - self.y.unsqueeze(-2)
+        back = (ahead if ahead.dim() > 1 else ahead.unsqueeze(0)) - y.unsqueeze(-2)
         pulled = (solved @ back.mT).squeeze(-1)
         factor = cholesky(precision)
         centre = torch.cholesky_solve(pulled.unsqueeze(-1), factor).squeeze(-1)
         random = generator(derive_seed(self.seed, "places"))
         size = (len(self.y), self.sampler.particles, directions.shape[-2])
-        noise = torch.randn(size, generator=random, dtype=torch.float64)
+        noise = torch.randn(size, generator=random, dtype=torch.float64)[rows]
         spread = torch.linalg.solve_triangular(factor.mT, noise.mT, upper=True).mT
         place = centre.unsqueeze(-2) + spread
         half_log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
         log_q = half_log_det - 0.5 * noise.square().sum(-1) - size[-1] / 2 * math.log(2 * math.pi)
         turn = place[..., m : m + m * (m - 1) // 2]
         grown = torch.zeros_like(log_q) if self.keep_size else place[..., -1]
-        points = self.y.unflatten(-1, (-1, m)).unsqueeze(-3) @ torch.matrix_exp(_generator(turn, m))
+        points = y.unflatten(-1, (-1, m)).unsqueeze(-3) @ torch.matrix_exp(_generator(turn, m))
         moved = grown.exp()[..., None, None] * points + place[..., None, :m]
         return moved.flatten(-2), log_q - (self.y.shape[-1] - m) * grown - _log_haar(turn, m)
 

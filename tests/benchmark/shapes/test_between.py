@@ -10,7 +10,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from graybench.benchmark.shapes import between, fits
+from graybench.benchmark.shapes import between, fits, tables
 from graybench.benchmark.shapes import report as shape_report
 from graybench.benchmark.shapes.specimens import Specimens, aligned
 from graybench.tasks.landmarks.procrustes import align, procrustes_distance
@@ -97,6 +97,24 @@ def test_the_ancestor_of_two_groups_is_their_midpoint_with_the_error_of_a_mean_o
     known = settings_of.start_information(torch.tensor(theta, dtype=torch.float64), middle.flatten())
     assert known is not None
     np.testing.assert_allclose(last["stderr"], torch.linalg.inv(known).diagonal().sqrt(), rtol=1e-3)
+
+
+def test_tables_say_which_starts_were_held() -> None:
+    found = specimens(simulated(5, 4, 4))
+    settings = fits.Settings(particles=2, steps=4, start="mean")
+    each = {name: fits.fit(found.of(name), settings, name) for name in found.group_names}
+    means = between.means_of(found)
+    assert means is not None
+    over = between.fit_means(means, settings)
+    ancestors, points = between.ancestor_tables(means, over, between.fit_ancestors(means, over, settings))
+    assert list(ancestors["start"]) == ["fitted"] * 6 + ["mean"]
+    assert list(points["start"]) == ["fitted"] * 60 + ["mean"] * 10
+    held = ancestors["ancestor_to_midpoint"] == 0
+    assert held.tolist() == (ancestors["start"] == "mean").tolist()
+    for table in (tables.group_table(found, each), tables.mean_table(found, each)):
+        assert set(table["start"]) == {"mean"}
+    distances = tables.group_table(found, each).set_index("quantity")["estimate"]["distance_of_means"]
+    assert (distances < 1e-12).all()
 
 
 def test_specimens_of_no_group_are_scored_as_those_of_groups() -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from rich.console import Console
+from scipy.optimize import minimize
 from torch import Tensor
 
 from graybench.benchmark.analysis.statistics import Z
@@ -73,6 +74,33 @@ def test_a_joint_fit_finds_what_shapes_were_simulated_with() -> None:
         held = torch.stack([torch.tensor(row["value"], dtype=torch.float64).log(), best[1]])
         sliced = float(likelihood(held, x_0).value.sum() - likelihood(best, x_0).value.sum())
         assert sliced < row["log_likelihood"] - 0.1
+
+
+def test_with_the_start_held_at_the_mean_the_fit_is_over_a_and_length_alone() -> None:
+    """Against a search without gradients, and against the errors of x_0 that a joint fit states."""
+    y = aligned(diffuse(ellipse(8, 2), 10, 3, a=0.05), False)[0]
+    settings = replace(QUICK, start="mean")
+    found, joint = (shapes.fit(y, each, "fit") for each in (settings, QUICK))
+    mean = y.mean(0).flatten()
+    assert found["x_0"] == mean.tolist()
+    assert found["x_0"] != joint["x_0"]
+    assert [one["start"] for one in (found, joint)] == ["mean", "fitted"]
+
+    likelihood = shapes.likelihood_of(y, settings, "fit").settled(torch.from_numpy(THETA), mean)
+
+    def negative(theta: Any) -> float:
+        with torch.no_grad():
+            return -float(likelihood(torch.from_numpy(theta), mean).value.sum())
+
+    searched = minimize(negative, THETA, method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9})
+    np.testing.assert_allclose(found["theta"], searched.x, atol=1e-4)
+    assert found["log_likelihood"] == pytest.approx(-searched.fun, abs=1e-6)
+    np.testing.assert_allclose(found["x_0_stderr"], joint["x_0_stderr"], rtol=0.02)
+    assert found["converged"]
+    # In all dimensions the errors of x_0 are not known in closed form.
+    ablation = shapes.fit(y, replace(settings, as_aligned=True), "fit")
+    assert np.isnan(ablation["x_0_stderr"]).all()
+    assert np.isfinite(ablation["theta_stderr"]).all()
 
 
 def test_alignment_keeps_held_out_specimens_out() -> None:
@@ -277,6 +305,14 @@ def test_mistakes_are_named(two_groups: Path, tmp_path: Path, graybench: Any) ->
     assert "occurs twice at age_days 7" in mistake("rats", "--age", "age_days", "--id", "age_days", *out)
     assert "nugget must be above 0" in mistake("apes", "--nugget", 0, *out)
     assert "there is no base 'midpont': did you mean midpoint?" in mistake("apes", "--base", "midpont", *out)
+    assert mistake("apes", "--start", "meen", *out) == (
+        "graybench: shapes: there is no start 'meen': did you mean mean?\n"
+    )
+    growth = ("rats", "--age", "age_days", "--id", "rat", "--start", "mean")
+    assert "--start cannot be used with --age: each animal starts in its own" in mistake(*growth, *out)
+    assert "--start has no meaning with --tree" in mistake(
+        "carnivores", "--tree", "carnivores", "--start", "mean", *out
+    )
     with pytest.raises(UserError, match="has 1 specimens"):
         specimens_of(read_landmarks(two_groups).select([0, 9, 10, 11, 12]), "sort")
 

@@ -2,13 +2,17 @@
 
 import math
 import warnings
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from graybench.methods.bridge import inference
 from graybench.methods.bridge.inference import Likelihood, UnknownErrorsWarning, maximise
 from graybench.methods.bridge.likelihood import BridgeSampler, Estimate
+from graybench.methods.bridge.shape_likelihood import ShapeLikelihood
 from graybench.tasks.errors import NotFiniteError, UserError
 from graybench.tasks.landmarks.diffusion import LandmarkDiffusion
 from graybench.tasks.sde.brownian import BrownianMotion
@@ -58,8 +62,8 @@ def test_a_climb_that_ends_at_an_infinite_likelihood_has_not_converged() -> None
     """L-BFGS takes −∞ for the end of its line, and says that it has converged."""
 
     class Cut(Likelihood):
-        def __call__(self, theta: Tensor, x_0: Tensor) -> Estimate:
-            found = super().__call__(theta, x_0)
+        def estimate(self, theta: Tensor, x_0: Tensor, rows: slice) -> Estimate:
+            found = super().estimate(theta, x_0, rows)
             return found._replace(value=torch.where(theta[0] < 0.1, found.value, -math.inf))
 
     start = torch.zeros(2, dtype=torch.float64)
@@ -160,6 +164,31 @@ def test_the_gradient_is_that_of_the_sum() -> None:
     unit = step * torch.eye(6, dtype=torch.float64)[2]
     ahead, behind = (float(likelihood(theta, x_0 + s * unit).value.sum()) for s in (1, -1))
     assert float(in_x_0[2]) == pytest.approx((ahead - behind) / (2 * step), rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["points", "shapes", "shapes with a start each"])
+def test_a_gradient_in_portions_is_that_of_all_end_points(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sde, grid = landmarks(a=0.1), TimeGrid(1.0, 5)
+    x_0, y = moved_shapes(sde, 3, 7, 7)
+    theta, sampler = torch.stack([sde.log_a, sde.log_length]), BridgeSampler(particles=2)
+    if kind == "points":
+        likelihood = Likelihood(make_landmarks, y, grid, sampler, 8)
+    else:
+        likelihood = ShapeLikelihood(make_landmarks, y, grid, sampler, 8, 2, False, x_0, 0.1)
+    if kind == "shapes with a start each":
+        likelihood = replace(likelihood, reference=None)
+        x_0 = x_0 + 0.01 * torch.arange(7, dtype=torch.float64)[:, None, None]
+    once, of_rows, portions = likelihood.gradient(theta, x_0), type(likelihood).estimate, []
+
+    def estimate(self: Likelihood, theta: Tensor, x_0: Tensor, rows: slice) -> Estimate:
+        portions.append(rows)
+        return of_rows(self, theta, x_0, rows)
+
+    monkeypatch.setattr(type(likelihood), "estimate", estimate)
+    monkeypatch.setattr(inference, "PORTION", 3 * 5 * 2 * 6**2)
+    for part, whole in zip(likelihood.gradient(theta, x_0), once, strict=True):
+        np.testing.assert_allclose(part, whole, rtol=1e-10, atol=1e-10)
+    assert portions == [slice(0, 3), slice(3, 6), slice(6, 9)]
 
 
 @pytest.mark.parametrize(
