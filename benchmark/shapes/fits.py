@@ -22,6 +22,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from scipy.optimize import minimize
 from torch import Tensor
@@ -43,6 +44,7 @@ from .specimens import Specimens, aligned
 PARAMETERS = ("a", "length")  # θ = their logarithms
 STARTS = ("fitted", "mean")  # what x_0 of a group is
 HALF_RADIUS = 0.5  # where the search for ℓ begins, in units of the rms radius
+SEARCHES = (HALF_RADIUS, 0.2, 0.1, 1.0)  # the same, where the normal law is searched
 LENGTHS = (0.05, 5.0)  # within which the climb begins
 PROFILE_POINTS, PROFILE_STDERRS, WIDEST_LOG = 17, 4.0, math.log(4)
 DIFFERENCE = 0.02  # of log a and of log ℓ, for the Hessian
@@ -176,7 +178,11 @@ def _stderr_of_mean(likelihood: Likelihood, found: Fit) -> Tensor:
 
 
 def _normal_maximum(likelihood: Likelihood, theta: Tensor, x_0: Tensor) -> Tensor:
-    """Return the θ that maximises `Likelihood.normal`, which costs next to nothing, with ℓ within LENGTHS."""
+    """Return the θ that maximises `Likelihood.normal`, which costs next to nothing, with ℓ within LENGTHS.
+
+    The highest of several searches counts. With ℓ far too large the nugget explains what neighbours do not
+    share, and for close landmarks this is a maximum of its own.
+    """
 
     def negative(point: Array) -> tuple[float, Array]:
         at = torch.from_numpy(point).requires_grad_()
@@ -185,8 +191,10 @@ def _normal_maximum(likelihood: Likelihood, theta: Tensor, x_0: Tensor) -> Tenso
         return float(value.detach()), slope.numpy()
 
     bounds = [(None, None), tuple(map(math.log, LENGTHS))]
-    found = minimize(negative, theta.numpy(), jac=True, method="L-BFGS-B", bounds=bounds)
-    return torch.from_numpy(found.x)
+    starts = [np.array([float(theta[0]), math.log(length)]) for length in SEARCHES]
+    found = [minimize(negative, one, jac=True, method="L-BFGS-B", bounds=bounds) for one in starts]
+    best = min(found, key=lambda one: one.fun if math.isfinite(one.fun) else math.inf)
+    return torch.from_numpy(best.x)
 
 
 def summary_of(found: Fit) -> Result:
