@@ -44,7 +44,7 @@ from .specimens import Specimens, aligned
 PARAMETERS = ("a", "length")  # θ = their logarithms
 STARTS = ("fitted", "mean")  # what x_0 of a group is
 HALF_RADIUS = 0.5  # where the search for ℓ begins, in units of the rms radius
-SEARCHES = (HALF_RADIUS, 0.2, 0.1, 1.0)  # the same, where the normal law is searched
+SEARCHES = (HALF_RADIUS, 0.2, 0.1)  # the same, where the normal law is searched
 LENGTHS = (0.05, 5.0)  # within which the climb begins
 PROFILE_POINTS, PROFILE_STDERRS, WIDEST_LOG = 17, 4.0, math.log(4)
 DIFFERENCE = 0.02  # of log a and of log ℓ, for the Hessian
