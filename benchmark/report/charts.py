@@ -7,7 +7,6 @@ text and grid.
 
 import json
 import math
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import altair as alt
@@ -39,6 +38,7 @@ DRAWN_FLOOR = "#767676"
 SYMLOG_WIDTH = 0.03
 TICKS = (-1000, -100, -10, -1, -0.1, 0, 0.03, 0.1, 0.3, 1, 10, 100, 1000)
 Spec = dict[str, Any]
+Chart = alt.Chart | alt.LayerChart | alt.FacetChart
 
 
 def name_of(look: Look) -> str:
@@ -77,7 +77,7 @@ def lines(points: pd.DataFrame, along: str, x: alt.X, looks: dict[str, Look], de
     """Draw a line with its band for each method, dots if they are few, and marks for missing results."""
     own = {label: look for label, look in looks.items() if label in set(points["label"])}
     axis = _value_axis(str(points["metric"].iloc[0]), points)
-    colour, shape, dash = _scales(own)
+    colour, shape, dash = scales_of(own, legend())
     drawn = _drawn(points, along, own, axis.top)
     tooltip = [alt.Tooltip(f"{field}:N") for field in ("method", along, "value", "low", "high", "reason")]
     layers: list[alt.Chart] = [
@@ -95,9 +95,9 @@ def lines(points: pd.DataFrame, along: str, x: alt.X, looks: dict[str, Look], de
     chart = alt.layer(*layers, data=data).encode(x, colour)
     floor = points["floor"].mean() if along == "budget" else math.nan
     if axis.bottom < floor < axis.top and floor > 0:
-        rule = alt.Chart(alt.Data(values=[{"floor": _short(floor)}])).mark_rule(strokeDash=[5, 3])
+        rule = alt.Chart(alt.Data(values=[{"floor": short(floor)}])).mark_rule(strokeDash=[5, 3])
         chart = alt.layer(chart, rule.encode(alt.Y("floor:Q"), color=alt.value(DRAWN_FLOOR)))
-    return _finished(chart, description)
+    return finished(chart, description)
 
 
 def _dots(condition: str, **look: Any) -> alt.Chart:
@@ -105,49 +105,28 @@ def _dots(condition: str, **look: Any) -> alt.Chart:
     return alt.Chart().transform_filter(condition).mark_point(filled=True, opacity=1, **look)
 
 
-def posterior_1d(draws: Iterable[float], truth: float, description: str) -> Spec:
-    """Draw a histogram of θ, with the θ behind the observation."""
-    bars = alt.Chart(alt.Data(values=[{"theta": _short(theta)} for theta in draws])).mark_bar(color="#0072B2")
-    histogram = bars.encode(
-        alt.X("theta:Q", bin=alt.Bin(maxbins=40), title="θ"), alt.Y("count()", title="draws")
-    )
-    rule = alt.Chart(alt.Data(values=[{"truth": _short(truth)}])).mark_rule(color="#D55E00", strokeWidth=2)
-    return _finished(alt.layer(histogram, rule.encode(alt.X("truth:Q"))), description)
-
-
-def posterior_2d(draws: Iterable[tuple[float, float]], truth: tuple[float, float], description: str) -> Spec:
-    """Plot draws of the first two parameters, with the θ behind the observation."""
-    x = alt.X("a:Q", title="θ₁", scale=alt.Scale(zero=False))
-    y = alt.Y("b:Q", title="θ₂", scale=alt.Scale(zero=False))
-    values = [{"a": _short(a), "b": _short(b)} for a, b in draws]
-    dots = alt.Chart(alt.Data(values=values)).mark_circle(color="#0072B2", size=16, opacity=0.8).encode(x, y)
-    there = alt.Chart(alt.Data(values=[{"a": _short(truth[0]), "b": _short(truth[1])}]))
-    cross = there.mark_point(shape=CROSS, filled=True, size=110, color="#D55E00", opacity=1).encode(x, y)
-    return _finished(alt.layer(dots, cross), description)
-
-
 def rank_chart(ranked: pd.DataFrame, looks: dict[str, Look], description: str) -> Spec:
     """Draw mean ranks with their intervals, the best on top."""
     values = [
-        {"method": name_of(looks[label]), "rank": _short(rank), "low": _short(low), "high": _short(high)}
+        {"method": name_of(looks[label]), "rank": short(rank), "low": short(low), "high": short(high)}
         for label, rank, low, high in ranked[["label", "rank", "low", "high"]].to_numpy()
     ]
     own = {label: looks[label] for label in ranked["label"]}
     last = max(2.0, ranked[["rank", "high"]].max().max())
-    colour, shape, _ = _scales(own, legend=False)
+    colour, shape, _ = scales_of(own, None)
     base = alt.Chart(alt.Data(values=values))
     y = alt.Y("method:N", sort=[name_of(look) for look in own.values()], title=None)
     x = alt.X(
         "rank:Q",
         title="mean rank, 1 is best",
-        scale=alt.Scale(domain=[1, _short(last)], nice=False, zero=False, padding=10),
+        scale=alt.Scale(domain=[1, short(last)], nice=False, zero=False, padding=10),
         axis=alt.Axis(tickMinStep=1),
     )
     layers = [base.mark_point(filled=True, size=80, opacity=1).encode(x, y, colour, shape)]
     if ranked["low"].notna().any():
         bars = base.mark_rule(strokeWidth=3, opacity=0.5)
         layers.insert(0, bars.encode(alt.X("low:Q"), y, colour, alt.X2("high:Q")))
-    return _finished(alt.layer(*layers), description, height=40 * len(values))
+    return finished(alt.layer(*layers), description, height=40 * len(values))
 
 
 class _Axis(NamedTuple):
@@ -189,14 +168,19 @@ def _decades(low: float, high: float) -> list[float]:
 
 
 def _scale(kind: str, low: float, high: float, **more: float) -> alt.Scale:
-    return alt.Scale(type=kind, domain=[_short(low), _short(high)], nice=False, **more)  # type: ignore[arg-type]
+    return alt.Scale(type=kind, domain=[short(low), short(high)], nice=False, **more)  # type: ignore[arg-type]
 
 
-def _scales(looks: dict[str, Look], legend: bool = True) -> tuple[alt.Color, alt.Shape, alt.StrokeDash]:
+def legend(**look: Any) -> alt.Legend:
+    """Return the legend of methods, below the chart unless `look` says otherwise."""
+    return alt.Legend(**({"orient": "bottom", "columns": 3} | look), title=None, symbolSize=70, symbolOpacity=1)
+
+
+def scales_of(
+    looks: dict[str, Look], shown: alt.Legend | None
+) -> tuple[alt.Color, alt.Shape, alt.StrokeDash]:
+    """Return the encodings of methods by colour, shape and dashes, with a legend or none."""
     names = [name_of(look) for look in looks.values()]
-    shown = (
-        alt.Legend(title=None, orient="bottom", columns=3, symbolSize=70, symbolOpacity=1) if legend else None
-    )
 
     def scale(values: list[Any]) -> alt.Scale:
         return alt.Scale(domain=names, range=values)
@@ -238,20 +222,23 @@ def _drawn(points: pd.DataFrame, along: str, looks: dict[str, Look], top: float)
     return drawn
 
 
-def _short(value: float) -> float | None:
+def short(value: float) -> float | None:
+    """Return a number to three digits; none if it is not finite."""
     return float(f"{value:.3g}") if math.isfinite(value) else None
 
 
-def _finished(chart: alt.LayerChart | alt.FacetChart, description: str, height: Any = HEIGHT) -> Spec:
-    sized = chart.properties(
-        width="container", height=height, description=description, background="transparent"
-    )
-    sized = sized.properties(autosize=alt.AutoSizeParams(type="fit-x", contains="padding"))
-    styled = (
-        sized.configure_view(stroke=None)
-        .configure(font="system-ui, sans-serif")
-        .configure_axis(labelFontSize=12)
-    )
-    spec = styled.to_dict(validate=False)
-    del spec["$schema"]  # an unused address; the page says that this is Vega-Lite
+def finished(chart: Chart, description: str, height: Any = HEIGHT, width: Any = "container") -> Spec:
+    """Return the specification of a chart, by default as wide as its place on the page."""
+    sized = chart.properties(width=width, height=height)
+    if width == "container":
+        sized = sized.properties(autosize=alt.AutoSizeParams(type="fit-x", contains="padding"))
+    return styled(sized, description)
+
+
+def styled(chart: Any, description: str) -> Spec:
+    """Return the specification of a chart in the looks of the page."""
+    described = chart.properties(description=description, background="transparent")
+    plain = described.configure_view(stroke=None).configure(font="system-ui, sans-serif")
+    spec: Spec = plain.configure_axis(labelFontSize=12).to_dict(validate=False)
+    spec.pop("$schema", None)  # an unused address; the page says that this is Vega-Lite
     return spec

@@ -27,7 +27,7 @@ CELL = ["method", "method_settings", "budget", "replicate", "status"]
 
 @cache
 def panels(report: Report, metric: str, task: str) -> list[dict[str, Any]]:
-    """Return title, caption, chart, grid and points for each variant of a metric on a task."""
+    """Return title, settings, caption, chart, grid and points for each variant of a metric on a task."""
     points = report.points
     points = points[(points["metric"] == metric) & (points["task"] == task)]
     return [_panel(report, metric, task, str(v), p) for v, p in points.groupby("variant", sort=False)]
@@ -40,6 +40,7 @@ def _panel(report: Report, metric: str, task: str, settings: str, points: pd.Dat
     floored = points["floor"].notna().any()
     return {
         "title": _settings(settings).capitalize(),
+        "variant": settings,
         "caption": caption + MARKS + (FLOOR if floored else ""),
         "in_numbers": f"{title}, {_settings(settings)}, in numbers; budgets across, the best in bold",
         "spec": curves(points, report.looks, caption) if drawn else None,

@@ -11,6 +11,7 @@ from ..analysis.ranking import places_of
 from ..figures.style import looks_of
 from ..metrics.catalogue import record_of, reported
 from ..papers.commits import source_commit
+from .kept_numbers import kept_of
 from .leaderboard import board_of
 from .points import costs_of, points_of, with_ranks
 from .sources import in_common, read_sources
@@ -25,6 +26,7 @@ class Report:
         paired: the rows that all methods of a place have in common.
         places: the places where methods are ranked, by metric.
         board: the records of `benchmark.report.leaderboard`.
+        kept: the draws and ranks of `kept_of`.
         points, costs: the results of `points_of`, ranked, and of `costs_of`.
         looks: the look of each method.
         command, commit: the command that made the report, and the commit of the suite.
@@ -32,6 +34,7 @@ class Report:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.every, self.sources = read_sources(folders)
+        self.kept = kept_of(folders, self.every)
         self.rows = self.every[self.every["time"].isna()]
         self.paired = in_common(self.rows)
         known = reported(set(self.rows.loc[self.rows["status"] == "ok", "metric"]))
@@ -62,9 +65,9 @@ class Report:
         """The page of the figure of a metric on a task over diffusion time."""
         return f"figures/{self.slugs[metric]}-over-time-{self.slugs[task]}.html"
 
-    def posterior_chart(self, task: str) -> str:
-        """The chart of the posterior of a task, which has no page of its own."""
-        return f"figures/posterior-{self.slugs[task]}"
+    def task_chart(self, task: str) -> str:
+        """The charts of a task itself, which have no page of their own."""
+        return f"figures/task-{self.slugs[task]}"
 
     def rank_page(self, metric: str) -> str:
         """The page of the mean ranks by a metric."""

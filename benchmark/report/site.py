@@ -3,6 +3,7 @@
     SITE/index.html, tasks.html, methods.html, figures.html, failures.html, provenance.html
     SITE/leaderboard.md, leaderboard.tex   the leaderboard for a README and for a paper
     SITE/tasks/, methods/, figures/     a page each; figures/*.csv the rows behind them, *.js their charts
+                                        (task-*.js the charts of a task itself)
     SITE/assets/                        style sheet, scripts
     SITE/files.txt                      the files written, so that the next report can replace them
 
@@ -22,7 +23,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ...tasks.errors import UserError
 from ..running.writing import make_folder, write_text
-from . import method_pages, pages, provenance
+from . import method_pages, pages, provenance, task_pages
 from .as_text import latex, markdown
 from .charts import Spec
 from .figure_pages import figure_contexts, rank_contexts, time_contexts
@@ -33,7 +34,7 @@ from .report import Report
 LIST = "files.txt"
 OMISSIBLE = "</t[dhr]>"  # end tags that HTML does not require: a twentieth of a site
 NAV = (
-    ("index.html", "Leaderboard"),
+    ("index.html", "Overview"),
     ("tasks.html", "Tasks"),
     ("methods.html", "Methods"),
     ("figures.html", "Figures"),
@@ -65,18 +66,19 @@ def _contents(report: Report) -> Iterator[tuple[str, str]]:
     templates = _Templates(report)
     specs: dict[str, list[Spec | None]] = {}
     overview = pages.overview(report)
-    yield "index.html", templates.render("index", "index.html", overview, _ids(overview["rank_page"]))
+    front = [task["chart"] for task in overview["front"]["tasks"][:1]] if overview["front"] else []
+    yield "index.html", templates.render("index", "index.html", overview, front)
     yield "leaderboard.md", markdown(report)
     yield "leaderboard.tex", latex(report)
     for path, context in pages.listings(report).items():
         yield path, templates.render("listing", path, context)
     for label, path in report.task_pages.items():
-        context = pages.task_page(report, label)
-        posterior = report.posterior_chart(label)
-        if context["posterior"]:
-            specs[posterior] = [context["posterior"]["spec"]]
+        context = task_pages.task_page(report, label)
         charts = [chart for part in context["parts"] for chart in _ids(part["page"], part["time_page"])]
-        yield path, templates.render("task", path, context, [posterior] * bool(context["posterior"]) + charts)
+        if context["specs"]:
+            specs[report.task_chart(label)] = list(context["specs"].values())
+            charts.insert(0, report.task_chart(label))
+        yield path, templates.render("task", path, context, charts)
     for path, context in method_pages.method_pages(report).items():
         yield path, templates.render("method", path, context)
     for path, context, csv in chain(rank_contexts(report), figure_contexts(report), time_contexts(report)):

@@ -2,8 +2,10 @@
 
 A result counts once: if two folders hold the same metric of the same task, method, settings and budget, the
 rows of the folder named first count. So a cell in both folders is not averaged with itself, and a folder that
-measured one more metric still adds that metric. Methods must be compared on the same simulations, which the
-root seed decides, so folders with different methods of a task must have the same root seed.
+measured one more metric still adds that metric. If folders hold two versions of a method for the same task,
+settings and budget, only the rows of the newest version count. Methods must be compared on the same
+simulations, which the root seed decides, so folders with different methods of a task must have the same root
+seed.
 """
 
 import hashlib
@@ -20,7 +22,8 @@ from ..papers.commits import last_commit
 from ..running.rows import TO_RETRY, with_variants
 from ..running.table import read_table
 
-RESULT = ["task", "method", "method_settings", "budget", "metric"]
+CELL = ["task", "method", "method_settings", "budget"]
+RESULT = [*CELL, "metric"]
 PLACE = ["task", "variant", "budget"]
 
 
@@ -34,6 +37,7 @@ class Source(NamedTuple):
         commit: the last commit that touched the folder; empty outside of git.
         cells: the number of its cells.
         left_out: the number of its results (a metric of a cell) that an earlier folder has as well.
+        older: the number of its cells of an older version, by method and version: {"mix v1": 69}.
     """
 
     folder: str
@@ -42,6 +46,7 @@ class Source(NamedTuple):
     commit: str
     cells: int
     left_out: int
+    older: dict[str, int]
 
 
 def read_sources(folders: Sequence[Path]) -> tuple[pd.DataFrame, list[Source]]:
@@ -55,20 +60,31 @@ def read_sources(folders: Sequence[Path]) -> tuple[pd.DataFrame, list[Source]]:
             that a report shows; or methods of one task have different root seeds.
         StoreError: a table is damaged.
     """
+    tables = [read_table(folder).assign(folder=str(folder)) for folder in folders]
     frames: list[pd.DataFrame] = []
     sources = []
-    for folder in folders:
-        table = read_table(folder).assign(folder=str(folder))
+    for folder, table, older in zip(folders, tables, _older(tables), strict=True):
         results = pd.MultiIndex.from_frame(table[RESULT])
         seen = np.zeros(len(table), dtype=bool)
         for earlier in frames:
             seen |= results.isin(pd.MultiIndex.from_frame(earlier[RESULT].drop_duplicates()))
-        frames.append(table[~seen])
-        sources.append(_source(folder, table, int(results[seen].nunique())))
+        frames.append(table[~seen & ~older])
+        sources.append(_source(folder, table, int(results[seen & ~older].nunique()), table[older]))
     rows = with_variants(pd.concat(frames, ignore_index=True))
     _require_averages(rows, ", ".join(map(str, folders)))
     _require_one_seed(rows)
     return rows, sources
+
+
+def _older(tables: Sequence[pd.DataFrame]) -> list["pd.Series[bool]"]:
+    """Return for each table which rows are of an older version of a method than another row of the same cell.
+
+    The cell is task, method, settings and budget. A row without a version is older than any other.
+    """
+    every = pd.concat(tables, keys=range(len(tables)))
+    version = every["method_version"].fillna(0)
+    older = version < version.groupby([every[key] for key in CELL]).transform("max")
+    return [older.loc[k].astype(bool) for k in range(len(tables))]
 
 
 def in_common(rows: pd.DataFrame) -> pd.DataFrame:
@@ -112,8 +128,9 @@ def _require_one_seed(rows: pd.DataFrame) -> None:
             )
 
 
-def _source(folder: Path, table: pd.DataFrame, left_out: int) -> Source:
+def _source(folder: Path, table: pd.DataFrame, left_out: int, older: pd.DataFrame) -> Source:
     sweep = folder / "sweep.yaml"
+    named = older["method"] + " v" + older["method_version"].astype("string").fillna("?")
     return Source(
         folder=str(folder),
         sweep=sweep.read_text(encoding="utf-8") if sweep.is_file() else "",
@@ -121,4 +138,5 @@ def _source(folder: Path, table: pd.DataFrame, left_out: int) -> Source:
         commit=last_commit(folder, sweep, folder / "table.parquet"),
         cells=table["cell"].nunique(),
         left_out=left_out,
+        older=older.groupby(named, sort=False)["cell"].nunique().to_dict(),
     )

@@ -1,0 +1,95 @@
+"""Calibration curves: how often central intervals hold the true parameter, over their nominal level.
+
+A rank is the number of `DRAWS` posterior draws below the true u, of fresh pairs (u, x). The central interval
+of level a holds u if |rank/DRAWS − ½| ≤ a/2. If the posterior is exact, ranks are uniform on 0, …, DRAWS; then
+the number of n independent pairs whose interval holds u is binomial.
+"""
+
+import altair as alt
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from ..analysis.statistics import LEVEL
+from ..figures.style import Look
+from ..metrics.diagnostics import DRAWS
+from .charts import DRAWN_FLOOR, Spec, finished, legend, name_of, scales_of
+
+LEVELS = (0.05, *(k / 10 for k in range(1, 10)), 0.95)
+SHOWN = (0.5, 0.8, 0.9, 0.95)  # levels of the table
+Array = NDArray[np.float64]
+
+
+def covered(ranks: Array, level: float) -> NDArray[np.bool_]:
+    """Return whether the central interval of a level holds u, for ranks as shares of `DRAWS`."""
+    return np.abs(2 * np.rint(ranks * DRAWS) - DRAWS) <= level * DRAWS + 1e-9
+
+
+def of_exact(level: float) -> float:
+    """Return the coverage of an exact posterior's central interval of a level."""
+    return float(covered(np.arange(DRAWS + 1) / DRAWS, level).mean())
+
+
+def band(level: float, pairs: int) -> tuple[float, float]:
+    """Return the ends between which the coverage of an exact posterior is, with probability `LEVEL`."""
+    tail = (1 - LEVEL) / 2
+    low, high = binom.ppf([tail, 1 - tail], pairs, of_exact(level))
+    return float(low / pairs), float(high / pairs)
+
+
+def curves_of(ranks: pd.DataFrame) -> pd.DataFrame:
+    """Return the calibration curve of each method at each budget.
+
+    Args:
+        ranks: kept numbers of the kind "rank", of one task and variant, with labels.
+
+    Returns:
+        Rows of label, budget, level, coverage, pooled over parameters and replicates, and pairs, the number of
+        pairs (u, x) of all replicates.
+    """
+    records = []
+    for (label, budget), own in ranks.groupby(["label", "budget"], sort=False):
+        pairs = len(own[["replicate", "index"]].drop_duplicates())
+        values = own["value"].to_numpy(np.float64)
+        for level in LEVELS:
+            records.append((str(label), int(budget), level, float(covered(values, level).mean()), pairs))
+    return pd.DataFrame(records, columns=["label", "budget", "level", "coverage", "pairs"])
+
+
+def chart(curves: pd.DataFrame, looks: dict[str, Look], description: str) -> Spec:
+    """Draw the curves, with a choice of the budget, over the band of an exact posterior."""
+    own = {label: look for label, look in looks.items() if label in set(curves["label"])}
+    names = {label: name_of(look) for label, look in own.items()}
+    pairs = curves.groupby("budget")["pairs"].min()
+    bands = [
+        {"budget": int(budget), "level": level, "low": low, "high": high, "exact": of_exact(level)}
+        for budget, n in pairs.items()
+        for level in LEVELS
+        for low, high in [band(level, int(n))]
+    ]
+    drawn = curves.assign(method=curves["label"].map(names))[["method", "budget", "level", "coverage"]]
+    budgets = [int(budget) for budget in pairs.index]
+    bind = alt.binding_select(options=budgets, name="budget")
+    budget = alt.param("budget", value=budgets[-1], bind=bind)
+    here = "datum.budget === budget"
+    x = alt.X("level:Q", title="level of the central interval", scale=alt.Scale(domain=[0, 1]))
+    title = "share that holds the true parameter"
+    y = alt.Y("coverage:Q", title=title, scale=alt.Scale(domain=[0, 1]))
+    under = alt.Chart(alt.Data(values=pd.DataFrame(bands).round(4).to_dict("records"))).transform_filter(here)
+    area = under.mark_area(color=DRAWN_FLOOR, opacity=0.3).encode(
+        x, alt.Y("low:Q", title=title), alt.Y2("high:Q")
+    )
+    rule = under.mark_line(color=DRAWN_FLOOR, strokeDash=[5, 3]).encode(x, alt.Y("exact:Q"))
+    csv = alt.InlineData(
+        values=drawn.to_csv(index=False, float_format="%.4g"),
+        format=alt.CsvDataFormat(
+            type="csv", parse={"budget": "number", "level": "number", "coverage": "number"}
+        ),
+    )
+    colour, shape, dash = scales_of(own, legend())
+    lines = alt.Chart(csv).transform_filter(here)
+    tooltip = [alt.Tooltip(f"{field}:N") for field in ("method", "level", "coverage")]
+    line = lines.mark_line(strokeWidth=1.8).encode(x, y, colour, dash)
+    dots = lines.mark_point(filled=True, size=36, opacity=1).encode(x, y, colour, shape, tooltip=tooltip)
+    return finished(alt.layer(area, rule, line, dots).add_params(budget), description)

@@ -1,0 +1,33 @@
+"""The posterior draws and ranks that cells kept, for the cells that a report shows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ..running.kept import FILE, read_kept
+from ..running.rows import with_variants
+
+
+def kept_of(folders: Sequence[Path], shown: pd.DataFrame) -> pd.DataFrame:
+    """Return what the cells of a report kept.
+
+    A cell that several folders hold counts once, and so do the reference draws of a task.
+
+    Args:
+        folders: the result folders; those without a file of kept numbers keep nothing.
+        shown: the rows that the report shows.
+
+    Returns:
+        The columns of `running.kept`, `label` and `variant`.
+
+    Raises:
+        StoreError: a file of kept numbers is damaged.
+    """
+    found = [read_kept(folder / FILE).assign(source=k) for k, folder in enumerate(folders)]
+    every = pd.concat(found, ignore_index=True)
+    reference = every["kind"] == "reference"
+    every = every[every["cell"].isin(shown["cell"]) | (reference & every["task"].isin(shown["task"]))]
+    owner = every["cell"].where(~reference, every["task"])
+    first = every.groupby(["kind", owner])["source"].transform("min")
+    return with_variants(every[every["source"] == first].drop(columns="source"))
