@@ -1,9 +1,12 @@
 """Calibration curves: how often central intervals hold the true parameter, over their nominal level.
 
 A rank is the number of `DRAWS` posterior draws below the true u, of fresh pairs (u, x). The central interval
-of level a holds u if |rank/DRAWS − ½| ≤ a/2. If the posterior is exact, ranks are uniform on 0, …, DRAWS; then
-the number of n independent pairs whose interval holds u is binomial.
+of level a holds u if |rank/DRAWS − ½| ≤ a/2. If the posterior is exact, ranks are uniform on 0, …, DRAWS, and
+the number of n independent pairs whose interval holds u is binomial. Parameters of a pair are not
+independent, so n counts pairs: the share pooled over parameters varies at most as much as that of one.
 """
+
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -15,10 +18,15 @@ from ..analysis.statistics import LEVEL
 from ..figures.style import Look
 from ..metrics.diagnostics import DRAWS
 from .charts import DRAWN_FLOOR, Spec, finished, legend, name_of, scales_of
+from .kept_numbers import of_kind
+from .numbers import number, whole
+from .report import Report
 
 LEVELS = (0.05, *(k / 10 for k in range(1, 10)), 0.95)
 SHOWN = (0.5, 0.8, 0.9, 0.95)  # levels of the table
+MORE = ", or higher, as all parameters of a pair count as one"
 Array = NDArray[np.float64]
+Context = dict[str, Any]
 
 
 def covered(ranks: Array, level: float) -> NDArray[np.bool_]:
@@ -45,8 +53,8 @@ def curves_of(ranks: pd.DataFrame) -> pd.DataFrame:
         ranks: kept numbers of the kind "rank", of one task and variant, with labels.
 
     Returns:
-        Rows of label, budget, level, coverage, pooled over parameters and replicates, and pairs, the number of
-        pairs (u, x) of all replicates.
+        Rows of label, budget, level, coverage and pairs. Coverage is pooled over parameters and replicates;
+        pairs is the number of pairs (u, x) of all replicates.
     """
     records = []
     for (label, budget), own in ranks.groupby(["label", "budget"], sort=False):
@@ -93,3 +101,49 @@ def chart(curves: pd.DataFrame, looks: dict[str, Look], description: str) -> Spe
     line = lines.mark_line(strokeWidth=1.8).encode(x, y, colour, dash)
     dots = lines.mark_point(filled=True, size=36, opacity=1).encode(x, y, colour, shape, tooltip=tooltip)
     return finished(alt.layer(area, rule, line, dots).add_params(budget), description)
+
+
+def calibration(report: Report, label: str) -> Context | None:
+    """Return the calibration curves of the methods that kept ranks on a task; None without any."""
+    ranks = of_kind(report.kept, label, "rank")
+    if ranks.empty:
+        return None
+    curves = curves_of(ranks)
+    budget, d = int(curves["budget"].max()), int(ranks["parameter"].nunique())
+    here = curves[curves["budget"] == budget]
+    n = int(here["pairs"].min())
+    texts = {
+        method: [number(c) for c in own.set_index("level").loc[list(SHOWN), "coverage"]]
+        for method, own in here.groupby("label", sort=False)
+    }
+    ends = [band(level, n) for level in SHOWN]
+    missing = sorted(set(_tried(report, label, budget)) - set(texts))
+    parameters = f"{d} parameters and " if d > 1 else ""
+    caption = (
+        "Share of true parameters inside central intervals, over the level of the intervals. Below the grey "
+        f"band intervals hold them too rarely. Pooled over {parameters}replicates: "
+        f"{_pairs(curves)} fresh pairs of parameters and data for each method. The band holds the share of "
+        f"an exact posterior at each level with probability 95 %{MORE if d > 1 else ''}."
+    )
+    return {
+        "spec": chart(curves, report.looks, caption),
+        "caption": caption,
+        "budget": budget,
+        "levels": [f"{level:.0%}".replace("%", " %") for level in SHOWN],
+        "exact": [f"{number(low)} to {number(high)}" for low, high in ends],
+        "pairs": n,
+        "lines": list(texts.items()),
+        "missing": ", ".join(missing),
+    }
+
+
+def _pairs(curves: pd.DataFrame) -> str:
+    least, most = int(curves["pairs"].min()), int(curves["pairs"].max())
+    return whole(least) if least == most else f"{whole(least)} to {whole(most)}"
+
+
+def _tried(report: Report, label: str, budget: int) -> list[str]:
+    """Return the methods that were run on a task at a budget."""
+    rows = report.rows
+    own = rows[(rows["task"] == label) & (rows["budget"] == budget) & (rows["status"] != "skipped")]
+    return list(own["label"].unique())

@@ -173,7 +173,9 @@ def _scale(kind: str, low: float, high: float, **more: float) -> alt.Scale:
 
 def legend(**look: Any) -> alt.Legend:
     """Return the legend of methods, below the chart unless `look` says otherwise."""
-    return alt.Legend(**({"orient": "bottom", "columns": 3} | look), title=None, symbolSize=70, symbolOpacity=1)
+    return alt.Legend(
+        **({"orient": "bottom", "columns": 3} | look), title=None, symbolSize=70, symbolOpacity=1
+    )
 
 
 def scales_of(

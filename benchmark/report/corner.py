@@ -127,7 +127,9 @@ def _choices(shown: dict[str, Look], budgets: list[int], chosen: list[str]) -> l
     return [*budget, *boxes]
 
 
-def _panels(shown: dict[str, Look], window: Window, bandwidths: Array, truth: Array | None) -> alt.VConcatChart:
+def _panels(
+    shown: dict[str, Look], window: Window, bandwidths: Array, truth: Array | None
+) -> alt.VConcatChart:
     d = len(window.low)
     on = ",".join(f"m{k}" if label else "true" for k, label in enumerate(shown))
     budget = "" if list(shown) == [""] else " && (datum.budget === 0 || datum.budget === budget)"
@@ -162,9 +164,15 @@ def _panels(shown: dict[str, Look], window: Window, bandwidths: Array, truth: Ar
             left = alt.Axis(title=" ", labels=False, ticks=False, domain=False, grid=False, **EXTENT)
             y = alt.Y("density:Q", axis=None if row else left)
             lines = density.mark_line(strokeWidth=1.8, clip=True).encode(x, y, colour, dash)
-            mark = [] if truth is None else [point(**{f"p{row}": truth[row]}).mark_rule(color=INK, clip=True).encode(x)]
+            mark = (
+                []
+                if truth is None
+                else [point(**{f"p{row}": truth[row]}).mark_rule(color=INK, clip=True).encode(x)]
+            )
             return alt.layer(lines, *mark)
-        y = alt.Y(f"p{row}:Q", scale=scale(row), axis=axis(f"θ{row + 1}", **EXTENT) if column == 0 else axis(""))
+        y = alt.Y(
+            f"p{row}:Q", scale=scale(row), axis=axis(f"θ{row + 1}", **EXTENT) if column == 0 else axis("")
+        )
         dots = draws.mark_point(filled=True, size=12, opacity=0.6, clip=True).encode(x, y, colour, shape)
         if truth is None:
             return alt.layer(dots)

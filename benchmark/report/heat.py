@@ -37,9 +37,9 @@ def heat_map(report: Report) -> Context | None:
     lines = []
     for task, of_task in shown.groupby("task", sort=False):
         at = {point["label"]: point for point in records(of_task)}
-        ratios = dict(zip(of_task["label"], _ratios(metric, of_task), strict=True))
+        away = dict(zip(of_task["label"], ratios(metric, of_task), strict=True))
         href = f"{report.task_pages[task]}#{report.slugs[metric]}"
-        lines.append((task, href, [_cell(at.get(x), ratios.get(x, np.nan)) for x in methods]))
+        lines.append((task, href, [_cell(at.get(x), away.get(x, np.nan)) for x in methods]))
     return {
         "metric": record_of(metric),
         "budget": whole(budget),
@@ -49,7 +49,7 @@ def heat_map(report: Report) -> Context | None:
     }
 
 
-def _ratios(metric: str, points: Any) -> Any:
+def ratios(metric: str, points: Any) -> Any:
     """Return the distance of each method from perfect over that of the best, (k,); 1 for all below the floor.
 
     The floor is what a perfect method scores with as many samples: differences below it are noise.

@@ -31,3 +31,10 @@ def kept_of(folders: Sequence[Path], shown: pd.DataFrame) -> pd.DataFrame:
     owner = every["cell"].where(~reference, every["task"])
     first = every.groupby(["kind", owner])["source"].transform("min")
     return with_variants(every[every["source"] == first].drop(columns="source"))
+
+
+def of_kind(kept: pd.DataFrame, task: str, kind: str) -> pd.DataFrame:
+    """Return the numbers of a kind kept on a task: those of the defaults, or else of the first settings."""
+    own = kept[(kept["task"] == task) & (kept["kind"] == kind)]
+    chosen = min(own["variant"].unique(), key=lambda settings: settings != "", default="")
+    return own[own["variant"] == chosen]

@@ -9,7 +9,7 @@ from torch import Tensor
 from ...tasks.landmarks.task import Landmarks
 from ...tasks.structure import Field, Items, Series, Structure
 from ...tasks.task import Observations, Task
-from .charts import DRAWN_FLOOR, HEIGHT, Chart, Spec, finished, short
+from .charts import DRAWN_FLOOR, HEIGHT, Chart, finished, short
 from .numbers import number
 
 Context = dict[str, Any]
@@ -46,7 +46,9 @@ def _picture(task: Task, x: Tensor, structure: Structure) -> tuple[str, Chart | 
 
 def _base(**columns: Any) -> alt.Chart:
     """Return a chart of columns of equal length."""
-    lines = zip(*(map(short, column) if _real(column) else column for column in columns.values()), strict=True)
+    lines = zip(
+        *(map(short, column) if _real(column) else column for column in columns.values()), strict=True
+    )
     return alt.Chart(alt.Data(values=[dict(zip(columns, line, strict=True)) for line in lines]))
 
 
@@ -145,7 +147,9 @@ def _shape(task: Landmarks, x: Tensor) -> tuple[str, Chart, bool]:
 
     def at(channel: Any, field: str, k: int) -> Any:
         domain = [short(float(middle[k]) - reach), short(float(middle[k]) + reach)]
-        return channel(f"{field}:Q", title=f"x{k + 1}", scale=alt.Scale(domain=domain, nice=False, zero=False))
+        return channel(
+            f"{field}:Q", title=f"x{k + 1}", scale=alt.Scale(domain=domain, nice=False, zero=False)
+        )
 
     moves = base.mark_rule(color=DRAWN_FLOOR).encode(
         at(alt.X, "a", 0), at(alt.Y, "b", 1), alt.X2("c:Q"), alt.Y2("d:Q")

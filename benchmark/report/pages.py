@@ -41,7 +41,9 @@ def _front(report: Report) -> Context | None:
     """Return the figure of the main metric of each task, the task with most methods first; None without."""
     metric = main_metric(report)
     points = report.points[(report.points["metric"] == metric) & report.points["value"].notna()]
-    methods = points.groupby("task", sort=False)["label"].nunique().sort_values(ascending=False, kind="stable")
+    methods = (
+        points.groupby("task", sort=False)["label"].nunique().sort_values(ascending=False, kind="stable")
+    )
     if methods.empty:
         return None
     tasks = [_front_task(report, metric, str(task)) for task in methods.index]

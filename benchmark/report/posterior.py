@@ -1,4 +1,4 @@
-"""The posterior of a task given its first observation: reference draws and what methods kept, as contexts."""
+"""The context of a posterior given the first observation: draws from the reference and from methods."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from ...tasks.errors import UserError
 from ...tasks.task import Observations, Task
-from .calibration import SHOWN, band, chart, curves_of
 from .corner import beyond, corner, window_around
-from .numbers import number, whole
+from .kept_numbers import of_kind
+from .numbers import number
 from .report import Report
 
 Context = dict[str, Any]
@@ -20,20 +20,11 @@ PARAMETERS = 4  # most parameters in the picture
 CHOSEN = 2  # methods that are shown at first
 
 
-def kept_numbers(report: Report, label: str, kind: str) -> pd.DataFrame:
-    """Return the numbers of a kind that were kept on a task, for the defaults or else the first settings."""
-    own = report.kept[(report.kept["task"] == label) & (report.kept["kind"] == kind)]
-    if own.empty:
-        return own
-    chosen = min(own["variant"].unique(), key=lambda settings: settings != "")
-    return own[own["variant"] == chosen]
-
-
 def posterior(
     report: Report, label: str, task: Task | None, observations: Observations | None
 ) -> Context | None:
     """Return the corner plot and the moments of the draws; None without any draws."""
-    kept = kept_numbers(report, label, "draw")
+    kept = of_kind(report.kept, label, "draw")
     cells = {
         (str(method), int(budget)): _table(own)
         for (method, budget), own in kept.groupby(["label", "budget"], sort=False)
@@ -67,7 +58,7 @@ def _reference(
     report: Report, label: str, task: Task | None, observations: Observations | None
 ) -> Array | None:
     """Return draws from the reference: those that were kept, or new ones where the task is installed."""
-    kept = report.kept[(report.kept["task"] == label) & (report.kept["kind"] == "reference")]
+    kept = of_kind(report.kept, label, "reference")
     if len(kept):
         return _table(kept)
     if task is None or observations is None or "reference" not in task.capabilities:
@@ -118,50 +109,3 @@ def _lines(
             texts = [f"{number(mean)} ± {number(std)}" for mean, std in moments]
         lines.append({"label": method, "texts": texts, "beyond": f"{beyond(draws[:n, :d], window)} of {n}"})
     return lines
-
-
-def calibration(report: Report, label: str) -> Context | None:
-    """Return the calibration curves of the methods that kept ranks on a task; None without any."""
-    ranks = kept_numbers(report, label, "rank")
-    if ranks.empty:
-        return None
-    curves = curves_of(ranks)
-    budget, d = int(curves["budget"].max()), int(ranks["parameter"].nunique())
-    here = curves[curves["budget"] == budget]
-    n = int(here["pairs"].min())
-    texts = {
-        method: [number(c) for c in own.set_index("level").loc[list(SHOWN), "coverage"]]
-        for method, own in here.groupby("label", sort=False)
-    }
-    ends = [band(level, n) for level in SHOWN]
-    missing = sorted(set(_tried(report, label, budget)) - set(texts))
-    caption = (
-        "Share of true parameters inside central intervals, over the level of the intervals; below the dashed "
-        "line a posterior is too narrow. Pooled over "
-        + (f"{d} parameters and " if d > 1 else "")
-        + f"replicates: {_pairs(curves)} fresh pairs of parameters and data a method. The grey band holds an exact "
-        "posterior at each level with probability 95 %"
-        + (", or more, as the parameters of a pair count as one." if d > 1 else ".")
-    )
-    return {
-        "spec": chart(curves, report.looks, caption),
-        "caption": caption,
-        "budget": budget,
-        "levels": [f"{level:.0%}".replace("%", " %") for level in SHOWN],
-        "exact": [f"{number(low)} to {number(high)}" for low, high in ends],
-        "pairs": n,
-        "lines": list(texts.items()),
-        "missing": ", ".join(missing),
-    }
-
-
-def _pairs(curves: pd.DataFrame) -> str:
-    least, most = int(curves["pairs"].min()), int(curves["pairs"].max())
-    return whole(least) if least == most else f"{whole(least)} to {whole(most)}"
-
-
-def _tried(report: Report, label: str, budget: int) -> list[str]:
-    """Return the methods that were run on a task at a budget."""
-    rows = report.rows
-    own = rows[(rows["task"] == label) & (rows["budget"] == budget) & (rows["status"] != "skipped")]
-    return list(own["label"].unique())

@@ -1,4 +1,4 @@
-"""The contexts of the template about a task: its observation, its posterior, calibration, time, and metrics."""
+"""The context of the template about a task: observation, posterior, calibration, time to quality, metrics."""
 
 from typing import Any
 
@@ -7,12 +7,13 @@ from ...tasks.task import Observations, Task
 from ..analysis.labels import task_of
 from ..analysis.quality import SURE, time_to_quality
 from ..metrics.catalogue import record_of
+from .calibration import calibration
 from .figure_pages import panels, time_panel
 from .method_pages import described
 from .observation import observation
 from .pages import offers_of
 from .points import OVER_TIME, records
-from .posterior import calibration, posterior
+from .posterior import posterior
 from .report import Report
 
 Context = dict[str, Any]

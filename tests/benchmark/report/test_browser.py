@@ -122,8 +122,41 @@ def test_every_page_draws_its_charts_and_fits_its_window(page: Any, site: Path, 
         page.wait_for_function(DRAWN)
         charts += page.locator(".chart[aria-label] svg").count()
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
-    # two posteriors; three figures on three tasks, there and on their pages; two of ranks, one in front
-    assert charts == 2 + 2 * 9 + 3
+    # two posteriors and calibrations; three figures on three tasks, there and on their pages; two of ranks,
+    # and one in front
+    assert charts == 4 + 2 * 9 + 3
+
+
+def test_a_reader_chooses_the_task_of_the_figure(page: Any, site: Path) -> None:
+    page.goto((site / "index.html").as_uri())
+    page.wait_for_function(DRAWN)
+    before = page.locator(".chart svg").inner_html()
+    page.get_by_label("Task of the figure").select_option("linear_gaussian")
+    page.wait_for_function("document.querySelector('.chart').ariaLabel?.includes('on linear_gaussian')")
+    assert page.locator(".chart svg").inner_html() != before
+    page.locator("#front-page").click()
+    assert page.url.endswith("figures/score_error-linear_gaussian.html")
+
+
+def test_a_reader_chooses_methods_and_budget_of_the_posterior(page: Any, site: Path) -> None:
+    page.goto((site / "tasks/linear_gaussian.html").as_uri())
+    page.wait_for_function(DRAWN)
+    corner = page.locator("#posterior ~ figure").first
+
+    def dots() -> list[int]:
+        """The draws in sight: of the reference, DSM, LTSM and the mixtures."""
+        colours = ("#767676", "#0072B2", "#E69F00", "#D55E00", "#CC79A7")
+        return [corner.locator(f"svg .mark-symbol path[fill='{c}'][opacity='0.6']").count() for c in colours]
+
+    assert dots() == [30, 0, 0, 30, 30]  # at first the best two
+    corner.get_by_label("DSM", exact=True).check()
+    corner.get_by_label("MIX", exact=True).uncheck()
+    corner.get_by_label("LTSM", exact=True).check()
+    assert dots() == [30, 30, 0, 0, 30]  # the draws of LTSM are beyond the picture
+    at_1000 = corner.locator("svg").inner_html()
+    corner.get_by_label("budget").select_option("100")
+    assert dots() == [30, 30, 0, 0, 30]
+    assert corner.locator("svg").inner_html() != at_1000
 
 
 def test_the_first_stop_of_the_keyboard_skips_to_the_content(page: Any, site: Path) -> None:

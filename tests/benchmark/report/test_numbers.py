@@ -187,6 +187,23 @@ def test_wins_and_losses_are_beyond_noise() -> None:
     assert contests(once, points)["x"][0]["verdict"] == "unknown"
 
 
+def test_only_the_newest_version_of_a_method_counts(made_up_folder: Path, tmp_path: Path) -> None:
+    frame = made_up()
+    newer = frame[(frame["method"] == "mix") & (frame["budget"] == 100)].assign(method_version=2, value=99.0)
+    newer = newer[newer["metric"] == "mmd"]
+    newer.astype(DTYPES).to_parquet(tmp_path / "table.parquet", index=False)
+    rows, (old, new) = read_sources([made_up_folder, tmp_path])
+    mix = rows[rows["method"] == "mix"]
+    at_100 = mix[mix["budget"] == 100]
+    assert set(at_100["metric"]) == {"mmd"}  # the newer version has no score error here
+    assert (at_100["value"] == 99).all()
+    assert len(at_100) == len(newer)
+    assert len(rows) - len(mix) == (frame["method"] != "mix").sum()
+    assert len(mix) - len(at_100) == ((frame["method"] == "mix") & (frame["budget"] != 100)).sum()
+    assert (old.older, old.left_out) == ({"mix v1": 6}, 0)  # three tasks, two gates
+    assert (new.older, new.left_out) == ({}, 0)
+
+
 def _plain(rows: pd.DataFrame) -> pd.DataFrame:
     """The same rows as a result table."""
     return rows.assign(time=np.nan, method=rows["label"], method_settings="")

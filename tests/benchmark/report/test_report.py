@@ -13,6 +13,7 @@ import pytest
 
 from graybench.benchmark.analysis.statistics import summarise
 from graybench.benchmark.cli.report import report
+from graybench.benchmark.report.heat import ratios
 from graybench.benchmark.report.numbers import number
 from graybench.benchmark.report.parts import shared
 from graybench.benchmark.report.report import slugs
@@ -167,6 +168,31 @@ def test_tables_have_captions_and_headers(site: Path) -> None:
             assert table == {"caption", "th"}, path
 
 
+def test_a_cell_of_the_heat_map_is_the_mean_of_the_table(site: Path) -> None:
+    rows = with_variants(made_up())
+    rows = rows[(rows["metric"] == "score_error") & (rows["budget"] == 1000) & rows["time"].isna()]
+    means = rows.groupby(["task", "label"])["value"].mean()
+    page = (site / "index.html").read_text()
+    assert "<caption>Score error with 1,000 simulations" in page
+    table = Page(site / "index.html").rows
+    (head,) = [row for row in table if row[:1] == ["task"]]
+    found = {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in table if len(row) == len(head) == 5}
+    for task in ("galton", "linear_gaussian", "elsewhere"):
+        best = min(METHODS, key=lambda label: means[task, label])
+        for label in METHODS:
+            assert found[task][label] == number(means[task, label]) + (" best" if label == best else "")
+    assert page.count('href="tasks/galton.html#score_error"') == 4
+    assert '<h2 id="score_error">' in (site / "tasks/galton.html").read_text()
+
+
+def test_a_distance_from_the_best_has_a_colour_unless_it_is_below_the_floor() -> None:
+    points = pd.DataFrame({"value": [0.01, 0.02, 0.05, 0.3, float("nan")], "floor": 0.02})
+    assert ratios("mmd", points)[:4].tolist() == pytest.approx([1, 1, 2.5, 15])
+    assert ratios("mmd", points.assign(floor=0.0))[:4].tolist() == pytest.approx([1, 2, 5, 30])
+    coverage = pd.DataFrame({"value": [0.9, 0.88, 0.95], "floor": float("nan")})
+    assert ratios("coverage", coverage).tolist() == [1, float("inf"), float("inf")]
+
+
 def test_failures_are_listed(site: Path) -> None:
     page = Page(site / "failures.html")
     (failed,) = [row for row in page.rows if "not finite" in row]
@@ -180,7 +206,8 @@ def test_failures_are_listed(site: Path) -> None:
 
 def test_a_task_that_is_not_installed_has_a_page_without_its_posterior(site: Path) -> None:
     assert "not installed" in (site / "tasks/elsewhere.html").read_text()
-    assert "Its posterior" not in (site / "tasks/elsewhere.html").read_text()
+    for absent in ("Its posterior", "Its observation", "Calibration"):
+        assert absent not in (site / "tasks/elsewhere.html").read_text()
     galton = (site / "tasks/galton.html").read_text()
     assert "Its posterior" in galton
     assert "sin(πz_v)" in galton
