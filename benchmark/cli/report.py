@@ -16,7 +16,7 @@ def report(
     ],
     out: Annotated[Path, typer.Option(metavar="SITE", help="The folder of the site; open its index.html.")],
 ) -> None:
-    """Write a static site: leaderboard, tasks, methods, figures, failures and provenance."""
+    """Write a static site: overview, leaderboard, tasks, methods, figures, failures and provenance."""
     from ...tasks.errors import UserError
 
     try:

@@ -18,7 +18,7 @@ from ..analysis.statistics import LEVEL
 from ..figures.style import Look
 from ..metrics.diagnostics import DRAWS
 from .charts import DRAWN_FLOOR, Spec, finished, legend, name_of, scales_of
-from .kept_numbers import of_kind
+from .kept_numbers import by_cell, of_kind
 from .numbers import number, whole
 from .report import Report
 
@@ -57,11 +57,11 @@ def curves_of(ranks: pd.DataFrame) -> pd.DataFrame:
         pairs is the number of pairs (u, x) of all replicates.
     """
     records = []
-    for (label, budget), own in ranks.groupby(["label", "budget"], sort=False):
+    for (label, budget), own in by_cell(ranks):
         pairs = len(own[["replicate", "index"]].drop_duplicates())
         values = own["value"].to_numpy(np.float64)
         for level in LEVELS:
-            records.append((str(label), int(budget), level, float(covered(values, level).mean()), pairs))
+            records.append((label, budget, level, float(covered(values, level).mean()), pairs))
     return pd.DataFrame(records, columns=["label", "budget", "level", "coverage", "pairs"])
 
 
@@ -69,15 +69,15 @@ def chart(curves: pd.DataFrame, looks: dict[str, Look], description: str) -> Spe
     """Draw the curves, with a choice of the budget, over the band of an exact posterior."""
     own = {label: look for label, look in looks.items() if label in set(curves["label"])}
     names = {label: name_of(look) for label, look in own.items()}
-    pairs = curves.groupby("budget")["pairs"].min()
+    budgets = sorted(int(budget) for budget in curves["budget"].unique())
+    pairs = {budget: int(curves.loc[curves["budget"] == budget, "pairs"].min()) for budget in budgets}
     bands = [
-        {"budget": int(budget), "level": level, "low": low, "high": high, "exact": of_exact(level)}
+        {"budget": budget, "level": level, "low": low, "high": high, "exact": of_exact(level)}
         for budget, n in pairs.items()
         for level in LEVELS
-        for low, high in [band(level, int(n))]
+        for low, high in [band(level, n)]
     ]
     drawn = curves.assign(method=curves["label"].map(names))[["method", "budget", "level", "coverage"]]
-    budgets = [int(budget) for budget in pairs.index]
     bind = alt.binding_select(options=budgets, name="budget")
     budget = alt.param("budget", value=budgets[-1], bind=bind)
     here = "datum.budget === budget"

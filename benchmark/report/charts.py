@@ -173,9 +173,8 @@ def _scale(kind: str, low: float, high: float, **more: float) -> alt.Scale:
 
 def legend(**look: Any) -> alt.Legend:
     """Return the legend of methods, below the chart unless `look` says otherwise."""
-    return alt.Legend(
-        **({"orient": "bottom", "columns": 3} | look), title=None, symbolSize=70, symbolOpacity=1
-    )
+    given: dict[str, Any] = {"orient": "bottom", "columns": 3} | look
+    return alt.Legend(**given, title=None, symbolSize=70, symbolOpacity=1)
 
 
 def scales_of(

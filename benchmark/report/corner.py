@@ -14,12 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..figures.style import Look
-from .charts import CROSS, Spec, legend, name_of, scales_of, styled
+from .charts import CROSS, Chart, Spec, legend, name_of, scales_of, styled
 
 LEVELS, BEYOND = 254, 255
+MARGIN = 0.02  # of the window, around what is in it
 REFERENCE = Look("reference", "#767676", "o", (0, (1, 0)))
 INK = "#000000"  # the style sheet replaces it by the colour of text
-EXTENT = {"minExtent": 32, "maxExtent": 32}  # of the axes on the left, so that columns are aligned
+EXTENT: dict[str, Any] = {
+    "minExtent": 32,
+    "maxExtent": 32,
+}  # of the axes on the left, so that columns are aligned
 Array = NDArray[np.float64]
 
 
@@ -30,22 +34,46 @@ class Window(NamedTuple):
     high: Array
 
 
-def window_around(reference: Array | None, draws: list[Array]) -> Window:
-    """Return the range of all finite draws, (n, d) each, cut to three times the range of the reference.
+class Drawn(NamedTuple):
+    """Draws from the posterior of a task given one observation.
 
-    Without a reference the central 98 % of the draws take its place.
+    Attributes:
+        reference: draws from the reference, (n, d), or None.
+        cells: draws of a method's label at a budget, (n, d).
+        truth: the θ behind the observation, (d,), or None.
     """
-    pooled = np.concatenate([*draws, *([] if reference is None else [reference])])
-    pooled = np.where(np.isfinite(pooled), pooled, np.nan)
-    pooled[:, np.isnan(pooled).all(0)] = 0.0  # nothing to see of this parameter
-    if reference is None:
-        inner, outer = np.nanquantile(pooled, [0.01, 0.99], axis=0)
-    else:
-        inner, outer = reference.min(0), reference.max(0)
-    width = np.where(outer > inner, outer - inner, 1.0)
-    low = np.maximum(np.nanmin(pooled, 0), inner - width)
-    high = np.minimum(np.nanmax(pooled, 0), outer + width)
-    return Window(low, np.where(high > low, high, low + 1.0))
+
+    reference: Array | None
+    cells: dict[tuple[str, int], Array]
+    truth: Array | None
+
+    def first(self, n: int, d: int) -> "Drawn":
+        """Return the first n draws of the first d parameters."""
+        return Drawn(
+            None if self.reference is None else self.reference[:n, :d],
+            {key: draws[:n, :d] for key, draws in self.cells.items()},
+            None if self.truth is None else self.truth[:d],
+        )
+
+    @property
+    def window(self) -> Window:
+        """The range of all that is finite, cut to three times the range of the reference, with a margin.
+
+        Without a reference the central 98 % of the draws take its place.
+        """
+        every = [*self.cells.values(), *([] if self.reference is None else [self.reference])]
+        pooled = np.concatenate(every + ([] if self.truth is None else [self.truth[None]]))
+        pooled = np.where(np.isfinite(pooled), pooled, np.nan)
+        pooled[:, np.isnan(pooled).all(0)] = 0.0  # nothing to see of this parameter
+        if self.reference is None:
+            inner, outer = np.nanquantile(pooled, [0.01, 0.99], axis=0)
+        else:
+            inner, outer = self.reference.min(0), self.reference.max(0)
+        width = np.where(outer > inner, outer - inner, 1.0)
+        low = np.maximum(np.nanmin(pooled, 0), inner - width)
+        high = np.minimum(np.nanmax(pooled, 0), outer + width)
+        margin = np.where(high > low, MARGIN * (high - low), 0.5)
+        return Window(low - margin, high + margin)
 
 
 def packed(draws: Array, window: Window) -> str:
@@ -62,33 +90,23 @@ def beyond(draws: Array, window: Window) -> int:
     return int((~inside).any(1).sum())
 
 
-def corner(
-    reference: Array | None,
-    cells: dict[tuple[str, int], Array],
-    looks: dict[str, Look],
-    chosen: list[str],
-    truth: Array | None,
-    description: str,
-) -> Spec:
+def corner(drawn: Drawn, looks: dict[str, Look], chosen: list[str], description: str) -> Spec:
     """Return the chart. The page's script unpacks its draws from `usermeta`.
 
     Args:
-        reference: draws from the reference, (n, d), or None.
-        cells: draws of a method's label at a budget, (n, d).
+        drawn: the draws in the picture.
         looks: the looks of the methods.
         chosen: labels of the methods that are shown at first, at the largest budget.
-        truth: the θ behind the observation, (d,), or None.
         description: what the chart shows, for readers who do not see it.
     """
-    window = window_around(reference, list(cells.values()))
+    window, reference, cells = drawn.window, drawn.reference, drawn.cells
     own = {label: look for label, look in looks.items() if any(label == at for at, _ in cells)}
     shown = ({"": REFERENCE} if reference is not None else {}) | own
     budgets = sorted({budget for _, budget in cells})
-    rows = [[] if reference is None else ["", 0, packed(reference, window)]]
-    rows += [[label, budget, packed(draws, window)] for (label, budget), draws in cells.items()]
-    names = list(shown)
-    groups = [[names.index(row[0]), *row[1:]] for row in rows if row]
-    chart = _panels(shown, window, _bandwidths(reference, window), truth)
+    of = ({} if reference is None else {("", 0): reference}) | cells
+    place = {label: k for k, label in enumerate(shown)}
+    groups = [[place[label], budget, packed(draws, window)] for (label, budget), draws in of.items()]
+    chart = _panels(shown, window, _bandwidths(reference, window), drawn.truth)
     spec = styled(chart, description)
     spec["usermeta"] = {
         "columns": len(window.low),
@@ -137,7 +155,7 @@ def _panels(
     colour, shape, dash = scales_of(shown, legend(columns=4))
 
     def axis(title: str, **look: Any) -> alt.Axis:
-        hidden = {} if title else {"labels": False, "ticks": False}
+        hidden: dict[str, Any] = {} if title else {"labels": False, "ticks": False}
         return alt.Axis(title=title or None, tickCount=3, grid=False, format="~g", **hidden, **look)
 
     def ends(k: int) -> list[float]:
@@ -149,7 +167,7 @@ def _panels(
     def point(**at: float) -> alt.Chart:
         return alt.Chart(alt.Data(values=[{name: _fine(x) for name, x in at.items()}]))
 
-    def panel(row: int, column: int) -> alt.LayerChart:
+    def panel(row: int, column: int) -> Chart:
         x = alt.X(f"p{column}:Q", scale=scale(column), axis=axis(f"θ{column + 1}" * (row == d - 1)))
         if row == column:
             density = draws.transform_filter(f"isValid(datum.p{row})").transform_density(

@@ -1,7 +1,8 @@
 """The posterior draws and ranks that cells kept, for the cells that a report shows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 
@@ -31,6 +32,13 @@ def kept_of(folders: Sequence[Path], shown: pd.DataFrame) -> pd.DataFrame:
     owner = every["cell"].where(~reference, every["task"])
     first = every.groupby(["kind", owner])["source"].transform("min")
     return with_variants(every[every["source"] == first].drop(columns="source"))
+
+
+def by_cell(kept: pd.DataFrame) -> Iterator[tuple[tuple[str, int], pd.DataFrame]]:
+    """Yield the label and the budget of each cell, and its rows, of kept numbers of one task and variant."""
+    for key, own in kept.groupby(["label", "budget"], sort=False):
+        label, budget = cast(tuple[str, int], key)
+        yield (str(label), int(budget)), own
 
 
 def of_kind(kept: pd.DataFrame, task: str, kind: str) -> pd.DataFrame:

@@ -75,7 +75,7 @@ def _path(structure: Series, x: Tensor) -> tuple[str, Chart, bool]:
             alt.Color("channel:N", scale=palette, legend=legend),
             alt.StrokeDash("channel:N", legend=legend),
         )
-        marks = {}
+        marks: dict[str, Any] = {}
     else:
         marks = {"color": BLUE}
     y = _y("x", "x")

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from ...tasks.errors import UserError
 from ...tasks.task import Observations, Task
-from .corner import beyond, corner, window_around
-from .kept_numbers import of_kind
+from .corner import Drawn, Window, beyond, corner
+from .kept_numbers import by_cell, of_kind
 from .numbers import number
 from .report import Report
 
@@ -25,27 +25,22 @@ def posterior(
 ) -> Context | None:
     """Return the corner plot and the moments of the draws; None without any draws."""
     kept = of_kind(report.kept, label, "draw")
-    cells = {
-        (str(method), int(budget)): _table(own)
-        for (method, budget), own in kept.groupby(["label", "budget"], sort=False)
-    }
+    cells = {key: _table(own) for key, own in by_cell(kept)}
     reference = _reference(report, label, task, observations)
+    truth = observations.theta[0].numpy() if observations else None
     given = [*cells.values(), *([] if reference is None else [reference])]
     if not given:
         return None
-    n, d = min(DRAWS, *map(len, given)), min(PARAMETERS, given[0].shape[1])
-    truth = observations.theta[0].numpy() if observations else None
-    budget = max((b for _, b in cells), default=0)
-    caption = _caption(n, d, given[0].shape[1], list(cells), reference is not None, truth is not None)
-    shown = {key: draws[:n, :d] for key, draws in cells.items()}
-    base = None if reference is None else reference[:n, :d]
-    there = None if truth is None else truth[:d]
+    n, dim = min(DRAWS, *map(len, given)), given[0].shape[1]
+    every = Drawn(reference, cells, truth)
+    shown, budget = every.first(n, PARAMETERS), max((b for _, b in cells), default=0)
+    caption = _caption(every, n, dim)
     return {
-        "spec": corner(base, shown, report.looks, _chosen(report, label, shown, budget), there, caption),
+        "spec": corner(shown, report.looks, _chosen(report, label, cells, budget), caption),
         "caption": caption,
-        "columns": [f"θ{k + 1}" for k in range(given[0].shape[1])],
+        "columns": [f"θ{k + 1}" for k in range(dim)],
         "budget": budget,
-        "lines": _lines(cells, budget, reference, truth, n, d),
+        "lines": _lines(every, budget, shown.window, n),
     }
 
 
@@ -79,33 +74,28 @@ def _chosen(report: Report, label: str, cells: dict[tuple[str, int], Array], bud
     return sorted(here, key=lambda method: ranks.get(method, np.inf))[:CHOSEN]
 
 
-def _caption(n: int, d: int, dim: int, cells: list[tuple[str, int]], reference: bool, truth: bool) -> str:
-    who = " and of ".join(["the reference"] * reference + ["methods, replicate 0"] * bool(cells))
-    which = f"the first {d} of {dim} parameters" if d < dim else "θ"
-    text = f"{n} draws of {which} from the posterior of {who}, given the first observation."
-    if reference:
-        text += " Grey: the reference."
-    return text + (" Cross and line: the θ behind the observation." if truth else "")
-
-
-def _lines(
-    cells: dict[tuple[str, int], Array],
-    budget: int,
-    reference: Array | None,
-    truth: Array | None,
-    n: int,
-    d: int,
-) -> list[Context]:
-    """Return means and standard deviations of all kept draws, and how many of the picture's are beyond it."""
-    window = window_around(
-        None if reference is None else reference[:n, :d], [draws[:n, :d] for draws in cells.values()]
+def _caption(drawn: Drawn, n: int, dim: int) -> str:
+    whose = ["the reference"] * (drawn.reference is not None) + ["methods, replicate 0"] * bool(drawn.cells)
+    which = f"the first {PARAMETERS} of {dim} parameters" if dim > PARAMETERS else "θ"
+    text = (
+        f"{n} draws of {which} from the posterior of {' and of '.join(whose)}, given the first observation."
     )
-    of = {"reference": reference} if reference is not None else {}
-    of |= {method: draws for (method, at), draws in cells.items() if at == budget}
-    lines = [{"label": "true θ", "texts": map(number, truth), "beyond": ""}] if truth is not None else []
+    if drawn.reference is not None:
+        text += " Grey: the reference."
+    return text + (" Cross and line: the θ behind the observation." if drawn.truth is not None else "")
+
+
+def _lines(drawn: Drawn, budget: int, window: Window, n: int) -> list[Context]:
+    """Return means and standard deviations of all draws, and how many of the first n are beyond."""
+    of = {} if drawn.reference is None else {"reference": drawn.reference}
+    of |= {method: draws for (method, at), draws in drawn.cells.items() if at == budget}
+    lines: list[Context] = []
+    if drawn.truth is not None:
+        lines = [{"label": "true θ", "texts": [number(x) for x in drawn.truth], "beyond": ""}]
     for method, draws in of.items():
         with np.errstate(all="ignore"):
             moments = zip(draws.mean(0), draws.std(0), strict=True)
             texts = [f"{number(mean)} ± {number(std)}" for mean, std in moments]
-        lines.append({"label": method, "texts": texts, "beyond": f"{beyond(draws[:n, :d], window)} of {n}"})
+        out = beyond(draws[:n, : len(window.low)], window)
+        lines.append({"label": method, "texts": texts, "beyond": f"{out} of {n}"})
     return lines

@@ -11,7 +11,7 @@ seed.
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -83,8 +83,8 @@ def _older(tables: Sequence[pd.DataFrame]) -> list["pd.Series[bool]"]:
     """
     every = pd.concat(tables, keys=range(len(tables)))
     version = every["method_version"].fillna(0)
-    older = version < version.groupby([every[key] for key in CELL]).transform("max")
-    return [older.loc[k].astype(bool) for k in range(len(tables))]
+    older = (version < version.groupby([every[key] for key in CELL]).transform("max")).astype(bool)
+    return [cast("pd.Series[bool]", older.loc[k]) for k in range(len(tables))]
 
 
 def in_common(rows: pd.DataFrame) -> pd.DataFrame:
@@ -138,5 +138,5 @@ def _source(folder: Path, table: pd.DataFrame, left_out: int, older: pd.DataFram
         commit=last_commit(folder, sweep, folder / "table.parquet"),
         cells=table["cell"].nunique(),
         left_out=left_out,
-        older=older.groupby(named, sort=False)["cell"].nunique().to_dict(),
+        older={str(name): own["cell"].nunique() for name, own in older.groupby(named, sort=False)},
     )

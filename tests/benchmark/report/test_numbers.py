@@ -14,6 +14,7 @@ from graybench.benchmark.report.numbers import number
 from graybench.benchmark.report.points import costs_of, points_of, with_ranks
 from graybench.benchmark.report.report import Report
 from graybench.benchmark.report.scores import costs_as_scores, means, scores_of
+from graybench.benchmark.report.site import write_site
 from graybench.benchmark.report.sources import in_common, read_sources
 from graybench.benchmark.running.rows import DTYPES, with_variants
 from graybench.tasks.errors import UserError
@@ -202,6 +203,12 @@ def test_only_the_newest_version_of_a_method_counts(made_up_folder: Path, tmp_pa
     assert len(mix) - len(at_100) == ((frame["method"] == "mix") & (frame["budget"] != 100)).sum()
     assert (old.older, old.left_out) == ({"mix v1": 6}, 0)  # three tasks, two gates
     assert (new.older, new.left_out) == ({}, 0)
+    write_site([made_up_folder, tmp_path], tmp_path / "site")
+    page = (tmp_path / "site/provenance.html").read_text()
+    assert "6 cells of mix v1 left out, as a newer version of the method" in page
+    assert "mix v2" in page
+    galton = (tmp_path / "site/figures/mmd-galton.html").read_text()
+    assert galton.count(f"#{at_100['cell'].iloc[0]}") == 1
 
 
 def _plain(rows: pd.DataFrame) -> pd.DataFrame:
