@@ -1,4 +1,7 @@
-"""The figures of a report: a metric on a task over budget or time, and mean ranks, with their rows."""
+"""The figures of a report: a metric on a task over budget or time, and mean ranks, with their rows.
+
+A metric over the budget is a part of its task's page; the others have pages of their own.
+"""
 
 from collections.abc import Iterator
 from functools import cache
@@ -10,24 +13,22 @@ import pandas as pd
 
 from ..analysis.ranking import Place, average_ranks
 from ..metrics.catalogue import record_of
-from .charts import curves, over_time, rank_chart
+from .charts import Spec, curves, over_time, rank_chart
 from .numbers import NOTHING, ends, number, span, variant, whole, words
 from .points import OVER_TIME, points_over_time, records, shown_at
 from .report import Report
 from .sources import PLACE
 
 DIGITS = "%.3g"
-ROWS = "every value behind it to three digits, a line a cell and replicate, a column an observation."
 DRAWN = "the numbers drawn, to three digits, a line for each method and time."
 MARKS = " Crosses at the upper edge: no result; triangles: beyond the axis."
 FLOOR = " A dashed line, where there is one: what a perfect method would score with as many samples."
-COLUMNS = ["method", "budget", "value", "interval", "floor", "rank", "replicates × observations", "cell"]
 CELL = ["method", "method_settings", "budget", "replicate", "status"]
 
 
 @cache
 def panels(report: Report, metric: str, task: str) -> list[dict[str, Any]]:
-    """Return title, settings, caption, chart, grid and points for each variant of a metric on a task."""
+    """Return title, settings, caption, chart and grid for each variant of a metric on a task."""
     points = report.points
     points = points[(points["metric"] == metric) & (points["task"] == task)]
     return [_panel(report, metric, task, str(v), p) for v, p in points.groupby("variant", sort=False)]
@@ -45,8 +46,6 @@ def _panel(report: Report, metric: str, task: str, settings: str, points: pd.Dat
         "in_numbers": f"{title}, {_settings(settings)}, in numbers; budgets across, the best in bold",
         "spec": curves(points, report.looks, caption) if drawn else None,
         "grid": _grid(points),
-        "columns": COLUMNS,
-        "lines": [_line(point) for point in records(points.sort_values("budget", kind="stable"))],
     }
 
 
@@ -99,24 +98,12 @@ def _grid(points: pd.DataFrame) -> dict[str, Any]:
     by_place = {(p["label"], p["budget"]): p for p in records(found)}
     budgets = sorted(points["budget"].unique())
     labels = points["label"].unique()
-    return {"budgets": budgets, "lines": [(x, [by_place.get((x, b)) for b in budgets]) for x in labels]}
-
-
-def _line(point: dict[str, Any]) -> list[dict[str, Any]]:
-    failed = point["status"] != "ok"
-    value = words(point["status"]) if failed else number(point["value"])
-    interval = point["reason"] if failed else span((point["value"], point["low"], point["high"])).strip()
-    size = f"{point['replicates']} × {max(1, point['observations'])}" if not failed else "–"
-    return [
-        {"text": point["label"]},
-        {"text": whole(point["budget"])},
-        {"text": value},
-        {"text": interval} | ({"wide": True} if failed else {}),
-        {"text": number(point["floor"])},
-        {"text": number(point["rank"])},
-        {"text": size},
-        {"text": point["cell"], "href": f"provenance.html#{point['cell']}"},
-    ]
+    floors = points.groupby("budget")["floor"].mean()
+    return {
+        "budgets": budgets,
+        "lines": [(x, [by_place.get((x, b)) for b in budgets]) for x in labels],
+        "floors": [number(floors[b]) for b in budgets] if floors.notna().any() else [],
+    }
 
 
 def csv_of(rows: pd.DataFrame) -> str:
@@ -127,14 +114,12 @@ def csv_of(rows: pd.DataFrame) -> str:
     return wide.reset_index().to_csv(index=False, float_format=DIGITS)
 
 
-def figure_contexts(report: Report) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Yield path, context and CSV of the figure of each metric on each task."""
+def figure_files(report: Report) -> Iterator[tuple[str, list[Spec | None], str]]:
+    """Yield path, charts and CSV of the figure of each metric on each task."""
     for metric, task in report.figures().to_numpy():
         rows = report.rows[(report.rows["metric"] == metric) & (report.rows["task"] == task)]
-        context = _about(report, metric, task)
-        context |= {"title": f"{record_of(metric).title} on {task}", "csv_text": ROWS}
-        context |= {"panels": panels(report, metric, task)}
-        yield report.figure_page(metric, task), context, csv_of(rows)
+        specs = [panel["spec"] for panel in panels(report, metric, task)]
+        yield report.figure(metric, task), specs, csv_of(rows)
 
 
 def time_contexts(report: Report) -> Iterator[tuple[str, dict[str, Any], str]]:

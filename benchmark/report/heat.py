@@ -38,7 +38,7 @@ def heat_map(report: Report) -> Context | None:
     for task, of_task in shown.groupby("task", sort=False):
         at = {point["label"]: point for point in records(of_task)}
         away = dict(zip(of_task["label"], ratios(metric, of_task), strict=True))
-        href = f"{report.task_pages[task]}#{report.slugs[metric]}"
+        href = report.figure_place(metric, str(task))
         lines.append((task, href, [_cell(at.get(x), away.get(x, np.nan)) for x in methods]))
     return {
         "metric": record_of(metric),

@@ -55,8 +55,8 @@ def _front_task(report: Report, metric: str, task: str) -> Context:
     found = panels(report, metric, task)
     drawn = [k for k, panel in enumerate(found) if panel["spec"]]
     chosen = min(drawn, key=lambda k: found[k]["variant"] != "")
-    page = report.figure_page(metric, task)
-    return {"task": task, "page": page, "chart": page.removesuffix(".html"), "panel": chosen}
+    place = report.figure_place(metric, task)
+    return {"task": task, "place": place, "chart": report.figure(metric, task), "panel": chosen}
 
 
 def listings(report: Report) -> dict[str, Context]:
@@ -82,7 +82,7 @@ def listings(report: Report) -> dict[str, Context]:
         "methods.html": _listing("Methods", "What was run here.", method_lines, "method", "requires"),
         "figures.html": {
             "title": "Figures",
-            "intro": "A page for each, with the rows behind it to download.",
+            "intro": "Each with the rows behind it to download.",
             "caption": "Figures: mean ranks, and each metric on each task over the budget",
             "columns": ["about", "figures"],
             "lines": figure_lines,
@@ -98,7 +98,7 @@ def _listing(title: str, intro: str, lines: list[Any], what: str, last: str) -> 
 def _figures(report: Report, task: str) -> list[tuple[str, str]]:
     """Return title and page of each figure of a task."""
     metrics = report.figures().query("task == @task")["metric"]
-    found = [(record_of(metric).title, report.figure_page(metric, task)) for metric in metrics]
+    found = [(record_of(metric).title, report.figure_place(metric, task)) for metric in metrics]
     for metric in OVER_TIME:
         if time_panel(report, metric, task):
             found.append((f"{record_of(metric).title} over diffusion time", report.time_page(metric, task)))

@@ -57,9 +57,13 @@ class Report:
         """The page of each method."""
         return {label: f"methods/{self.slugs[label]}.html" for label in self.rows["label"].unique()}
 
-    def figure_page(self, metric: str, task: str) -> str:
-        """The page of the figure of a metric on a task."""
-        return f"figures/{self.slugs[metric]}-{self.slugs[task]}.html"
+    def figure(self, metric: str, task: str) -> str:
+        """The chart of a metric on a task, which is on the task's page, and its rows, without an ending."""
+        return f"figures/{self.slugs[metric]}-{self.slugs[task]}"
+
+    def figure_place(self, metric: str, task: str) -> str:
+        """The place of this chart on the task's page."""
+        return f"{self.task_pages[task]}#{self.slugs[metric]}"
 
     def time_page(self, metric: str, task: str) -> str:
         """The page of the figure of a metric on a task over diffusion time."""

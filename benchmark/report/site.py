@@ -2,8 +2,9 @@
 
     SITE/index.html, tasks.html, methods.html, figures.html, failures.html, provenance.html
     SITE/leaderboard.md, leaderboard.tex   the leaderboard for a README and for a paper
-    SITE/tasks/, methods/, figures/     a page each; figures/*.csv the rows behind them, *.js their charts
-                                        (task-*.js the charts of a task itself)
+    SITE/tasks/, methods/               a page each
+    SITE/figures/                       charts, *.js, and the rows behind them, *.csv; a page each for ranks
+                                        and figures over diffusion time
     SITE/assets/                        style sheet, scripts
     SITE/files.txt                      the files written, so that the next report can replace them
 
@@ -26,7 +27,7 @@ from ..running.writing import make_folder, write_text
 from . import method_pages, pages, provenance, task_pages
 from .as_text import latex, markdown
 from .charts import Spec
-from .figure_pages import figure_contexts, rank_contexts, time_contexts
+from .figure_pages import figure_files, rank_contexts, time_contexts
 from .numbers import FILTERS
 from .parts import as_json, shared
 from .report import Report
@@ -74,15 +75,19 @@ def _contents(report: Report) -> Iterator[tuple[str, str]]:
         yield path, templates.render("listing", path, context)
     for label, path in report.task_pages.items():
         context = task_pages.task_page(report, label)
-        charts = [chart for part in context["parts"] for chart in _ids(part["page"], part["time_page"])]
+        parts = [(part["chart"], part["time_page"].removesuffix(".html")) for part in context["parts"]]
+        charts = [chart for pair in parts for chart in pair if chart]
         if context["specs"]:
             specs[report.task_chart(label)] = list(context["specs"].values())
             charts.insert(0, report.task_chart(label))
         yield path, templates.render("task", path, context, charts)
     for path, context in method_pages.method_pages(report).items():
         yield path, templates.render("method", path, context)
-    for path, context, csv in chain(rank_contexts(report), figure_contexts(report), time_contexts(report)):
-        (chart,) = _ids(path)
+    for chart, panels, csv in figure_files(report):
+        yield f"{chart}.csv", csv
+        specs[chart] = panels
+    for path, context, csv in chain(rank_contexts(report), time_contexts(report)):
+        chart = path.removesuffix(".html")
         context["csv"] = f"{chart.rpartition('/')[2]}.csv"
         yield path, templates.render("figure", path, context, [chart])
         yield f"{chart}.csv", csv
@@ -94,11 +99,6 @@ def _contents(report: Report) -> Iterator[tuple[str, str]]:
         asset = files("graybench.benchmark.report").joinpath("assets", name)
         yield f"assets/{name}", asset.read_text(encoding="utf-8")
     yield "assets/vega.js", _vega()
-
-
-def _ids(*page_paths: str) -> list[str]:
-    """Return the charts of figure pages: `figures/mmd-galton` for `figures/mmd-galton.html`."""
-    return [path.removesuffix(".html") for path in page_paths if path]
 
 
 def _chart_files(specs: dict[str, list[Spec | None]]) -> Iterator[tuple[str, str]]:

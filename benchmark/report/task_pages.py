@@ -42,7 +42,7 @@ def task_page(report: Report, label: str) -> Context:
                 "id": report.slugs[metric],
                 "title": record_of(metric).title,
                 "text": record_of(metric).definition,
-                "page": report.figure_page(metric, label) if metric in metrics else "",
+                "chart": report.figure(metric, label) if metric in metrics else "",
                 "panels": panels(report, metric, label) if metric in metrics else [],
                 "time_page": report.time_page(metric, label) if metric in over_time else "",
                 "over_time": over_time.get(metric),

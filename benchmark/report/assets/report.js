@@ -114,7 +114,7 @@
       await loaded(option.value);
       if (option !== front.selectedOptions[0]) return;
       Object.assign(chart.dataset, { chart: option.value, panel: option.dataset.panel });
-      document.getElementById("front-page").href = option.dataset.page;
+      document.getElementById("front-place").href = option.dataset.place;
       draw(chart);
     };
     front.addEventListener("change", change);

@@ -122,9 +122,9 @@ def test_every_page_draws_its_charts_and_fits_its_window(page: Any, site: Path, 
         page.wait_for_function(DRAWN)
         charts += page.locator(".chart[aria-label] svg").count()
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
-    # two posteriors and calibrations; three figures on three tasks, there and on their pages; two of ranks,
-    # and one in front
-    assert charts == 4 + 2 * 9 + 3
+    # two posteriors and calibrations; three figures on three tasks, one of them on its own page as well; two
+    # of ranks, and one in front
+    assert charts == 4 + 9 + 3 + 3
 
 
 def test_a_reader_chooses_the_task_of_the_figure(page: Any, site: Path) -> None:
@@ -134,8 +134,8 @@ def test_a_reader_chooses_the_task_of_the_figure(page: Any, site: Path) -> None:
     page.get_by_label("Task of the figure").select_option("linear_gaussian")
     page.wait_for_function("document.querySelector('.chart').ariaLabel?.includes('on linear_gaussian')")
     assert page.locator(".chart svg").inner_html() != before
-    page.locator("#front-page").click()
-    assert page.url.endswith("figures/score_error-linear_gaussian.html")
+    page.locator("#front-place").click()
+    assert page.url.endswith("tasks/linear_gaussian.html#score_error")
 
 
 def test_a_reader_chooses_methods_and_budget_of_the_posterior(page: Any, site: Path) -> None:

@@ -17,7 +17,7 @@ from graybench.benchmark.report.numbers import number
 from graybench.benchmark.report.site import write_site
 from graybench.benchmark.running.writing import StoreError
 from graybench.tests.benchmark.conftest import made_up, made_up_kept
-from graybench.tests.benchmark.report.test_report import Page
+from graybench.tests.benchmark.report.test_report import table
 
 
 def ranks(values: list[float], replicates: int = 1) -> pd.DataFrame:
@@ -54,13 +54,6 @@ def test_the_band_is_the_smallest_with_tails_of_a_fortieth(pairs: int, level: fl
     law = binom(pairs, of_exact(level))
     assert law.cdf(low - 1) < 0.025 <= law.cdf(low)
     assert law.sf(high) <= 0.025 < law.sf(high - 1)
-
-
-def table(page: Path, head: list[str]) -> dict[str, list[str]]:
-    """The rows of the table with a head, by their first cell."""
-    rows = Page(page).rows
-    first = rows.index(head) + 1
-    return {row[0]: row[1:] for row in rows[first : rows.index([], first)]}
 
 
 def test_a_page_has_the_calibration_of_its_methods(site: Path) -> None:

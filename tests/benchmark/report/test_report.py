@@ -68,21 +68,30 @@ def pages(site: Path) -> dict[Path, Page]:
     return {path: Page(path) for path in site.rglob("*.html")}
 
 
+def table(page: Path, head: list[str]) -> dict[str, list[str]]:
+    """The rows of the first table with a head, by their first cell."""
+    rows = Page(page).rows
+    first = rows.index(head) + 1
+    return {row[0]: row[1:] for row in rows[first : rows.index([], first)]}
+
+
 def test_the_numbers_of_a_figure_are_those_of_summarise(site: Path) -> None:
     rows = with_variants(made_up())
     rows = rows[(rows["metric"] == "score_error") & (rows["task"] == "galton") & rows["time"].isna()]
-    shown = {
-        (line[0], line[1]): line[2:4]
-        for line in Page(site / "figures/score_error-galton.html").rows
-        if line and line[0] in METHODS
-    }
+    shown = table(site / "tasks/galton.html", ["method", "100", "1,000"])
     summary = summarise(rows, ["label", "budget"])
+    best = summary.groupby("budget")["value"].transform("min") == summary["value"]
     assert len(summary) == 7
-    for line in summary.itertuples():
-        value, interval = shown[line.label, f"{line.budget:,}"]
-        assert value == number(line.value)
-        assert interval == f"[{number(line.low)},\xa0{number(line.high)}]"
-    assert shown["ltsm", "100"] == ["not finite", ODD["ltsm", "galton", 100][1]]
+    for line, mark in zip(summary.itertuples(), best, strict=True):
+        expected = (
+            f"{number(line.value)}{' best' if mark else ''} [{number(line.low)},\xa0{number(line.high)}]"
+        )
+        assert shown[line.label][[100, 1000].index(line.budget)] == expected
+    assert shown["ltsm"][0] == f"not finite {ODD['ltsm', 'galton', 100][1]}"
+    assert shown["floor"] == ["0.001", "0.001"]
+    cells = rows.drop_duplicates("cell")["cell"]
+    links = Page(site / "tasks/galton.html").links
+    assert all(links.count(f"../provenance.html#{cell}") == 2 for cell in cells)  # once for each metric
 
 
 def whole(value: Any, parts: list[Any]) -> Any:
@@ -142,7 +151,7 @@ def test_the_rows_behind_a_figure_can_be_downloaded(site: Path) -> None:
 
 def test_every_link_leads_somewhere_inside_the_site(site: Path) -> None:
     found = pages(site)
-    assert len(found) == 6 + 3 + 4 + 3 * 3 + 2
+    assert len(found) == 6 + 3 + 4 + 3 + 2
     for path, page in found.items():
         assert len(page.ids) == len(set(page.ids)), path
         for link in page.links:
@@ -181,7 +190,7 @@ def test_a_cell_of_the_heat_map_is_the_mean_of_the_table(site: Path) -> None:
         best = min(METHODS, key=lambda label: means[task, label])
         for label in METHODS:
             assert found[task][label] == number(means[task, label]) + (" best" if label == best else "")
-    assert page.count('href="tasks/galton.html#score_error"') == 4
+    assert page.count('href="tasks/galton.html#score_error"') == 4 + 1  # and below the figure in front
     assert '<h2 id="score_error">' in (site / "tasks/galton.html").read_text()
 
 
@@ -190,9 +199,9 @@ def test_a_task_has_the_seconds_of_the_methods_as_good_as_the_best(site: Path) -
     rows = rows[(rows["metric"] == "mmd") & (rows["task"] == "galton") & (rows["status"] == "ok")]
     means = rows.groupby(["budget", "label"])["value"].mean()
     near = means[means <= means.groupby("budget").transform("min") + 0.02]
-    table = Page(site / "tasks/galton.html").rows
-    first = table.index(next(row for row in table if row[:3] == ["method", "budget", "seconds"])) + 1
-    shown = {(row[1], row[0]): row[2:4] for row in table[first : table.index([], first)]}
+    found = Page(site / "tasks/galton.html").rows
+    first = found.index(next(row for row in found if row[:3] == ["method", "budget", "seconds"])) + 1
+    shown = {(row[1], row[0]): row[2:4] for row in found[first : found.index([], first)]}
     # two replicates took 10 seconds to fit and 1 to sample
     assert shown == {(f"{b:,}", label): ["5.5", number(value)] for (b, label), value in near.items()}
     assert 2 <= len(shown) < len(means)
