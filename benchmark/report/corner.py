@@ -156,7 +156,9 @@ def _panels(
 
     def axis(title: str, **look: Any) -> alt.Axis:
         hidden: dict[str, Any] = {} if title else {"labels": False, "ticks": False}
-        return alt.Axis(title=title or None, tickCount=3, grid=False, format="~g", **hidden, **look)
+        return alt.Axis(
+            title=title or None, tickCount=3, labelFlush=True, grid=False, format="~g", **hidden, **look
+        )
 
     def ends(k: int) -> list[float]:
         return [_fine(window.low[k]), _fine(window.high[k])]
@@ -198,5 +200,5 @@ def _panels(
         cross = there.mark_point(shape=CROSS, filled=True, size=90, color=INK, opacity=1, clip=True)
         return alt.layer(dots, cross.encode(x, y))
 
-    rows = [alt.hconcat(*[panel(i, j) for j in range(i + 1)], spacing=8) for i in range(d)]
+    rows = [alt.hconcat(*[panel(i, j) for j in range(i + 1)], spacing=8, bounds="flush") for i in range(d)]
     return alt.vconcat(*rows, spacing=8).resolve_scale(color="shared", shape="shared", strokeDash="shared")
