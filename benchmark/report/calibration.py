@@ -19,7 +19,7 @@ from ..figures.style import Look
 from ..metrics.diagnostics import DRAWS
 from .charts import DRAWN_FLOOR, Spec, finished, legend, name_of, scales_of
 from .kept_numbers import by_cell, of_kind
-from .numbers import number, whole
+from .numbers import in_words, number, whole
 from .report import Report
 
 LEVELS = (0.05, *(k / 10 for k in range(1, 10)), 0.95)
@@ -118,9 +118,10 @@ def calibration(report: Report, label: str) -> Context | None:
     }
     ends = [band(level, n) for level in SHOWN]
     missing = sorted(set(_tried(report, label, budget)) - set(texts))
+    settings = in_words(str(ranks["variant"].iloc[0]))
     parameters = f"{d} parameters and " if d > 1 else ""
     caption = (
-        "Share of true parameters inside central intervals, over the level of the intervals. Below the grey "
+        f"Share of true parameters inside central intervals, over their level, {settings}. Below the grey "
         f"band intervals hold them too rarely. Pooled over {parameters}replicates: "
         f"{_pairs(curves)} fresh pairs of parameters and data for each method. The band holds the share of "
         f"an exact posterior at each level with probability 95 %{MORE if d > 1 else ''}."

@@ -14,7 +14,7 @@ import pandas as pd
 from ..analysis.ranking import Place, average_ranks
 from ..metrics.catalogue import record_of
 from .charts import Spec, curves, over_time, rank_chart
-from .numbers import NOTHING, ends, number, span, variant, whole, words
+from .numbers import NOTHING, ends, in_words, number, span, whole, words
 from .points import OVER_TIME, points_over_time, records, shown_at
 from .report import Report
 from .sources import PLACE
@@ -36,14 +36,14 @@ def panels(report: Report, metric: str, task: str) -> list[dict[str, Any]]:
 
 def _panel(report: Report, metric: str, task: str, settings: str, points: pd.DataFrame) -> dict[str, Any]:
     title = record_of(metric).title
-    caption = f"{title} on {task} over the budget, {_settings(settings)}: means with 95 % intervals."
+    caption = f"{title} on {task} over the budget, {in_words(settings)}: means with 95 % intervals."
     drawn = points["value"].notna().any()
     floored = points["floor"].notna().any()
     return {
-        "title": _settings(settings).capitalize(),
+        "title": in_words(settings).capitalize(),
         "variant": settings,
         "caption": caption + MARKS + (FLOOR if floored else ""),
-        "in_numbers": f"{title}, {_settings(settings)}, in numbers; budgets across, the best in bold",
+        "in_numbers": f"{title}, {in_words(settings)}, in numbers; budgets across, the best in bold",
         "spec": curves(points, report.looks, caption) if drawn else None,
         "grid": _grid(points),
     }
@@ -63,7 +63,7 @@ def time_panel(report: Report, metric: str, task: str) -> dict[str, Any] | None:
     budget = int(resolved.loc[resolved["variant"] == chosen, "budget"].max())
     points = points_over_time(of_task[(of_task["variant"] == chosen) & (of_task["budget"] == budget)])
     what = f"{record_of(metric).title} on {task} over diffusion time"
-    caption = f"{what}, budget {whole(budget)}, {_settings(chosen)}: means with 95 % intervals."
+    caption = f"{what}, budget {whole(budget)}, {in_words(chosen)}: means with 95 % intervals."
     failed = points[points["status"] != "ok"]
     told = "".join(
         f" No result: {p['label']} ({words(p['status'])}: {p['reason']})." for p in records(failed)
@@ -83,10 +83,6 @@ def _time_line(report: Report, label: str, points: pd.DataFrame, times: list[flo
     at = {p["time"]: {"text": f"{number(p['value'])} {ends(p)}"} for p in records(points)}
     none = {"text": words(points["status"].iloc[0]) if points["value"].isna().all() else NOTHING}
     return [{"text": label, "href": report.method_pages[label]}, *(at.get(time, none) for time in times)]
-
-
-def _settings(settings: str) -> str:
-    return f"settings {variant(settings)}" if settings else "default settings"
 
 
 def _grid(points: pd.DataFrame) -> dict[str, Any]:
@@ -167,7 +163,7 @@ def _rank_panel(report: Report, metric: str, settings: str, places: list[Place])
     ranked = average_ranks(places)
     tasks = len({place.task for place in places})
     caption = (
-        f"Mean ranks by {record_of(metric).title}, {_settings(settings)}, with 95 % intervals, over "
+        f"Mean ranks by {record_of(metric).title}, {in_words(settings)}, with 95 % intervals, over "
         f"{len(places)} places on {tasks} task{'s' if tasks > 1 else ''}."
     )
     lines = [
@@ -181,7 +177,7 @@ def _rank_panel(report: Report, metric: str, settings: str, places: list[Place])
         for r in records(ranked)
     ]
     return {
-        "title": _settings(settings).capitalize(),
+        "title": in_words(settings).capitalize(),
         "caption": caption,
         "spec": rank_chart(ranked, report.looks, caption),
         "columns": ["method", "mean rank", "interval", "places", "failures"],

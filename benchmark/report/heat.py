@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..metrics.catalogue import record_of
-from .numbers import number, whole, words
+from .numbers import in_words, number, whole, words
 from .points import records
 from .report import Report
 
@@ -21,15 +21,15 @@ def main_metric(report: Report) -> str:
 
 
 def heat_map(report: Report) -> Context | None:
-    """Return the table of the main metric at the budget where it has most results; None without ranks.
+    """Return the table of the main metric at the budget where it has most results; None for one method.
 
-    The budget is the largest of those with as many. Settings are the defaults. The colour of a cell is the
-    number of `STEPS` that its ratio to the best exceeds.
+    The budget is the largest of those with as many. The settings are the first, the defaults if there are
+    any. The colour of a cell is the number of `STEPS` that its ratio to the best exceeds.
     """
     metric, settings = main_metric(report), report.board["variants"][0]
     points = report.points[(report.points["metric"] == metric) & (report.points["variant"] == settings)]
     found = points[points["value"].notna()].groupby("budget").size()
-    if found.empty:
+    if found.empty or points["label"].nunique() < 2:
         return None
     budget = int(found.index[found == found.max()].max())
     shown = points[points["budget"] == budget]
@@ -43,6 +43,7 @@ def heat_map(report: Report) -> Context | None:
     return {
         "metric": record_of(metric),
         "budget": whole(budget),
+        "settings": in_words(settings),
         "methods": methods,
         "lines": lines,
         "steps": [f"{step:g}" for step in STEPS],

@@ -48,6 +48,11 @@ def variant(settings: str) -> str:
     return settings.replace(" ", ", ") or "defaults"
 
 
+def in_words(settings: str) -> str:
+    """Return settings inside a sentence."""
+    return f"settings {variant(settings)}" if settings else "default settings"
+
+
 def _missing(value: float | None) -> bool:
     return value is None or not math.isfinite(value)
 

@@ -10,7 +10,7 @@ from ...tasks.errors import UserError
 from ...tasks.task import Observations, Task
 from .corner import Drawn, Window, beyond, corner
 from .kept_numbers import by_cell, of_kind
-from .numbers import number
+from .numbers import in_words, number
 from .report import Report
 
 Context = dict[str, Any]
@@ -34,7 +34,7 @@ def posterior(
     n, dim = min(DRAWS, *map(len, given)), given[0].shape[1]
     every = Drawn(reference, cells, truth)
     shown, budget = every.first(n, PARAMETERS), max((b for _, b in cells), default=0)
-    caption = _caption(every, n, dim)
+    caption = _caption(every, n, dim, *kept["variant"].unique()[:1])
     return {
         "spec": corner(shown, report.looks, _chosen(report, label, cells, budget), caption),
         "caption": caption,
@@ -74,8 +74,9 @@ def _chosen(report: Report, label: str, cells: dict[tuple[str, int], Array], bud
     return sorted(here, key=lambda method: ranks.get(method, np.inf))[:CHOSEN]
 
 
-def _caption(drawn: Drawn, n: int, dim: int) -> str:
-    whose = ["the reference"] * (drawn.reference is not None) + ["methods, replicate 0"] * bool(drawn.cells)
+def _caption(drawn: Drawn, n: int, dim: int, settings: str = "") -> str:
+    methods = f"methods, {in_words(settings)}, replicate 0"
+    whose = ["the reference"] * (drawn.reference is not None) + [methods] * bool(drawn.cells)
     which = f"the first {PARAMETERS} of {dim} parameters" if dim > PARAMETERS else "θ"
     text = (
         f"{n} draws of {which} from the posterior of {' and of '.join(whose)}, given the first observation."

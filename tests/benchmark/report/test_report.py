@@ -18,9 +18,10 @@ from graybench.benchmark.report.numbers import number
 from graybench.benchmark.report.parts import shared
 from graybench.benchmark.report.report import slugs
 from graybench.benchmark.report.site import write_site
-from graybench.benchmark.running.rows import with_variants
+from graybench.benchmark.running.kept import DTYPES as KEPT
+from graybench.benchmark.running.rows import DTYPES, with_variants
 from graybench.tasks.errors import UserError
-from graybench.tests.benchmark.conftest import METHODS, ODD, made_up
+from graybench.tests.benchmark.conftest import METHODS, ODD, made_up, made_up_kept
 
 RESULTS = Path(__file__).parents[3] / "results"
 MOST_BYTES = 6_000_000
@@ -205,6 +206,24 @@ def test_a_task_has_the_seconds_of_the_methods_as_good_as_the_best(site: Path) -
     # two replicates took 10 seconds to fit and 1 to sample
     assert shown == {(f"{b:,}", label): ["5.5", number(value)] for (b, label), value in near.items()}
     assert 2 <= len(shown) < len(means)
+
+
+def test_settings_other_than_the_defaults_are_named(tmp_path: Path) -> None:
+    def write(methods: list[str]) -> None:
+        for name, frame, dtypes in (("table", made_up(), DTYPES), ("kept", made_up_kept(), KEPT)):
+            own = frame[frame["method"].isin(methods)].assign(method_settings="steps=300").astype(dtypes)
+            own.to_parquet(tmp_path / f"{name}.parquet", index=False)
+        write_site([tmp_path], tmp_path / "site")
+
+    write(["dsm"])
+    galton = (tmp_path / "site/tasks/galton.html").read_text()
+    assert "methods, settings steps=300, replicate 0" in galton
+    assert "over their level, settings steps=300." in galton
+    assert '<table class="heat">' not in (tmp_path / "site/index.html").read_text()  # nobody to compare with
+    write(["dsm", "ltsm"])
+    assert (
+        "with 1,000 simulations, settings steps=300</caption>" in (tmp_path / "site/index.html").read_text()
+    )
 
 
 def test_a_distance_from_the_best_has_a_colour_unless_it_is_below_the_floor() -> None:
