@@ -18,6 +18,7 @@ from graybench.benchmark.checks import methods as method_checks
 from graybench.benchmark.cli.main import app
 from graybench.benchmark.figures.draw import draw_all
 from graybench.benchmark.metrics.catalogue import METRICS
+from graybench.benchmark.running.kept import nothing
 from graybench.benchmark.running.measure import run_cell
 from graybench.benchmark.running.rows import COLUMNS, STATUSES
 from graybench.benchmark.running.sweep import Sweep, sweep_file
@@ -332,7 +333,7 @@ def test_the_demo_names_a_figure_that_it_draws(tmp_path: Path) -> None:
         update={"replicates": 2, "metrics": ["score_error"]}
     )
     frames = [run_cell(cell).rows for cell in sweep.select(methods=("dsm", "mix"), budgets=(100,))]
-    drawn = {path.name for path in draw_all(pd.concat(frames), tmp_path, "score_error")}
+    drawn = {path.name for path in draw_all(pd.concat(frames), nothing(), tmp_path, "score_error")}
     assert named in drawn
 
 

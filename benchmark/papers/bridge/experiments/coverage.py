@@ -8,7 +8,7 @@ network for all θ and x_0. An interval is θ̂ ± 1.96 standard errors in (log 
 errors are unknown holds nothing. `exact_` is the maximum of the exact likelihood, with its standard errors.
 
 Over the long time "auto" has no standard errors, so only "learned" is run, on end points. There a fit without
-standard errors is made again with four times the bridges; `bridges` is the number of the fit that is shown.
+standard errors is made again with twice the bridges; `bridges` is the number of the fit that is shown.
 """
 
 import time
@@ -32,7 +32,7 @@ from .piece import Experiment, Row
 DATA_SETS, OBSERVATIONS = 20, 50
 THETA = (0.0, -0.4)  # the medians of the prior
 DURATIONS = {1.0: 25, 4.0: 100}  # and their steps
-BRIDGES = {1.0: (128,), 4.0: (512, 2048)}  # the next number if a fit has no standard errors
+BRIDGES = {1.0: (128,), 4.0: (512, 1024)}  # the next number if a fit has no standard errors
 REACH, QUADRATURE, DIFFERENCE, SIDES = 5.0, 600, 0.05, (-1, 0, 1)
 
 
