@@ -26,7 +26,8 @@ from .unreached import unreached
 
 FREE = ("theta", "x_0")
 MOST_ITERATIONS = 100
-PORTION = 2**24  # K N D² of the end points whose gradient is computed at once; autograd keeps the whole graph
+PORTION = 2**24  # numbers of the end points whose gradient is computed at once, as autograd keeps all
+LEAST_NUMBERS = 16  # of a step of a bridge, since a learned score keeps its hidden units in any dimension
 
 
 class UnknownErrorsWarning(UserWarning):
@@ -121,7 +122,8 @@ class Likelihood:
         It is computed in portions of end points, as that of many coordinates takes much memory.
         """
         settled, (count, dim) = self.settled(theta, x_0), self.y.shape
-        size = max(1, PORTION // (self.grid.steps * self.sampler.particles * dim**2))
+        numbers = self.grid.steps * self.sampler.particles * max(dim**2, LEAST_NUMBERS)
+        size = max(1, PORTION // numbers)
         value, in_theta, in_x_0 = 0.0, torch.zeros_like(theta), torch.zeros_like(x_0)
         for first in range(0, count, size):
             rows = slice(first, first + size)
