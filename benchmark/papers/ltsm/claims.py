@@ -7,7 +7,7 @@ Holm's rule limits the false alarms of all tasks together to 5 %. A task without
 side, and does not count as shown better.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -145,13 +145,10 @@ def _finding(claim: str, rows: pd.DataFrame, found: Interval, target: float = 1.
 
 
 def against(metric: str, method: str, baseline: str, target: float = 1.0) -> Callable[..., Found]:
-    """Return a function that finds a ratio of means on the Galton board, at every budget in both settings.
+    """Return a function that finds a ratio of means on the Galton board, at every budget in both settings."""
 
-    The function takes tables of Galton rows; if several hold a budget, the last one counts.
-    """
-
-    def find(*tables: pd.DataFrame) -> Found:
-        rows = _latest(tables, metric)
+    def find(table: pd.DataFrame) -> Found:
+        rows = _averages(table, metric)
         for variant in SETTINGS:
             for _, _, group in groups(rows[rows["variant"] == variant]):
                 sides = of(group, method), of(group, baseline)
@@ -162,13 +159,9 @@ def against(metric: str, method: str, baseline: str, target: float = 1.0) -> Cal
     return find
 
 
-def _latest(tables: Iterable[pd.DataFrame], metric: str) -> pd.DataFrame:
-    kept = pd.DataFrame(columns=["budget"])
-    for table in tables:
-        averaged = (table["metric"] == metric) & table["time"].isna() & (table["task"] == "galton")
-        rows = settings_of(table[averaged])
-        kept = pd.concat([kept[~kept["budget"].isin(rows["budget"])], rows]) if len(kept) else rows
-    return kept
+def _averages(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    averaged = (table["metric"] == metric) & table["time"].isna() & (table["task"] == "galton")
+    return settings_of(table[averaged])
 
 
 def between_times(low: float, high: float, method: str, baseline: str) -> Callable[..., Found]:
@@ -188,7 +181,7 @@ def between_times(low: float, high: float, method: str, baseline: str) -> Callab
 
 def fewer_simulations(table: pd.DataFrame) -> Found:
     """Compare MIX at each budget with DSM at the next, about three times as large, on the Galton board."""
-    rows = _latest([table], "score_error")
+    rows = _averages(table, "score_error")
     for variant in SETTINGS:
         own = rows[rows["variant"] == variant]
         budgets = sorted(int(b) for b in own["budget"].unique())

@@ -99,13 +99,10 @@ def test_variances_of_a_method_that_failed_are_no_result_and_stay_in_sight(metho
     }  # fmt: skip
 
 
-def test_a_later_table_replaces_budgets_of_an_earlier_one():
-    first = table([r for n in (100, 1000) for m, v in (("mix", 2.0), ("dsm", 4.0))
-                   for r in rows("mmd", v, method=m, budget=n)])  # fmt: skip
-    second = table(
-        [r for m, v in (("mix", 3.0), ("dsm", 4.0)) for r in rows("mmd", v, method=m, replicates=5)]
-    )
-    found = {f.budget: f for f in claims.against("mmd", "mix", "dsm")(first, second)}
+def test_methods_are_compared_at_every_budget():
+    means = {("mix", 100): 3.0, ("dsm", 100): 4.0, ("mix", 1000): 2.0, ("dsm", 1000): 4.0}
+    made = table([r for (m, n), v in means.items() for r in rows("mmd", v, method=m, budget=n, replicates=5)])
+    found = {f.budget: f for f in claims.against("mmd", "mix", "dsm")(made)}
     assert found[100].found == pytest.approx((0.75,) * 3)
     assert "5 replicates" in found[100].claim
     assert found[1000].found == pytest.approx((0.5,) * 3)
