@@ -65,10 +65,60 @@
       : Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, whole(inner)]));
   }
 
-  for (const chart of document.querySelectorAll(".chart")) {
+  // The draws of `benchmark.report.corner`: a byte for each number, 255 for none.
+  function unpacked({ columns, names, low, step, groups }) {
+    return groups.flatMap(([m, budget, text]) => {
+      const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+      return Array.from({ length: bytes.length / columns }, (_, row) => {
+        const draw = { m, method: names[m], budget };
+        for (let k = 0; k < columns; k++) {
+          const byte = bytes[row * columns + k];
+          draw[`p${k}`] = byte === 255 ? null : low[k] + byte * step[k];
+        }
+        return draw;
+      });
+    });
+  }
+
+  function draw(chart) {
     const spec = whole(window.charts[chart.dataset.chart][chart.dataset.panel]);
+    if (spec.usermeta) {
+      const { columns } = spec.usermeta;
+      const size = Math.floor((Math.min(chart.clientWidth, 700) - 70) / columns - 8);
+      Object.assign(spec.config.view, { continuousWidth: Math.min(size, 260), continuousHeight: Math.min(size, 260) });
+      spec.datasets = { ...spec.datasets, draws: unpacked(spec.usermeta) };
+    }
     const options = { mode: "vega-lite", renderer: "svg", actions: false };
     window.vegaEmbed(chart, spec, options).then(() => { chart.parentElement.dataset.drawn = ""; });
+  }
+
+  for (const chart of document.querySelectorAll(".chart")) draw(chart);
+
+  // ---- the figure of the overview ---------------------------------------------------------------------
+
+  function loaded(id) {
+    if (window.charts[id]) return Promise.resolve();
+    return new Promise((resolve) => {
+      const script = document.createElement("script");
+      script.src = `${id}.js`;
+      script.onload = resolve;
+      document.head.append(script);
+    });
+  }
+
+  const front = document.getElementById("front-task");
+  if (front) {
+    const chart = document.querySelector(".chart");
+    const change = async () => {
+      const option = front.selectedOptions[0];
+      await loaded(option.value);
+      if (option !== front.selectedOptions[0]) return;
+      Object.assign(chart.dataset, { chart: option.value, panel: option.dataset.panel });
+      document.getElementById("front-place").href = option.dataset.place;
+      draw(chart);
+    };
+    front.addEventListener("change", change);
+    if (front.value !== chart.dataset.chart) change(); // a browser may keep what was chosen before
   }
 
   // ---- the leaderboard --------------------------------------------------------------------------------

@@ -1,1 +1,0 @@
-(window.charts ??= {})["figures/posterior-sbibm_bernoulli_glm_raw"] = [{"config":{"$":0},"layer":{"$":6},"autosize":{"contains":"padding","type":"fit-x"},"background":"transparent","description":"Draws of the first two parameters of the posterior of sbibm_bernoulli_glm_raw given its first observation, and the true θ","height":300,"width":"container"}];

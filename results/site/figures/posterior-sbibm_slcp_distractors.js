@@ -1,1 +1,0 @@
-(window.charts ??= {})["figures/posterior-sbibm_slcp_distractors"] = [{"config":{"$":0},"layer":{"$":5},"autosize":{"contains":"padding","type":"fit-x"},"background":"transparent","description":"Draws of the first two parameters of the posterior of sbibm_slcp_distractors given its first observation, and the true θ","height":300,"width":"container"}];
