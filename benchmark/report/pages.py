@@ -5,6 +5,7 @@ from typing import Any
 from ...tasks.task import Task
 from ..analysis.labels import task_of
 from ..metrics.catalogue import record_of
+from .advice_page import advice_page
 from .figure_pages import panels, time_panel
 from .heat import heat_map, main_metric
 from .leaderboard import MEANS, first_selection, lines_of
@@ -60,7 +61,7 @@ def _front_task(report: Report, metric: str, task: str) -> Context:
 
 
 def listings(report: Report) -> dict[str, Context]:
-    """Return the lists of tasks, methods and figures, by path."""
+    """Return the lists of tasks, methods, figures and best methods, by path."""
     tasks = [(task, page, task_of(task)) for task, page in report.task_pages.items()]
     task_lines = [
         [[(name, page)], [(task.summary if task else "not installed here", "")], [(offers_of(task), "")]]
@@ -78,6 +79,7 @@ def listings(report: Report) -> dict[str, Context]:
     figure_lines = [[[("mean ranks", "")], ranks]] if ranks else []
     figure_lines += [[[(task, "")], _figures(report, task)] for task in report.task_pages]
     return {
+        "advice.html": advice_page(report),
         "tasks.html": _listing("Tasks", "Simulators with known posteriors.", task_lines, "task", "offers"),
         "methods.html": _listing("Methods", "What was run here.", method_lines, "method", "requires"),
         "figures.html": {

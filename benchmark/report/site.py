@@ -1,6 +1,6 @@
 """Write the static site of a report: pages, the rows behind each figure, and one copy of Vega's script.
 
-    SITE/index.html, tasks.html, methods.html, figures.html, failures.html, provenance.html
+    SITE/index.html, advice.html, tasks.html, methods.html, figures.html, failures.html, provenance.html
     SITE/leaderboard.md, leaderboard.tex   the leaderboard for a README and for a paper
     SITE/tasks/, methods/               a page each
     SITE/figures/                       charts, *.js, and the rows behind them, *.csv; a page each for ranks
@@ -36,6 +36,7 @@ LIST = "files.txt"
 OMISSIBLE = "</t[dhr]>"  # end tags that HTML does not require: a twentieth of a site
 NAV = (
     ("index.html", "Overview"),
+    ("advice.html", "Which method?"),
     ("tasks.html", "Tasks"),
     ("methods.html", "Methods"),
     ("figures.html", "Figures"),

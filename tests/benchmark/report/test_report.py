@@ -152,7 +152,7 @@ def test_the_rows_behind_a_figure_can_be_downloaded(site: Path) -> None:
 
 def test_every_link_leads_somewhere_inside_the_site(site: Path) -> None:
     found = pages(site)
-    assert len(found) == 6 + 3 + 4 + 3 + 2
+    assert len(found) == 7 + 3 + 4 + 3 + 2
     for path, page in found.items():
         assert len(page.ids) == len(set(page.ids)), path
         for link in page.links:

@@ -1,0 +1,63 @@
+"""The page that says which method is best at a budget on each task, as `graybench advise` does."""
+
+import math
+from typing import Any
+
+from ...tasks.errors import UserError
+from ..analysis.advice import SCORES, Advice, Line, on_task
+from ..metrics.catalogue import record_of
+from .heat import main_metric
+from .numbers import number, whole
+from .report import Report
+
+Context = dict[str, Any]
+INTRO = (
+    "By {}, with 95 % intervals. A method is not told from the best if Student's interval of their paired "
+    "difference holds 0; with few replicates that says little. For a task that is not here, `graybench "
+    "advise --dim-theta D --dim-x N --budget B` gives mean ranks over tasks like yours."
+)
+COLUMNS = ["task", "simulations", "best", "not told from it", "best, seconds a fit", "quickest of these"]
+
+
+def advice_page(report: Report) -> Context:
+    """Return a line for each task and budget, by the metric that most methods have."""
+    metric = main_metric(report)
+    rows = report.paired[report.paired["metric"] == metric]
+    lines = []
+    for task, own in rows.groupby("task", sort=False):
+        for budget in sorted(own["budget"].unique()):
+            try:
+                advice = on_task(own, str(task), int(budget), metric, math.inf, SCORES)
+            except UserError:  # no method has a result there
+                continue
+            if advice.budget == budget:
+                lines.append(_line(report, str(task), advice))
+    title = record_of(metric).title if metric else "a metric"
+    return {
+        "title": "Which method?",
+        "intro": INTRO.format(title),
+        "caption": "The best method for each task and budget",
+        "columns": COLUMNS,
+        "lines": lines,
+    }
+
+
+def _line(report: Report, task: str, advice: Advice) -> list[list[tuple[str, str]]]:
+    best, *others = advice.methods
+    level = [line for line in others if line.verdict == "as good"]
+    quickest = min([best, *level], key=lambda line: line.seconds)
+
+    def link(line: Line, text: str) -> tuple[str, str]:
+        return text, report.method_pages.get(line.label, "")
+
+    value = f"{best.label} {number(best.value)}"
+    if not math.isnan(best.low):
+        value += f" [{number(best.low)}, {number(best.high)}]"
+    return [
+        [(task, report.task_pages[task])],
+        [(whole(advice.budget), "")],
+        [link(best, value)],
+        [link(line, line.label) for line in level],
+        [(number(best.seconds), "")],
+        [link(quickest, f"{quickest.label} {number(quickest.seconds)}")],
+    ]
