@@ -341,12 +341,16 @@ def profile(shapes: Tensor, found: Result, settings: Settings, stream: str) -> R
 
 
 def _slopes(value: Callable[[Tensor], float], top: Tensor) -> tuple[float, float]:
-    """Return the slopes of the best log ℓ over log a and of the best log a over log ℓ, by differences."""
+    """Return the slopes of the best log ℓ over log a and of the best log a over log ℓ, by differences.
+
+    A slope is 0 where the likelihood has no highest point along the other parameter, so that it is held.
+    """
     a, length = DIFFERENCE * torch.eye(2, dtype=torch.float64)
     at = {(i, j): value(top + i * a + j * length) for i in (-1, 0, 1) for j in (-1, 0, 1)}
     in_a, in_length = (at[1, 0] - 2 * at[0, 0] + at[-1, 0]), (at[0, 1] - 2 * at[0, 0] + at[0, -1])
     mixed = (at[1, 1] - at[1, -1] - at[-1, 1] + at[-1, -1]) / 4
-    return -mixed / in_length, -mixed / in_a
+    over_a, over_length = (-mixed / curved if curved < 0 else 0.0 for curved in (in_length, in_a))
+    return over_a, over_length
 
 
 def bridge_paths(found: Result, end: Tensor, settings: Settings, count: int) -> Tensor:

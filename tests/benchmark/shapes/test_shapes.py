@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,22 @@ def test_a_joint_fit_finds_what_shapes_were_simulated_with() -> None:
         held = torch.stack([torch.tensor(row["value"], dtype=torch.float64).log(), best[1]])
         sliced = float(likelihood(held, x_0).value.sum() - likelihood(best, x_0).value.sum())
         assert sliced < row["log_likelihood"] - 0.1
+
+
+def test_profiles_follow_the_ridge_of_a_parabola_and_hold_what_has_no_highest_point() -> None:
+    top = torch.tensor([0.3, -0.7], dtype=torch.float64)
+
+    def parabola(theta: Tensor, in_length: float) -> float:
+        a, length = (theta - top).tolist()
+        return -2 * a**2 + 1.5 * a * length + in_length * length**2
+
+    # d/dℓ = 1.5 a − 6 ℓ = 0 and d/da = −4 a + 1.5 ℓ = 0
+    assert shapes._slopes(lambda at: parabola(at, -3.0), top) == pytest.approx((0.25, 0.375), rel=1e-8)
+    for flat in (0.0, 0.5):
+        over_a, over_length = shapes._slopes(partial(parabola, in_length=flat), top)
+        assert over_a == 0
+        assert over_length == pytest.approx(0.375, rel=1e-8)
+    assert shapes._slopes(lambda at: 1.0, top) == (0, 0)
 
 
 def test_with_the_start_held_at_the_mean_the_fit_is_over_a_and_length_alone() -> None:
