@@ -90,16 +90,17 @@ class Likelihood:
 
     def __call__(self, theta: Tensor, x_0: Tensor) -> Estimate:
         """Estimate log p(y_m | x_0, θ) for each end point (M,)."""
-        return self.estimate(theta, x_0, slice(None))
+        return self.estimate(theta, x_0, slice(None), self.noise())
 
-    def estimate(self, theta: Tensor, x_0: Tensor, rows: slice) -> Estimate:
-        """Estimate log p(y_m | x_0, θ) for end points of some rows, on the noise that each has in all."""
-        y, noise = self.y[rows], self._noise(rows)
-        return average(self.sampler.bridges(self.make(theta), x_0, y, self.grid, noise, base=self.base))
+    def estimate(self, theta: Tensor, x_0: Tensor, rows: slice, noise: tuple[Tensor, ...]) -> Estimate:
+        """Estimate log p(y_m | x_0, θ) for end points of some rows, given the noise of all."""
+        own = noise[0][:, rows], noise[1][:, rows]
+        sampler, sde = self.sampler, self.make(theta)
+        return average(sampler.bridges(sde, x_0, self.y[rows], self.grid, own, base=self.base))
 
-    def _noise(self, rows: slice) -> tuple[Tensor, Tensor]:
-        normals, uniforms = self.sampler.noise(self.grid, self.y.shape[:-1], self.y.shape[-1], self.seed)
-        return normals[:, rows], uniforms[:, rows]
+    def noise(self) -> tuple[Tensor, ...]:
+        """Draw the noise of all end points, the same in every call: normals and uniforms of the bridges."""
+        return self.sampler.noise(self.grid, self.y.shape[:-1], self.y.shape[-1], self.seed)
 
     def settled(self, theta: Tensor, x_0: Tensor) -> Self:
         """Return the likelihood with the base that the sampler chooses at θ and x_0, for all others too."""
@@ -123,14 +124,14 @@ class Likelihood:
         """
         settled, (count, dim) = self.settled(theta, x_0), self.y.shape
         numbers = self.grid.steps * self.sampler.particles * max(dim**2, LEAST_NUMBERS)
-        size = max(1, PORTION // numbers)
+        size, noise = max(1, PORTION // numbers), self.noise()
         value, in_theta, in_x_0 = 0.0, torch.zeros_like(theta), torch.zeros_like(x_0)
         for first in range(0, count, size):
             rows = slice(first, first + size)
             with torch.enable_grad():
                 parts = theta.detach().requires_grad_(), x_0.detach().requires_grad_()
                 start = parts[1] if x_0.dim() == 1 else parts[1][rows]
-                total = settled.estimate(parts[0], start, rows).value.sum()
+                total = settled.estimate(parts[0], start, rows, noise).value.sum()
                 slopes = torch.autograd.grad(total, parts)
             value, in_theta, in_x_0 = value + float(total.detach()), in_theta + slopes[0], in_x_0 + slopes[1]
         return value, in_theta, in_x_0

@@ -56,20 +56,26 @@ class ShapeLikelihood(Likelihood):
     reference: Tensor | None = None
     slack: float = 1.0
 
-    def estimate(self, theta: Tensor, x_0: Tensor, rows: slice) -> Estimate:
+    def estimate(self, theta: Tensor, x_0: Tensor, rows: slice, noise: tuple[Tensor, ...]) -> Estimate:
         """Estimate log p(shape of y_m | x_0, θ) for end points of some rows, less a share of the penalty."""
         sde, shape = self.make(theta), self.y[rows].shape[:-1]
-        normals, uniforms = self._noise(rows)
-        placed, log_density = self._placed(sde, x_0, rows)
+        normals, uniforms, places = noise
+        placed, log_density = self._placed(sde, x_0, self.y[rows], places[rows])
         # Each bridge has its own end: a pair with one particle.
         start = x_0 if x_0.dim() == 1 else x_0.unsqueeze(-2)
         sampler = self.settled(theta, x_0).sampler
-        noise = normals.unsqueeze(-2), uniforms
-        drawn = sampler.bridges(sde, start, placed, self.grid, noise, base=self.base)
+        own = normals[:, rows].unsqueeze(-2), uniforms[:, rows]
+        drawn = sampler.bridges(sde, start, placed, self.grid, own, base=self.base)
         log_weights = drawn.log_weights.squeeze(-1) - log_density
         origins = torch.arange(self.sampler.particles).expand(log_weights.shape)
         found = average(Bridges(log_weights, origins, None, torch.zeros(shape), drawn.lost.sum(-1)))
         return found._replace(value=found.value - self._penalty(x_0) / len(self.y))
+
+    def noise(self) -> tuple[Tensor, ...]:
+        """Draw the noise of all end points: that of the bridges, and normals (M, N, q) of transformations."""
+        random = generator(derive_seed(self.seed, "places"))
+        size = (len(self.y), self.sampler.particles, self._directions(self.y).shape[-2])
+        return *super().noise(), torch.randn(size, generator=random, dtype=torch.float64)
 
     def normal(self, theta: Tensor, x_0: Tensor) -> Tensor:
         """Compute log p(shape of y_m | x_0, θ) for each end point (M,) as if X_T were normal; no penalty.
@@ -107,13 +113,13 @@ class ShapeLikelihood(Likelihood):
         inverse = here.solve(torch.eye(len(x_0), dtype=torch.float64)) / self.grid.duration
         return here, inverse - solved.mT @ torch.cholesky_solve(solved, factor), factor
 
-    def _placed(self, sde: SDE, x_0: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
-        """Draw N transformations g for each y of some rows.
+    def _placed(self, sde: SDE, x_0: Tensor, y: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw N transformations g for each y (M, D), with normals `noise` (M, N, q).
 
         Returns:
             g y (M, N, D), and log q − (D − m) s − the log-density of Haar's measure (M, N).
         """
-        m, y = self.dimensions, self.y[rows]
+        m = self.dimensions
         directions = self._directions(y)
         start = sde.at(x_0)
         solved = start.solve(directions) / self.grid.duration
@@ -123,18 +129,15 @@ class ShapeLikelihood(Likelihood):
         pulled = (solved @ back.mT).squeeze(-1)
         factor = cholesky(precision)
         centre = torch.cholesky_solve(pulled.unsqueeze(-1), factor).squeeze(-1)
-        random = generator(derive_seed(self.seed, "places"))
-        size = (len(self.y), self.sampler.particles, directions.shape[-2])
-        noise = torch.randn(size, generator=random, dtype=torch.float64)[rows]
         spread = torch.linalg.solve_triangular(factor.mT, noise.mT, upper=True).mT
         place = centre.unsqueeze(-2) + spread
         half_log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
-        log_q = half_log_det - 0.5 * noise.square().sum(-1) - size[-1] / 2 * math.log(2 * math.pi)
+        log_q = half_log_det - 0.5 * noise.square().sum(-1) - noise.shape[-1] / 2 * math.log(2 * math.pi)
         turn = place[..., m : m + m * (m - 1) // 2]
         grown = torch.zeros_like(log_q) if self.keep_size else place[..., -1]
         points = y.unflatten(-1, (-1, m)).unsqueeze(-3) @ torch.matrix_exp(_generator(turn, m))
         moved = grown.exp()[..., None, None] * points + place[..., None, :m]
-        return moved.flatten(-2), log_q - (self.y.shape[-1] - m) * grown - _log_haar(turn, m)
+        return moved.flatten(-2), log_q - (y.shape[-1] - m) * grown - _log_haar(turn, m)
 
     def _directions(self, y: Tensor) -> Tensor:
         """Return Bᵀ (..., q, D), the derivatives of g y with respect to c at g = 1, for y (..., D)."""

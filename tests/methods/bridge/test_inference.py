@@ -3,6 +3,7 @@
 import math
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,8 +63,8 @@ def test_a_climb_that_ends_at_an_infinite_likelihood_has_not_converged() -> None
     """L-BFGS takes −∞ for the end of its line, and says that it has converged."""
 
     class Cut(Likelihood):
-        def estimate(self, theta: Tensor, x_0: Tensor, rows: slice) -> Estimate:
-            found = super().estimate(theta, x_0, rows)
+        def estimate(self, theta: Tensor, x_0: Tensor, rows: slice, noise: Any) -> Estimate:
+            found = super().estimate(theta, x_0, rows, noise)
             return found._replace(value=torch.where(theta[0] < 0.1, found.value, -math.inf))
 
     start = torch.zeros(2, dtype=torch.float64)
@@ -180,9 +181,9 @@ def test_a_gradient_in_portions_is_that_of_all_end_points(kind: str, monkeypatch
         x_0 = x_0 + 0.01 * torch.arange(7, dtype=torch.float64)[:, None, None]
     once, of_rows, portions = likelihood.gradient(theta, x_0), type(likelihood).estimate, []
 
-    def estimate(self: Likelihood, theta: Tensor, x_0: Tensor, rows: slice) -> Estimate:
+    def estimate(self: Likelihood, theta: Tensor, x_0: Tensor, rows: slice, noise: Any) -> Estimate:
         portions.append(rows)
-        return of_rows(self, theta, x_0, rows)
+        return of_rows(self, theta, x_0, rows, noise)
 
     monkeypatch.setattr(type(likelihood), "estimate", estimate)
     monkeypatch.setattr(inference, "PORTION", 3 * 5 * 2 * 6**2)
