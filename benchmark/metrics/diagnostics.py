@@ -6,8 +6,10 @@ They need no reference. The rank of u is the number of posterior draws below it,
 import math
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from typing import Any, TypeVar
 
 import torch
+from numpy.typing import NDArray
 from scipy.stats import kstest, kstwo
 from torch import Tensor
 
@@ -17,9 +19,12 @@ from ...tasks.seeding import derive_seed, generator
 from .fitted import DoesNotApplyError, Fitted, Row, offers, row
 from .truth import Truth
 
+Ranks = TypeVar("Ranks", Tensor, NDArray[Any])
+
 PAIRS, DRAWS = 200, 100
 LEVEL = 0.9
 PREDICTIVE_DRAWS, PREDICTIVE_SCALE = 200, 1000
+ROUNDING = 1e-9
 OF_RANKS = frozenset({"sbc", "coverage"})
 
 
@@ -32,6 +37,14 @@ def rank_shares(fitted: Fitted, r: int) -> Tensor:
     """Return the ranks of replicate r over `DRAWS`, (`PAIRS`, d): uniform if the posterior is exact."""
     u, _, drawn = _drawn(fitted, r)
     return _ranks(u, drawn).double() / DRAWS
+
+
+def central(shares: Ranks, level: float) -> Ranks:
+    """Return whether the central interval of a level holds u, for ranks over `DRAWS` (...).
+
+    It does if |rank/`DRAWS` − ½| ≤ level/2, up to rounding.
+    """
+    return abs(2 * (shares * DRAWS).round() - DRAWS) <= level * DRAWS + ROUNDING
 
 
 def sbc(fitted: Fitted) -> Iterator[Row]:
@@ -52,10 +65,10 @@ def sbc(fitted: Fitted) -> Iterator[Row]:
 def coverage(fitted: Fitted) -> Iterator[Row]:
     """Yield the coverage of central intervals for each replicate.
 
-    This is the share of pairs and components with |rank/`DRAWS` − ½| ≤ `LEVEL`/2.
+    This is the share of pairs and components that the central interval of `LEVEL` holds.
     """
     for r in range(len(fitted.posteriors)):
-        yield _share((rank_shares(fitted, r) - 0.5).abs() <= LEVEL / 2, r)
+        yield _share(central(rank_shares(fitted, r), LEVEL), r)
 
 
 def expected_coverage(fitted: Fitted) -> Iterator[Row]:

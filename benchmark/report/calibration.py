@@ -1,7 +1,7 @@
 """Calibration curves: how often central intervals hold the true parameter, over their nominal level.
 
-A rank is the number of `DRAWS` posterior draws below the true u, of fresh pairs (u, x). The central interval
-of level a holds u if |rank/DRAWS − ½| ≤ a/2. If the posterior is exact, ranks are uniform on 0, …, DRAWS, and
+A rank is the number of `DRAWS` posterior draws below the true u, of fresh pairs (u, x), see
+`metrics.diagnostics.central`. If the posterior is exact, ranks are uniform on 0, …, DRAWS, and
 the number of n independent pairs whose interval holds u is binomial. Parameters of a pair are not
 independent, so n counts pairs: the share pooled over parameters varies at most as much as that of one.
 """
@@ -11,12 +11,11 @@ from typing import Any
 import altair as alt
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.stats import binom
 
 from ..analysis.statistics import LEVEL
 from ..figures.style import Look
-from ..metrics.diagnostics import DRAWS
+from ..metrics.diagnostics import DRAWS, central
 from .charts import DRAWN_FLOOR, Spec, finished, legend, name_of, scales_of
 from .kept_numbers import by_cell, of_kind
 from .numbers import in_words, number, whole
@@ -25,18 +24,12 @@ from .report import Report
 LEVELS = (0.05, *(k / 10 for k in range(1, 10)), 0.95)
 SHOWN = (0.5, 0.8, 0.9, 0.95)  # levels of the table
 MORE = ", or higher, as all parameters of a pair count as one"
-Array = NDArray[np.float64]
 Context = dict[str, Any]
-
-
-def covered(ranks: Array, level: float) -> NDArray[np.bool_]:
-    """Return whether the central interval of a level holds u, for ranks as shares of `DRAWS`."""
-    return np.abs(2 * np.rint(ranks * DRAWS) - DRAWS) <= level * DRAWS + 1e-9
 
 
 def of_exact(level: float) -> float:
     """Return the coverage of an exact posterior's central interval of a level."""
-    return float(covered(np.arange(DRAWS + 1) / DRAWS, level).mean())
+    return float(central(np.arange(DRAWS + 1) / DRAWS, level).mean())
 
 
 def band(level: float, pairs: int) -> tuple[float, float]:
@@ -61,7 +54,7 @@ def curves_of(ranks: pd.DataFrame) -> pd.DataFrame:
         pairs = len(own[["replicate", "index"]].drop_duplicates())
         values = own["value"].to_numpy(np.float64)
         for level in LEVELS:
-            records.append((label, budget, level, float(covered(values, level).mean()), pairs))
+            records.append((label, budget, level, float(central(values, level).mean()), pairs))
     return pd.DataFrame(records, columns=["label", "budget", "level", "coverage", "pairs"])
 
 
