@@ -6,7 +6,6 @@ from typing import Any
 from ...tasks.errors import UserError
 from ..analysis.advice import SCORES, Advice, Line, on_task
 from ..metrics.catalogue import record_of
-from .heat import main_metric
 from .numbers import number, whole
 from .report import Report
 
@@ -21,7 +20,7 @@ COLUMNS = ["task", "simulations", "best", "not told from it", "best, seconds a f
 
 def advice_page(report: Report) -> Context:
     """Return a line for each task and budget, by the metric that most methods have."""
-    metric = main_metric(report)
+    metric = report.main_metric
     rows = report.paired[report.paired["metric"] == metric]
     lines = []
     for task, own in rows.groupby("task", sort=False):

@@ -13,20 +13,13 @@ Context = dict[str, Any]
 STEPS = (1.1, 1.5, 2.0, 4.0)  # the ratios at which the colour changes
 
 
-def main_metric(report: Report) -> str:
-    """Return the metric that most methods have at most places; of several, the first of the catalogue."""
-    ranked = report.points[report.points["metric"].isin(report.places) & report.points["value"].notna()]
-    counts = ranked.groupby("metric", sort=False).size()
-    return str(counts.idxmax()) if len(counts) else ""
-
-
 def heat_map(report: Report) -> Context | None:
     """Return the table of the main metric at the budget where it has most results; None for one method.
 
     The budget is the largest of those with as many. The settings are the first, the defaults if there are
     any. The colour of a cell is the number of `STEPS` that its ratio to the best exceeds.
     """
-    metric, settings = main_metric(report), report.board["variants"][0]
+    metric, settings = report.main_metric, report.board["variants"][0]
     points = report.points[(report.points["metric"] == metric) & (report.points["variant"] == settings)]
     found = points[points["value"].notna()].groupby("budget").size()
     if found.empty or points["label"].nunique() < 2:

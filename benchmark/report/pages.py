@@ -7,7 +7,7 @@ from ..analysis.labels import task_of
 from ..metrics.catalogue import record_of
 from .advice_page import advice_page
 from .figure_pages import panels, time_panel
-from .heat import heat_map, main_metric
+from .heat import heat_map
 from .leaderboard import MEANS, first_selection, lines_of
 from .method_pages import method_of, requires_of, summary_of
 from .numbers import words
@@ -40,7 +40,7 @@ def overview(report: Report) -> Context:
 
 def _front(report: Report) -> Context | None:
     """Return the figure of the main metric of each task, the task with most methods first; None without."""
-    metric = main_metric(report)
+    metric = report.main_metric
     points = report.points[(report.points["metric"] == metric) & report.points["value"].notna()]
     methods = (
         points.groupby("task", sort=False)["label"].nunique().sort_values(ascending=False, kind="stable")

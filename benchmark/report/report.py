@@ -57,6 +57,13 @@ class Report:
         """The page of each method."""
         return {label: f"methods/{self.slugs[label]}.html" for label in self.rows["label"].unique()}
 
+    @cached_property
+    def main_metric(self) -> str:
+        """The metric that most methods have at most places; of several, the first of the catalogue."""
+        ranked = self.points[self.points["metric"].isin(self.places) & self.points["value"].notna()]
+        counts = ranked.groupby("metric", sort=False).size()
+        return str(counts.idxmax()) if len(counts) else ""
+
     def figure(self, metric: str, task: str) -> str:
         """The chart of a metric on a task, which is on the task's page, and its rows, without an ending."""
         return f"figures/{self.slugs[metric]}-{self.slugs[task]}"
