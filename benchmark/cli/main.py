@@ -281,13 +281,13 @@ def figures(
     only: Annotated[str, typer.Option(help="Draw one kind of figure, such as over_option.")] = "",
 ) -> None:
     """Draw every figure that a result folder allows, as PDF and PNG."""
-    from ..running.kept import FILE, read_kept
+    from ..running.kept import kept_in
     from ..running.table import read_table
 
     frame = read_table(folder)
     from ..figures.draw import draw_all
 
-    drawn = draw_all(frame, read_kept(folder / FILE), folder / "figures", only)
+    drawn = draw_all(frame, kept_in(folder), folder / "figures", only)
     for path in drawn:
         print(path)
     if not drawn:

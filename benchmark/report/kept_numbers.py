@@ -6,7 +6,7 @@ from typing import cast
 
 import pandas as pd
 
-from ..running.kept import FILE, read_kept
+from ..running.kept import kept_in
 from ..running.rows import with_variants
 
 
@@ -25,7 +25,7 @@ def kept_of(folders: Sequence[Path], shown: pd.DataFrame) -> pd.DataFrame:
     Raises:
         StoreError: a file of kept numbers is damaged.
     """
-    found = [read_kept(folder / FILE).assign(source=k) for k, folder in enumerate(folders)]
+    found = [kept_in(folder).assign(source=k) for k, folder in enumerate(folders)]
     every = pd.concat(found, ignore_index=True)
     reference = every["kind"] == "reference"
     every = every[every["cell"].isin(shown["cell"]) | (reference & every["task"].isin(shown["task"]))]

@@ -19,14 +19,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 import torch
-from pyarrow import parquet
 from torch import Tensor
 
 from ..metrics.diagnostics import calibrated, rank_shares
 from ..metrics.fitted import Fitted
 from .cell import Cell
+from .table import LEVEL, DamagedError, read_content
 from .writing import StoreError
 
 FILE = "kept.parquet"
@@ -97,10 +96,22 @@ def joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def to_parquet(kept: pd.DataFrame) -> bytes:
-    """Return the content of a Parquet file of kept numbers."""
+    """Return the content of a Parquet file of kept numbers, with checksums."""
     buffer = io.BytesIO()
-    kept.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd", compression_level=9)
+    kept.to_parquet(
+        buffer,
+        engine="pyarrow",
+        index=False,
+        write_page_checksum=True,
+        compression="zstd",
+        compression_level=LEVEL,
+    )
     return buffer.getvalue()
+
+
+def kept_in(folder: Path) -> pd.DataFrame:
+    """Return what the cells of a result folder kept, as `read_kept` does."""
+    return read_kept(folder / FILE)
 
 
 def read_kept(path: Path) -> pd.DataFrame:
@@ -110,12 +121,8 @@ def read_kept(path: Path) -> pd.DataFrame:
         StoreError: the file is damaged or cannot be read.
     """
     try:
-        content = path.read_bytes()
+        return read_content(path).to_pandas()[list(DTYPES)].astype(DTYPES)
     except FileNotFoundError:
         return nothing()
-    except OSError as error:
-        raise StoreError(f"{path}: it cannot be read: {error.strerror}.") from error
-    try:
-        return parquet.read_table(pa.BufferReader(content)).to_pandas()[list(DTYPES)].astype(DTYPES)
-    except Exception as error:  # pyarrow raises OSError, ValueError and others for a damaged file
+    except (DamagedError, KeyError, ValueError, TypeError) as error:
         raise StoreError(f"{path}: the file is damaged; `graybench run` makes it again.") from error

@@ -12,7 +12,7 @@ from torch import Tensor
 from graybench.benchmark.metrics.diagnostics import PAIRS
 from graybench.benchmark.metrics.truth import truth_of
 from graybench.benchmark.running.cell import Cell
-from graybench.benchmark.running.kept import DTYPES, joined, nothing, read_kept
+from graybench.benchmark.running.kept import DTYPES, joined, kept_in, nothing
 from graybench.benchmark.running.measure import run_cell
 from graybench.benchmark.running.merge import merge_folders
 from graybench.benchmark.running.rows import failure_rows, frame
@@ -129,11 +129,11 @@ def test_a_folder_holds_what_its_finished_cells_keep(tmp_path: Path) -> None:
     for cell in (second, first):
         store.write(cell, rows_of(cell), kept_by(cell))
     store.merge(sweep.cells(), pytest.fail)
-    assert_frame_equal(read_kept(store.folder / "kept.parquet"), joined([kept_by(first), kept_by(second)]))
+    assert_frame_equal(kept_in(store.folder), joined([kept_by(first), kept_by(second)]))
 
     store.write(first, failure_rows(first, "failed", "because"))  # a later run of the cell keeps nothing
     store.merge(sweep.cells(), pytest.fail)
-    assert_frame_equal(read_kept(store.folder / "kept.parquet"), kept_by(second))
+    assert_frame_equal(kept_in(store.folder), kept_by(second))
 
 
 def test_merged_folders_hold_what_their_cells_keep(tmp_path: Path) -> None:
@@ -141,15 +141,15 @@ def test_merged_folders_hold_what_their_cells_keep(tmp_path: Path) -> None:
     for name, cell in zip("ab", sweep.cells(), strict=True):
         Store(tmp_path / name, sweep).write(cell, rows_of(cell), kept_by(cell))
     merge_folders([tmp_path / "a", tmp_path / "b"], tmp_path / "both", lambda line: None)
-    found = read_kept(tmp_path / "both/kept.parquet")
+    found = kept_in(tmp_path / "both")
     assert_frame_equal(found, joined([kept_by(cell) for cell in sweep.cells()]))
 
 
 def test_a_folder_without_kept_numbers_has_none_and_a_damaged_file_is_told(tmp_path: Path) -> None:
-    assert_frame_equal(read_kept(tmp_path / "kept.parquet"), nothing())
+    assert_frame_equal(kept_in(tmp_path), nothing())
     (tmp_path / "kept.parquet").write_bytes(b"PAR1 or not")
     with pytest.raises(StoreError, match=r"kept\.parquet: the file is damaged; `graybench run` makes it"):
-        read_kept(tmp_path / "kept.parquet")
+        kept_in(tmp_path)
 
 
 def test_no_more_samples_are_kept_than_are_drawn(tmp_path: Path) -> None:
