@@ -24,11 +24,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ...tasks.errors import UserError
 from ..running.writing import make_folder, write_text
-from . import method_pages, pages, provenance, task_pages
 from .as_text import latex, markdown
 from .charts import Spec
-from .figure_pages import figure_files, rank_contexts, time_contexts
 from .numbers import FILTERS
+from .pages import provenance
+from .pages.figures import figure_files, rank_contexts, time_contexts
+from .pages.methods import method_pages
+from .pages.overview import Context, listings, overview
+from .pages.tasks import task_page
 from .parts import as_json, shared
 from .report import Report
 
@@ -67,22 +70,22 @@ def _contents(report: Report) -> Iterator[tuple[str, str]]:
     """Yield path and content of each file."""
     templates = _Templates(report)
     specs: dict[str, list[Spec | None]] = {}
-    overview = pages.overview(report)
-    front = [task["chart"] for task in overview["front"]["tasks"][:1]] if overview["front"] else []
-    yield "index.html", templates.render("index", "index.html", overview, front)
+    index = overview(report)
+    front = [task["chart"] for task in index["front"]["tasks"][:1]] if index["front"] else []
+    yield "index.html", templates.render("index", "index.html", index, front)
     yield "leaderboard.md", markdown(report)
     yield "leaderboard.tex", latex(report)
-    for path, context in pages.listings(report).items():
+    for path, context in listings(report).items():
         yield path, templates.render("listing", path, context)
     for label, path in report.task_pages.items():
-        context = task_pages.task_page(report, label)
+        context = task_page(report, label)
         parts = [(part["chart"], part["time_page"].removesuffix(".html")) for part in context["parts"]]
         charts = [chart for pair in parts for chart in pair if chart]
         if context["specs"]:
             specs[report.task_chart(label)] = list(context["specs"].values())
             charts.insert(0, report.task_chart(label))
         yield path, templates.render("task", path, context, charts)
-    for path, context in method_pages.method_pages(report).items():
+    for path, context in method_pages(report).items():
         yield path, templates.render("method", path, context)
     for chart, panels, csv in figure_files(report):
         yield f"{chart}.csv", csv
@@ -138,7 +141,7 @@ class _Templates:
             "method_pages": report.method_pages,
         }
 
-    def render(self, template: str, path: str, context: pages.Context, charts: Sequence[str] = ()) -> str:
+    def render(self, template: str, path: str, context: Context, charts: Sequence[str] = ()) -> str:
         folder, _, _ = path.rpartition("/")
         place = {
             "here": path,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from graybench.benchmark.report.advice_page import advice_page
+from graybench.benchmark.report.pages.advice import advice_page
 from graybench.benchmark.report.report import Report
 from graybench.tests.benchmark.conftest import made_up
 

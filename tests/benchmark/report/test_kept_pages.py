@@ -9,11 +9,11 @@ import pytest
 from scipy.stats import binom
 
 from graybench.benchmark.metrics.diagnostics import DRAWS, LEVEL
-from graybench.benchmark.report.calibration import LEVELS, SHOWN, band, curves_of, of_exact
 from graybench.benchmark.report.corner import LEVELS as STEPS
 from graybench.benchmark.report.corner import Drawn, beyond, packed
 from graybench.benchmark.report.kept_numbers import kept_of
 from graybench.benchmark.report.numbers import number
+from graybench.benchmark.report.pages.calibration import LEVELS, SHOWN, band, curves_of, of_exact
 from graybench.benchmark.report.site import write_site
 from graybench.benchmark.running.writing import StoreError
 from graybench.tests.benchmark.conftest import made_up, made_up_kept

@@ -6,7 +6,7 @@ import pytest
 
 from graybench.benchmark.analysis.labels import task_of
 from graybench.benchmark.report.charts import short
-from graybench.benchmark.report.observation import observation
+from graybench.benchmark.report.pages.observation import observation
 
 
 def shown(label: str) -> tuple[list[float], dict[str, Any] | None, str]:

@@ -13,8 +13,8 @@ import pytest
 
 from graybench.benchmark.analysis.statistics import summarise
 from graybench.benchmark.cli.report import report
-from graybench.benchmark.report.heat import ratios
 from graybench.benchmark.report.numbers import number
+from graybench.benchmark.report.pages.heat import ratios
 from graybench.benchmark.report.parts import shared
 from graybench.benchmark.report.report import slugs
 from graybench.benchmark.report.site import write_site

@@ -2,19 +2,19 @@
 
 from typing import Any
 
-from ...tasks.errors import UserError
-from ...tasks.task import Observations, Task
-from ..analysis.labels import task_of
-from ..analysis.quality import SURE, time_to_quality
-from ..metrics.catalogue import record_of
+from ....tasks.errors import UserError
+from ....tasks.task import Observations, Task
+from ...analysis.labels import task_of
+from ...analysis.quality import SURE, time_to_quality
+from ...metrics.catalogue import record_of
+from ..points import OVER_TIME, records
+from ..report import Report
 from .calibration import calibration
-from .figure_pages import panels, time_panel
-from .method_pages import described
+from .figures import panels, time_panel
+from .methods import described
 from .observation import observation
-from .pages import offers_of
-from .points import OVER_TIME, records
+from .overview import offers_of
 from .posterior import posterior
-from .report import Report
 
 Context = dict[str, Any]
 QUALITY, MARGIN = ("c2st_mlp", "mmd"), 0.02  # metrics, the first that a task has; what counts as the best

@@ -6,11 +6,11 @@ import altair as alt
 import torch
 from torch import Tensor
 
-from ...tasks.landmarks.task import Landmarks
-from ...tasks.structure import Field, Items, Series, Structure
-from ...tasks.task import Observations, Task
-from .charts import DRAWN_FLOOR, HEIGHT, Chart, finished, short
-from .numbers import number
+from ....tasks.landmarks.task import Landmarks
+from ....tasks.structure import Field, Items, Series, Structure
+from ....tasks.task import Observations, Task
+from ..charts import DRAWN_FLOOR, HEIGHT, Chart, finished, short
+from ..numbers import number
 
 Context = dict[str, Any]
 BLUE = "#0072B2"

@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from ..running.rows import TO_RETRY, ending
-from .numbers import whole
-from .points import records
-from .report import Report
+from ...running.rows import TO_RETRY, ending
+from ..numbers import whole
+from ..points import records
+from ..report import Report
 
 Context = dict[str, Any]
 PACKAGES = (

@@ -3,11 +3,11 @@
 import math
 from typing import Any
 
-from ...tasks.errors import UserError
-from ..analysis.advice import SCORES, Advice, Line, on_task
-from ..metrics.catalogue import record_of
-from .numbers import number, whole
-from .report import Report
+from ....tasks.errors import UserError
+from ...analysis.advice import SCORES, Advice, Line, on_task
+from ...metrics.catalogue import record_of
+from ..numbers import number, whole
+from ..report import Report
 
 Context = dict[str, Any]
 INTRO = (

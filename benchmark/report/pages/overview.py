@@ -2,17 +2,17 @@
 
 from typing import Any
 
-from ...tasks.task import Task
-from ..analysis.labels import task_of
-from ..metrics.catalogue import record_of
-from .advice_page import advice_page
-from .figure_pages import panels, time_panel
+from ....tasks.task import Task
+from ...analysis.labels import task_of
+from ...metrics.catalogue import record_of
+from ..leaderboard import MEANS, first_selection, lines_of
+from ..numbers import words
+from ..points import OVER_TIME
+from ..report import Report
+from .advice import advice_page
+from .figures import panels, time_panel
 from .heat import heat_map
-from .leaderboard import MEANS, first_selection, lines_of
-from .method_pages import method_of, requires_of, summary_of
-from .numbers import words
-from .points import OVER_TIME
-from .report import Report
+from .methods import method_of, requires_of, summary_of
 
 Context = dict[str, Any]
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics.catalogue import record_of
-from .numbers import in_words, number, whole, words
-from .points import records
-from .report import Report
+from ...metrics.catalogue import record_of
+from ..numbers import in_words, number, whole, words
+from ..points import records
+from ..report import Report
 
 Context = dict[str, Any]
 STEPS = (1.1, 1.5, 2.0, 4.0)  # the ratios at which the colour changes

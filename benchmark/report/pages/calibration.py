@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom
 
-from ..analysis.statistics import LEVEL
-from ..figures.style import Look
-from ..metrics.diagnostics import DRAWS, central
-from .charts import DRAWN_FLOOR, Spec, finished, legend, name_of, scales_of
-from .kept_numbers import by_cell, of_kind
-from .numbers import in_words, number, whole
-from .report import Report
+from ...analysis.statistics import LEVEL
+from ...figures.style import Look
+from ...metrics.diagnostics import DRAWS, central
+from ..charts import DRAWN_FLOOR, Spec, finished, legend, name_of, scales_of
+from ..kept_numbers import by_cell, of_kind
+from ..numbers import in_words, number, whole
+from ..report import Report
 
 LEVELS = (0.05, *(k / 10 for k in range(1, 10)), 0.95)
 SHOWN = (0.5, 0.8, 0.9, 0.95)  # levels of the table

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ...tasks.errors import UserError
-from ...tasks.task import Observations, Task
-from .corner import Drawn, Window, beyond, corner
-from .kept_numbers import by_cell, of_kind
-from .numbers import in_words, number
-from .report import Report
+from ....tasks.errors import UserError
+from ....tasks.task import Observations, Task
+from ..corner import Drawn, Window, beyond, corner
+from ..kept_numbers import by_cell, of_kind
+from ..numbers import in_words, number
+from ..report import Report
 
 Context = dict[str, Any]
 Array = NDArray[np.float64]

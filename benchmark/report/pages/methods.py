@@ -5,16 +5,16 @@ from typing import Any
 
 import pandas as pd
 
-from ...methods import get_method
-from ...tasks.errors import UserError
-from ...tasks.plugin import Plugin
-from ..metrics.catalogue import record_of
-from ..running.rows import TO_RETRY
-from .contests import contests
-from .leaderboard import first_selection, text_of
-from .numbers import NOTHING, number, span, variant, whole, words
-from .report import Report
-from .scores import Scores, costs_as_scores, means
+from ....methods import get_method
+from ....tasks.errors import UserError
+from ....tasks.plugin import Plugin
+from ...metrics.catalogue import record_of
+from ...running.rows import TO_RETRY
+from ..contests import contests
+from ..leaderboard import first_selection, text_of
+from ..numbers import NOTHING, number, span, variant, whole, words
+from ..report import Report
+from ..scores import Scores, costs_as_scores, means
 
 Context = dict[str, Any]
 
