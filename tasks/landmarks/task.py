@@ -13,7 +13,7 @@ from ..frozen import digest
 from ..plugin import require_whole
 from ..prior import Normal
 from ..sde.diffusion_task import DiffusionTask
-from ..sde.sde import SDE, TimeGrid
+from ..sde.sde import TimeGrid
 from .diffusion import LandmarkDiffusion
 from .files import landmark_file, read_landmarks
 from .procrustes import align
@@ -119,6 +119,6 @@ class Landmarks(DiffusionTask):
     def data_digest(self) -> str:
         return "" if self.template == "ellipse" else _digest(self.template)
 
-    def sde(self, theta: Tensor) -> SDE:
+    def sde(self, theta: Tensor) -> LandmarkDiffusion:
         dimensions = self.dimensions if self.template == "ellipse" else mean_shape(self.template).shape[1]
         return LandmarkDiffusion(theta[..., 0], theta[..., 1], dimensions, self.nugget)

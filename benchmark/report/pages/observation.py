@@ -138,7 +138,7 @@ def _dots(base: alt.Chart) -> alt.Chart:
 
 
 def _shape(task: Landmarks, x: Tensor) -> tuple[str, Chart, bool]:
-    dimensions = task.sde(task.prior.to_theta(torch.zeros(1, task.dim_theta))).dimensions  # type: ignore[attr-defined]
+    dimensions = task.sde(task.prior.to_theta(torch.zeros(1, task.dim_theta))).dimensions
     start, end = (of.double().unflatten(-1, (-1, dimensions)) for of in (task.start, x))
     ends = torch.cat([start, end])[:, :2]
     middle, reach = (ends.amax(0) + ends.amin(0)) / 2, float((ends.amax(0) - ends.amin(0)).max()) * 0.55
