@@ -13,7 +13,6 @@ Kept numbers are a table with a row for each number:
 and the columns that say whose they are: task, method, method_settings, budget and cell.
 """
 
-import io
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +24,7 @@ from torch import Tensor
 from ..metrics.diagnostics import calibrated, rank_shares
 from ..metrics.fitted import Fitted
 from .cell import Cell
-from .table import LEVEL, DamagedError, read_content
+from .table import DamagedError, read_content
 from .writing import StoreError
 
 FILE = "kept.parquet"
@@ -93,20 +92,6 @@ def joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     every = pd.concat([nothing(), *parts], ignore_index=True).astype(DTYPES)
     again = every.duplicated(["task", "kind", "index", "parameter"]) & (every["kind"] == "reference")
     return every[~again].reset_index(drop=True)
-
-
-def to_parquet(kept: pd.DataFrame) -> bytes:
-    """Return the content of a Parquet file of kept numbers, with checksums."""
-    buffer = io.BytesIO()
-    kept.to_parquet(
-        buffer,
-        engine="pyarrow",
-        index=False,
-        write_page_checksum=True,
-        compression="zstd",
-        compression_level=LEVEL,
-    )
-    return buffer.getvalue()
 
 
 def kept_in(folder: Path) -> pd.DataFrame:

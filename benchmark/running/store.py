@@ -28,10 +28,9 @@ import yaml
 from ...tasks.errors import UserError
 from .cell import Cell
 from .kept import FILE, joined, read_kept
-from .kept import to_parquet as kept_to_parquet
 from .rows import COLUMNS, DTYPES, Ending, ending
 from .sweep import Sweep
-from .table import DamagedError, read_parquet, to_frame, to_parquet
+from .table import DamagedError, read_parquet, to_content, to_frame, to_parquet
 from .writing import TEMPORARY, StoreError, explained, write_whole
 from .yaml_loader import Dumper, Loader
 
@@ -80,7 +79,7 @@ class Store:
             path.unlink(missing_ok=True)
             if kept is not None and not kept.empty:
                 path.parent.mkdir(exist_ok=True)
-                write_whole(path, kept_to_parquet(kept))
+                write_whole(path, to_content(kept))
         write_whole(self._path(cell), to_parquet(rows))
 
     def read(self, cell: Cell, warn: Callable[[str], None]) -> pd.DataFrame | None:
@@ -131,7 +130,7 @@ class Store:
             merged = present
         kept = joined([read_kept(kept_path(self.folder, cell)) for cell in cells if cell.id in present])
         if not kept.empty:
-            write_whole(self.folder / FILE, kept_to_parquet(kept))
+            write_whole(self.folder / FILE, to_content(kept))
         return len(present.keys() - {cell.id for cell in cells})
 
     def _lots(self, cells: Sequence[Cell], warn: Callable[[str], None]) -> Iterator[pa.Table]:

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -45,16 +46,25 @@ def to_parquet(rows: pd.DataFrame) -> bytes:
 
     The bytes of these columns are stored in four streams, which takes three tenths of the space of float64.
     """
-    buffer, single = io.BytesIO(), [column for column in SINGLE if column in rows]
-    rows.astype(dict.fromkeys(single, "float32")).to_parquet(
+    single = [column for column in SINGLE if column in rows]
+    return to_content(
+        rows.astype(dict.fromkeys(single, "float32")),
+        use_dictionary=[column for column in rows if column not in single],
+        column_encoding=dict.fromkeys(single, "BYTE_STREAM_SPLIT"),
+    )
+
+
+def to_content(frame: pd.DataFrame, **encoding: Any) -> bytes:
+    """Return the content of a Parquet file with checksums, which `read_content` reads."""
+    buffer = io.BytesIO()
+    frame.to_parquet(
         buffer,
         engine="pyarrow",
         index=False,
         write_page_checksum=True,
         compression="zstd",
         compression_level=LEVEL,
-        use_dictionary=[column for column in rows if column not in single],
-        column_encoding=dict.fromkeys(single, "BYTE_STREAM_SPLIT"),
+        **encoding,
     )
     return buffer.getvalue()
 
