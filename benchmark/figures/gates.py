@@ -25,6 +25,7 @@ from .comparison import draw_ratios, looks_of_budgets
 from .style import (
     FLOOR,
     GREY,
+    KNOWN,
     MARK_EVERY,
     PAGE,
     TIME_LABEL,
@@ -41,16 +42,16 @@ from .style import (
     time_axis,
 )
 
-CHOICES = {  # colour and hatch, the simplest gate first
-    "dsm": ("#0072B2", ""),
-    "scalar": ("#D55E00", ""),
-    "diagonal": ("#56B4E9", ""),
-    "matrix": ("#000000", ""),
-    "conditional_scalar": ("#D55E00", "////"),
-    "conditional_diagonal": ("#56B4E9", "////"),
-    "conditional_matrix": ("#000000", "////"),
-    "state": ("#009E73", ""),
-}
+CHOICES = (  # the simplest gate first
+    "dsm",
+    "scalar",
+    "diagonal",
+    "matrix",
+    "conditional_scalar",
+    "conditional_diagonal",
+    "conditional_matrix",
+    "state",
+)
 STACK: dict[str, Any] = {"multiple": "stack", "shrink": 0.8, "alpha": 1, "linewidth": 0.4, "legend": False}
 SCALAR, AUTO = "mix", "mix(gate=auto)"
 RATIOS = (0.05, 20.0)
@@ -190,7 +191,7 @@ def gates_choice(rows: pd.DataFrame) -> Figure | None:
     if rows.empty:
         return None
     budgets, tasks = sorted(rows["budget"].unique()), list(rows["task"].unique())
-    looks = {gate: look for gate, look in CHOICES.items() if (rows["reason"] == gate).any()}
+    looks = {gate: _bar_of(gate) for gate in CHOICES if (rows["reason"] == gate).any()}
     figure = Figure(figsize=(PAGE, 0.9 + 0.19 * len(tasks)), layout="constrained")
     for axis, budget in zip(panels_of(figure, len(budgets), len(budgets)), budgets, strict=True):
         own = rows[rows["budget"] == budget]
@@ -207,3 +208,9 @@ def gates_choice(rows: pd.DataFrame) -> Figure | None:
     signs = [Patch(facecolor=c, hatch=h, edgecolor="white", label=gate) for gate, (c, h) in looks.items()]
     figure.legend(handles=signs, loc="outside upper center", ncols=4)
     return figure
+
+
+def _bar_of(gate: str) -> tuple[Any, str]:
+    """Return the colour of a gate's method and a hatch where the line of that method is dashed."""
+    look = KNOWN[{"dsm": "dsm", "scalar": SCALAR}.get(gate, f"mix(gate={gate})")]
+    return look.colour, "" if look.dashes == "-" else "////"
