@@ -4,7 +4,7 @@ Both methods have the same simulations, so each bootstrap draw takes the same re
 both. If a row of either did not end well, the place gets its status instead of numbers.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 
 from ...tasks.errors import UserError
-from ...tasks.plugin import nearest
 from ..metrics.catalogue import record_of
 from ..metrics.metric import Metric
 from ..running.rows import with_variants
@@ -26,7 +25,7 @@ from .statistics import (
     ratio_interval,
     table_of,
 )
-from .table import averaged, method_labels
+from .table import averaged, method_labels, require_method
 
 COLUMNS = ("task", "variant", "budget", "value", "low", "high", "p", "status")
 NO_INTERVAL = "no interval: there is one replicate, or both means are 0 in some bootstrap draws"
@@ -104,11 +103,6 @@ def _compared(
     return pd.DataFrame(records, columns=list(COLUMNS)).astype(numbers)
 
 
-def _require_method(label: str, known: Iterable[str]) -> None:
-    if label not in known:
-        raise UserError(f"the table has no method {label!r}: {nearest(label, known)}")
-
-
 def print_comparison(frame: pd.DataFrame, metric: str, method: str, baseline: str, console: Console) -> None:
     """Print a comparison: tasks down, budgets across. A star marks intervals on which the method is better.
 
@@ -125,7 +119,7 @@ def print_comparison(frame: pd.DataFrame, metric: str, method: str, baseline: st
     averaged(frame, metric)
     known = dict.fromkeys([*with_variants(frame)["label"].unique(), *method_labels(frame).unique()])
     for label in (method, baseline):
-        _require_method(label, known)
+        require_method(label, known)
     record = record_of(metric)
     found = (ratios if record.has_ratio else differences)(frame, metric, method, baseline)
     if found.empty:

@@ -1,6 +1,6 @@
 """The result table for people: budgets across, methods down, means with 95 % intervals, the best marked."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,28 @@ def method_labels(frame: pd.DataFrame) -> "pd.Series[str]":
     """Return each row's method with its settings in brackets: `mix(gate=learned)`."""
     settings = frame["method_settings"].str.replace(" ", ", ")
     return frame["method"].where(settings == "", frame["method"] + "(" + settings + ")")
+
+
+def of_methods(frame: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of the given methods; an empty sequence selects all.
+
+    Args:
+        frame: a table with the columns `method` and `method_settings`.
+        methods: each a name, for a method with all its settings, or a label of `method_labels`.
+
+    Raises:
+        UserError: the table has no such method.
+    """
+    labels = method_labels(frame)
+    for method in methods:
+        require_method(method, [*labels.unique(), *frame["method"].unique()])
+    return frame[labels.isin(methods) | frame["method"].isin(methods)] if methods else frame
+
+
+def require_method(label: str, known: Iterable[str]) -> None:
+    """Raise a `UserError` with the nearest name unless `label` is known."""
+    if label not in known:
+        raise UserError(f"the table has no method {label!r}: {nearest(label, known)}")
 
 
 def averaged(frame: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -279,15 +279,21 @@ def _require_metric(metric: str, frame: "DataFrame", folder: Path) -> None:
 def figures(
     folder: Folder,
     only: Annotated[str, typer.Option(help="Draw one kind of figure, such as over_option.")] = "",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="Draw only this method, such as mix or 'mix(gate=auto)'; may be repeated."),
+    ] = None,
 ) -> None:
     """Draw every figure that a result folder allows, as PDF and PNG."""
+    from ..analysis.table import of_methods
     from ..running.kept import kept_in
     from ..running.table import read_table
 
-    frame = read_table(folder)
+    frame, kept = of_methods(read_table(folder), method or []), kept_in(folder)
     from ..figures.draw import draw_all
 
-    drawn = draw_all(frame, kept_in(folder), folder / "figures", only)
+    own = kept[kept["cell"].isin(frame["cell"])]
+    drawn = draw_all(frame, own, folder / "figures", only)
     for path in drawn:
         print(path)
     if not drawn:

@@ -3,6 +3,7 @@
     variance              target variance, and score error at each budget, over t           Figure 1
     mmd                   MMD over budget, averaged over observations and for each          Figure 2
     score_error, c2st_mlp the same for these metrics
+    over_tasks            these three over budget, a panel for each task, all methods and settings together
     board                 the Galton board                                                  Figure 3
     optimal_weight        w*(t) of the simulations of each budget                           Figure 4
     learned_weight        the learned w(t), and w*(t)                                       Figure 5
@@ -41,6 +42,7 @@ from .options import over_options
 from .ranks import METRICS as RANKED
 from .ranks import critical_difference
 from .style import (
+    BUDGET_LABEL,
     COLUMN,
     MARK_EVERY,
     PAGE,
@@ -61,9 +63,8 @@ from .style import (
     time_axis,
     value_axis,
 )
+from .tasks import over_tasks
 from .weights import learned_weight, optimal_weight
-
-BUDGET_LABEL = "budget $N$ (simulator calls)"
 
 
 @styled
@@ -85,7 +86,16 @@ def draw_all(frame: pd.DataFrame, kept: pd.DataFrame, folder: Path, only: str = 
     Raises:
         UserError: the folder cannot be made, or there is no such kind.
     """
-    kinds = [*OF_TASK, *OF_VARIANT, *OF_GATES, *OF_ALL_TASKS, "over_option", "comparison", "corner"]
+    kinds = [
+        *OF_TASK,
+        *OF_VARIANT,
+        *OF_GATES,
+        *OF_ALL_TASKS,
+        "over_option",
+        "over_tasks",
+        "comparison",
+        "corner",
+    ]
     if only and only not in kinds:
         raise UserError(f"there is no kind of figure {only!r}: {nearest(only, kinds)}")
     make_folder(folder)
@@ -97,6 +107,9 @@ def draw_all(frame: pd.DataFrame, kept: pd.DataFrame, folder: Path, only: str = 
     if only in ("", "over_option"):
         for metric, figure in over_options(rows):
             files += _save(figure, folder, ["over_option", metric])
+    for metric in RANKED if only in ("", "over_tasks") else ():
+        if (figure := over_tasks(rows, metric)) is not None:
+            files += _save(figure, folder, ["over_tasks", metric])
     if only in ("", "comparison"):
         for label, variant, figure in comparisons(frame):
             files += _save(figure, folder, ["comparison", label, variant])

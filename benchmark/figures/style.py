@@ -32,6 +32,7 @@ from ..running.rows import TO_RETRY
 
 COLUMN, PAGE = 3.35, 6.9  # widths of one and two columns, in inches
 GREY = "#555555"
+BUDGET_LABEL = "budget $N$ (simulator calls)"
 TIME_LABEL = "diffusion time $t$ (square-root scale)"
 MARK_EVERY = 5  # points in diffusion time for each marker
 PNG_DPI, PNG_COLOURS = 150, 256  # a page is 1,035 pixels wide

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
-from ...figures.draw import BUDGET_LABEL, over_budget, variance
+from ...figures.draw import over_budget, variance
 from ...figures.style import (
+    BUDGET_LABEL,
     MARK_EVERY,
     PAGE,
     TIME_LABEL,
