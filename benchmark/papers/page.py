@@ -11,10 +11,16 @@ from .findings import Finding
 from .paper import Claim, Paper, PaperFigure, Picture
 
 NOT_TESTED, MISSING = "not tested", "no result"
-SUITE, GOES_ON = (
-    "Suite:",
-    "…",
-)  # begin the text of a claim that the suite adds, or that goes on
+SUITE, GOES_ON = "Suite:", "…"  # begin the text of a claim that the suite adds, or that goes on
+
+VERDICTS = {  # verdicts of all findings together, in the words of the page's first sentence
+    "holds": "held",
+    "mixed": "mixed",
+    "open": "open",
+    "fails": "failed",
+    NOT_TESTED: NOT_TESTED,
+    MISSING: "without a result",
+}
 
 
 @dataclass(frozen=True)
@@ -82,18 +88,27 @@ def page(paper: Paper, command: str, origins: Sequence[Origin], sections: Sequen
     parts = [
         f"# {paper.title}, reproduced",
         f"{paper.reference}.",
-        f"**Command.** `{command}` wrote this page, its figures and [claims.md](claims.md); do not edit "
-        f"them.",
-        paper.note,
-        _origins(origins),
+        tally([held for section in sections for held in section.held]),
         "A claim *holds* if the whole 95 % interval of a number is on the wanted side of its target, *fails* "
         "if the whole interval is on the other side, and is *open* otherwise. Counts and numbers that are "
         "computed without sampling have intervals without width, unless a part of them gave no result.",
         "## In short",
         summary(sections),
         *(_section(section) for section in sections),
+        "## How it was made",
+        f"**Command.** `{command}` wrote this page, its figures and [claims.md](claims.md); do not edit "
+        f"them.",
+        paper.note,
+        _origins(origins),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def tally(held: Sequence[Held]) -> str:
+    """Return a sentence that counts claims by verdict; claims with several verdicts are mixed."""
+    counts = Counter(claim.verdict if claim.verdict in VERDICTS else "mixed" for claim in held)
+    parts = [f"{counts[verdict]} {words}" for verdict, words in VERDICTS.items() if counts[verdict]]
+    return f"**Of {len(held)} claims: {', '.join(parts)}.**" if held else "**No claim is tested.**"
 
 
 def summary(sections: Sequence[Section]) -> str:

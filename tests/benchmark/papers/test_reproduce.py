@@ -20,7 +20,7 @@ from graybench.benchmark.papers.ltsm import claims as ltsm_claims
 from graybench.benchmark.papers.ltsm import figures as ltsm_figures
 from graybench.benchmark.papers.ltsm import weights as weight_claims
 from graybench.benchmark.papers.ltsm.paper import LTSM
-from graybench.benchmark.papers.page import Held, Section, claims_of_the_paper
+from graybench.benchmark.papers.page import Held, Section, claims_of_the_paper, tally
 from graybench.benchmark.papers.paper import Claim, PaperFigure, Results, Source
 from graybench.tasks.errors import UserError
 
@@ -167,6 +167,17 @@ def test_the_short_table_leaves_out_what_the_suite_adds():
         *(f"| [{text}](P.md#figure-1) | open | {number} |" for text in ("First", "… elsewhere", "Third")),
         "| [Fourth](P.md#figure-1) | not tested | — |",
     ]
+
+
+def test_the_first_sentence_counts_claims_by_verdict():
+    def held(*lows):
+        found = [Finding("x", "", None, 1, Interval(low + 0.5, low, low + 1)) for low in lows]
+        return Held(Claim("claim", find=lambda: ()), tuple(found))
+
+    claims = [held(-1), held(-1, -2), held(2), held(-1, 2), held(0.5, 2), held(0.5), held()]
+    claims.append(Held(Claim("claim", reason="why"), ()))
+    counted = "2 held, 2 mixed, 1 open, 1 failed, 1 not tested, 1 without a result"
+    assert tally(claims) == f"**Of 8 claims: {counted}.**"
 
 
 def test_tables_are_found_by_name(tmp_path):
