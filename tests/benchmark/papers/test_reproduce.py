@@ -202,5 +202,7 @@ def test_the_released_page_and_index_have_every_figure_and_claim(paper):
             assert (folder / f"figures/{picture.name}.png").exists()
         for claim in figure.claims:
             assert f"**{claim.text}: " in page
+    (counts,) = re.findall(r"^\*\*Of \d+ claims: (.*)\.\*\*$", page, re.MULTILINE)
+    assert f": {counts}. `graybench reproduce {paper.name}" in " ".join(index.split())
     for line in (folder / "claims.md").read_text().splitlines():
         assert line.replace("](README.md#", f"]({paper.name}/README.md#") in index
