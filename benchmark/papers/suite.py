@@ -3,8 +3,7 @@
 * `auto` is safe: on every task and budget its score error is at most 1.05 times the lower of DSM's and scalar
   MIX's, whichever that is in the table.
 * On `linear_gaussian(rotated=true, ...)`, whose directions differ in scale and are not those of the axes,
-`auto`
-  has at most 1/1.5 of scalar MIX's score error from 1,000 simulations on.
+  `auto` has at most 1/1.5 of scalar MIX's score error from 1,000 simulations on.
 * A learned w(t) that starts at w* stays within 0.02 of it, on average over t, at 10,000 simulations.
 """
 
