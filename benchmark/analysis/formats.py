@@ -27,24 +27,24 @@ LATEX_SPECIAL = str.maketrans(
 )
 
 
-def as_markdown(frame: pd.DataFrame, metric: str) -> str:
-    """Return a table for each task, in GitHub's Markdown.
+def as_markdown(frame: pd.DataFrame, metric: str, wide: bool = False) -> str:
+    """Return the tables of `sheets_of` in GitHub's Markdown.
 
     Raises:
         UserError: the table has no such metric to average.
     """
-    return "\n".join(_markdown(sheet) for sheet in sheets_of(frame, metric))
+    return "\n".join(_markdown(sheet) for sheet in sheets_of(frame, metric, wide))
 
 
 def _markdown(sheet: Sheet) -> str:
-    lines = [["method", *(f"{budget:,}" for budget in sheet.budgets)]]
-    lines.append(["---", *["---:"] * len(sheet.budgets)])
+    lines = [["method", *map(escape_markdown, sheet.columns)]]
+    lines.append(["---", *["---:"] * len(sheet.columns)])
     for label, entries in sheet.lines.items():
         lines.append([escape_markdown(label), *map(_markdown_entry, entries)])
     if any(sheet.floors):
         lines.append(["floor", *sheet.floors])
     rows = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    title = f"{sheet.task} · {sheet.caption('best in bold')}"
+    title = f"{sheet.name} · {sheet.caption('best in bold')}"
     return f"{escape_markdown(title)}\n\n{rows}"
 
 
@@ -60,21 +60,21 @@ def escape_markdown(text: str) -> str:
     return MARKDOWN_SPECIAL.sub(r"\\\1", text)
 
 
-def as_latex(frame: pd.DataFrame, metric: str) -> str:
-    r"""Return a table for each task, for a document with `\usepackage{booktabs}`.
+def as_latex(frame: pd.DataFrame, metric: str, wide: bool = False) -> str:
+    r"""Return the tables of `sheets_of`, for a document with `\usepackage{booktabs}`.
 
     Raises:
         UserError: the table has no such metric to average.
     """
-    return "\n".join(_latex(sheet) for sheet in sheets_of(frame, metric))
+    return "\n".join(_latex(sheet) for sheet in sheets_of(frame, metric, wide))
 
 
 def _latex(sheet: Sheet) -> str:
-    title = f"{sheet.task}: {sheet.caption('best in bold')}"
-    head = ["method", *(f"{budget:,}" for budget in sheet.budgets)]
+    title = f"{sheet.name}: {sheet.caption('best in bold')}"
+    head = ["method", *map(escape_latex, sheet.columns)]
     lines = [[escape_latex(label), *map(_latex_entry, entries)] for label, entries in sheet.lines.items()]
     floor = ["floor", *map(_latex_number, sheet.floors)] if any(sheet.floors) else None
-    return booktabs(title, f"l{'r' * len(sheet.budgets)}", head, lines, floor)
+    return booktabs(title, f"l{'r' * len(sheet.columns)}", head, lines, floor)
 
 
 def booktabs(

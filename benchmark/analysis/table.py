@@ -78,35 +78,62 @@ class Entry(NamedTuple):
 
 
 class Sheet(NamedTuple):
-    """The table of one task.
+    """One table: budgets across for one task, or tasks across for one budget.
 
     Attributes:
-        task, metric: what the table shows.
-        budgets: the columns.
-        lines: the entries of each method, by budget.
-        floors: the floor at each budget; empty text if there is none.
+        name: the task, or the budget in words.
+        metric: what the table shows.
+        columns: what is above the columns.
+        lines: the entries of each method, by column.
+        floors: the floor of each column; empty text if there is none.
+        shows: what an entry is.
     """
 
-    task: str
+    name: str
     metric: str
-    budgets: list[int]
+    columns: list[str]
     lines: dict[str, list[Entry]]
     floors: list[str]
+    shows: str = "mean [95 % interval]"
 
     def caption(self, mark: str) -> str:
         """Return the caption; `mark` says how the best is marked, if the metric is ranked."""
-        return f"{self.metric}, mean [95 % interval]" + (f", {mark}" if record_of(self.metric).ranked else "")
+        return f"{self.metric}, {self.shows}" + (f", {mark}" if record_of(self.metric).ranked else "")
 
 
-def sheets_of(frame: pd.DataFrame, metric: str) -> Iterator[Sheet]:
+def sheets_of(frame: pd.DataFrame, metric: str, wide: bool = False) -> Iterator[Sheet]:
     """Yield the table of each task.
+
+    Args:
+        frame: a result table.
+        metric: name of the metric.
+        wide: yield a table of means for each budget instead, with tasks across.
 
     Raises:
         UserError: the table has no such metric to average.
     """
     rows = averaged(frame, metric)
-    for task, of_task in rows.groupby("task", sort=False):
-        yield _sheet(str(task), metric, of_task)
+    sheets = {str(task): _sheet(str(task), metric, own) for task, own in rows.groupby("task", sort=False)}
+    if not wide:
+        yield from sheets.values()
+        return
+    labels = rows["label"].unique()
+    for budget in sorted(rows["budget"].unique()):
+        name = f"{budget:,}"
+        own = {task: sheet for task, sheet in sheets.items() if name in sheet.columns}
+        columns = {task: sheet.columns.index(name) for task, sheet in own.items()}
+        lines = {
+            label: [_mean_of(sheet.lines.get(label, []), columns[task]) for task, sheet in own.items()]
+            for label in labels
+        }
+        lines = {label: entries for label, entries in lines.items() if any(map(str, entries))}
+        floors = [sheet.floors[columns[task]] for task, sheet in own.items()]
+        yield Sheet(f"{name} simulations", metric, list(own), lines, floors, "mean")
+
+
+def _mean_of(entries: list[Entry], column: int) -> Entry:
+    """Return the entry of a column without its interval; one without fields if there is no such line."""
+    return entries[column]._replace(low="", high="") if entries else Entry()
 
 
 def _sheet(task: str, metric: str, rows: pd.DataFrame) -> Sheet:
@@ -127,7 +154,7 @@ def _sheet(task: str, metric: str, rows: pd.DataFrame) -> Sheet:
     return Sheet(
         task,
         metric,
-        budgets,
+        [f"{budget:,}" for budget in budgets],
         {
             label: [shown.get((label, budget), Entry()) for budget in budgets]
             for label in rows["label"].unique()
@@ -141,18 +168,22 @@ def _entry(value: float, low: float, high: float, *, best: bool) -> Entry:
     return Entry(f"{value:.3g}", *ends, best=best)
 
 
-def print_table(frame: pd.DataFrame, metric: str, console: Console) -> None:
-    """Print one table for each task. Entries that are not ok show their status.
+def print_table(frame: pd.DataFrame, metric: str, console: Console, wide: bool = False) -> None:
+    """Print one table for each task, or for each budget. Entries that are not ok show their status.
+
+    Args:
+        frame, metric, wide: as in `sheets_of`.
+        console: where to print.
 
     Raises:
         UserError: the table has no such metric to average.
     """
-    for sheet in sheets_of(frame, metric):
-        title = f"{sheet.task} · {sheet.caption('* best')}".replace("[", r"\[")
+    for sheet in sheets_of(frame, metric, wide):
+        title = f"{sheet.name} · {sheet.caption('* best')}".replace("[", r"\[")
         table = Table(title=title)
         table.add_column("method", overflow="fold")
-        for budget in sheet.budgets:
-            table.add_column(f"{budget:,}", justify="right")
+        for column in sheet.columns:
+            table.add_column(escape(column), justify="right", overflow="fold")
         for label, entries in sheet.lines.items():
             table.add_row(escape(label), *map(_styled, entries))
         if any(sheet.floors):

@@ -199,8 +199,11 @@ def table(
     folder: Folder,
     metric: Annotated[str | None, typer.Option(help="The metric (default: mmd, or the first).")] = None,
     form: Annotated[Format, typer.Option("--format", help="LaTeX needs booktabs.")] = Format.TERMINAL,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="Means, tasks across: a table for each budget.")
+    ] = False,
 ) -> None:
-    """Print a table of one metric: budgets across, methods down."""
+    """Print a table of one metric: methods down, budgets across, one table for each task."""
     from ..running.table import read_table
 
     frame = read_table(folder)
@@ -212,11 +215,11 @@ def table(
     if form is Format.TERMINAL:
         from ..analysis.table import print_table
 
-        print_table(frame, metric, plugins.table_console())
+        print_table(frame, metric, plugins.table_console(), wide)
         return
     from ..analysis.formats import as_latex, as_markdown
 
-    print((as_latex if form is Format.LATEX else as_markdown)(frame, metric))
+    print((as_latex if form is Format.LATEX else as_markdown)(frame, metric, wide))
 
 
 @app.command()

@@ -34,20 +34,22 @@ def markdown_cells(text: str) -> dict[str, list[str]]:
     return {line[0]: line[1:] for line in plain if line[0] != "---"}
 
 
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("frame", [FRAME, TINY], ids=["frame", "tiny"])
 @pytest.mark.parametrize(
     ("form", "cells"), [(as_latex, latex_cells), (as_markdown, markdown_cells)], ids=["latex", "markdown"]
 )
 def test_cells_are_those_of_the_terminal(
     frame: pd.DataFrame,
-    form: Callable[[pd.DataFrame, str], str],
+    form: Callable[[pd.DataFrame, str, bool], str],
     cells: Callable[[str], dict[str, list[str]]],
+    wide: bool,
 ) -> None:
     terminal = {
         label: [cell.removesuffix(" *").replace("not\\_", "not_") for cell in line]
-        for label, line in shown(frame).items()
+        for label, line in shown(frame, wide=wide).items()
     }
-    found = {k: [cell.replace(r"\_", "_") for cell in v] for k, v in cells(form(frame, "mmd")).items()}
+    found = {k: [cell.replace(r"\_", "_") for cell in v] for k, v in cells(form(frame, "mmd", wide)).items()}
     assert found == terminal
     assert len(found) > 4
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from graybench.benchmark.analysis.formats import as_latex, as_markdown
-from graybench.benchmark.analysis.table import averaged, method_labels, print_table
+from graybench.benchmark.analysis.table import averaged, method_labels, print_table, sheets_of
 from graybench.benchmark.running.rows import COLUMNS, DTYPES
 from graybench.tasks.errors import UserError
 
@@ -32,10 +32,10 @@ def table(*rows: dict[str, object]) -> pd.DataFrame:
     return pd.DataFrame.from_records(rows, columns=list(COLUMNS)).astype(DTYPES)
 
 
-def shown(frame: pd.DataFrame, metric: str = "mmd") -> dict[str, list[str]]:
+def shown(frame: pd.DataFrame, metric: str = "mmd", wide: bool = False) -> dict[str, list[str]]:
     """The cells of the printed table by the first column."""
     out = io.StringIO()
-    print_table(frame, metric, Console(file=out, width=200))
+    print_table(frame, metric, Console(file=out, width=200), wide)
     lines = [line.replace("┃", "│").split("│")[1:-1] for line in out.getvalue().splitlines()]
     return {line[0].strip(): [cell.strip() for cell in line[1:]] for line in lines if line}
 
@@ -103,6 +103,20 @@ def test_one_table_for_each_task_and_no_floor_where_there_is_none() -> None:
     assert "floor" in first
     assert "0.4 *" in second
     assert "floor" not in second
+
+
+def test_wide_tables_have_the_means_of_every_task_at_a_budget() -> None:
+    other = table(row("dsm", 100, 0.1, task="[two]"), row("sally", 100, 0.7, task="[two]"))
+    at_100, at_1000 = sheets_of(pd.concat([FRAME, other]), "mmd", wide=True)
+    assert (at_100.name, at_1000.name) == ("100 simulations", "1,000 simulations")
+    assert (at_100.columns, at_1000.columns) == (["galton", "[two]"], ["galton"])
+    cells = {label: [str(entry) for entry in entries] for label, entries in at_100.lines.items()}
+    assert cells == {"dsm": ["0.2", "0.1"], "mix": ["0.4", ""], "ltsm": ["timeout", ""], "sally": ["", "0.7"]}
+    best = [label for label, entries in at_100.lines.items() for entry in entries if entry.best]
+    assert best == ["dsm", "dsm"]
+    assert {*at_1000.lines} == {"dsm", "mix(gate=learned, recipe=plain)", "ltsm"}  # sally was not run there
+    assert at_100.floors == ["0.013", "0.013"]
+    assert "mean [" not in at_100.caption("")
 
 
 def test_rows_over_diffusion_time_are_no_part_of_the_mean() -> None:
