@@ -24,6 +24,7 @@ Ranks = TypeVar("Ranks", Tensor, NDArray[Any])
 PAIRS, DRAWS = 200, 100
 LEVEL = 0.9
 PREDICTIVE_DRAWS, PREDICTIVE_SCALE = 200, 1000
+FARTHEST = 10.0  # of a draw that is simulated, in standard deviations of the prior
 ROUNDING = 1e-9
 OF_RANKS = frozenset({"sbc", "coverage"})
 
@@ -169,7 +170,8 @@ def predictive_distance(fitted: Fitted) -> Iterator[Row]:
 
     x is simulated at posterior draws of θ; scale_j is the spread of component j under the prior predictive.
     There is one value for each replicate and observation. The standard error is half the difference of the
-    quantiles ½ ± 1/(2√n) of n draws.
+    quantiles ½ ± 1/(2√n) of n draws. A draw farther than `FARTHEST` from the prior is moved there: with the
+    rates of a bad posterior a simulation of events may never end.
     """
     truth = fitted.truth
     has_reference = "reference" in truth.task.capabilities
@@ -226,7 +228,7 @@ def _distance(truth: Truth, o: int, theta: Tensor, r: int) -> tuple[float, float
     """Return the median distance of data simulated at θ, (n, d), from observation o, and its error."""
     task, x_o = truth.task, truth.observations.x[o]
     # θ passes through u, as in `simulate_at`: an extreme draw may lie on the rounded edge of the support.
-    u = task.prior.to_u(theta[:PREDICTIVE_DRAWS])
+    u = task.prior.to_u(theta[:PREDICTIVE_DRAWS]).clamp(-FARTHEST, FARTHEST)
     random = generator(_seed(truth, "predictive", r, o))
     x = task.simulator(task.prior.to_theta(u), random).x.double()
     distance = ((x - x_o) / _predictive_scale(truth)).square().mean(1).sqrt().nan_to_num(torch.inf)

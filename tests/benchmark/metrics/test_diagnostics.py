@@ -361,6 +361,16 @@ def test_draws_on_the_edge_of_the_prior_have_a_distance_too():
     assert diagnostics._distance(truth, 0, theta, r)[0] == float(distance.median())
 
 
+def test_draws_far_from_the_prior_are_simulated_at_its_edge():
+    """Rates of e^30 births would not end; those at the edge do, and are far from the observation."""
+    task = get_task("immigration_death")
+    truth = truth_of(task, 1, 300)
+    far, edge = (task.prior.to_theta(torch.full((20, 2), u, dtype=torch.float64)) for u in (70.0, 10.0))
+    found = diagnostics._distance(truth, 0, far, 0)
+    assert found == diagnostics._distance(truth, 0, edge, 0)
+    assert found[0] > 1
+
+
 def test_the_standard_error_of_the_predictive_distance_is_its_spread_over_draws():
     """Over 60 sets of draws: the ratio of spread to mean standard error is 1 within a third."""
     truth, found = truth_of(TASK, 1, 300), []
