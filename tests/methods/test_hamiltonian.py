@@ -7,6 +7,7 @@ from scipy import stats
 
 from graybench.methods.hamiltonian import hamiltonian
 from graybench.tasks.seeding import generator
+from graybench.tests.tasks.laws import largest_z_of_moments
 
 
 def normals(seed, *size):
@@ -42,15 +43,15 @@ def test_draws_have_the_law_of_the_logarithm_of_a_gamma_variable():
 
 
 def test_draws_of_correlated_normals_have_their_covariance():
-    """The second moments of 8,000 draws; the limit is about six standard errors."""
+    """Every fifth draw of 20 chains: five z below 4.5, which fails correct code in 1 of 29,000 seeds."""
     covariance = torch.tensor([[1.0, 0.6], [0.6, 2.0]], dtype=torch.float64)
     precision = covariance.inverse()
 
     def log_density(x):
         return -0.5 * (x @ precision * x).sum(-1)
 
-    x = sampled(log_density, normals(2, 20, 2), 100, 400, 3).draws[0].flatten(0, 1)
-    torch.testing.assert_close(x.mT @ x / len(x), covariance, atol=0.2, rtol=0)
+    x = sampled(log_density, normals(2, 20, 2), 100, 400, 3).draws[0, :, ::5].flatten(0, 1)
+    assert largest_z_of_moments(x, torch.zeros(2, dtype=torch.float64), covariance) < 4.5
 
 
 def test_a_state_without_density_is_never_taken():

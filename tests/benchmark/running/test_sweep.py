@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from graybench.benchmark.analysis.labels import task_of
-from graybench.benchmark.running.sweep import Sweep, sweep_file
+from graybench.benchmark.metrics.catalogue import METRICS
+from graybench.benchmark.running.sweep import SWEEPS, Sweep, sweep_file
 from graybench.benchmark.running.yaml_loader import Dumper, Loader
 from graybench.tasks import get_task
 from graybench.tasks.errors import UserError
@@ -231,6 +232,15 @@ def test_a_sweep_of_graybench_is_named_without_a_path(
     assert sweep_file(Path("quick.yaml")) == Path("quick.yaml")
     with pytest.raises(UserError, match=r"^there is no sweep 'quik', and no such file: did you mean quick"):
         sweep_file(Path("quik"))
+
+
+@pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_sweep_of_graybench_expands_to_cells(path: Path) -> None:
+    cells = Sweep.load(path).cells()
+    places = [(cell.task.label, cell.method.label, cell.budget) for cell in cells]
+    assert len(cells) > 1
+    assert len(set(places)) == len({cell.id for cell in cells}) == len(cells)
+    assert set(cells[0].metrics) <= set(METRICS)
 
 
 def test_a_plugin_that_does_not_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,12 +61,13 @@ def test_weights_whose_exponentials_under_or_overflow_are_averaged() -> None:
 def test_the_standard_error_is_the_spread_of_repeated_runs(threshold: float) -> None:
     sde, grid, x_0 = geometric(sigma=0.2), TimeGrid(1.0, 10), torch.ones(2, dtype=torch.float64)
     y = end_points(sde, x_0, grid, 1, 1).expand(600, 2)
-    sampler = BridgeSampler(base="linearised", kernel="forward", particles=400, threshold=threshold)
+    sampler = BridgeSampler(base="linearised", kernel="forward", particles=2000, threshold=threshold)
     with torch.no_grad():
         found = sampler.estimate(sde, x_0, y, grid, 2)
     ratio = float(found.stderr.square().mean().sqrt() / found.value.std())
-    # the spread of 600 runs is known to 3 %; at an ESS of 160 the delta method is some 10 % too low
-    assert ratio == pytest.approx(1, abs=0.15)
+    # The spread of 600 runs is known to 2.9 %: 4.5 of it fail 1 of 150,000 seeds. The delta method may be 2 %
+    # too low at this ESS.
+    assert ratio == pytest.approx(1, abs=0.02 + 4.5 / 1200**0.5)
 
 
 @pytest.mark.filterwarnings("ignore::graybench.methods.bridge.likelihood.LowEffectiveSizeWarning")

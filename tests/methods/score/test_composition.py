@@ -87,8 +87,7 @@ def test_the_factorised_score_is_exact_without_noise_and_too_steep_with_it(n):
     points = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
     slope = float(score(points, t).diff(dim=0))
     assert slope == pytest.approx(-2 * n / (1 + 1 / (1 + h)) + n - 1, rel=1e-9)
-    excess = slope / (-2 / (1 + 1 / (1 + n * h)))
-    assert excess == pytest.approx({2: 1.337, 50: 18.9, 200: 74.1}[n], rel=0.01)
+    assert slope / (-2 / (1 + 1 / (1 + n * h))) > n / 3  # too steep, and the more the more items
 
 
 @pytest.mark.parametrize(("sampler", "steps"), [("ode", 40), ("exponential", 40), ("sde", 400)])

@@ -11,6 +11,7 @@ from graybench.tasks import get_task
 from graybench.tasks.classic.galton import Galton
 from graybench.tasks.errors import UserError
 from graybench.tasks.seeding import generator
+from graybench.tests.methods.exact import GRID, score_moments
 
 
 def probability_left(task, row, position, theta):
@@ -87,9 +88,11 @@ def test_joint_score_in_u_has_mean_zero_and_the_expected_square():
     scores = Galton().simulate(200_000, seed=2).joint_score[:, 0]
     z = scores.mean() / (scores.std() / math.sqrt(len(scores)))
     assert abs(z) < 4.5  # fails a correct simulator once in 150,000 seeds
-    square = scores.square()
-    # 2.75 was computed elsewhere with the prior's share included; the standard error here is 0.01
-    assert abs(square.mean() - 2.75) < 0.05
+    # E S² over the prior, by a recursion over the rows, and 1 for the prior's share; another 1 in 150,000
+    _, _, second = score_moments(Galton())
+    expected = float((torch.softmax(-(GRID**2) / 2, 0) * second.sum(1)).sum()) + 1
+    square = scores.double().square()
+    assert abs(square.mean() - expected) < 4.5 * square.std() / math.sqrt(len(square))
 
 
 def test_joint_score_equals_enumeration_path_by_path():
