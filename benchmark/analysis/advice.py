@@ -4,7 +4,9 @@
 need a score where there is none, and methods whose fits took longer than is allowed.
 
 The best of several noisy means looks better than it is. A method is called worse than the best where
-Student's interval of their paired difference excludes 0, as in `graybench compare DIR_A DIR_B`.
+Student's interval of their paired difference excludes 0, as in `graybench compare DIR_A DIR_B`. If the two
+means lie on different sides of the perfect value, such as a coverage of 0.85 and of 0.95, the bootstrap's
+interval of the difference of their distances from it counts instead.
 """
 
 from collections.abc import Callable
@@ -19,8 +21,15 @@ from ...tasks.task import Task
 from ..metrics.catalogue import record_of
 from .labels import task_of
 from .ranking import ranks
-from .statistics import NO_RESULT, Array, difference_interval, mean_interval, table_of
-from .table import averaged
+from .statistics import (
+    NO_RESULT,
+    Array,
+    difference_interval,
+    distance_interval,
+    mean_interval,
+    table_of,
+)
+from .table import averaged, require_ranked
 
 SCORES = frozenset({"joint_score", "marginal_score", "sde_path"})
 NEAR = {"dim_theta": 2.0, "dim_x": 5.0}  # factors within which dimensions are alike
@@ -48,7 +57,8 @@ class Line(NamedTuple):
         label: the method with its settings.
         value, low, high: the mean of the metric, or the mean rank over tasks, and its interval.
         seconds: the median time of one fit.
-        verdict: "best", "as good", "worse", the status of a failure, or "" where nothing was compared.
+        verdict: "best", "not told apart" from it, "worse", the status of a failure, or "" where nothing was
+            compared.
     """
 
     label: str
@@ -100,8 +110,9 @@ def on_task(
         offers: the scores that the simulator reports.
 
     Raises:
-        UserError: no method was measured there without a failure.
+        UserError: no method was measured there without a failure, or the metric is not ranked.
     """
+    require_ranked(metric)
     rows = _allowed(averaged(frame[frame["task"] == task], metric), seconds, offers)
     at = nearest_budget(rows.loc[rows["status"] == "ok", "budget"], budget)
     rows, distance = rows[rows["budget"] == at], record_of(metric).distance
@@ -121,7 +132,7 @@ def on_task(
             label,
             *mean_interval(tables[label]),
             costs[label],
-            "best" if k == 0 else _verdict(best, tables[label]),
+            "best" if k == 0 else _verdict(metric, best, tables[label]),
         )
         for k, label in enumerate(order)
     ]
@@ -129,12 +140,16 @@ def on_task(
     return Advice(at, [task], [], lines)
 
 
-def _verdict(best: Array, own: Array) -> str:
-    """Return "as good" or "worse"; "" if the two have other observations, or one replicate."""
+def _verdict(metric: str, best: Array, own: Array) -> str:
+    """Return "not told apart" or "worse"; "" if the two have other observations, or one replicate."""
     if own.shape != best.shape:
         return ""
-    found = difference_interval(best, own, paired=True)
-    return "" if np.isnan(found.low) else "as good" if found.low <= 0 <= found.high else "worse"
+    record = record_of(metric)
+    if record.perfect is not None and (best.mean() - record.perfect) * (own.mean() - record.perfect) < 0:
+        _, low, high = distance_interval(own, best, record.distance)
+    else:
+        _, low, high, _ = difference_interval(best, own, paired=True)
+    return "" if np.isnan(low) else "not told apart" if low <= 0 <= high else "worse"
 
 
 def on_like_tasks(
@@ -146,8 +161,9 @@ def on_like_tasks(
     factors `NEAR`. If no task is, the dimension of x is given up, then that of θ, then the structure.
 
     Raises:
-        UserError: fewer than two methods were measured.
+        UserError: fewer than two methods were measured, or the metric is not ranked.
     """
+    require_ranked(metric)
     rows = _allowed(averaged(frame, metric), seconds, features.offers)
     known = {label: task_of(str(label)) for label in rows["task"].unique()}
     found = {label: features_of(task) for label, task in known.items() if task is not None}

@@ -25,7 +25,7 @@ from .statistics import (
     ratio_interval,
     table_of,
 )
-from .table import averaged, method_labels, require_method
+from .table import averaged, method_labels, require_method, require_ranked
 
 COLUMNS = ("task", "variant", "budget", "value", "low", "high", "p", "status")
 NO_INTERVAL = "no interval: there is one replicate, or both means are 0 in some bootstrap draws"
@@ -67,11 +67,7 @@ def differences(frame: pd.DataFrame, metric: str, method: str, baseline: str) ->
     Raises:
         UserError: the metric is not ranked.
     """
-    if not record_of(metric).ranked:
-        raise UserError(
-            f"{metric} does not say which method is better; `graybench table --metric {metric}` shows the "
-            "values."
-        )
+    require_ranked(metric)
     interval = partial(distance_interval, distance=record_of(metric).distance)
     return _compared(frame, metric, method, baseline, interval)
 

@@ -1,4 +1,4 @@
-"""Time to quality: the seconds that methods take, of those that are as good as the best.
+"""Time to quality: how long each method takes, for the methods that are as good as the best.
 
 A user waits for fitting and sampling, and does not care how a method spends the time.
 """
@@ -14,7 +14,7 @@ from rich.table import Table
 from ..metrics.catalogue import record_of
 from ..running.rows import TIMINGS
 from .statistics import Array, bootstrap_means, table_of
-from .table import averaged
+from .table import averaged, require_ranked
 
 COLUMNS = ("task", "budget", "method", "value", "reached", "share", "seconds")
 SURE = 0.95  # share of bootstrap draws above which it is not printed
@@ -51,9 +51,10 @@ def time_to_quality(frame: pd.DataFrame, metric: str, margin: float) -> pd.DataF
         fitting and sampling a replicate. Methods that failed or were skipped are left out.
 
     Raises:
-        UserError: the table has no such metric to average.
+        UserError: the table has no such metric to average, or the metric is not ranked.
     """
     rows = averaged(frame, metric)
+    require_ranked(metric)
     records = []
     for (task, budget), place in rows.groupby(["task", "budget"], sort=False):
         found = _of_place(place, metric)
@@ -92,7 +93,7 @@ def print_time_to_quality(frame: pd.DataFrame, metric: str, margin: float, conso
         console: where to print.
 
     Raises:
-        UserError: the table has no such metric to average.
+        UserError: the table has no such metric to average, or the metric is not ranked.
     """
     found = time_to_quality(frame, metric, margin)
     for budget, of_budget in found.groupby("budget"):

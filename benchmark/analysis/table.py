@@ -43,6 +43,15 @@ def require_method(label: str, known: Iterable[str]) -> None:
         raise UserError(f"the table has no method {label!r}: {nearest(label, known)}")
 
 
+def require_ranked(metric: str) -> None:
+    """Raise a `UserError` unless the metric says which of two methods is better."""
+    if not record_of(metric).ranked:
+        raise UserError(
+            f"{metric} does not say which method is better; `graybench table --metric {metric}` shows the "
+            "values."
+        )
+
+
 def averaged(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return the rows of a metric that are not resolved in diffusion time, with the column `label` added.
 

@@ -27,13 +27,18 @@ def advise(
         int | None, typer.Option(min=1, help="Without a task: the components of the data.")
     ] = None,
     structure: Annotated[
-        str, typer.Option(help="Without a task: vector, items, series or field.")
-    ] = "vector",
+        str | None, typer.Option(help="Without a task: vector (the default), items, series or field.")
+    ] = None,
     joint_score: Annotated[bool, typer.Option(help="Does the simulator report joint scores?")] = True,
     seconds: Annotated[float, typer.Option(min=0, help="The longest fit that is allowed.")] = math.inf,
     metric: Annotated[str, typer.Option(help="What decides.")] = "c2st_mlp",
     folders: Annotated[
-        list[Path] | None, typer.Option("--from", metavar="DIR", help="A result folder; may be repeated.")
+        list[Path] | None,
+        typer.Option(
+            "--from",
+            metavar="DIR",
+            help="A result folder; may be repeated (default: results/rivals of a clone).",
+        ),
     ] = None,
 ) -> None:
     """Print which methods did best at a budget, on a task or on tasks like yours."""
@@ -50,7 +55,7 @@ def advise(
 
 
 def _features(
-    task: str | None, dim_theta: int | None, dim_x: int | None, structure: str, joint_score: bool
+    task: str | None, dim_theta: int | None, dim_x: int | None, structure: str | None, joint_score: bool
 ) -> "Features":
     from ...tasks.errors import UserError
     from ...tasks.plugin import require_choice
@@ -60,10 +65,14 @@ def _features(
     if task is None:
         if dim_theta is None or dim_x is None:
             raise UserError("advise: name a task, or give --dim-theta and --dim-x.")
-        require_choice("advise", "structure", structure, STRUCTURES)
-        return Features(dim_theta, dim_x, structure, SCORES & {"joint_score"} if joint_score else frozenset())
-    if dim_theta is not None or dim_x is not None:
-        raise UserError("advise: a task has its own dimensions; leave out --dim-theta and --dim-x.")
+        form = structure or "vector"
+        require_choice("advise", "structure", form, STRUCTURES)
+        return Features(dim_theta, dim_x, form, SCORES & {"joint_score"} if joint_score else frozenset())
+    if dim_theta is not None or dim_x is not None or structure is not None:
+        raise UserError(
+            "advise: a task has its own dimensions and structure; leave out --dim-theta, --dim-x and "
+            "--structure."
+        )
     made = task_of(task)
     if made is None:
         raise UserError(f"advise: there is no task {task!r}; `graybench tasks` lists them.")
@@ -94,11 +103,14 @@ def _print(advice: "Advice", folder: Path, metric: str, task: str | None, consol
         if column is not None:
             table.add_column(column, justify="left" if column in ("method", "") else "right")
     for row in advice.methods:
-        value = "" if math.isnan(row.value) else f"{row.value:.3g} \\[{row.low:.3g}, {row.high:.3g}]"
-        cells = [row.label.replace("[", "\\["), value, f"{row.seconds:.3g}", row.verdict]
+        ends = "" if math.isnan(row.low) else f" \\[{row.low:.3g}, {row.high:.3g}]"
+        value = "" if math.isnan(row.value) else f"{row.value:.3g}{ends}"
+        seconds = "" if math.isnan(row.seconds) else f"{row.seconds:.3g}"
+        cells = [row.label.replace("[", "\\["), value, seconds, row.verdict]
         table.add_row(*cells[: len(table.columns)])
     console.print(table)
     if not known:
         say(console, f"The tasks are {', '.join(advice.tasks)}.")
     if advice.given_up:
-        say(console, f"No task there is like yours in {' and '.join(advice.given_up)}: take this with care.")
+        features = " and ".join(advice.given_up)
+        say(console, f"No task in the table is like yours in {features}, so these ranks may not hold for it.")

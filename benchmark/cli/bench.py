@@ -17,7 +17,12 @@ def bench(
         bool, typer.Option("--quick", help="Measure less of everything, in a few minutes.")
     ] = False,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="PART", help="Measure only this part; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="PART",
+            help="Measure only this part: training, sampling, simulators, gates, metrics, growth, scale or "
+            "end_to_end; may be repeated.",
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The result folder.")] = Path("runs/bench"),
 ) -> None:

@@ -289,17 +289,18 @@ def figures(
 ) -> None:
     """Draw every figure that a result folder allows, as PDF and PNG."""
     from ..analysis.table import of_methods
-    from ..running.kept import kept_in
+    from ..running.kept import belonging, kept_in
     from ..running.table import read_table
 
-    frame, kept = of_methods(read_table(folder), method or []), kept_in(folder)
+    frame = of_methods(read_table(folder), method or [])
     from ..figures.draw import draw_all
 
-    own = kept[kept["cell"].isin(frame["cell"])]
-    drawn = draw_all(frame, own, folder / "figures", only)
+    drawn = draw_all(frame, belonging(kept_in(folder), frame), folder / "figures", only)
     for path in drawn:
         print(path)
-    if not drawn:
+    if not drawn and only:
+        print(f"no figure of the kind {only} can be drawn; leave out --only to draw all that can be.")
+    elif not drawn:
         ok = sorted(frame["metric"][frame["status"] == "ok"].unique())
         why = f"there is no figure of {', '.join(ok)}" if ok else "no row of the table is ok"
         print(f"no figure can be drawn: {why}.")

@@ -128,6 +128,8 @@ def shapes(
         raise UserError("--group cannot be used with --age: growth is fitted to all animals together.")
     if age is not None and also is not None:
         raise UserError("--also cannot be used with --age: it scores specimens under the fits of groups.")
+    if age is not None and held_out is not None:
+        raise UserError("--held-out cannot be used with --age: growth holds nothing out; leave it out.")
     if age is not None and start != "fitted":
         raise UserError("--start cannot be used with --age: each animal starts in its own younger shape.")
     settings = Settings(particles, steps, seed, nugget, keep_size, as_aligned, base, start)

@@ -9,7 +9,7 @@
     learned_weight        the learned w(t), and w*(t)                                       Figure 5
     over_option           each metric over a numeric option of a task, all methods and settings together
     comparison            ratios of a method to DSM, if there are several tasks
-    critical_difference   average ranks, with at least 5 tasks and 3 methods
+    critical_difference-M average ranks by metric M, with at least 5 tasks and 3 methods
     gates_*               gates, in `figures.gates`
     corner                posterior draws of a task's first observation, if the sweep keeps samples
 

@@ -81,10 +81,16 @@ def _complete(rows: pd.DataFrame) -> bool:
 
 
 def averaged_over_time(rows: pd.DataFrame) -> pd.DataFrame:
-    """Average values over the diffusion times of rows; return the rows unchanged if one is not ok."""
+    """Average values over the range of their diffusion times, two or more, by the trapezoid rule.
+
+    Return the rows unchanged if one is not ok.
+    """
     if not _complete(rows):
         return rows
-    return rows.groupby(["budget", "replicate", "observation", "status"], as_index=False)[["value"]].mean()
+    keys = ["budget", "replicate", "observation", "status"]
+    curves = rows.sort_values("time").groupby(keys, dropna=False)
+    areas = curves[["time", "value"]].apply(lambda own: np.trapezoid(own["value"], own["time"]))
+    return (areas / curves["time"].agg(np.ptp)).rename("value").reset_index()
 
 
 def compared(

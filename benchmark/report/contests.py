@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..analysis.ranking import PLACE
 from ..analysis.statistics import Array, difference_interval, ratio_interval, table_of
 from ..metrics.catalogue import MAIN
 from .points import records
-from .sources import PLACE
 
 
 def contests(rows: pd.DataFrame, points: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:

@@ -6,7 +6,7 @@ from typing import cast
 
 import pandas as pd
 
-from ..running.kept import kept_in
+from ..running.kept import belonging, kept_in
 from ..running.rows import with_variants
 
 
@@ -26,10 +26,8 @@ def kept_of(folders: Sequence[Path], shown: pd.DataFrame) -> pd.DataFrame:
         StoreError: a file of kept numbers is damaged.
     """
     found = [kept_in(folder).assign(source=k) for k, folder in enumerate(folders)]
-    every = pd.concat(found, ignore_index=True)
-    reference = every["kind"] == "reference"
-    every = every[every["cell"].isin(shown["cell"]) | (reference & every["task"].isin(shown["task"]))]
-    owner = every["cell"].where(~reference, every["task"])
+    every = belonging(pd.concat(found, ignore_index=True), shown)
+    owner = every["cell"].where(every["kind"] != "reference", every["task"])
     first = every.groupby(["kind", owner])["source"].transform("min")
     return with_variants(every[every["source"] == first].drop(columns="source"))
 

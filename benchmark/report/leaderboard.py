@@ -18,14 +18,13 @@ import numpy as np
 import pandas as pd
 
 from ..analysis.labels import task_of
-from ..analysis.ranking import Place, average_ranks
+from ..analysis.ranking import PLACE, Place, average_ranks
 from ..metrics.catalogue import record_of
 from ..running.rows import TO_RETRY
 from .numbers import number, span
 from .parts import as_json
 from .points import records
 from .scores import Key, Mean, Scores, costs_as_scores, key_of, means, scores_of
-from .sources import PLACE
 
 MEANS = ("score_error", "mmd", "c2st_mlp", "coverage")
 PARTIAL = "\xa0†"

@@ -10,11 +10,10 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from ..analysis.ranking import Place
+from ..analysis.ranking import PLACE, Place
 from ..analysis.statistics import summarise
 from ..metrics.catalogue import reported
 from ..running.rows import TO_RETRY, Ending, ending
-from .sources import PLACE
 
 KEY = ["metric", *PLACE, "label"]
 OK = Ending("ok", "")

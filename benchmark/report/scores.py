@@ -13,10 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...tasks.seeding import derive_seed
-from ..analysis.ranking import over_tasks
+from ..analysis.ranking import PLACE, over_tasks
 from ..analysis.statistics import DRAWS, Array, bootstrap_means, percentiles, table_of
 from ..running.rows import TO_RETRY
-from .sources import PLACE
 
 LEAST = 1e-300  # stands for 0 in logarithms
 Key = tuple[str, str, int]

@@ -17,14 +17,14 @@ import numpy as np
 import pandas as pd
 
 from ...tasks.errors import UserError
+from ..analysis.ranking import PLACE
 from ..metrics.catalogue import record_of, reported
 from ..papers.commits import last_commit
-from ..running.rows import TO_RETRY, with_variants
+from ..running.rows import TIMINGS, TO_RETRY, with_variants
 from ..running.table import read_table
 
 CELL = ["task", "method", "method_settings", "budget"]
 RESULT = [*CELL, "metric"]
-PLACE = ["task", "variant", "budget"]
 
 
 class Source(NamedTuple):
@@ -90,7 +90,8 @@ def _older(tables: Sequence[pd.DataFrame]) -> list["pd.Series[bool]"]:
 def in_common(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the replicates and observations that all methods of a place have, except methods that failed.
 
-    So methods of folders with 5 and with 3 replicates are compared on the same 3.
+    So methods of folders with 5 and with 3 replicates are compared on the same 3. A cell's seconds are those
+    of all its replicates, so they are cut to the share of the replicates that stay.
     """
     keys = [rows[key] for key in ("metric", *PLACE)]
     size = [rows[key].fillna(-1) for key in ("replicate", "observation")]
@@ -98,7 +99,11 @@ def in_common(rows: pd.DataFrame) -> pd.DataFrame:
     counted = rows["label"].where((rows["status"] == "ok") & ~failed)
     methods = counted.groupby(keys).transform("nunique")
     here = counted.groupby([*keys, *size]).transform("nunique")
-    return rows[counted.isna() | (here == methods)]
+    cell = ["cell", "metric"]
+    every = rows.groupby(cell)["replicate"].transform("nunique")
+    kept = rows[counted.isna() | (here == methods)]
+    share = kept.groupby(cell)["replicate"].transform("nunique") / every[kept.index]
+    return kept.assign(**{name: kept[name] * share for name in TIMINGS})
 
 
 def _require_averages(rows: pd.DataFrame, named: str) -> None:

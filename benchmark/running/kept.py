@@ -13,7 +13,7 @@ Kept numbers are a table with a row for each number:
 and the columns that say whose they are: task, method, method_settings, budget and cell.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def kept_of(cell: Cell, fitted: Fitted) -> pd.DataFrame:
     """Return what a cell keeps: `keep_samples` draws and reference draws, and ranks if its metrics need them.
 
     A cell that keeps no samples keeps nothing. Draws that are not finite are kept as they are. A reference or
-    ranks that cannot be drawn are left out; the row of the metric says why.
+    ranks that cannot be drawn are left out. If a metric needs them, its row says why.
     """
     n = cell.keep_samples
     if n == 0:
@@ -94,9 +94,27 @@ def joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return every[~again].reset_index(drop=True)
 
 
+def belonging(kept: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return what the cells of `rows` kept, and the reference draws of their tasks, of whichever cell."""
+    shared = (kept["kind"] == "reference") & kept["task"].isin(rows["task"])
+    return kept[kept["cell"].isin(rows["cell"]) | shared]
+
+
 def kept_in(folder: Path) -> pd.DataFrame:
     """Return what the cells of a result folder kept, as `read_kept` does."""
     return read_kept(folder / FILE)
+
+
+def read_of_cell(path: Path, warn: Callable[[str], None]) -> pd.DataFrame:
+    """Return what one cell kept; a damaged file is reported to `warn` and holds nothing."""
+    try:
+        return read_kept(path)
+    except StoreError:
+        warn(
+            f"{path}: the file is damaged, so the draws of this cell are left out; delete it and "
+            f"{path.parents[1] / 'cells' / path.name}, and run again to draw them anew."
+        )
+        return nothing()
 
 
 def read_kept(path: Path) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from ...tasks.errors import UserError
-from .kept import read_kept
+from .kept import read_of_cell
 from .rows import TIMINGS, TO_RETRY, ending
 from .store import Store, kept_path, read_foreign
 from .sweep import Sweep
@@ -50,7 +50,7 @@ def merge_folders(folders: Sequence[Path], out: Path, say: Callable[[str], None]
                 stays = folder if better else origin
                 say(f"{cell.title} ({cell.id}): {origin} and {folder} differ; {stays} is used.")
             if better:
-                store.write(cell, rows, read_kept(kept_path(folder, cell)))
+                store.write(cell, rows, read_of_cell(kept_path(folder, cell), say))
                 kept, origin = rows, folder
         finished += kept is not None
     store.merge(cells, say)

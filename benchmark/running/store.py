@@ -27,7 +27,7 @@ import yaml
 
 from ...tasks.errors import UserError
 from .cell import Cell
-from .kept import FILE, joined, read_kept
+from .kept import FILE, joined, read_of_cell
 from .rows import COLUMNS, DTYPES, Ending, ending
 from .sweep import Sweep
 from .table import DamagedError, read_parquet, to_content, to_frame, to_parquet
@@ -128,8 +128,13 @@ class Store:
             table = table.take(pc.sort_indices(pc.index_in(table["cell"], ids)))
             write_whole(self.table, to_parquet(to_frame(table)))
             merged = present
-        kept = joined([read_kept(kept_path(self.folder, cell)) for cell in cells if cell.id in present])
-        if not kept.empty:
+        kept = joined(
+            [read_of_cell(kept_path(self.folder, cell), warn) for cell in cells if cell.id in present]
+        )
+        if kept.empty:
+            with explained(self.folder / FILE):
+                (self.folder / FILE).unlink(missing_ok=True)
+        else:
             write_whole(self.folder / FILE, to_content(kept))
         return len(present.keys() - {cell.id for cell in cells})
 

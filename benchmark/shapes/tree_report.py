@@ -17,7 +17,7 @@ from ..running.progress import say
 from ..running.writing import write_whole
 from . import tree_figures, tree_tables
 from .specimens import aligned
-from .tree_page import page_of
+from .tree_page import NAMES, page_of
 from .trees import (
     BROWNIAN,
     TreeSettings,
@@ -103,9 +103,11 @@ def worries_of(fits: Mapping[str, Result], held: pd.DataFrame) -> list[str]:
     """Return a sentence for each fit that cannot be trusted."""
     found = fits["diffusion"]
     worries = [
-        f"the maximum of {name} is not determined by the data." for name in BROWNIAN
+        f"the fit of {NAMES[name]} did not converge, so its rows in parameters.csv and nodes.csv cannot be "
+        "trusted; use more specimens, or fewer landmarks."
+        for name in BROWNIAN
         if not fits[name]["converged"]
-    ]  # fmt: skip
+    ]
     for what in ("root", "theta"):
         ess, rhat = found[f"{what}_ess"], found[f"{what}_rhat"]
         if not (ess >= LEAST_ESS and rhat <= MOST_RHAT):

@@ -35,7 +35,6 @@ from .fits import model, require_nugget
 from .specimens import aligned, label_of
 
 BROWNIAN = tuple(f"brownian_{kernel}" for kernel in KERNELS)
-METHODS = ("diffusion", *BROWNIAN)
 DEFAULT_LABEL = "species"
 FEWEST_SPECIES, FOLDS = 3, 5
 STEPS = 50  # of the height of the tree, of the Euler schemes that predict

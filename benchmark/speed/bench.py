@@ -8,6 +8,7 @@ import csv
 import platform
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from io import StringIO
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -17,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from ...tasks.errors import UserError
 from ...tasks.plugin import nearest
-from ..running.writing import make_folder
+from ..running.writing import make_folder, write_whole
 from . import (
     c2st_power,
     end_to_end,
@@ -84,19 +85,20 @@ def _store(part: str, rows: list[Timing], quick: bool, folder: Path) -> None:
     path = folder / "bench.csv"
     made = {part: (_made_by(part, quick), rows)}
     if path.exists():
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             for name, group in groupby(csv.DictReader(file), key=itemgetter("part")):
                 lines = list(group)
                 kept = [Timing(x["what"], float(x["seconds"]), float(x["ratio"])) for x in lines]
                 made.setdefault(name, (lines[0]["made_by"], kept))
     ordered = {name: made[name] for name in sorted(made, key=[*PARTS, *made].index)}
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["part", "what", "seconds", "ratio", "made_by"])
-        for name, (by, timings) in ordered.items():
-            writer.writerows((name, t.what, t.seconds, t.ratio, by) for t in timings)
+    table = StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(["part", "what", "seconds", "ratio", "made_by"])
+    for name, (by, timings) in ordered.items():
+        writer.writerows((name, t.what, t.seconds, t.ratio, by) for t in timings)
+    write_whole(path, table.getvalue().encode())
     sections = [f"## {name}\n\n{by}\n\n{as_markdown(own)}\n" for name, (by, own) in ordered.items()]
-    (folder / "bench.md").write_text("\n".join(sections))
+    write_whole(folder / "bench.md", "\n".join(sections).encode())
 
 
 def _made_by(part: str, quick: bool) -> str:

@@ -196,7 +196,6 @@ def draw(found: pd.DataFrame, folder: Path) -> list[Path]:
             axis.set_xscale("log")
             axis.set_xticks([10, 20, 40, 80], ["10", "20", "40", "80"])
             axis.xaxis.set_minor_locator(NullLocator())
-            axis.axvline(50, color=GREY, linewidth=0.4, zorder=0)
         axes[k].set_yscale("log")
         axes[k].set_title(name)
         fine = float(own.loc[own["solver"] == "fine", "mmd"].iloc[0])

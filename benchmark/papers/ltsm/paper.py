@@ -60,12 +60,12 @@ FIGURE_1 = PaperFigure(
         Claim(
             "LTSM alone is effective at low noise: below DSM's score error",
             GALTON,
-            claims.between_times(0, 0.1, "ltsm", "dsm"),
+            claims.between_times(0, claims.SMALL_T, "ltsm", "dsm"),
         ),
         Claim(
             "LTSM alone is not at high noise: the mixture is below its score error",
             GALTON,
-            claims.between_times(0.5, 1, "mix", "ltsm"),
+            claims.between_times(claims.LARGE_T, 1, "mix", "ltsm"),
         ),
     ),
     "The paper's three tasks are not named in its abstract and captions, but for the Galton board.",

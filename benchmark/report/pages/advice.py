@@ -11,17 +11,18 @@ from ..report import Report
 
 Context = dict[str, Any]
 INTRO = (
-    "By {}, with 95 % intervals. A method is not told from the best if Student's interval of their paired "
+    "By {}, with 95 % intervals. A method is not told apart from the best if the interval of their paired "
     "difference holds 0; with few replicates that says little. For a task that is not here, `graybench "
     "advise --dim-theta D --dim-x N --budget B` gives mean ranks over tasks like yours."
 )
-COLUMNS = ["task", "simulations", "best", "not told from it", "best, seconds a fit", "quickest of these"]
+COLUMNS = ["task", "simulations", "best", "not told apart from it", "best, seconds a fit"]
 
 
 def advice_page(report: Report) -> Context:
     """Return a line for each task and budget, by the metric that most methods have."""
     metric = report.main_metric
     rows = report.paired[report.paired["metric"] == metric]
+    rows = rows[rows["variant"] == report.board["variants"][0]]  # others were paired apart
     lines = []
     for task, own in rows.groupby("task", sort=False):
         for budget in sorted(own["budget"].unique()):
@@ -43,8 +44,7 @@ def advice_page(report: Report) -> Context:
 
 def _line(report: Report, task: str, advice: Advice) -> list[list[tuple[str, str]]]:
     best, *others = advice.methods
-    level = [line for line in others if line.verdict == "as good"]
-    quickest = min([best, *level], key=lambda line: line.seconds)
+    level = [line for line in others if line.verdict == "not told apart"]
 
     def link(line: Line, text: str) -> tuple[str, str]:
         return text, report.method_pages.get(line.label, "")
@@ -58,5 +58,4 @@ def _line(report: Report, task: str, advice: Advice) -> list[list[tuple[str, str
         [link(best, value)],
         [link(line, line.label) for line in level],
         [(number(best.seconds), "")],
-        [link(quickest, f"{quickest.label} {number(quickest.seconds)}")],
     ]

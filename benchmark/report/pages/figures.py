@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...analysis.ranking import Place, average_ranks
+from ...analysis.ranking import PLACE, Place, average_ranks
 from ...metrics.catalogue import record_of
 from ..charts import Spec, curves, over_time, rank_chart
 from ..numbers import NOTHING, ends, in_words, number, span, whole, words
 from ..points import OVER_TIME, points_over_time, records, shown_at
 from ..report import Report
-from ..sources import PLACE
 
 DIGITS = "%.3g"
 DRAWN = "the numbers drawn, to three digits, a line for each method and time."

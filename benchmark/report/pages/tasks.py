@@ -62,10 +62,9 @@ def _observations(task: Task | None) -> Observations | None:
 
 def _quality(report: Report, label: str) -> Context | None:
     """Return the seconds of the methods that are as good as the best, budget by budget; None without."""
-    rows = report.every[
-        (report.every["task"] == label) & (report.every["variant"] == report.board["variants"][0])
-    ]
-    ok = set(rows.loc[(rows["status"] == "ok") & rows["time"].isna(), "metric"])
+    own = report.paired["task"] == label
+    rows = report.paired[own & (report.paired["variant"] == report.board["variants"][0])]
+    ok = set(rows.loc[rows["status"] == "ok", "metric"])
     metric = next((name for name in QUALITY if name in ok), None)
     if metric is None:
         return None

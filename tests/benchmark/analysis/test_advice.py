@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from graybench.benchmark.analysis.advice import SCORES, Features, features_of, on_like_tasks, on_task
+from graybench.benchmark.analysis.quality import time_to_quality
 from graybench.tasks import get_task
 from graybench.tasks.errors import UserError
 from graybench.tests.benchmark.analysis.test_table import failed, row, table
@@ -37,11 +38,30 @@ def test_the_best_comes_first_and_what_differs_from_it_is_told() -> None:
     frame = table(*rows_of("dsm", 1.5), *rows_of("mix", 1.0), *rows_of("ltsm", 1.001))
     found = told(frame)
     assert list(found) in (["mix", "ltsm", "dsm"], ["ltsm", "mix", "dsm"])
-    assert list(found.values()) == ["best", "as good", "worse"]
+    assert list(found.values()) == ["best", "not told apart", "worse"]
     worst = on_task(frame, "galton", 100, "mmd", math.inf, SCORES).methods[-1]
     assert worst.low < worst.value < worst.high
     assert worst.value == pytest.approx(1.5, abs=0.02)
     assert worst.seconds == 1.0
+
+
+def test_means_on_both_sides_of_perfect_are_compared_by_their_distance() -> None:
+    """A coverage of 0.85 and one of 0.95 are as far from 0.9; 0.99 is farther, by 20 standard errors."""
+    cells = rows_of("dsm", 0.85) + rows_of("mix", 0.95) + rows_of("ltsm", 0.99)
+    frame = table(*[each | {"metric": "coverage"} for each in cells])
+    advice = on_task(frame, "galton", 100, "coverage", math.inf, SCORES)
+    assert [line.verdict for line in advice.methods] == ["best", "not told apart", "worse"]
+    assert advice.methods[-1].label == "ltsm"
+
+
+def test_a_metric_that_ranks_nothing_is_refused() -> None:
+    frame = table(*[each | {"metric": "sbc"} for each in rows_of("dsm", 0.3) + rows_of("mix", 0.4)])
+    with pytest.raises(UserError, match="sbc does not say which method is better"):
+        on_task(frame, "galton", 100, "sbc", math.inf, SCORES)
+    with pytest.raises(UserError, match="sbc does not say which method is better"):
+        on_like_tasks(frame, Features(1, 1, "vector", SCORES), 100, "sbc", math.inf)
+    with pytest.raises(UserError, match="sbc does not say which method is better"):
+        time_to_quality(frame, "sbc", 0.02)
 
 
 def test_the_budget_is_the_largest_below_or_else_the_smallest() -> None:

@@ -175,11 +175,13 @@ def test_advice_names_the_folder_the_budget_and_the_tasks(
     assert "rank by mmd, mean over tasks (2)" in out
     assert "The tasks are galton, linear_gaussian." in out
     status, out, _ = graybench("advise", "--dim-theta", "2", "--dim-x", "500", *asked)
-    assert "No task there is like yours in dim_x: take this with care." in out
+    assert "No task in the table is like yours in dim_x, so these ranks may not hold for it." in " ".join(
+        out.split()
+    )
     mistakes = {
         ("--budget", "1"): "name a task, or give --dim-theta and --dim-x.",
         ("galton", "--dim-x", "3", "--budget", "1"): (
-            "a task has its own dimensions; leave out --dim-theta and --dim-x."
+            "a task has its own dimensions and structure; leave out --dim-theta, --dim-x and --structure."
         ),
         ("galtn", "--budget", "1"): "there is no task 'galtn'; `graybench tasks` lists them.",
         ("--dim-x", "3", "--dim-theta", "1", "--structure", "set", "--budget", "1"): (

@@ -53,10 +53,14 @@ def test_the_leaderboard_has_the_ranks_of_every_selection() -> None:
 
 
 def table(*lines: tuple[str, str, int, list[list[float]]]) -> pd.DataFrame:
-    """Rows of a metric: task, method and budget with values (replicates, observations)."""
+    """Rows of a metric: task, method and budget with values (replicates, observations).
+
+    A replicate took 10 seconds to fit and 2 to sample.
+    """
     records = [
         {"task": task, "variant": "", "budget": budget, "label": label, "metric": "mmd", "status": "ok"}
-        | {"replicate": r, "observation": o, "value": value}
+        | {"replicate": r, "observation": o, "value": value, "cell": f"{task} {label} {budget}"}
+        | {"fit_seconds": 10.0 * len(values), "sample_seconds": 2.0 * len(values)}
         for task, label, budget, values in lines
         for r, row in enumerate(values)
         for o, value in enumerate(row)
@@ -126,6 +130,9 @@ def test_methods_are_compared_on_what_all_of_them_have() -> None:
     assert kept.loc[kept["label"] == "y", "value"].tolist() == [1, 2]
     assert len(kept[kept["label"] == "z"]) == 1
     assert len(kept[kept["task"] == "b"]) == 2
+    seconds = kept.groupby(["task", "label"])[["fit_seconds", "sample_seconds"]].agg(set)
+    assert seconds.loc[("a", "x")].tolist() == [{20.0}, {4.0}]  # of the two replicates in common
+    assert seconds.loc[("b", "x")].tolist() == [{20.0}, {4.0}]
 
 
 def test_folders_with_other_root_seeds_are_not_mixed(made_up_folder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from graybench.benchmark.metrics.diagnostics import PAIRS
 from graybench.benchmark.metrics.truth import truth_of
 from graybench.benchmark.running.cell import Cell
-from graybench.benchmark.running.kept import DTYPES, joined, kept_in, nothing
+from graybench.benchmark.running.kept import DTYPES, belonging, joined, kept_in, nothing
 from graybench.benchmark.running.measure import run_cell
 from graybench.benchmark.running.merge import merge_folders
 from graybench.benchmark.running.rows import failure_rows, frame
@@ -150,6 +150,43 @@ def test_a_folder_without_kept_numbers_has_none_and_a_damaged_file_is_told(tmp_p
     (tmp_path / "kept.parquet").write_bytes(b"PAR1 or not")
     with pytest.raises(StoreError, match=r"kept\.parquet: the file is damaged; `graybench run` makes it"):
         kept_in(tmp_path)
+
+
+def test_a_damaged_file_of_a_cell_costs_only_its_own_draws(tmp_path: Path) -> None:
+    sweep = load(tmp_path)
+    first, second = sweep.cells()
+    store = Store(tmp_path / "out", sweep)
+    for each in (first, second):
+        store.write(each, rows_of(each), kept_by(each))
+    damaged = store.folder / "kept" / f"{first.id}.parquet"
+    damaged.write_bytes(b"PAR1 or not")
+    told: list[str] = []
+    store.merge(sweep.cells(), told.append)
+    assert_frame_equal(kept_in(store.folder), kept_by(second))
+    assert told == [
+        f"{damaged}: the file is damaged, so the draws of this cell are left out; delete it and "
+        f"{store.cells / damaged.name}, and run again to draw them anew."
+    ]
+
+
+def test_a_folder_whose_cells_keep_nothing_any_more_has_no_kept_numbers(tmp_path: Path) -> None:
+    sweep = load(tmp_path)
+    (first, *_) = sweep.cells()
+    store = Store(tmp_path / "out", sweep)
+    store.write(first, rows_of(first), kept_by(first))
+    store.merge(sweep.cells(), pytest.fail)
+    assert len(kept_in(store.folder)) == 1
+    store.write(first, rows_of(first))
+    store.merge(sweep.cells(), pytest.fail)
+    assert kept_in(store.folder).empty
+
+
+def test_what_belongs_to_rows_has_the_reference_of_their_task_from_any_cell() -> None:
+    first, second = run_cell(cell()), run_cell(cell(second=-98.0))
+    both = joined([first.kept, second.kept])
+    found = belonging(both, second.rows)
+    assert set(found.loc[found["kind"] != "reference", "cell"]) == set(second.rows["cell"])
+    assert_frame_equal(found[found["kind"] == "reference"], both[both["kind"] == "reference"])
 
 
 def test_no_more_samples_are_kept_than_are_drawn(tmp_path: Path) -> None:
