@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...methods import load_posterior
 from ...methods.method import Posterior
+from ..metrics.fitted import offers
 from .bench import DRAWS, Bench, rule
 from .evidence import Evidence, Statistic
 from .posteriors import calibration, density, dependence, memory, moments, order
@@ -107,10 +108,10 @@ def batches(bench: Bench) -> Evidence:
 
 
 def _functions(posterior: Posterior) -> list[tuple[str, Callable[[Tensor, Tensor], Tensor]]]:
-    kind, found = type(posterior), []
-    if kind.score is not Posterior.score:
+    found = []
+    if offers(posterior, "score"):
         found.append(("score", lambda u, x: posterior.score(u, x, 0.2).double()))
-    if kind.log_prob is not Posterior.log_prob:
+    if offers(posterior, "log_prob"):
         found.append(("log_prob", lambda u, x: posterior.log_prob(u, x).double()))
     return found
 

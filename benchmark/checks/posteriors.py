@@ -11,8 +11,8 @@ import torch
 from scipy.stats import multivariate_t
 from torch import Tensor
 
-from ...methods.method import Posterior
 from ...tasks.seeding import generator
+from ..metrics.fitted import offers
 from .bench import DRAWS, Bench, beyond, covariances
 from .evidence import Evidence, NotApplicableError, Statistic
 
@@ -176,7 +176,7 @@ def density(bench: Bench) -> Evidence:
     Samples of q have a mean of log q − log N(z; 0, I) that is not negative, because it is a divergence.
     """
     there = bench.dependent
-    if type(there.posterior).log_prob is Posterior.log_prob:
+    if not offers(there.posterior, "log_prob"):
         raise NotApplicableError("the method's posteriors have no log_prob")
     m, _, d = there.draws.shape
     mean, root = there.draws.mean(1, keepdim=True), torch.linalg.cholesky(covariances(there.draws))

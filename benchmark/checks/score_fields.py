@@ -10,6 +10,7 @@ from ...methods.method import Posterior
 from ...methods.score.schedule import alpha_sigma_at
 from ...tasks.seeding import generator
 from ..analysis.statistics import Array, ratio_interval
+from ..metrics.fitted import offers
 from .bench import DRAWS, Bench, beyond, covariances, rule
 from .evidence import Evidence, NotApplicableError, Statistic
 
@@ -58,7 +59,7 @@ def score(bench: Bench) -> Evidence:
 
 def require_score(bench: Bench) -> None:
     """Raise `NotApplicableError` if the method's posteriors have no score."""
-    if type(bench.posterior).score is Posterior.score:
+    if not offers(bench.posterior, "score"):
         raise NotApplicableError("the method's posteriors have no score")
 
 

@@ -139,7 +139,7 @@ def shapes(
     if age is not None and identity is not None:
         table = report_growth(sample, age, identity, settings, out, console)
     else:
-        others = None if also is None else _landmarks(also, points, console)[0]
+        others = None if also is None else _landmarks(also, points or POINTS.get(source), console)[0]
         table = report_groups(sample, group, settings, held_out or FOLDS, out, console, others, outline)
     _warn_of_low_ess(table, particles, console)
 

@@ -11,11 +11,11 @@ from scikit_posthocs import critical_difference_diagram, posthoc_nemenyi_friedma
 from scipy.stats import friedmanchisquare, studentized_range
 
 from ..analysis.ranking import ranks_by_place
+from ..analysis.statistics import LEVEL
 from .style import GREY, PAGE, Looks, looks_of, panels_of, styled
 
 METRICS = ("mmd", "score_error", "c2st_mlp")
 LEAST_METHODS, LEAST_PLACES = 3, 5
-LEVEL = 0.95
 
 
 class RankTest(NamedTuple):

@@ -41,9 +41,10 @@ def rank_shares(fitted: Fitted, r: int) -> Tensor:
 
 
 def central(shares: Ranks, level: float) -> Ranks:
-    """Return whether the central interval of a level holds u, for ranks over `DRAWS` (...).
+    """Return whether the central interval of `level` holds u, elementwise.
 
-    It does if |rank/`DRAWS` − ½| ≤ level/2, up to rounding.
+    `shares` are ranks divided by `DRAWS`, of any shape. The interval holds u if |rank/`DRAWS` − ½| ≤ level/2,
+    up to rounding.
     """
     return abs(2 * (shares * DRAWS).round() - DRAWS) <= level * DRAWS + ROUNDING
 

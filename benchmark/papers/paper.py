@@ -16,10 +16,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ...tasks.errors import UserError
+from ..running.sweep import SWEEPS
 from ..running.table import read_table
 from .findings import Finding
-
-SWEEPS = Path(__file__).parents[1] / "sweeps"
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,10 @@ def board_of(every: pd.DataFrame, costs: pd.DataFrame, places: dict[str, list[Pl
         metrics: the metrics that can rank; `means`: the columns of means.
         selections: the index into `found` by variant, scope and budget. A scope is "", "task:NAME" or
             "can:CAPABILITY"; a budget is "" or a number.
-        found: `places`; `methods`, the indices of the methods tried; and a text for each of these, empty for
-            none: `rank` and `ranked` (the number of places) by metric, `means` by column, `cost`, `failures`.
+        found: one record for each distinct selection. `places` is the number of places, and `methods` lists
+            the indices of the methods that ran. Then come lists of texts in the order of `methods`, empty
+            text for none: `rank` and `ranked` (the number of places) by metric, `means` by column, `cost`,
+            `failures`.
     """
     metrics, rows = list(places), every[every["time"].isna()]
     tried = rows[rows["status"] != "skipped"]

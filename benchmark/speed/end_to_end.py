@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from ..running.sweep import SWEEPS
 from .timing import Timing
 
-SWEEPS = Path(__file__).parents[1] / "sweeps"
 CELL = """
 name: cell
 root_seed: 1

@@ -7,9 +7,10 @@ Wilson's, for shares.
 import math
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pandas as pd
 
-from ...analysis.statistics import Interval, Z, exact, mean_interval, ratio_interval, share_interval
+from ...analysis.statistics import Array, Interval, Z, exact, mean_interval, ratio_interval, share_interval
 from ..findings import Finding
 
 UNBIASED, AGREE = 0.02, 1.0  # nats
@@ -25,6 +26,11 @@ NAMES = {
 }
 
 Found = Iterator[Finding]
+
+
+def column(rows: pd.DataFrame, name: str) -> Array:
+    """Return a column of a table as a table of one observation, (R, 1)."""
+    return rows[name].to_numpy(dtype=np.float64).reshape(-1, 1)
 
 
 def case_of(row: pd.Series) -> str:

@@ -1,4 +1,4 @@
-"""What learned scores, standard errors of bridges, and the convergence of likelihoods were found to be.
+"""Claims about learned scores, standard errors of bridges and the convergence of likelihoods.
 
 Findings are from tables of `graybench bridges`. Intervals are as in `claims`. A training that was run once
 has no interval: it is counted whether it reaches its target.
@@ -22,7 +22,7 @@ from ...analysis.statistics import (
     share_interval,
 )
 from ..findings import Finding
-from .claims import COLLAPSED, LEAST_COVERAGE, UNBIASED, USABLE, Found, absolute, normal
+from .claims import COLLAPSED, LEAST_COVERAGE, UNBIASED, USABLE, Found, absolute, column, normal
 from .experiments.coverage import THETA
 from .experiments.landmark_networks import ENDS
 
@@ -92,7 +92,7 @@ def errors_are_right(table: pd.DataFrame) -> Found:
 def errors_are_small(table: pd.DataFrame) -> Found:
     """Yield the mean stated error of each case that has a target, in nats."""
     for case, runs in cases_of_runs(table[table["landmarks"].isin(LARGEST_STDERR)]):
-        found = mean_interval(_column(runs, "stderr"))
+        found = mean_interval(column(runs, "stderr"))
         target = LARGEST_STDERR[int(runs["landmarks"].iloc[0])]
         yield Finding(f"mean stated error in nats, {case}", "midpoint, resampled", None, target, found)
 
@@ -135,8 +135,8 @@ def reference_of(table: pd.DataFrame, runs: pd.DataFrame) -> "pd.Series | None":
 
 def stated_over_spread(runs: pd.DataFrame) -> Interval:
     """Return the root mean square of stated errors over the standard deviation of the runs' estimates."""
-    estimates = _column(runs, "log_likelihood")
-    parts = [_column(runs, "stderr") ** 2, estimates - estimates.mean()]
+    estimates = column(runs, "log_likelihood")
+    parts = [column(runs, "stderr") ** 2, estimates - estimates.mean()]
     parts.append(parts[1] ** 2)
     n = len(runs)
 
@@ -155,7 +155,7 @@ def determinants_do_not_matter(table: pd.DataFrame) -> Found:
         case = f"{int(row['landmarks'])} landmarks, a = {row['amplitude']:g}, K = {int(row['steps'])}"
         change = absolute(normal(float(row["offset"]), spread))
         yield Finding(f"|change of log p| in nats, {case}", "no determinants", None, UNBIASED, change)
-    saved = ratio_interval(_column(table, "seconds_saved"), _column(table, "seconds"))
+    saved = ratio_interval(column(table, "seconds_saved"), column(table, "seconds"))
     claim = "share of the seconds that determinants take"
     yield Finding(claim, f"{len(table)} settings", None, WORTH, saved, at_least=True)
 
@@ -198,7 +198,7 @@ def starts_are_found(table: pd.DataFrame) -> Found:
         near = share_interval(int((rows["distance"] <= NEAR).sum()), len(rows))
         claim = f"share of fits within {NEAR} of the exact maximum, {process}"
         yield Finding(claim, setting, None, MOST, near, at_least=True)
-        squares = [_column(rows, f"{which}_mean_error") ** 2 for which in ("diffusion", "sample")]
+        squares = [column(rows, f"{which}_mean_error") ** 2 for which in ("diffusion", "sample")]
         ratio = Interval(*(math.sqrt(value) for value in ratio_interval(*squares)))
         claim = f"rms error of the fitted start / of the sample mean, {process}"
         yield Finding(claim, setting, None, 1.0, ratio)
@@ -220,7 +220,3 @@ def errors_fall_as_expected(what: str) -> Callable[[pd.DataFrame], Found]:
             yield Finding(claim, MODELS[str(model)], None, EXPONENT_ERROR, away)
 
     return find
-
-
-def _column(rows: pd.DataFrame, name: str) -> Array:
-    return rows[name].to_numpy(dtype=np.float64).reshape(-1, 1)

@@ -7,12 +7,11 @@ Intervals are as in `claims`.
 import math
 from collections.abc import Callable
 
-import numpy as np
 import pandas as pd
 
-from ...analysis.statistics import Array, Interval, mean_interval, ratio_interval, share_interval
+from ...analysis.statistics import Interval, mean_interval, ratio_interval, share_interval
 from ..findings import Finding
-from .claims import Found
+from .claims import Found, column
 from .tree_figures import TARGETS
 
 SYMBOLS = {"a": "a", "length": "ℓ"}
@@ -27,7 +26,7 @@ def intervals_on_trees_cover(table: pd.DataFrame) -> Found:
             covered = share_interval(int(rows[f"{name}_covered"].sum()), len(rows))
             claim = f"coverage of 95 % intervals of {symbol}"
             yield Finding(claim, setting, None, TARGETS[name][0], covered, at_least=True)
-        root = mean_interval(_column(rows, "root_covered"))
+        root = mean_interval(column(rows, "root_covered"))
         least, most = TARGETS["root"]
         claim = "coverage of 95 % intervals of the root's coordinates"
         yield Finding(claim, setting, None, least, root, at_least=True)
@@ -37,7 +36,7 @@ def intervals_on_trees_cover(table: pd.DataFrame) -> Found:
 def roots_are_nearer(table: pd.DataFrame) -> Found:
     """Yield the ratio of the roots' rms errors, of the diffusion to Brownian motion, at each amplitude."""
     for a, rows in table.groupby("a"):
-        squares = (_column(rows, f"{which}root_error") ** 2 for which in ("", "brownian_"))
+        squares = (column(rows, f"{which}root_error") ** 2 for which in ("", "brownian_"))
         ratio = Interval(*(math.sqrt(value) for value in ratio_interval(*squares)))
         claim = f"rms error of the root / of Brownian motion's, a = {a:g}"
         yield Finding(claim, f"{len(rows)} data sets", None, 1.0, ratio)
@@ -54,7 +53,3 @@ def species_are_predicted(samples: tuple[str, ...], rival: str) -> Callable[...,
             yield Finding(claim, f"{sample}, {count:g} species", None, 0.0, Interval(*less), at_least=True)
 
     return find
-
-
-def _column(rows: pd.DataFrame, name: str) -> Array:
-    return rows[name].to_numpy(dtype=np.float64).reshape(-1, 1)
