@@ -7,7 +7,7 @@ from graybench.methods import get_method, load_posterior
 from graybench.methods.nn import stopping
 from graybench.methods.progress import listening
 from graybench.methods.score.gates.moments import second_moment
-from graybench.methods.score.gates.of_time import optimal_weight
+from graybench.methods.score.gates.of_time import ConstantWeight, OptimalWeight, optimal_weight
 from graybench.methods.score.schedule import alpha_sigma, alpha_sigma_at
 from graybench.tasks.classic.galton import Galton
 from graybench.tasks.errors import UserError
@@ -177,6 +177,31 @@ def test_log_prob_integrates_to_one(galton):
     u = torch.linspace(-6, 6, 601, dtype=torch.float64).view(1, -1, 1)
     density = posterior.log_prob(u, Galton().observations().x[:1]).exp()[0]
     assert float(torch.trapezoid(density, u[0, :, 0])) == pytest.approx(1, abs=0.005)
+
+
+NO_SCORE, SCORE = ConstantWeight(1.0, torch.zeros(1)), ConstantWeight(0.0, torch.tensor([2.5]))
+SCALAR = OptimalWeight(torch.full((1, 1, 1), 2.5))
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "gate", "expected"),
+    [
+        ("dsm", "plain", NO_SCORE, lambda alpha, sigma: sigma**2),
+        ("tsm", "plain", SCORE, lambda alpha, sigma: alpha**2 * sigma**2),
+        ("ltsm", "plain", SCORE, lambda alpha, sigma: alpha**2 * sigma**2),
+        ("mix", "plain", SCALAR, lambda alpha, sigma: sigma**2),
+        ("dsm", "preconditioned", NO_SCORE, lambda alpha, sigma: sigma**2),
+        ("ltsm", "preconditioned", SCORE, lambda alpha, sigma: alpha**2 / 2.5),
+        ("mix", "preconditioned", SCALAR, lambda alpha, sigma: sigma**2 + alpha**2 / 2.5),
+    ],
+)
+def test_the_loss_weight_is_that_of_the_recipe(name, recipe, gate, expected):
+    """Preconditioned, it is one over the second moment of the target, with J = 2.5; see `ScoreMatching`."""
+    alpha, sigma = alpha_sigma(torch.tensor([0.01, 0.3, 0.9]).view(1, 3, 1))
+    found = get_method(name, recipe=recipe).loss_weight(gate, alpha, sigma)
+    torch.testing.assert_close(found, expected(alpha, sigma), rtol=1e-5, atol=0)
+    squared = get_method(name, recipe=recipe, weighting="sigma_squared").loss_weight(gate, alpha, sigma)
+    torch.testing.assert_close(squared, sigma**2, rtol=1e-6, atol=0)
 
 
 def test_learned_weight_approaches_the_optimal_one():

@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy import linalg
 
 from graybench.tasks import get_task
 from graybench.tasks.errors import UserError
@@ -39,13 +41,24 @@ def test_quadrature_is_the_closed_form_of_an_ornstein_uhlenbeck_scheme():
     torch.testing.assert_close(found[:, 0], expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("duration", "end", "limit"),
-    [(1.0, -1.0, 0.093), (1.0, 1.0, -4.590), (4.0, -1.0, -0.192), (4.0, 1.0, -1.623)],
-)
-def test_likelihood_tends_to_the_density_of_the_process(duration, end, limit):
-    """log p of the process at σ = 0.7 is from a fine grid; the scheme's error is proportional to dt."""
+def log_density_of_chain(duration, end, spacing):
+    """log p(X_T = end | X_0 = −1) of dX = (X − X³) dt + 0.7 dW, by a chain on a grid of [−3, 3]."""
+    x = np.arange(-3.0, 3.0 + spacing / 2, spacing)
+    drift, diffusion = (x - x**3) / (2 * spacing), 0.7**2 / (2 * spacing**2)
+    up, down = (diffusion + drift)[:-1], (diffusion - drift)[1:]
+    generator = np.diag(up, 1) + np.diag(down, -1)
+    np.fill_diagonal(generator, -generator.sum(1))
+    start, stop = (round((place + 3) / spacing) for place in (-1.0, end))
+    return math.log(linalg.expm(duration * generator)[start, stop] / spacing)
+
+
+@pytest.mark.parametrize("end", [-1.0, 1.0])
+@pytest.mark.parametrize("duration", [1.0, 4.0])
+def test_likelihood_tends_to_the_density_of_the_process(duration, end):
+    """The scheme's error is proportional to dt; that of the chain, to the square of its spacing."""
     theta = double([[0.0, math.log(0.7)]])
+    wide, narrow = (log_density_of_chain(duration, end, spacing) for spacing in (0.02, 0.01))
+    limit = narrow + (narrow - wide) / 3
     coarse, fine = (
         float(DoubleWell(duration=duration, steps=steps).log_likelihood(theta, double([[end]])))
         for steps in (int(100 * duration), int(200 * duration))

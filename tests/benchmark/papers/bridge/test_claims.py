@@ -47,6 +47,56 @@ def test_many_landmarks_are_counted_for_each_proposal():
     assert [f.found.value for f in claims.many_landmarks_do_not_collapse(lost)] == [2] * 6
 
 
+def test_landmarks_are_usable_with_the_score_of_the_heat_kernel():
+    row = {"landmarks": 8, "dimensions": 2, "amplitude": 0.1, "ess_fraction": 0.6, "ess_stderr": 0.01}
+    table = pd.DataFrame([row | {"proposal": "heat_kernel"}, row | {"proposal": "none", "ess_fraction": 0.1}])
+    (found,) = claims.few_landmarks_are_usable(table)
+    assert found.claim == "ESS/N, 8 landmarks, D = 16, a = 0.1"
+    assert (found.variant, found.target, found.at_least, found.verdict) == ("heat_kernel", 0.5, True, "holds")
+    assert found.found == pytest.approx((0.6, 0.6 - 0.01959964, 0.6 + 0.01959964))
+
+
+def test_rows_of_a_claim_are_chosen_by_proposal_dimension_and_network():
+    table = pd.DataFrame(
+        {
+            "proposal": ["exact", "none", "exact"],
+            "dim": [1, 2, 20],
+            "network": ["plain", "plain", "attention"],
+        }
+    )
+    assert claims.exact_proposals(table).index.tolist() == [0, 2]
+    assert claims.low_dimensions(table).index.tolist() == [0, 1]
+    assert claims.high_dimensions(table, "attention").index.tolist() == [2]
+    assert claims.high_dimensions(table, "plain").empty
+
+
+def test_without_the_factor_or_the_adjoint_kernel_the_ess_should_be_low():
+    row = {"task": "geometric_brownian", "dim": 2, "ess_stderr": 0.01, "steps": 50}
+    low, high = row | {"ess_fraction": 0.3, "kernel": "forward"}, row | {"ess_fraction": 0.97}
+    found = [
+        *claims.factor_is_needed(pd.DataFrame([low, high])),
+        *claims.adjoint_kernel_is_needed(pd.DataFrame([low, high | {"kernel": "adjoint"}])),
+    ]
+    assert [f.verdict for f in found] == ["holds", "fails", "holds"]
+    assert [f.variant for f in found] == 2 * ["exact score, no factor"] + ["forward kernel"]
+    assert not any(f.at_least for f in found)
+    assert found[2].claim == "ESS/N, geometric Brownian, D = 2, K = 50"
+
+
+def test_learned_scores_are_named_by_their_network():
+    row = {"task": "brownian", "dim": 1, "network": "plain", "ess_fraction": 0.95, "ess_stderr": 0.01}
+    used, unused = (next(claims.bridges_are_good(pd.DataFrame([row | {"used": u}]))) for u in (True, False))
+    assert (used.variant, unused.variant) == ("plain network, used", "plain network, not used")
+
+
+def test_the_error_of_log_sum_exp_is_held_by_its_size():
+    row = {"dim": 80, "what": "underflow", "dtype": "float32"}
+    table = pd.DataFrame([row | {"log_sum_exp_error": error} for error in (-1e-6, 1e-4)])
+    found = list(claims.log_sum_exp_is_right(table))
+    assert [f.found.value for f in found] == [1e-6, 1e-4]
+    assert [f.verdict for f in found] == ["holds", "fails"]
+
+
 def test_the_objective_is_held_against_the_coefficient_of_the_score():
     rows = [{"objective": "paper", "c": c} for c in (0.4, 0.5, 0.6)]
     rows += [{"objective": "corrected", "c": c} for c in (-1.51, -1.49, -1.5)]
