@@ -18,7 +18,7 @@ from graybench.benchmark.analysis.statistics import Z
 from graybench.benchmark.shapes import fits as shapes
 from graybench.benchmark.shapes import report as shape_report
 from graybench.benchmark.shapes import tables
-from graybench.benchmark.shapes.growth import errors_by_animal, fit_growth, intervals_of
+from graybench.benchmark.shapes.growth import MODELS, errors_by_animal, fit_growth, intervals_of
 from graybench.benchmark.shapes.specimens import Specimens, aligned, specimens_of
 from graybench.tasks.errors import UserError
 from graybench.tasks.landmarks.files import read_landmarks
@@ -294,6 +294,33 @@ def test_a_trend_is_told_from_movement_of_each_animal_alone() -> None:
     # v has the part of the movement that is not of the shape as a whole; ± 0.016 by the diffusion
     speed = float(grown.square().mean().sqrt()) / duration / unit
     assert drifting["rms_velocity"] == pytest.approx(speed, abs=0.06)
+
+
+def test_growth_makes_a_table_of_its_fits_and_a_figure(tmp_path: Path) -> None:
+    ages = [diffuse(ellipse(5, 2), 8, 11)]
+    for seed in (12, 13):
+        ages.append(diffuse(ages[-1], 8, seed, time=2.0))
+    labels = {"id": tuple("abcdefgh") * 3, "age": ("3",) * 8 + ("5",) * 8 + ("7",) * 8}
+    sample = LandmarkSample(torch.cat(ages), tuple(map(str, range(24))), labels)
+    settings = shapes.Settings(particles=2, steps=4)
+    ess = shape_report.report_growth(sample, "age", "id", settings, tmp_path, Console(quiet=True))
+    rows = pd.read_csv(tmp_path / "growth.csv")
+    table = rows.set_index(["younger", "older", "model", "quantity"])["estimate"]
+    least = []
+    for interval in intervals_of(sample, "age", "id"):
+        movement = interval.after - interval.before
+        mean_square = float(movement.square().mean())
+        for model, trend in MODELS.items():
+            found = fit_growth(interval, settings, trend)
+            least.append(found["ess_least"])
+            a, length = np.exp(found["theta"])
+            share = float(movement.mean(0).square().mean()) / mean_square
+            known = {"a": a, "length": length, "trend_share": share, "rms_movement": math.sqrt(mean_square)}
+            own = table.loc[(interval.younger, interval.older, model)]
+            assert own[list(known)].to_dict() == pytest.approx(known, rel=1e-4)
+    assert len(least) == 4
+    assert ess["ess_fraction"].tolist() == pytest.approx(least)
+    assert (tmp_path / "growth.png").stat().st_size > 1000
 
 
 def test_errors_by_animal_are_those_of_the_jackknife() -> None:

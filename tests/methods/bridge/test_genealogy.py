@@ -44,9 +44,7 @@ def test_the_variance_of_a_product_of_independent_averages(steps: int, n: int) -
     # the weights' own normalisation costs the share 1/N for each step; 5 errors: once in 1,700,000 times
     slack = 5 * error + steps * exact / n
     assert abs(float(squared.mean()) - exact) < slack
-    if (
-        steps == 5
-    ):  # the power: the variance by origins, which counts each fluctuation once too often, is seen
+    if steps == 5:  # the power: the variance by origins, which is a quarter too large, is seen
         by_origins = 1 / (n * found.ess_fraction) - 1 / n
         assert float(by_origins.mean()) - exact > slack
 
