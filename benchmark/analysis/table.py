@@ -26,15 +26,17 @@ def of_methods(frame: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
 
     Args:
         frame: a table with the columns `method` and `method_settings`.
-        methods: each a name, for a method with all its settings, or a label of `method_labels`.
+        methods: each a label of `method_labels`, or a name that is no label, for all settings of a method.
 
     Raises:
         UserError: the table has no such method.
     """
     labels = method_labels(frame)
+    known = set(labels)
     for method in methods:
-        require_method(method, [*labels.unique(), *frame["method"].unique()])
-    return frame[labels.isin(methods) | frame["method"].isin(methods)] if methods else frame
+        require_method(method, [*known, *frame["method"].unique()])
+    names = [method for method in methods if method not in known]
+    return frame[labels.isin(methods) | frame["method"].isin(names)] if methods else frame
 
 
 def require_method(label: str, known: Iterable[str]) -> None:

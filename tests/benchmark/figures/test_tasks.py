@@ -53,7 +53,8 @@ def test_methods_are_chosen_by_name_or_label() -> None:
     frame = frame_of(results(TASKS, BUDGETS))
     labels = {
         (): set(METHODS),
-        ("dsm",): {"dsm", "dsm(composition=jac)"},
+        ("dsm",): {"dsm"},
+        ("sbi_npse",): {"sbi_npse(embedding=true iid_method=auto_gauss)"},
         ("dsm(composition=jac)", "mix"): {"dsm(composition=jac)", "mix(composition=jac gate=matrix)"},
     }
     for chosen, expected in labels.items():
