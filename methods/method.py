@@ -78,12 +78,13 @@ class Posterior(ABC):
         Args:
             u_t: points (m, n, d).
             x_o: observations (m, dim_x).
-            t: diffusion time in [0, 1].
+            t: diffusion time, a number in [0, 1].
 
         Returns:
             The scores (m, n, d).
 
         Raises:
+            UserError: an argument is wrong, or the score was not learned for t.
             NotImplementedError: the posterior has no score.
         """
         raise NotImplementedError(f"{type(self).__name__} has no score")
@@ -109,8 +110,12 @@ class Posterior(ABC):
 
     def _check_score(self, u_t: Tensor, x_o: Tensor, t: float) -> None:
         self._check_log_prob(u_t, x_o)
-        if not isinstance(t, Real) or not 0 <= t <= 1:
-            raise UserError(f"{type(self).__name__}: the diffusion time t must be from 0 to 1, but is {t}.")
+        who = type(self).__name__
+        if not isinstance(t, Real):
+            kind = type(t).__name__
+            raise UserError(f"{who}: the diffusion time t must be a number, but is a {kind}: use float(t).")
+        if not 0 <= t <= 1:
+            raise UserError(f"{who}: the diffusion time t must be from 0 to 1, but is {t}.")
 
     def _check_log_prob(self, u: Tensor, x_o: Tensor) -> None:
         self._check_observations(x_o)

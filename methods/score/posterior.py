@@ -22,7 +22,7 @@ from .gates.choice import Choice
 from .gates.gate import Gate
 from .gates.of_time import TimeGate
 from .samplers import SAMPLERS, Score, log_prob_ode
-from .schedule import alpha_sigma
+from .schedule import T_MIN, alpha_sigma
 from .summary import Summary, structure_facts
 from .trainer import ScoreModel
 
@@ -75,6 +75,15 @@ class ScorePosterior(Posterior):
         return sample_together([self], n, x_o, [seed])[0]
 
     def score(self, u_t: Tensor, x_o: Tensor, t: float) -> Tensor:
+        """Return the learned score (m, n, d) at u_t (m, n, d) for x_o (m, k · dim_x) and t in [`T_MIN`, 1].
+
+        Raises:
+            UserError: an argument is wrong, or t is below `T_MIN`, where no score was learned.
+        """
+        if t < T_MIN:
+            raise UserError(
+                f"the score was learned for t from {T_MIN} to 1, but t is {t}: use {T_MIN} or more."
+            )
         score = _score_of([self], self.model, x_o, u_t.shape[1], once=True)
         return score(u_t.to(self.device).unsqueeze(0), t)[0].cpu()
 

@@ -54,6 +54,27 @@ def test_wrong_observations_are_refused(name):
                 call(x_o)
 
 
+@pytest.mark.parametrize(
+    ("t", "sentence"),
+    [
+        (torch.tensor(0.5), r"the diffusion time t must be a number, but is a Tensor: use float\(t\)\."),
+        (1.5, r"the diffusion time t must be from 0 to 1, but is 1\.5\."),
+    ],
+)
+@pytest.mark.parametrize("name", ["prior", "dsm"])
+def test_a_wrong_diffusion_time_is_refused(name, t, sentence):
+    with pytest.raises(UserError, match=sentence):
+        POSTERIORS[name]().score(torch.zeros(1, 3, DIM), torch.zeros(1, DIM), t)
+
+
+@pytest.mark.parametrize("t", [0, 0.0009])
+def test_a_learned_score_ends_at_the_least_time_of_its_training(t):
+    posterior, u, x_o = POSTERIORS["dsm"](), torch.zeros(1, 3, DIM), torch.zeros(1, DIM)
+    with pytest.raises(UserError, match=rf"for t from 0\.001 to 1, but t is {t}: use 0\.001 or more\."):
+        posterior.score(u, x_o, t)
+    assert posterior.score(u, x_o, 0.001).isfinite().all()
+
+
 def test_whole_numbers_are_observations():
     """A task's data may be whole numbers; the samples are those of the same numbers as floats."""
     posterior, x_o = fitted("dsm", steps=1), torch.arange(2 * DIM).view(2, DIM)
