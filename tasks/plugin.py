@@ -3,11 +3,12 @@
 import difflib
 import functools
 import inspect
+import math
 import operator
 from abc import ABC
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, FrozenInstanceError, dataclass, fields
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar, dataclass_transform
 
 from .errors import UserError
@@ -159,6 +160,34 @@ def require_whole(what: str, value: Any, least: int) -> int:
     if whole is None or whole < least:
         raise UserError(f"{what} must be a whole number from {least} up, but is {value!r}.")
     return whole
+
+
+def require_flag(what: str, value: Any) -> None:
+    """Raise unless a value is True or False.
+
+    Args:
+        what: the name of the value in the message.
+        value: what must be a bool.
+
+    Raises:
+        UserError: it is anything else; text such as "false" would count as true.
+    """
+    if not isinstance(value, bool):
+        raise UserError(f"{what} must be true or false, but is {value!r}.")
+
+
+def require_positive(what: str, value: Any) -> None:
+    """Raise unless a value is a finite number above 0.
+
+    Args:
+        what: the name of the value in the message.
+        value: what must be a number of any real type.
+
+    Raises:
+        UserError: it is not a number, is not above 0, or is infinite.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
+        raise UserError(f"{what} must be a finite number above 0, but is {value!r}.")
 
 
 def require_choice(where: str, option: str, value: Any, choices: Iterable[str]) -> None:

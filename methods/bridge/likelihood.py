@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...tasks.errors import UserError
-from ...tasks.plugin import require_choice, require_whole
+from ...tasks.plugin import require_choice, require_flag, require_whole
 from ...tasks.sde.sde import SDE, TimeGrid
 from ...tasks.seeding import derive_seed, generator
 from .bases import BASES, BaseFactory, candidates
@@ -119,10 +119,7 @@ class BridgeSampler:
         choices = {"base": ("auto", *BASES), "kernel": ("auto", *KERNELS), "proposal": PROPOSALS}
         for option, known in choices.items():
             require_choice("bridges", option, getattr(self, option), known)
-        if not isinstance(self.bridge_covariance, bool):
-            raise UserError(
-                f"bridges: bridge_covariance must be true or false, but is {self.bridge_covariance!r}."
-            )
+        require_flag("bridges: bridge_covariance", self.bridge_covariance)
         reverse_only = (self.base, self.kernel, self.bridge_covariance)
         if self.proposal == "guided" and reverse_only != ("auto", "auto", True):
             raise UserError(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...tasks.errors import NotFiniteError, UserError
-from ...tasks.plugin import require_choice, require_whole
+from ...tasks.plugin import require_choice, require_positive, require_whole
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
 from ..method import Method, Posterior
@@ -168,8 +168,12 @@ class NPEScore(Method):
     def __post_init__(self) -> None:
         for option in ("steps", "batch", "components", "width", "depth"):
             require_whole(f"method {self.name}: {option}", getattr(self, option), 1)
-        if not self.rate > 0 or not (self.score_weight is None or self.score_weight >= 0):
-            raise UserError(f"method {self.name}: rate must be above 0, and score_weight from 0 up.")
+        require_positive(f"method {self.name}: rate", self.rate)
+        if self.score_weight is not None and not 0 <= self.score_weight < math.inf:
+            raise UserError(
+                f"method {self.name}: score_weight must be a finite number from 0 up, but is "
+                f"{self.score_weight}: leave it out to have it chosen."
+            )
         require_choice(f"method {self.name}", "summaries", self.summaries, SUMMARIES)
 
     def fit(self, simulations: Simulations, seed: int) -> MixturePosterior:

@@ -5,8 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ...tasks.errors import UserError
-from ...tasks.plugin import require_whole
+from ...tasks.plugin import require_positive, require_whole
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
 from ..method import Method, Posterior
@@ -146,8 +145,7 @@ class Sally(Method):
     def __post_init__(self) -> None:
         for option in ("steps", "batch", "width", "depth"):
             require_whole(f"method {self.name}: {option}", getattr(self, option), 1)
-        if not self.rate > 0:
-            raise UserError(f"method {self.name}: rate must be above 0, but is {self.rate}.")
+        require_positive(f"method {self.name}: rate", self.rate)
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
         statistics = self.fit_statistics(simulations, seed)

@@ -1,5 +1,6 @@
 """SCANDAL: neural likelihood estimation that also learns from joint scores."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...tasks.errors import UserError
-from ...tasks.plugin import require_whole
+from ...tasks.plugin import require_positive, require_whole
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
 from ..method import Method, Posterior
@@ -148,8 +149,12 @@ class Scandal(Method):
         for option in ("steps", "batch", "transforms", "width", "depth"):
             require_whole(f"method {self.name}: {option}", getattr(self, option), 1)
         require_whole(f"method {self.name}: bins", self.bins, 2)
-        if not self.rate > 0 or not self.score_weight >= 0:
-            raise UserError(f"method {self.name}: rate must be above 0, and score_weight from 0 up.")
+        require_positive(f"method {self.name}: rate", self.rate)
+        if not 0 <= self.score_weight < math.inf:
+            raise UserError(
+                f"method {self.name}: score_weight must be a finite number from 0 up, but is "
+                f"{self.score_weight}."
+            )
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
         return LikelihoodPosterior(self.fit_likelihood(simulations, seed), simulations.u.shape[1])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...tasks.errors import UserError
-from ...tasks.plugin import require_choice, require_whole
+from ...tasks.plugin import require_choice, require_flag, require_positive, require_whole
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
 from .. import device
@@ -101,13 +101,15 @@ class ScoreMatching(Method):
         }
         for option, known in choices.items():
             require_choice(f"method {self.name}", option, getattr(self, option), known)
-        if not isinstance(self.early_stopping, bool):
-            raise UserError(f"method {self.name}: early_stopping must be true or false.")
+        require_flag(f"method {self.name}: early_stopping", self.early_stopping)
+        require_positive(f"method {self.name}: rate", self.rate)
         for option in ("steps", "sampling_steps", "batch", "width", "depth"):
             if getattr(self, option) is not None:
                 require_whole(f"method {self.name}: {option}", getattr(self, option), 1)
-        if not self.rate > 0 or not 0 <= self.average < 1:
-            raise UserError(f"method {self.name}: rate must be above 0, and average from 0 up to below 1.")
+        if not 0 <= self.average < 1:
+            raise UserError(
+                f"method {self.name}: average must be from 0 up to below 1, but is {self.average}."
+            )
 
     @property
     def composes(self) -> bool:

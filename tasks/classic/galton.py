@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..plugin import require_whole
+from ..plugin import require_flag, require_whole
 from ..prior import Normal
 from ..reference import GridReference, Reference
 from ..structure import Items, Structure, Vector
@@ -70,8 +70,7 @@ class Galton(Task):
             require_whole(f"task galton: {option}", getattr(self, option), least)
         if self.balls > MOST_BALLS:
             raise UserError(f"task galton: balls must be at most {MOST_BALLS}, as the grid resolves no more.")
-        if not isinstance(self.positions, bool):
-            raise UserError("task galton: positions must be true or false.")
+        require_flag("task galton: positions", self.positions)
 
     @property
     def bins(self) -> int:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..plugin import require_whole
+from ..plugin import require_flag, require_whole
 from ..prior import Normal
 from ..reference import GaussianReference, Reference
 from ..seeding import derive_seed, generator
@@ -60,8 +60,7 @@ class LinearGaussian(Task):
         require_whole("task linear_gaussian: draws", self.draws, 1)
         if not self.spread >= 1:
             raise UserError(f"task linear_gaussian: spread must be at least 1, but is {self.spread}.")
-        if not isinstance(self.rotated, bool):
-            raise UserError("task linear_gaussian: rotated must be true or false.")
+        require_flag("task linear_gaussian: rotated", self.rotated)
 
     @property
     def dim_theta(self) -> int:

@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..errors import UserError
 from ..frozen import StoredTask
-from ..plugin import require_choice, require_whole
+from ..plugin import require_choice, require_positive, require_whole
 from ..prior import Normal
 from ..structure import Field
 from ..task import Outcome
@@ -83,8 +82,7 @@ class LensingLognormal(StoredTask):
         require_choice(f"task {self.name}", "reading", self.reading, READINGS)
         require_whole(f"task {self.name}: grid", self.grid, 4)
         for option in ("noise", "shift"):
-            if not 0 < (value := getattr(self, option)) < math.inf:
-                raise UserError(f"task {self.name}: {option} must be a number above 0, but is {value!r}.")
+            require_positive(f"task {self.name}: {option}", getattr(self, option))
         super().__post_init__()
 
     @property

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..frozen import digest
-from ..plugin import require_whole
+from ..plugin import require_positive, require_whole
 from ..prior import Normal
 from ..sde.diffusion_task import DiffusionTask
 from ..sde.sde import TimeGrid
@@ -94,9 +94,7 @@ class Landmarks(DiffusionTask):
         if self.dimensions > 3:
             raise UserError(f"task landmarks: dimensions must be 2 or 3, but is {self.dimensions!r}.")
         for option in ("amplitude", "length", "spread", "nugget"):
-            value = getattr(self, option)
-            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
-                raise UserError(f"task landmarks: {option} must be above 0, and finite, but is {value!r}.")
+            require_positive(f"task landmarks: {option}", getattr(self, option))
         if not isinstance(self.template, str):
             raise UserError(f"task landmarks: template must be a name or a file, but is {self.template!r}.")
         if self.template != "ellipse" and (self.landmarks, self.dimensions) != (8, 2):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import NoTimeError, UserError
 from ..likelihood import LikelihoodTask
-from ..plugin import require_whole
+from ..plugin import require_positive, require_whole
 from ..prior import Prior
 from ..structure import Series, Structure, Vector
 from ..task import Outcome, Task
@@ -206,9 +206,7 @@ class EquidistantDiffusion(DiffusionTask):
     def __post_init__(self) -> None:
         require_whole(f"task {self.name}: steps", self.steps, 2)
         require_whole(f"task {self.name}: observed", self.observed, 1)
-        value = self.duration
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
-            raise UserError(f"task {self.name}: duration must be above 0, and finite, but is {value!r}.")
+        require_positive(f"task {self.name}: duration", self.duration)
 
     @property
     def grid(self) -> TimeGrid:

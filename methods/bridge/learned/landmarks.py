@@ -15,7 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention, silu
 
 from ....tasks.errors import UserError
 from ....tasks.landmarks.diffusion import LandmarkCoefficients, LandmarkDiffusion
-from ....tasks.plugin import require_whole
+from ....tasks.plugin import require_positive, require_whole
 from ....tasks.sde.sde import SDE, Coefficients, TimeGrid, cholesky, euler_path
 from ....tasks.seeding import derive_seed, generator
 from ...nn.averaging import held_out
@@ -66,8 +66,7 @@ class LandmarkTraining:
             raise UserError(
                 f"landmark scores: width must be a multiple of heads, but is {self.width} with {self.heads}."
             )
-        if not self.rate > 0:
-            raise UserError(f"landmark scores: rate must be above 0, but is {self.rate!r}.")
+        require_positive("landmark scores: rate", self.rate)
 
 
 class Described(NamedTuple):

@@ -14,7 +14,7 @@ from torch.nn.functional import silu
 
 from ....tasks.errors import UserError
 from ....tasks.landmarks.diffusion import LandmarkDiffusion
-from ....tasks.plugin import require_whole
+from ....tasks.plugin import require_positive, require_whole
 from ....tasks.sde.sde import SDE, Coefficients, TimeGrid, euler_path
 from ....tasks.seeding import derive_seed, generator
 from ..bases import NoBase
@@ -46,8 +46,7 @@ class PaperTraining:
     def __post_init__(self) -> None:
         for option in ("steps", "batch", "width"):
             require_whole(f"paper scores: {option}", getattr(self, option), 1)
-        if not self.rate > 0:
-            raise UserError(f"paper scores: rate must be above 0, but is {self.rate!r}.")
+        require_positive("paper scores: rate", self.rate)
 
 
 class PaperNetwork(nn.Module):

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ....tasks.errors import UserError
-from ....tasks.plugin import require_choice, require_whole
+from ....tasks.plugin import require_choice, require_positive, require_whole
 from ....tasks.sde.sde import TimeGrid
 from ....tasks.seeding import derive_seed, generator
 from ..likelihood import BridgeSampler, average
@@ -51,8 +50,7 @@ class BridgeTraining:
         require_choice("refining scores", "objective", self.objective, OBJECTIVES)
         for option, least in {"ends": ROUNDS, "bridges": 2, "steps": ROUNDS, "batch": 1}.items():
             require_whole(f"refining scores: {option}", getattr(self, option), least)
-        if not self.rate > 0:
-            raise UserError(f"refining scores: rate must be above 0, but is {self.rate!r}.")
+        require_positive("refining scores: rate", self.rate)
 
     @property
     def simulations(self) -> int:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ....tasks.errors import NotFiniteError, UserError
-from ....tasks.plugin import require_choice, require_whole
+from ....tasks.errors import NotFiniteError
+from ....tasks.plugin import require_choice, require_positive, require_whole
 from ....tasks.sde.sde import SDE, TimeGrid, euler_path
 from ....tasks.seeding import derive_seed, generator
 from ...nn.averaging import MovingAverage, held_out
@@ -66,8 +66,7 @@ class ScoreTraining:
         least = {"paths": FEWEST_PATHS, "steps": 0, "batch": 1, "width": 1, "depth": 1}
         for option, smallest in least.items():
             require_whole(f"scores: {option}", getattr(self, option), smallest)
-        if not self.rate > 0:
-            raise UserError(f"scores: rate must be above 0, but is {self.rate!r}.")
+        require_positive("scores: rate", self.rate)
 
 
 @torch.enable_grad()

@@ -181,7 +181,7 @@ def test_data_with_structure_are_summarised():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rate": 0.0}, "rate must be"),
+        ({"rate": float("inf")}, "rate must be a finite number above 0, but is inf"),
         ({"depth": 0}, "depth must"),
         ({"summaries": "auro"}, "no summaries 'auro': did you mean auto"),
     ],

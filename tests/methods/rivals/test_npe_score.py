@@ -166,7 +166,9 @@ def test_discrete_and_structured_data_are_taken():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"score_weight": -1.0}, "score_weight from 0 up"),
+        ({"score_weight": -1.0}, "score_weight must be a finite number from 0 up, but is -1.0"),
+        ({"score_weight": float("inf")}, "score_weight must be a finite number from 0 up, but is inf"),
+        ({"rate": "fast"}, "rate must be a finite number above 0, but is 'fast'"),
         ({"components": 0}, "components must"),
         ({"summaries": "set"}, "no summaries 'set': did you mean sets"),
     ],

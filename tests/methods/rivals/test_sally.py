@@ -79,7 +79,11 @@ def test_fit_recovers_the_posterior_and_leaves_the_global_generators_alone():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"rate": 0.0}, "rate must be"), ({"depth": 0}, "depth must")]
+    ("options", "message"),
+    [
+        ({"rate": float("inf")}, "rate must be a finite number above 0, but is inf"),
+        ({"depth": 0}, "depth must"),
+    ],
 )
 def test_mistakes_are_answered_with_what_to_do(options, message):
     with pytest.raises(UserError, match=message):

@@ -161,7 +161,9 @@ def test_same_seed_same_fit_and_another_seed_another():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"score_weight": -1.0}, "score_weight from 0 up"),
+        ({"score_weight": -1.0}, "score_weight must be a finite number from 0 up, but is -1.0"),
+        ({"score_weight": float("inf")}, "score_weight must be a finite number from 0 up, but is inf"),
+        ({"rate": "fast"}, "rate must be a finite number above 0, but is 'fast'"),
         ({"bins": 1}, "bins must be"),
         ({"steps": 0}, "steps must"),
     ],

@@ -268,8 +268,9 @@ def test_a_score_that_is_missing_is_asked_for():
         ("mix", {"early_stopping": "false"}, "early_stopping must be true or false"),
         ("mix", {"steps": True}, "steps must be a whole number"),
         ("mix", {"sampling_steps": 0}, "sampling_steps must be a whole number"),
-        ("mix", {"rate": -1.0}, "rate must be above 0"),
-        ("mix", {"average": 1.0}, "average from 0 up to below 1"),
+        ("mix", {"rate": -1.0}, "rate must be a finite number above 0, but is -1.0"),
+        ("mix", {"rate": float("inf")}, "rate must be a finite number above 0, but is inf"),
+        ("mix", {"average": 1.0}, "average must be from 0 up to below 1, but is 1.0"),
     ],
 )
 def test_mistakes_are_answered_with_what_to_do(name, options, message):

@@ -168,8 +168,8 @@ def test_both_readings_have_the_references_and_other_options_have_none():
     [
         ({"reading": "white"}, "there is no reading 'white': did you mean whitened"),
         ({"grid": 3}, "grid must be a whole number from 4 up, but is 3"),
-        ({"noise": 0.0}, "noise must be a number above 0, but is 0.0"),
-        ({"shift": math.inf}, "shift must be a number above 0, but is inf"),
+        ({"noise": 0.0}, "noise must be a finite number above 0, but is 0.0"),
+        ({"shift": math.inf}, "shift must be a finite number above 0, but is inf"),
     ],
 )
 def test_impossible_options_are_refused(options, message):

@@ -124,8 +124,8 @@ def test_data_and_path_of_a_path():
     [
         ({"observed": 0}, "double_well: observed must be a whole number from 1 up, but is 0"),
         ({"steps": 1}, "double_well: steps must be a whole number from 2 up, but is 1"),
-        ({"duration": -1.0}, "double_well: duration must be above 0, and finite, but is -1.0"),
-        ({"duration": math.inf}, "double_well: duration must be above 0, and finite, but is inf"),
+        ({"duration": -1.0}, "double_well: duration must be a finite number above 0, but is -1.0"),
+        ({"duration": math.inf}, "double_well: duration must be a finite number above 0, but is inf"),
     ],
 )
 def test_options_that_make_no_task_are_refused(options, message):

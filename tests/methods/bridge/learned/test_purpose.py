@@ -136,5 +136,5 @@ def test_mistakes_are_told() -> None:
         sentence = f"refining scores: {option} must be a whole number from {least} up, but is {least - 1}"
         with pytest.raises(UserError, match=sentence):
             BridgeTraining(**{option: least - 1})  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="rate must be above 0, but is 0"):
+    with pytest.raises(UserError, match="rate must be a finite number above 0, but is 0"):
         BridgeTraining(rate=0)

@@ -283,7 +283,7 @@ def test_mistakes_are_told() -> None:
             sentence = f"scores: {option} must be a whole number from {least} up, but is {wrong}"
             with pytest.raises(UserError, match=sentence):
                 ScoreTraining(**{option: wrong})  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="rate must be above 0, but is 0"):
+    with pytest.raises(UserError, match="rate must be a finite number above 0, but is 0"):
         ScoreTraining(rate=0)
 
 
