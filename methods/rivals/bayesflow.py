@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ...tasks.errors import NotFiniteError, UserError
-from ...tasks.plugin import require_whole
+from ...tasks.plugin import require_flag, require_whole
 from ...tasks.seeding import derive_seed
 from ...tasks.structure import Field, Items, Series, Structure
 from ...tasks.task import Simulations
@@ -28,6 +28,7 @@ from .optional_package import import_for
 from .private_randomness import private_randomness, quiet
 
 BACKEND = "torch"
+FIRST_STEPS = 10  # of a path of BayesFlow's consistency model
 SEEDS = 2**31  # the number of seeds that Keras takes
 DIRECTIONS = 2  # of the grids that BayesFlow convolves
 
@@ -142,6 +143,7 @@ class BayesFlowMethod(Method):
     def __post_init__(self) -> None:
         for option in ("epochs", "batch"):
             require_whole(f"method {self.name}: {option}", getattr(self, option), 1)
+        require_flag(f"method {self.name}: embedding", self.embedding)
 
     def fit(self, simulations: Simulations, seed: int) -> Posterior:
         """Fit one replicate.
@@ -239,7 +241,8 @@ class BayesFlowConsistency(BayesFlowMethod):
     training goes on. Samples take few evaluations, and there is no density.
 
     Raises:
-        UserError: the epochs have fewer than ten steps in all, the first number of steps of a path.
+        UserError: an option is out of range, or training has fewer than ten steps, the number of steps of a
+            path at first.
 
     Source: Schmitt et al., Consistency models for scalable and fast simulation-based inference, arXiv
     2312.05440.
@@ -251,4 +254,10 @@ class BayesFlowConsistency(BayesFlowMethod):
     posterior: ClassVar[type[BayesFlowPosterior]] = BayesFlowPosterior
 
     def _inference(self, package: ModuleType, n: int) -> Any:
-        return package.networks.ConsistencyModel(total_steps=self.epochs * math.ceil(n / self.batch))
+        steps = self.epochs * math.ceil(n / self.batch)
+        if steps < FIRST_STEPS:
+            raise UserError(
+                f"method {self.name} needs {FIRST_STEPS} training steps or more, but takes {steps} with "
+                f"{n} simulations, epochs={self.epochs} and batch={self.batch}: raise epochs or lower batch."
+            )
+        return package.networks.ConsistencyModel(total_steps=steps)

@@ -71,8 +71,21 @@ def test_a_consistency_model_has_no_density():
     posterior = get_method("bayesflow_consistency", epochs=5).fit(TASK.simulate(64, 1), 2)
     with pytest.raises(NotImplementedError, match="has no log_prob"):
         posterior.log_prob(torch.zeros(1, 1, 2), torch.zeros(1, 2))
-    with pytest.raises(ValueError, match="total_steps"):
-        get_method("bayesflow_consistency", epochs=2).fit(TASK.simulate(64, 1), 2)
+
+
+def test_a_consistency_model_needs_ten_steps():
+    """Nine epochs of one minibatch are too few, and ten are enough."""
+    simulations = TASK.simulate(32, 1)
+    sentence = r"needs 10 training steps or more, but takes 9 with 32 simulations, .*: raise epochs or lower"
+    with pytest.raises(UserError, match=sentence):
+        get_method("bayesflow_consistency", epochs=9).fit(simulations, 2)
+    get_method("bayesflow_consistency", epochs=10).fit(simulations, 2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_embedding_is_true_or_false(name):
+    with pytest.raises(UserError, match=f"method {name}: embedding must be true or false, but is 'false'"):
+        get_method(name, embedding="false")
 
 
 def structured(structure, n=64):
