@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from ...tasks.errors import UserError
-from ...tasks.plugin import require_choice
+from ...tasks.plugin import require_choice, require_flag, require_whole
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.structure import Structure
 from ...tasks.task import Simulations
 from ..method import Method, Posterior
 from ..nn.averaging import VALIDATION_SHARE
 from ..nn.network import take_replicate
+from ..nn.optimizer import cosine
 from ..score.composition import require_independent
 from ..score.posterior import ScorePosterior
 from ..score.schedule import BETA_MAX, BETA_MIN, T_MIN, alpha_sigma
@@ -82,6 +83,9 @@ class EmbeddedMethod(SbiMethod):
     builder: ClassVar[tuple[str, str, str, str]]
 
     embedding: bool = False
+
+    def __post_init__(self) -> None:
+        require_flag(f"method {self.name}: embedding", self.embedding)
 
     def _embedded(self, structure: Structure | None, x: Tensor, seed: int) -> dict[str, Any]:
         if not self.embedding:
@@ -180,7 +184,7 @@ class SbiNPSE(EmbeddedMethod):
             Jacobian of the score, in minutes for each observation.
 
     Raises:
-        UserError: there is no such iid_method.
+        UserError: `embedding` is not a bool, or there is no such iid_method.
 
     Source: Geffner et al., Compositional score modeling for simulation-based inference, arXiv 2209.14249.
     Linhart et al., Diffusion posterior sampling for simulation-based inference in tall data settings, arXiv
@@ -196,6 +200,7 @@ class SbiNPSE(EmbeddedMethod):
     iid_method: str = "none"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_choice(f"method {self.name}", "iid_method", self.iid_method, IID_METHODS)
 
     @property
@@ -244,8 +249,12 @@ class SbiNPSESuite(DSM):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_whole(f"method {self.name}: steps", self.steps, 1)
         if self.average != DSM.average or self.early_stopping != DSM.early_stopping:
-            raise UserError(f"method {self.name}: sbi's trainer has no average, and always stops early.")
+            raise UserError(
+                f"method {self.name}: sbi's trainer has no average, and always stops early: leave average "
+                "and early_stopping out."
+            )
 
     def _train(self, data: TrainingData, seeds: Sequence[int]) -> list[ScorePosterior]:
         model, gate = self._build(data, seeds)
@@ -280,7 +289,7 @@ def follow_cosine(made: Any, rate: float, epochs: int) -> None:
 
     def at_rate(*args: Any, **options: Any) -> Any:
         for group in made.optimizer.param_groups:
-            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * made.epoch / epochs))
+            group["lr"] = rate * cosine(made.epoch, epochs)
         return train_epoch(*args, **options)
 
     made._train_epoch = at_rate

@@ -218,8 +218,16 @@ class TestOfTheSuitesNetwork:
         assert torch.equal(load_posterior(tmp_path).sample(5, x_o, 1), posterior.sample(5, x_o, 1))
 
     def test_options_that_sbi_decides_are_refused(self):
-        with pytest.raises(UserError, match="always stops early"):
+        with pytest.raises(UserError, match="always stops early: leave average and early_stopping out"):
             get_method("sbi_npse_suite", early_stopping=False)
+        with pytest.raises(UserError, match="steps must be a whole number from 1 up, but is None"):
+            get_method("sbi_npse_suite", steps=None)
+
+
+@pytest.mark.parametrize("name", ["sbi_npe", "sbi_nre", "sbi_fmpe", "sbi_npse"])
+def test_embedding_is_true_or_false(name):
+    with pytest.raises(UserError, match=f"method {name}: embedding must be true or false, but is 'false'"):
+        get_method(name, embedding="false")
 
 
 def test_quiet_puts_everything_back():
