@@ -8,13 +8,14 @@ Reading tensors and a description runs no code; reading a pickle does.
 """
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, JsonValue, PositiveInt, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ..tasks.errors import UserError
@@ -58,10 +59,10 @@ def write(
         description = Description.model_validate(content)
     except ValidationError as error:
         raise UserError(f"a posterior of {method} cannot be saved: {_first(error)}.") from error
-    _clear(folder)
-    (folder / DESCRIPTION).write_text(description.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    save_file(own, folder / TENSORS)
+    packed = save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()})
+    with _emptied(folder):
+        (folder / DESCRIPTION).write_text(description.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (folder / TENSORS).write_bytes(packed)
 
 
 def read(folder: Path) -> tuple[Description, dict[str, Tensor]]:
@@ -95,8 +96,8 @@ def write_pickle(folder: Path, posterior: object) -> None:
     except Exception as error:  # pickling runs code of the pickled objects
         name = type(posterior).__name__
         raise UserError(f"{name} cannot be pickled ({error}): define `state`.") from error
-    _clear(folder)
-    (folder / PICKLED).write_bytes(pickled)
+    with _emptied(folder):
+        (folder / PICKLED).write_bytes(pickled)
 
 
 def read_pickle(folder: Path) -> object:
@@ -118,12 +119,18 @@ def is_pickle(folder: Path) -> bool:
     return (folder / PICKLED).exists() and not (folder / DESCRIPTION).exists()
 
 
-def _clear(folder: Path) -> None:
-    """Create the folder, and remove a posterior saved there before."""
+@contextmanager
+def _emptied(folder: Path) -> Iterator[None]:
+    """Create the folder and remove a posterior saved there before; the block writes the new one.
+
+    Raises:
+        UserError: the folder cannot be created or written to, in the block as well.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in (DESCRIPTION, TENSORS, PICKLED):
             (folder / name).unlink(missing_ok=True)
+        yield
     except OSError as error:
         raise UserError(f"{folder} cannot hold a posterior: {error.strerror}.") from error
 

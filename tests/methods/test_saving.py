@@ -275,6 +275,20 @@ def test_what_is_no_json_is_not_written(tmp_path):
     assert not (tmp_path / "posterior").exists()
 
 
+@pytest.mark.parametrize("pickled", [False, True])
+def test_a_folder_that_takes_no_files_is_said(tmp_path, pickled):
+    """Files of more than 16 bytes are refused by the system."""
+    resource = pytest.importorskip("resource")
+    posterior = Constant(1.0) if pickled else fitted("prior", {})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"folder cannot hold a posterior: File too large\."):
+            posterior.save(tmp_path / "folder", allow_pickle=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 def test_a_file_in_place_of_a_folder_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file cannot hold a posterior: File exists"):
