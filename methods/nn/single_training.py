@@ -1,4 +1,4 @@
-"""Training of a single network, by the rules of `methods.score.trainer`."""
+"""Training of a single network: Adam along a cosine for a fixed number of steps, keeping the best step."""
 
 from collections.abc import Callable
 
@@ -47,4 +47,4 @@ def train(module: nn.Module, loss: Loss, n: int, *, steps: int, batch: int, rate
             if len(unseen):
                 average.judge(lambda: loss(unseen, generator(derive_seed(seed, "validation"))).view(1))
     if not average.finish().all():
-        raise NotFiniteError("training diverged")
+        raise NotFiniteError("training diverged: use a smaller rate")

@@ -11,6 +11,7 @@ from .gates.choice import AUTO, GATES, OF_HESSIANS, choose, make_gate
 from .gates.gate import Gate
 from .posterior import ScorePosterior
 from .score_matching import ScoreMatching
+from .trainer import DivergedError
 from .training_data import TrainingData
 
 
@@ -58,7 +59,10 @@ class Mix(ScoreMatching):
         for gate in {choice.gate: None for choice in choices}:
             rows = [r for r, choice in enumerate(choices) if choice.gate == gate]
             chosen = replace(self, gate=gate)
-            fitted = chosen._train(data.replicates(rows), [seeds[r] for r in rows])
+            try:
+                fitted = chosen._train(data.replicates(rows), [seeds[r] for r in rows])
+            except DivergedError as error:
+                raise DivergedError(rows[error.replicate]) from error
             for r, posterior in zip(rows, fitted, strict=True):
                 posterior.choice = choices[r]
                 posteriors[r] = posterior

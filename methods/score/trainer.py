@@ -58,6 +58,21 @@ class ScoreModel(nn.Module):
         return base + scale * self.mlp(inputs)
 
 
+class DivergedError(NotFiniteError):
+    """The training of one of several replicates diverged.
+
+    Args:
+        replicate: its number.
+    """
+
+    def __init__(self, replicate: int) -> None:
+        super().__init__(replicate)
+        self.replicate = replicate
+
+    def __str__(self) -> str:
+        return f"training of replicate {self.replicate} diverged: use a smaller rate"
+
+
 class Trainer:
     """Trains a model, and its gate if the gate is learned, on R replicates at once.
 
@@ -126,7 +141,7 @@ class Trainer:
         """Train the model; `progress(done, total)` is called about ninety times or less.
 
         Raises:
-            NotFiniteError: no held-out loss of a replicate is finite, or its final parameters are not.
+            DivergedError: no held-out loss of a replicate is finite, or its final parameters are not.
         """
         step = 0
         while self.replicates:
@@ -161,7 +176,7 @@ class Trainer:
         for k in (k for k, is_done in enumerate(done) if is_done):
             r = self.replicates[k]
             if not finite[k]:
-                raise NotFiniteError(f"training of replicate {r} diverged")
+                raise DivergedError(r)
             for result, value in zip(self.results, values, strict=True):
                 result.data[r] = value[k]
             self.taken[r] = step

@@ -25,6 +25,7 @@ from graybench.methods.score.schedule import T_MIN, alpha_sigma
 from graybench.methods.score.training_data import TrainingData, every_row
 from graybench.tasks.classic.galton import Galton
 from graybench.tasks.classic.linear_gaussian import LinearGaussian
+from graybench.tasks.errors import NotFiniteError
 from graybench.tasks.seeding import derive_seed, generator
 from graybench.tests.methods.score.test_score_matching import flat
 
@@ -266,6 +267,19 @@ def test_posteriors_are_those_of_the_gates_chosen_in_the_order_of_the_replicates
         for own, expected in zip(posterior.gate.buffers(), alone.gate.buffers(), strict=True):
             torch.testing.assert_close(own, expected, rtol=1e-3, atol=1e-4)
         assert posterior.method == alone.method
+
+
+def test_the_replicate_that_diverged_is_named_among_all():
+    """Replicate 0 chooses DSM as above; replicate 1, whose u² overflows float32, is in another group."""
+    simulations = [LinearGaussian(2, spread=100.0, rotated=True).simulate(100, seed) for seed in range(2)]
+    size = torch.where(torch.arange(100) < 80, 0.1, 10.0).double().unsqueeze(1)
+    simulations[0] = replace(simulations[0], joint_score=simulations[0].joint_score * size)
+    simulations[1] = replace(simulations[1], u=simulations[1].u * 1e22)
+    method = get_method("mix", gate="auto", steps=20, width=8)
+    first, second = choose(method.training_data(simulations), [11, 12])
+    assert first.gate == "dsm" != second.gate
+    with pytest.raises(NotFiniteError, match=r"^training of replicate 1 diverged: use a smaller rate$"):
+        method.fit_replicates(simulations, [11, 12])
 
 
 def test_a_fitted_gate_that_is_no_better_than_the_closed_form_is_not_taken_for_its_simplicity():
