@@ -253,6 +253,25 @@ class PosteriorState:
         return found
 
 
+def required_field(method: str, simulations: Simulations, field: str) -> Tensor:
+    """Return the scores or Hessians of simulations, which a method needs.
+
+    Args:
+        method: the name of the method, for the message.
+        simulations: n simulations.
+        field: "joint_score", "marginal_score" or "joint_hessian".
+
+    Raises:
+        UserError: the simulations lack them.
+    """
+    found: Tensor | None = getattr(simulations, field)
+    if found is None:
+        source = "use a task with the capability joint_score"
+        remedy = source if field == "joint_score" else f"simulate with {field}=True"
+        raise UserError(f"method {method} needs simulations with a {field}: {remedy}.")
+    return found
+
+
 def _range(x: Tensor) -> Tensor:
     """Return the range of each column of x (n, dim_x), or 0 if it is within float64 rounding: (dim_x,)."""
     found = x.amax(0) - x.amin(0)

@@ -11,7 +11,7 @@ from ...tasks.errors import NotFiniteError, UserError
 from ...tasks.plugin import require_choice, require_positive, require_whole
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
-from ..method import Method, Posterior
+from ..method import Method, Posterior, required_field
 from ..nn.averaging import VALIDATION_ROWS, held_out
 from ..nn.single_training import train
 from ..nn.standardise import Standardise
@@ -177,10 +177,9 @@ class NPEScore(Method):
         require_choice(f"method {self.name}", "summaries", self.summaries, SUMMARIES)
 
     def fit(self, simulations: Simulations, seed: int) -> MixturePosterior:
-        if simulations.joint_score is None:
-            raise UserError(f"method {self.name} needs simulations with a joint_score.")
+        score = required_field(self.name, simulations, "joint_score").float()
         summarise = Summariser(self.name, self.summaries, simulations, seed)
-        data = simulations.u.float(), summarise.trained, simulations.joint_score.float()
+        data = simulations.u.float(), summarise.trained, score
         weight = self.score_weight
         if weight is None:
             trial, trial_seed = max(1, self.steps // TRIAL), derive_seed(seed, "trial")

@@ -12,7 +12,7 @@ from ...tasks.errors import UserError
 from ...tasks.plugin import require_positive, require_whole
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
-from ..method import Method, Posterior
+from ..method import Method, Posterior, required_field
 from ..nn.single_training import train
 from ..nn.standardise import Standardise
 from .dequantise import dequantise, spacings
@@ -201,9 +201,7 @@ def likelihood_score(method: str, simulations: Simulations) -> Tensor:
     Raises:
         UserError: the simulations have no joint score.
     """
-    if simulations.joint_score is None:
-        raise UserError(f"method {method} needs simulations with a joint_score.")
-    return (simulations.joint_score + simulations.u).float()
+    return (required_field(method, simulations, "joint_score") + simulations.u).float()
 
 
 def mean_square(score: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from ...tasks.plugin import require_choice, require_flag, require_positive, requ
 from ...tasks.seeding import derive_seed, generator
 from ...tasks.task import Simulations
 from .. import device
-from ..method import Method, Posterior, PosteriorState
+from ..method import Method, Posterior, PosteriorState, required_field
 from ..nn.averaging import DECAY
 from ..nn.network import ReplicatedMLP, take_replicate
 from ..progress import report
@@ -246,10 +246,7 @@ class ScoreMatching(Method):
     def _stacked(self, simulations: Sequence[Simulations], field: str | None) -> Tensor | None:
         if field is None:
             return None
-        values = [getattr(s, field) for s in simulations]
-        if any(value is None for value in values):
-            raise UserError(f"method {self.name} needs simulations with a {field}.")
-        return torch.stack(values).float()
+        return torch.stack([required_field(self.name, s, field) for s in simulations]).float()
 
     def _posterior(self, model: ScoreModel, gate: Gate, where: str = device.CPU) -> ScorePosterior:
         steps = self.sampling_steps or SAMPLERS[self.sampler].steps

@@ -192,5 +192,5 @@ def test_mistakes_are_answered_with_what_to_do(options, message):
 
 
 def test_a_missing_score_is_named():
-    with pytest.raises(UserError, match="method likelihood_score needs simulations with a joint_score"):
+    with pytest.raises(UserError, match="method likelihood_score needs simulations with a joint_score: use"):
         get_method("likelihood_score").fit(TASK.simulate(10, 1).only(frozenset()), 1)

@@ -180,7 +180,7 @@ def test_mistakes_are_answered_with_what_to_do(options, message):
 
 def test_a_missing_package_or_score_is_named(monkeypatch):
     simulations = TASK.simulate(10, 1)
-    with pytest.raises(UserError, match="method npe_score needs simulations with a joint_score"):
+    with pytest.raises(UserError, match="method npe_score needs simulations with a joint_score: use"):
         get_method("npe_score").fit(simulations.only(frozenset()), 1)
     monkeypatch.setitem(sys.modules, "zuko", None)
     with pytest.raises(UserError, match=r"pip install 'graybench\[sbi\]'"):

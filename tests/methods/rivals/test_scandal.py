@@ -176,7 +176,7 @@ def test_mistakes_are_answered_with_what_to_do(options, message):
 @pytest.mark.parametrize("name", ["scandal", "sally"])
 def test_a_missing_package_or_score_is_named(name, monkeypatch):
     simulations = TASK.simulate(10, 1)
-    with pytest.raises(UserError, match=f"method {name} needs simulations with a joint_score"):
+    with pytest.raises(UserError, match=f"method {name} needs simulations with a joint_score: use"):
         get_method(name).fit(simulations.only(frozenset()), 1)
     package = {"scandal": "zuko", "sally": "sbi.inference"}[name]
     monkeypatch.setitem(sys.modules, package, None)

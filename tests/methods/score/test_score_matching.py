@@ -253,7 +253,10 @@ def test_progress_is_reported_and_tiny_budgets_work():
 
 
 def test_a_score_that_is_missing_is_asked_for():
-    with pytest.raises(UserError, match="method tsm needs simulations with a marginal_score"):
+    with pytest.raises(
+        UserError,
+        match="method tsm needs simulations with a marginal_score: simulate with",
+    ):
         get_method("tsm", steps=1).fit(Galton().simulate(10, 1), 1)
 
 

@@ -94,7 +94,7 @@ def test_a_method_requires_what_its_gate_needs():
     assert get_method("mix").requires == {"joint_score"}
     assert get_method("mix", gate="hessian").requires == {"joint_score", "joint_hessian"}
     simulations = LinearGaussian(2).simulate(20, 1)
-    with pytest.raises(UserError, match="method mix needs simulations with a joint_hessian"):
+    with pytest.raises(UserError, match="method mix needs simulations with a joint_hessian: simulate with"):
         get_method("mix", gate="hessian").fit(simulations, 1)
     with pytest.raises(UserError, match="there is no gate 'hessian'"):
         get_method("tsm_mix", gate="hessian")
