@@ -1,17 +1,15 @@
 """Importance sampling of unimodal posteriors whose density is known up to a constant."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
+from .curvature import LogDensity, gradient
 from .sampled_reference import SampledReference
 from .seeding import derive_seed, generator
-
-LogDensity = Callable[[Tensor], Tensor]
 
 STARTS, CLIMBS = 256, 4
 FAR, COMPARABLE, FLAT = 4.0, 7.0, 0.1  # standard deviations, nats, and the largest gradient of a mode
@@ -75,7 +73,7 @@ def importance_reference(log_density: LogDensity, dim: int, seed: int) -> Import
     log_weights = _in_chunks(log_density, draws) - log_proposal
     ess_fraction = require_ess_fraction(log_weights)
     kept = draws[resample_halves(log_weights, KEPT, seeds["resample"])]
-    scores = _in_chunks(lambda u: _gradient(log_density, u), kept)
+    scores = _in_chunks(lambda u: gradient(log_density, u), kept)
     log_evidence = float(torch.logsumexp(log_weights, 0)) - math.log(DRAWS)
     return ImportanceReference(kept, scores, log_density, log_evidence, ess_fraction)
 
@@ -171,7 +169,7 @@ def _mode(log_density: LogDensity, starts: Tensor) -> tuple[Tensor, Tensor]:
     values, vectors = torch.linalg.eigh(hessian)
     values = values.clamp_min(1.0)  # the prior's curvature
     distance = ((tops - mode) @ vectors * values.sqrt()).norm(dim=1)
-    is_mode = _gradient(log_density, tops).norm(dim=1) < FLAT * values.max().sqrt()
+    is_mode = gradient(log_density, tops).norm(dim=1) < FLAT * values.max().sqrt()
     other = is_mode & (distance > FAR) & (heights > heights.max() - COMPARABLE)
     if other.any():
         raise ArithmeticError(
@@ -192,12 +190,6 @@ def _climb(log_density: LogDensity, starts: Tensor) -> Tensor:
 
     best = starts[_in_chunks(log_density, starts).argmax()]
     return torch.from_numpy(minimize(negative, best.numpy(), jac=True, method="BFGS").x)
-
-
-def _gradient(log_density: LogDensity, u: Tensor) -> Tensor:
-    with torch.enable_grad():
-        point = u.detach().requires_grad_()
-        return torch.autograd.grad(log_density(point).sum(), point)[0]
 
 
 def _in_chunks(function: LogDensity, u: Tensor) -> Tensor:

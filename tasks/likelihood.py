@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .importance import ImportanceReference, LogDensity, importance_reference
+from .curvature import LogDensity
+from .importance import ImportanceReference, importance_reference
 from .reference import Reference
 from .seeding import derive_seed
 from .task import Task
@@ -63,6 +64,17 @@ class LikelihoodTask(Task):
 
 @lru_cache(maxsize=32)
 def sampled_posterior(task: LikelihoodTask, x_o: tuple[float, ...]) -> ImportanceReference:
-    """Sample the posterior of one observation by `importance_reference`, and keep the last 32."""
+    """Sample the posterior of one observation by `importance_reference`, and keep the last 32.
+
+    Raises:
+        ArithmeticError: the posterior has several modes, or importance sampling is too inefficient.
+    """
     density = task.log_density(torch.tensor(x_o, dtype=torch.float64))
-    return importance_reference(density, task.dim_theta, derive_seed("reference", task.label, *map(str, x_o)))
+    seed = derive_seed("reference", task.label, *map(str, x_o))
+    try:
+        return importance_reference(density, task.dim_theta, seed)
+    except ArithmeticError as error:
+        raise ArithmeticError(
+            f"task {task.label}: {error}, for the observation {[*x_o]}: define `reference` with draws from "
+            "elsewhere, as a SampledReference"
+        ) from error

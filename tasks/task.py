@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from .curvature import curvature
+from .curvature import NOT_DIFFERENTIABLE, curvature
 from .errors import NotFiniteError, UserError
 from .plugin import Guard, Plugin, require_choice, require_whole
 from .prior import Prior
@@ -180,7 +180,7 @@ class Task(Plugin, defines_contract=True):
             require_choice(f"task {cls.__name__}", "capability", capability, CAPABILITIES)
         if cls.log_joint is not Task.log_joint and "joint_score" in getattr(cls, "capabilities", ()):
             cls.capabilities = cls.capabilities | {"joint_hessian"}
-        require_choice(f"task {cls.__name__}", "kind", cls.reference_kind, REFERENCE_KINDS)
+        require_choice(f"task {cls.__name__}", "reference_kind", cls.reference_kind, REFERENCE_KINDS)
         super().__init_subclass__(**keywords)
 
     @property
@@ -304,7 +304,8 @@ class Task(Plugin, defines_contract=True):
         Raises:
             UserError: n is below 1, the structure has another size than dim_x, or `log_joint` is missing or
                 cannot be differentiated.
-            ValueError: the simulator returned a tensor of a wrong shape or kind.
+            TypeError: the simulator returned no `Outcome`.
+            ValueError: the simulator or `marginal_score` returned a tensor of a wrong shape or kind.
         """
         n = require_whole(f"task {self.label}: the number of simulations", n, 1)
         blocks = []
@@ -316,7 +317,7 @@ class Task(Plugin, defines_contract=True):
         if not marginal_score:
             return joined
         score = self.marginal_score(joined.theta, joined.x)
-        self._check_tensor("marginal_score", score, joined.u.shape)
+        self._check_tensor("the result of marginal_score", score, joined.u.shape)
         return replace(joined, marginal_score=self.prior.score_in_u(joined.u, score))
 
     def simulate_at(self, theta: Tensor, seed: int) -> Simulations:
@@ -324,6 +325,7 @@ class Task(Plugin, defines_contract=True):
 
         Raises:
             UserError: θ has another shape, or a row lies outside the prior's support.
+            TypeError: the simulator returned no `Outcome`.
             ValueError: the simulator returned a tensor of a wrong shape or kind.
         """
         if theta.ndim != 2 or theta.shape[1] != self.dim_theta:
@@ -359,10 +361,10 @@ class Task(Plugin, defines_contract=True):
             raise TypeError(
                 f"task {self.label}: the simulator must return an Outcome, not {type(outcome).__name__}"
             )
-        self._check_tensor("x", outcome.x, (n, self.dim_x))
+        self._check_tensor("x of the simulator", outcome.x, (n, self.dim_x))
         score = outcome.joint_score
         if "joint_score" in self.capabilities:
-            self._check_tensor("joint_score", score, (n, self.dim_theta))
+            self._check_tensor("joint_score of the simulator", score, (n, self.dim_theta))
         joint = None if score is None else self.prior.score_in_u(u, score.to(u.dtype))
         structure = require_structure(f"task {self.label}", self.structure, self.dim_x)
         hessian = self._hessian(u, outcome) if joint_hessian else None
@@ -376,18 +378,21 @@ class Task(Plugin, defines_contract=True):
 
         def log_density(point: Tensor) -> Tensor:
             theta = self.prior.to_theta(point)
-            return self.log_joint(theta, outcome.x, outcome.latents) - 0.5 * point.square().sum(1)
+            joint = self.log_joint(theta, outcome.x, outcome.latents)
+            if not joint.requires_grad:
+                raise UserError(f"task {self.label}: `log_joint` {NOT_DIFFERENTIABLE}.")
+            return joint - 0.5 * point.square().sum(1)
 
         return curvature(log_density, u)
 
-    def _check_tensor(self, field: str, value: Tensor | None, expected: tuple[int, ...]) -> None:
-        if not isinstance(value, Tensor) or tuple(value.shape) != tuple(expected):
-            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(
-                f"task {self.label}: the simulator gave {got} for {field}, not shape {tuple(expected)}"
-            )
+    def _check_tensor(self, what: str, value: Any, expected: tuple[int, ...]) -> None:
+        """Raise `ValueError` unless what the task's own code returned is a tensor of the expected shape."""
+        kind, shape = type(value).__name__, tuple(expected)
+        if not isinstance(value, Tensor) or tuple(value.shape) != shape:
+            got = f"has shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"is a {kind}"
+            raise ValueError(f"task {self.label}: {what} must be a tensor of shape {shape}, but {got}")
         if fault := fault_of_kind(value):
-            raise ValueError(f"task {self.label}: {field} of the simulator {fault}")
+            raise ValueError(f"task {self.label}: {what} {fault}")
 
 
 def _block_sizes(n: int) -> Iterator[int]:

@@ -118,8 +118,11 @@ def test_what_a_task_lacks_is_told():
 
 
 def test_a_density_that_autograd_cannot_differentiate_is_refused():
-    with pytest.raises(UserError, match="not differentiable by autograd"):
+    with pytest.raises(UserError, match="the log-density is not differentiable by autograd: compute it by"):
         curvature(lambda u: u.detach().sum(1), torch.zeros(2, 1, dtype=torch.float64))
+    # it was taken for the prior alone, which is added to it
+    with pytest.raises(UserError, match=r"unlatent\(keeps=false\): `log_joint` is not differentiable by"):
+        Unlatent(keeps=False).simulate(3, 1, joint_hessian=True)
 
 
 @pytest.mark.parametrize("shape", [(130, 3), (130, 3, 2), (129, 3, 3)])

@@ -120,6 +120,24 @@ class ByLikelihood(LikelihoodTask, LinearGaussian):
         return torch.distributions.MultivariateNormal(mean, covariance).log_prob(x)
 
 
+class Folded(ByLikelihood):
+    """The data are θ² with little noise: θ and −θ have one likelihood."""
+
+    name = "folded"
+
+    def log_likelihood(self, theta, x):
+        return -0.5 * ((x[:, :1] - theta[:, :1].square()) / 0.02).square().sum(1)
+
+
+def test_a_failure_names_the_task_and_the_observation_and_says_what_to_do():
+    sentence = (
+        r"^task folded\(dim=1\): importance sampling of the reference failed: the posterior has modes at .*, "
+        r"for the observation \[1\.0\]: define `reference` with draws from elsewhere, as a SampledReference$"
+    )
+    with pytest.raises(ArithmeticError, match=sentence):
+        Folded(dim=1).reference(torch.ones(1))
+
+
 def test_a_task_needs_only_its_likelihood():
     task, exact = ByLikelihood(dim=3), LinearGaussian(dim=3)
     simulations = exact.simulate(50, seed=1)

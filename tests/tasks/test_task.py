@@ -117,9 +117,9 @@ def test_only_keeps_what_a_method_declares():
 
 
 def test_wrong_shapes_missing_scores_and_nan_are_named():
-    with pytest.raises(ValueError, match=r"gave shape \(128, 3\) for x, not shape \(128, 2\)"):
+    with pytest.raises(ValueError, match=r"x of the simulator .* shape \(128, 2\), but has shape \(128, 3\)"):
         Broken().simulate(5, 0)
-    with pytest.raises(ValueError, match="gave NoneType for joint_score"):
+    with pytest.raises(ValueError, match=r"joint_score of the simulator must .*, but is a NoneType"):
         Broken(fault="no_score").simulate(5, 0)
     with pytest.raises(NotFiniteError, match="x of simulation 7 is not finite"):
         Broken(fault="nan").simulate(20, 0).check_finite()
@@ -137,6 +137,28 @@ def test_a_task_without_reference_or_marginal_score_says_so():
         task.reference(torch.zeros(2))
     with pytest.raises(UserError, match="no marginal score"):
         task.simulate(3, 0, marginal_score=True)
+
+
+class WrongMarginal(Galton):
+    """Its marginal scores have no columns."""
+
+    name: ClassVar[str] = "wrong_marginal"
+
+    def marginal_score(self, theta, x):
+        return super().marginal_score(theta, x)[:, 0]
+
+
+def test_a_wrong_marginal_score_is_not_blamed_on_the_simulator():
+    sentence = (
+        r"task wrong_marginal: the result of marginal_score must be a tensor of shape \(3, 1\), but has"
+    )
+    with pytest.raises(ValueError, match=sentence):
+        WrongMarginal().simulate(3, 1, marginal_score=True)
+
+
+def test_a_misspelt_kind_of_reference_is_found_when_the_class_is_made():
+    with pytest.raises(UserError, match=r"task Wrong: there is no reference_kind 'exat': did you mean exact"):
+        type("Wrong", (Task,), {"reference_kind": "exat"})
 
 
 def test_a_misspelt_capability_is_found_when_the_class_is_made():

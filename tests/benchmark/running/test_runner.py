@@ -125,7 +125,7 @@ def test_every_cell_ends_with_a_status_and_a_reason(client: Client, tmp_path: Pa
     assert "x of simulation 0 is not finite" in reason
     status, reason = run.endings["wrong_shape · fast · budget 10"]
     assert status == "failed"
-    assert "gave shape (128,) for x, not shape (128, 1)" in reason
+    assert "x of the simulator must be a tensor of shape (128, 1), but has shape (128,)" in reason
     assert run.store.finished(run.cells, pytest.fail) == {
         cell.id: run.endings[cell.title] for cell in run.cells
     }
