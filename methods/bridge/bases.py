@@ -1,10 +1,9 @@
 """Approximations in closed form of the transition density p(X_t = x | X_0 = x_0) of an SDE.
 
 Each `Base` provides the drift of reverse bridges and the density for resampling. `tasks.sde.sde` defines the
-notation. Boserup et al. (arXiv 2411.08993) learn this score by a network, as `learning.py` does.
+notation. Boserup et al. (arXiv 2411.08993) learn this score by a network, as `learned/training.py` does.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from ...tasks.errors import UserError
 from ...tasks.landmarks.diffusion import LandmarkCoefficients, LandmarkDiffusion
+from ...tasks.landmarks.pruning import log_normal
 from ...tasks.sde.sde import SDE, Coefficients, TimeGrid, cholesky
 
 
@@ -128,7 +128,7 @@ class LinearisedBase(Base):
         return here.divergence - here.times(pulled)
 
     def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
-        return _log_normal(self._factor(k, x, here), (x - self.means[k]).unsqueeze(-1))
+        return log_normal((x - self.means[k]).unsqueeze(-1), self._factor(k, x, here))
 
     def _factor(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
         """Return the Cholesky factor of C_k (..., D, D)."""
@@ -176,7 +176,7 @@ class FlowBase(Base):
         return here.drift + (before - x) / self.grid.step(k - 1)
 
     def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
-        return _log_normal(self.factors[k], (x - self.means[k]).unsqueeze(-1))
+        return log_normal((x - self.means[k]).unsqueeze(-1), self.factors[k])
 
 
 class HeatKernelBase(Base):
@@ -212,7 +212,7 @@ class HeatKernelBase(Base):
 
     def log_density(self, k: int, x: Tensor, here: Coefficients) -> Tensor:
         here = _landmarks(here)
-        return _log_normal(self._factor(k, here), self._to_start(k, here))
+        return log_normal(self._to_start(k, here), self._factor(k, here))
 
     def _factor(self, k: int, here: LandmarkCoefficients) -> Tensor:
         """Return the Cholesky factor of C (..., n, n)."""
@@ -249,7 +249,7 @@ class MidpointBase(DensityBase):
         along = moved - 0.5 * t * middle.drift
         drift = (along * middle.solve(middle.drift)).sum(-1)
         spread = 0.5 * (moved * middle.solve(middle.divergence)).sum(-1)
-        return _log_normal(factor, here.as_rows(moved)) + drift - spread
+        return log_normal(here.as_rows(moved), factor) + drift - spread
 
 
 BUILT_IN = (NoBase, ExactBase, LinearisedBase, FlowBase, HeatKernelBase, MidpointBase)
@@ -290,14 +290,6 @@ def _dense(here: Coefficients, shape: torch.Size) -> Tensor:
     """Return Σ as a matrix (..., D, D) at states of shape (..., D)."""
     units = torch.eye(shape[-1], dtype=torch.float64)
     return torch.stack([here.times(unit.expand(shape)) for unit in units], -1)
-
-
-def _log_normal(factor: Tensor, deviation: Tensor) -> Tensor:
-    """Return log N(deviation; 0, C ⊗ I_m) for deviations (..., n, m) and the Cholesky factor of C."""
-    squared = torch.linalg.solve_triangular(factor, deviation, upper=False).square().sum((-2, -1))
-    n, m = deviation.shape[-2:]
-    half_log_det = m * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    return -0.5 * squared - half_log_det - n * m / 2 * math.log(2 * math.pi)
 
 
 def _apply(matrix: Tensor, v: Tensor) -> Tensor:

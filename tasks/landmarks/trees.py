@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -74,10 +74,6 @@ class Tree:
     def height(self) -> float:
         """The time from the root to the farthest tip."""
         return max(self.ages)
-
-    def measured_in(self, duration: float, unit: str) -> "Tree":
-        """Return the tree with times divided by `duration`, which is the new unit."""
-        return replace(self, lengths=tuple(length / duration for length in self.lengths), unit=unit)
 
     def with_specimens(self, tips: Sequence[int], specimens: Sequence[str]) -> "Tree":
         """Return the tree with another node for each specimen, in their order, at the end.

@@ -22,7 +22,7 @@ from ....tasks.errors import UserError
 from ....tasks.landmarks.diffusion import squared_distances
 from ....tasks.landmarks.pruning import Message, posterior, prune
 from ....tasks.landmarks.trees import Tree
-from ....tasks.plugin import nearest
+from ....tasks.plugin import require_choice
 
 KERNELS = ("gaussian", "independent")
 FARTHEST = math.log(1e4)  # of a parameter from its start
@@ -111,9 +111,7 @@ class TreeBrownian:
     nugget: float = 1e-3
 
     def __post_init__(self) -> None:
-        if self.kernel not in KERNELS:
-            known = nearest(self.kernel, KERNELS)
-            raise UserError(f"Brownian motion on a tree: there is no kernel {self.kernel!r}: {known}")
+        require_choice("Brownian motion on a tree", "kernel", self.kernel, KERNELS)
 
     @property
     def names(self) -> tuple[str, ...]:

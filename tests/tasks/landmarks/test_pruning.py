@@ -6,9 +6,10 @@ import pytest
 import torch
 from scipy import stats
 
-from graybench.tasks.landmarks.pruning import Message, descend, posterior, product, prune
+from graybench.tasks.landmarks.pruning import Message, posterior, product, prune
 from graybench.tasks.landmarks.trees import Tree
 from graybench.tasks.seeding import generator
+from graybench.tests.tasks.landmarks.simulated import descend
 
 N, M = 4, 2
 

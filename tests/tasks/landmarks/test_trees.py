@@ -37,12 +37,6 @@ def test_tree_is_read_with_names_lengths_and_a_polytomy(read):
     assert list(tree.postorder) == [7, 6, 5, 4, 3, 2, 1, 0]
 
 
-def test_times_have_another_unit(read):
-    tree = read(FOXES).measured_in(20.0, "heights of the tree")
-    assert tree.unit == "heights of the tree"
-    assert tree.lengths == (0.0, 0.5, 0.15, 0.125, 1.0, 0.025, 0.05, 0.05)
-
-
 def test_specimens_hang_below_their_species(read):
     tree = read("(a:1,b:2);")
     tips = tree.matched(["b", "a", "b"])

@@ -7,10 +7,10 @@ import torch
 
 from graybench.methods.bridge.trees.brownian import TreeBrownian, TreeSample
 from graybench.tasks.errors import UserError
-from graybench.tasks.landmarks.pruning import descend
 from graybench.tasks.landmarks.task import ellipse
 from graybench.tasks.landmarks.trees import Tree
 from graybench.tasks.seeding import generator
+from graybench.tests.tasks.landmarks.simulated import descend
 
 MEAN = ellipse(5, 2)
 PAIRS = Tree((-1, 0, 0, 1, 1, 2, 2), (0, 0.5, 0.6, 0.5, 0.4, 0.4, 0.3), tuple("rstabcd"), "heights")
