@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from ...tasks.errors import NotFiniteError, UserError
-from ...tasks.plugin import require_whole
+from ...tasks.plugin import require_choice, require_whole
 from ...tasks.sde.diffusion_task import DiffusionModel
 from ...tasks.seeding import derive_seed
 from ...tasks.task import Simulations
 from ..method import Method, Posterior
 from ..progress import report
-from .bases import BaseFactory, NoBase
+from .bases import BASES, BaseFactory, NoBase
 from .learned.intervals import learn_intervals
 from .learned.scores import LearnedBase
 from .likelihood import (
@@ -79,7 +79,7 @@ class BridgePosterior(Posterior):
 
         Args:
             u: points (J, d).
-            x_o: one observation (D,).
+            x_o: one observation (m D,), the states at m times.
             seed: names the noise of the bridges.
 
         Returns:
@@ -94,7 +94,7 @@ class BridgePosterior(Posterior):
         return Estimate(*(torch.cat(field) for field in zip(*parts, strict=True)))
 
     def likelihood_at(self, u: Tensor, x_o: Tensor, particles: int, seed: int) -> Estimate:
-        """Estimate log p(x_o | u) at one point, u (d,) and x_o (D,), with so many bridges."""
+        """Estimate log p(x_o | u) at one point, u (d,) and x_o (m D,), with so many bridges."""
         intervals = self._intervals(u, x_o, particles, seed)
         warn(intervals, particles, self._missing(intervals, u, x_o))
         return product(intervals)
@@ -112,7 +112,7 @@ class BridgePosterior(Posterior):
         return unreached(intervals.value, self.model.at(u[None, None]), starts, ends)
 
     def weighted_points(self, x_o: Tensor) -> WeightedPoints:
-        """Return the weighted points for one observation x_o (D,); later calls return the same points.
+        """Return the weighted points for one observation x_o (m D,); later calls return the same points.
 
         Warns:
             LowEffectiveSizeWarning: the points have an effective sample size below 3.
@@ -208,14 +208,19 @@ class BridgeIS(Method):
     def sampler(self) -> BridgeSampler:
         """Return the sampler of bridges with these options."""
         require_whole("method bridge_is: particles", self.particles, 2)
+        require_choice("method bridge_is", "base", self.base, ("auto", *BASES, LearnedBase.name))
         options = self.options()
         return BridgeSampler(**options | {"base": NoBase.name} if self.base == LearnedBase.name else options)
 
     def fit(self, simulations: Simulations, seed: int) -> BridgePosterior:
-        """Return the posterior, which uses only the model and the number of the simulations.
+        """Return the posterior for the diffusion of the simulations, with their number as its budget.
+
+        Base and kernel "auto" are chosen by trials on the first 16 simulations. The base "learned" is trained
+        on the first half of them, and the budget is the other half.
 
         Raises:
-            UserError: the budget is below 4 N, or the simulations come without their diffusion.
+            UserError: there are fewer than 4 N simulations, or 8 N with the base "learned", or too few to
+                train it, or they come without their diffusion.
         """
         least = 4 * self.particles * (2 if self.base == LearnedBase.name else 1)
         if len(simulations) < least:

@@ -52,14 +52,15 @@ def ends_of_intervals(model: DiffusionModel, x: Tensor) -> tuple[Tensor, Tensor]
 def product(intervals: Estimate) -> Estimate:
     """Return the likelihood of a path, fields (...), from those of its intervals (..., m).
 
-    Logs add, and so do squared errors, as the intervals have bridges of their own. ESS and tail are
-    those of the worst interval.
+    Logs add, and so do squared errors, as the intervals have bridges of their own. ESS and tail are those of
+    the worst interval; the tail is NaN if that of each interval is.
     """
+    tail = intervals.tail
     return Estimate(
         value=intervals.value.sum(-1),
         stderr=intervals.stderr.square().sum(-1).sqrt(),
         ess_fraction=intervals.ess_fraction.amin(-1),
         final_ess_fraction=intervals.final_ess_fraction.amin(-1),
         lost_fraction=intervals.lost_fraction.mean(-1),
-        tail=intervals.tail.nan_to_num(-math.inf).amax(-1),
+        tail=tail.nan_to_num(-math.inf).amax(-1).masked_fill(tail.isnan().all(-1), math.nan),
     )

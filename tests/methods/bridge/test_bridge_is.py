@@ -88,6 +88,8 @@ def test_mistakes_are_told() -> None:
     black_box = task.simulate(20, 1).only(frozenset())
     with pytest.raises(UserError, match="needs simulations with their diffusion"):
         get_method("bridge_is").fit(black_box, 2)
+    with pytest.raises(UserError, match="method bridge_is: there is no base 'lerned': did you mean learned"):
+        get_method("bridge_is", base="lerned")
     with pytest.raises(UserError, match="there is no kernel"):
         get_method("bridge_is", kernel="both")
     assert dataclasses.is_dataclass(get_method("bridge_is"))
@@ -159,6 +161,18 @@ def test_errors_of_intervals_add_in_quadrature() -> None:
     assert intervals.value.shape == (1, 4)
     torch.testing.assert_close(together.stderr, intervals.stderr.norm(dim=1))
     assert float(together.ess_fraction) == float(intervals.ess_fraction.min())
+
+
+def test_the_tail_of_a_path_is_the_heaviest_of_its_intervals_that_is_known() -> None:
+    """Two particles are too few for a tail: it is NaN for each interval and for their product."""
+    tails = torch.tensor([[0.2, math.nan, 0.5], [math.nan] * 3], dtype=torch.float64)
+    zeros = torch.zeros_like(tails)
+    found = product(Estimate(zeros, zeros, zeros, zeros, zeros, tails))
+    assert found.tail[0] == 0.5
+    assert found.tail[1].isnan()
+    task = get_task("double_well", observed=2, steps=4)
+    posterior = get_method("bridge_is", base="midpoint").fit(task.simulate(8, 1), 2)
+    assert posterior.likelihood_at(torch.zeros(2).double(), task.observations().x[0], 2, 1).tail.isnan()
 
 
 def test_the_posterior_of_a_path_is_that_of_the_reference() -> None:
