@@ -96,8 +96,10 @@ class Registry(Generic[P]):
                 hint = nearest(option, known) if known else "it has no options."
                 raise UserError(f"{self.kind} {name!r} has no option {option!r}: {hint}")
         for option, value in options.items():
-            if len(str(value).split()) != 1:  # settings are written with spaces between them
-                raise UserError(f"{self.kind} {name!r}: {option} must have no spaces, but is {value!r}.")
+            words = len(str(value).split())
+            if words != 1:  # settings are written with spaces between them
+                what = "have no spaces" if words else "not be empty"
+                raise UserError(f"{self.kind} {name!r}: {option} must {what}, but is {value!r}.")
         try:
             return loaded(**options)
         except (UserError, KeyboardInterrupt):

@@ -257,7 +257,8 @@ def warn(found: Estimate, particles: int, missing: str = "") -> None:
     lost = float(found.lost_fraction[reached].mean()) if reached.any() else 0.0
     if lost:
         warnings.warn(
-            f"{lost:.2g} of the bridges overflowed and weigh nothing: use more steps or a learned score.",
+            f"{100 * lost:.3g} % of the bridges overflowed and have weight 0: use more steps or a learned "
+            "score.",
             LostBridgesWarning,
             stacklevel=3,
         )
@@ -276,8 +277,8 @@ def warn(found: Estimate, particles: int, missing: str = "") -> None:
     heavy = float((found.tail > HEAVY).double().mean())
     if heavy > FEW_HEAVY:
         warnings.warn(
-            f"{heavy:.2g} of the likelihoods have weights with a tail heavier than k = {HEAVY}, and standard "
-            "errors that are too small: use a better base or a learned score.",
+            f"{100 * heavy:.3g} % of the likelihoods have weights with a tail heavier than k = {HEAVY}, and "
+            "standard errors that are too small: use a better base or a learned score.",
             HeavyTailWarning,
             stacklevel=3,
         )

@@ -204,6 +204,7 @@ class Unlicensed(Broken):
         ("zzz", {}, r"no task 'zzz': there are ar1_noise, brownian"),
         ("galton", {"row": 3}, r"no option 'row': did you mean rows\?"),
         ("graybench.tests.tasks.test_task:Broken", {"fault": "two words"}, "fault must have no spaces"),
+        ("graybench.tests.tasks.test_task:Broken", {"fault": ""}, "fault must not be empty, but is ''"),
         ("nowhere:Task", {}, "cannot be imported"),
         ("graybench.tasks.classic.galton:Nothing", {}, r"galton\.py has no Nothing\."),
         ("graybench.tasks.prior:Normal", {}, "is not a task"),

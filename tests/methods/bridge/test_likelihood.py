@@ -11,6 +11,7 @@ from graybench.methods.bridge.likelihood import (
     BridgeSampler,
     Estimate,
     HeavyTailWarning,
+    LostBridgesWarning,
     LowEffectiveSizeWarning,
     average,
     least_ess_fraction,
@@ -225,3 +226,15 @@ def test_noise_of_a_seed_has_unit_variance_for_every_pair() -> None:
 def test_mistakes_are_told(options: dict[str, object], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         BridgeSampler(**options)  # type: ignore[arg-type]
+
+
+def test_shares_in_warnings_are_percents():
+    """One of four likelihoods has lost all its bridges, and all have a heavy tail."""
+    one, lost = torch.ones(4, dtype=torch.float64), torch.tensor([1.0, 0, 0, 0], dtype=torch.float64)
+    with pytest.warns() as told:
+        warn(Estimate(0 * one, 0.01 * one, one, one, lost, one), 64)
+    assert [(w.category, str(w.message).partition(" the ")[0]) for w in told] == [
+        (LostBridgesWarning, "25 % of"),
+        (HeavyTailWarning, "100 % of"),
+    ]
+    assert "overflowed and have weight 0: use more steps" in str(told[0].message)
