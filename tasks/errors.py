@@ -14,4 +14,8 @@ class NotFiniteError(ArithmeticError):
 
 
 class NoTimeError(UserError, NotFiniteError):
-    """Times that do not increase: a mistake in a request, whose noise has no finite scale √dt."""
+    """Times that do not increase.
+
+    They are a mistake in a request. The noise of such a step has a scale √dt that is 0 or not finite, so the
+    error is a `NotFiniteError` too.
+    """

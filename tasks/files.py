@@ -34,7 +34,7 @@ def module_of(place: str) -> str:
 
 
 def name_without_folder(module: str) -> str:
-    """Return the name of a module, of one from a file without its folder, which changes where it is moved."""
+    """Return the name of a module, without the folder if it is from a file, which may be moved."""
     return module.rpartition(".")[2] if module.startswith(PREFIX) else module
 
 

@@ -114,9 +114,10 @@ class Registry(Generic[P]):
 
 
 def modules_behind(plugin: Plugin) -> set[str]:
-    """Return the modules that made the class of `plugin`: its own, and those by whose names it was loaded.
+    """Return the modules that define the class of `plugin`: its own, and every module it was loaded from.
 
-    They differ where a module imports a class and changes it, or makes it by calling a function of another.
+    They differ if the module it was loaded from imports the class and changes it, or calls a function of
+    another module that makes it.
     """
     return {type(plugin).__module__, *_LOADED_FROM.get(type(plugin), ())}
 

@@ -103,24 +103,24 @@ class Likelihood:
         return self.sampler.noise(self.grid, self.y.shape[:-1], self.y.shape[-1], self.seed)
 
     def settled(self, theta: Tensor, x_0: Tensor) -> Self:
-        """Return the likelihood with the base that the sampler chooses at θ and x_0, for all others too."""
+        """Return the likelihood with the base that the sampler chooses at θ and x_0, for every θ and x_0."""
         if self.base:
             return self
         return replace(self, sampler=self.sampler.chosen(self.make(theta), x_0, self.y, self.grid))
 
     def normal(self, theta: Tensor, x_0: Tensor) -> Tensor:
-        """Compute log N(y_m; x_0 + T f, TΣ) for each end point (M,), with f and Σ at x_0: next to nothing."""
+        """Compute log N(y_m; x_0 + T f, TΣ) for each end point (M,), with f and Σ at x_0, without bridges."""
         here, duration = self.make(theta).at(x_0), self.grid.duration
         return here.log_normal(self.y - x_0 - here.drift * duration, duration)
 
     def start_information(self, theta: Tensor, x_0: Tensor) -> Tensor | None:
-        """Return the information (D, D) about x_0 (D,) in closed form, or None, as here: it is measured."""
+        """Return the information (D, D) about x_0 (D,) in closed form, or None if it must be measured."""
         return None
 
     def gradient(self, theta: Tensor, x_0: Tensor) -> tuple[float, Tensor, Tensor]:
         """Return the sum over end points and its gradients with respect to θ and x_0.
 
-        It is computed in portions of end points, as that of many coordinates takes much memory.
+        The end points are taken in portions, because autograd keeps all bridges of a portion in memory.
         """
         settled, (count, dim) = self.settled(theta, x_0), self.y.shape
         numbers = self.grid.steps * self.sampler.particles * max(dim**2, LEAST_NUMBERS)
@@ -227,9 +227,9 @@ def maximise(
 
 
 def _ways(likelihood: Likelihood, theta: Tensor, x_0: Tensor, varied: Tensor) -> Floats:
-    """Return W (p, p) of the climb's coordinates z, with the free ones = the initial ones + W z.
+    """Return W (p, p) of the climb's coordinates z: the free arguments are their initial values + W z.
 
-    It is the identity but for x_0 with the information J in closed form, where W Wᵀ = J⁻¹.
+    W is the identity, except for x_0 if its information J is known in closed form: there W Wᵀ = J⁻¹.
     """
     ways = torch.eye(len(varied), dtype=torch.float64)
     information = likelihood.start_information(theta, x_0) if varied[-1] else None

@@ -17,11 +17,11 @@ Floats = NDArray[np.float64]
 Objective = Callable[[Floats], tuple[float, Floats]]
 
 FIRST_STEP, SHARE, ROUNDS = 1e-3, 0.25, 8
-SAME_STEP, SAME_CURVATURE, SAME_STDERR = 1.5, 1.4, 1.25  # ratios within which two of them are the same
-AT_THE_TOP, SAME_TOP = (
-    0.1,
-    0.5,
-)  # standard errors from the climb's own maximum, and from that with other noise
+# The largest ratios of two steps, two curvatures and two standard errors that count as the same.
+SAME_STEP, SAME_CURVATURE, SAME_STDERR = 1.5, 1.4, 1.25
+# The largest distances, in standard errors, from the end of the climb to the maximum of its own objective,
+# and to the maximum of an estimate with other noise.
+AT_THE_TOP, SAME_TOP = 0.1, 0.5
 
 
 class Information(NamedTuple):

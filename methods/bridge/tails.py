@@ -12,8 +12,9 @@ GRID = 30
 def tail_shape(log_weights: Tensor) -> Tensor:
     """Estimate the shape k of a generalised Pareto distribution in the tail of weights.
 
-    Weights have a finite variance if k < ½. Above 0.7 their mean needs impractically many, and its standard
-    error is too small. The tail has the M = ⌈min(N/5, 3 √N)⌉ largest weights, less the next.
+    Weights have a finite variance if k < ½. If k is above 0.7, their mean needs more weights than is
+    practical, and its standard error is too small. The tail consists of the M = ⌈min(N/5, 3 √N)⌉ largest
+    weights, minus the largest weight outside the tail.
 
     Args:
         log_weights: log w (..., N).

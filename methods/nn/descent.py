@@ -18,7 +18,7 @@ T = TypeVar("T")
 class Descent:
     """Trains R plain networks by Adam, each on its own weighted regressions, on a CPU.
 
-        loss of replicate r = mean over rows and outputs of w ‖F_r(inputs) − goal‖²
+        loss of replicate r = mean over rows and outputs of w (F_r(inputs) − goal)²
 
     The moving average of the parameters follows every step. Replicates are trained side by side by as many
     threads as torch uses. Each is trained by one of them, so the result does not depend on their number.

@@ -31,8 +31,8 @@ class Stacking(nn.Module):
     The ridge regression p uses all features. Networks F_1 … F_5 correct it by its own predictions and the few
     features; they start at 0. F_k is trained without the k-th fifth of the rows. It is trained on predictions
     p_i that were made without the fifth of row i: otherwise it would learn to trust predictions that fit the
-    training rows too well. Predictions without row i alone would not do, for what all rows have in common
-    with the others tells y_i. All features are standardised.
+    training rows too well. Leaving out row i alone would not do: what all rows share minus the part of row i
+    makes p_i, so that p_i would tell y_i. All features are standardised.
 
     Args:
         few, many: features of the training rows (R, n, ·), which determine means and standard deviations.

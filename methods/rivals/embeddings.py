@@ -16,7 +16,10 @@ DIRECTIONS = 2  # of the largest grid that sbi convolves
 
 
 def embedding_net(method: str, structure: Structure | None, x: Tensor) -> nn.Module | None:
-    """Return one of sbi's networks from data, (n, dim_x), to 20 features; None if the structure is a vector.
+    """Return one of sbi's networks from data, (n, dim_x), to 20 features, or None if x is taken as a vector.
+
+    That is so for a vector, for a series of fewer than 4 times, and for a field with fewer than 4 points in a
+    direction.
 
     Items are embedded by a `PermutationInvariantEmbedding`, each of them by an `FCEmbedding` or, if it has a
     structure of its own, by the network for that; a series or a field is embedded by a `CNNEmbedding`. All

@@ -31,11 +31,11 @@ def from_score(score: Tensor, alpha: Tensor) -> Tensor:
 
     The variance grows like 1/α² as t → 1. LTSM adds the variance due to the latents z.
 
+    At t = 0 LTSM regresses joint scores on (u, x), as Fisher score matching does for the likelihood's score.
+
     Args:
         score: the marginal or joint scores g at u_0.
         alpha: α(t).
-
-    At t = 0 LTSM regresses joint scores on (u, x), as Fisher score matching does for the likelihood's score.
 
     Sources: De Bortoli et al., Target score matching, arXiv 2402.08667, for TSM; Ko and Geffner, arXiv
     2602.07189, Proposition 3.1, for LTSM; Sui et al., Fisher score matching for simulation-based forecasting

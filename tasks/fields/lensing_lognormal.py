@@ -101,7 +101,7 @@ class LensingLognormal(StoredTask):
         return self.noise * self.grid / COARSE
 
     def log_spectrum(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log P and its derivative D by n, (n, N, N) each, for θ (n, 2); those of k = 0 are void."""
+        """Return log P and its derivative D by n, (n, N, N) each, for θ (n, 2); unused at k = 0."""
         log_k, log_present = _frequencies(self.grid)
         log_sigma, slope = theta[:, :, None, None].unbind(1)
         unnormalised = log_present - slope * log_k

@@ -92,7 +92,7 @@ def embedding(value: Tensor) -> Tensor:
 
 @dataclass
 class PaperScores:
-    """A factory of bases with the pull Σ p, where p is the network; log h is 0.
+    """A factory of bases with the pull Σ p, where p is the network; its log-density is 0.
 
     Attributes:
         start: x_0 (D,).

@@ -1,6 +1,6 @@
-"""Learned scores trained for what bridges are for: weights that vary little.
+"""Training of learned scores on the bridges themselves, so that their weights vary little.
 
-`refine` continues the training of `learning.learn` on the bridges themselves.
+`refine` continues the training of `training.learn`.
 """
 
 import copy

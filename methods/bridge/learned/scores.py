@@ -1,7 +1,7 @@
 """Learned scores: a network as a residual on a base in closed form, which serves many θ and x_0.
 
 `LearnedScores` is a factory of bases like the classes in `bases.BASES`, and its bases are `LearnedBase`.
-`learning.py` trains them.
+`training.py` trains them.
 """
 
 import math

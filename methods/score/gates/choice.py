@@ -96,7 +96,7 @@ def make_gate(name: str, data: TrainingData, seeds: Sequence[int]) -> Gate:
 
 
 def choose(data: TrainingData, seeds: Sequence[int]) -> list[Choice]:
-    """Choose the gate of each replicate by its cost σ² E‖y_W‖²/d on held-out simulations, see `gates.cost`.
+    """Choose the gate of each replicate by its cost σ² E‖y_W‖²/d on held-out simulations, see `gate.cost`.
 
     All gates are judged at the same t and ε and compared in pairs: standard errors are of differences in cost
     over simulations.

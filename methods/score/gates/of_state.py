@@ -1,5 +1,7 @@
-"""Gates that depend on more than t: `ConditionalWeight` on x, `StateWeight` on u_t and x.
+"""Gates that depend on more than t.
 
+`ConditionalWeight` and `ConditionalHessianWeight` depend on x as well, `StateWeight` and `StateHessianWeight`
+on u_t and x.
 They are fitted before any score network is trained, and start at the closed form for t alone.
 """
 
@@ -30,7 +32,7 @@ class StateGate(Gate):
     """A gate with a network that is fitted to simulations, starting at a closed form.
 
     Adam minimises `loss` on four fifths of the simulations. On the other fifth the cost σ² ‖y_W‖²/d is
-    evaluated ten times, see `gates.cost`. With Δ the difference from the cost at the start, each replicate
+    evaluated ten times, see `gate.cost`. With Δ the difference from the cost at the start, each replicate
     keeps the step of least mean Δ plus one standard error, or the start if none is below 0. With fewer than
     two simulations to hold out, nothing is fitted.
 
