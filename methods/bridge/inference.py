@@ -179,61 +179,106 @@ def maximise(
         initial = likelihood(theta, x_0)
     if missing := unreached(initial.value, likelihood.make(theta), x_0, likelihood.y):
         raise NotFiniteError(f"maximise: with the initial θ and x_0 {missing}")
-    d = len(theta)
-    start = torch.cat([theta, x_0.flatten()])
-    varied = torch.cat([torch.full((d,), "theta" in free), torch.full((x_0.numel(),), "x_0" in free)])
-
-    values: list[float] = []
-    ways = _ways(likelihood, theta, x_0, varied)
-
-    def at(point: Floats) -> tuple[Tensor, Tensor]:
-        full = start.clone()
-        full[varied] = torch.from_numpy(point)
-        return full[:d], full[d:].view_as(x_0)
-
-    def negative(of: Likelihood, point: Floats) -> tuple[float, Floats]:
-        value, in_theta, in_x_0 = of.gradient(*at(point))
-        values.append(value)
-        report("maximise", len(values), len(values))
-        return -value, -torch.cat([in_theta, in_x_0.flatten()])[varied].numpy()
-
-    def climb(moved: Floats) -> tuple[float, Floats]:
-        value, slope = negative(likelihood, first + ways @ moved)
-        return value, slope @ ways
-
-    first, options = start[varied].numpy(), {"maxiter": MOST_ITERATIONS}
-    found = minimize(climb, np.zeros(len(first)), jac=True, method="L-BFGS-B", options=options)
-    finite, best = all(map(math.isfinite, values)), first + ways @ found.x
-    top, slope = at(best), np.linalg.solve(ways.T, found.jac)
-    fresh = [replace(likelihood, seed=derive_seed(likelihood.seed, "fresh", k)) for k in range(2)]
-    information = Information(np.full(len(best), math.nan), "")
+    vector = _Free(theta, x_0, free)
+    best, slope, converged = _climb(likelihood, vector)
+    top, information = vector.parts(best), Information(np.full(len(best), math.nan), "")
     if errors:
-        known = likelihood.start_information(*top) if "x_0" in free else None
-        objectives = partial(negative, fresh[0]), partial(negative, fresh[1])
-        information = observed_information(objectives, best, slope, None if known is None else known.numpy())
+        information = _errors(likelihood, vector, best, slope)
     if information.fault:
         message = (
             f"maximise: standard errors are unknown: {information.fault}; use more bridges or a better base."
         )
         warnings.warn(message, UnknownErrorsWarning, stacklevel=2)
-    converged = bool(found.success) and finite and not information.fault
-    stderr = torch.full_like(start, torch.nan)
-    stderr[varied] = torch.from_numpy(information.stderr)
     with torch.no_grad():
         final = likelihood(*top)
     missing = unreached(final.value, likelihood.make(top[0]), top[1], likelihood.y)
     warn(final, likelihood.sampler.particles, missing)
-    return Fit(*top, stderr[:d], stderr[d:].view_as(x_0), final, converged, len(values))
+    unknown = torch.full_like(theta, torch.nan), torch.full_like(x_0, torch.nan)
+    stderr = vector.parts(information.stderr, *unknown)
+    return Fit(*top, *stderr, final, converged and not information.fault, vector.evaluations)
 
 
-def _ways(likelihood: Likelihood, theta: Tensor, x_0: Tensor, varied: Tensor) -> Floats:
-    """Return W (p, p) of the climb's coordinates z: the free arguments are their initial values + W z.
+@dataclass
+class _Free:
+    """The free ones of θ and x_0 as one vector (p,).
 
-    W is the identity, except for x_0 if its information J is known in closed form: there W Wᵀ = J⁻¹.
+    Args:
+        theta: initial θ (d,).
+        x_0: initial x_0, of any shape.
+        free: "theta", "x_0", or both.
+
+    Attributes:
+        evaluations: number of evaluations of `negative`.
     """
-    ways = torch.eye(len(varied), dtype=torch.float64)
-    information = likelihood.start_information(theta, x_0) if varied[-1] else None
-    if information is not None:
-        inverse = torch.linalg.inv(cholesky(information))
-        ways[len(theta) :, len(theta) :] = inverse.mT
-    return ways[varied][:, varied].numpy()
+
+    theta: Tensor
+    x_0: Tensor
+    free: tuple[str, ...]
+    evaluations: int = 0
+
+    @property
+    def initial(self) -> Floats:
+        """The initial values (p,)."""
+        return self._vector(self.theta, self.x_0)
+
+    def parts(
+        self, point: Floats, theta: Tensor | None = None, x_0: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return θ and x_0 at a vector (p,); what is fixed has its initial values, or is as given."""
+        theta, x_0 = self.theta if theta is None else theta, self.x_0 if x_0 is None else x_0
+        at = torch.from_numpy(point)
+        if "theta" in self.free:
+            theta, at = at[: len(theta)], at[len(theta) :]
+        return theta, at.view_as(x_0) if "x_0" in self.free else x_0
+
+    def negative(self, likelihood: Likelihood, point: Floats) -> tuple[float, Floats]:
+        """Return minus the log-likelihood at a vector (p,), and its gradient (p,)."""
+        value, in_theta, in_x_0 = likelihood.gradient(*self.parts(point))
+        self.evaluations += 1
+        report("maximise", self.evaluations, self.evaluations)
+        return -value, -self._vector(in_theta, in_x_0)
+
+    def ways(self, likelihood: Likelihood) -> Floats:
+        """Return W (p, p) of the climb's coordinates z: the vector is the initial one + W z.
+
+        W is the identity, except for x_0 if its information J is known in closed form: there W Wᵀ = J⁻¹.
+        """
+        ways = np.eye(len(self.initial))
+        information = likelihood.start_information(self.theta, self.x_0) if "x_0" in self.free else None
+        if information is not None:
+            k = self.x_0.numel()
+            ways[-k:, -k:] = torch.linalg.inv(cholesky(information)).mT.numpy()
+        return ways
+
+    def _vector(self, theta: Tensor, x_0: Tensor) -> Floats:
+        kept = {"theta": theta, "x_0": x_0.flatten()}
+        found: Floats = torch.cat([kept[name] for name in FREE if name in self.free]).numpy()
+        return found
+
+
+def _climb(likelihood: Likelihood, vector: _Free) -> tuple[Floats, Floats, bool]:
+    """Climb from the initial vector by L-BFGS.
+
+    Returns:
+        Where the climb ended (p,), the gradient of minus the log-likelihood there (p,), and whether L-BFGS
+        reports convergence and every likelihood was finite.
+    """
+    first, ways, finite = vector.initial, vector.ways(likelihood), True
+
+    def objective(moved: Floats) -> tuple[float, Floats]:
+        nonlocal finite
+        value, slope = vector.negative(likelihood, first + ways @ moved)
+        finite = finite and math.isfinite(value)
+        return value, slope @ ways
+
+    options = {"maxiter": MOST_ITERATIONS}
+    found = minimize(objective, np.zeros(len(first)), jac=True, method="L-BFGS-B", options=options)
+    return first + ways @ found.x, np.linalg.solve(ways.T, found.jac), bool(found.success) and finite
+
+
+def _errors(likelihood: Likelihood, vector: _Free, best: Floats, slope: Floats) -> Information:
+    """Return the standard errors at the end of the climb, from two likelihoods with other noise."""
+    known = likelihood.start_information(*vector.parts(best)) if "x_0" in vector.free else None
+    fresh = [replace(likelihood, seed=derive_seed(likelihood.seed, "fresh", k)) for k in range(2)]
+    objectives = partial(vector.negative, fresh[0]), partial(vector.negative, fresh[1])
+    return observed_information(objectives, best, slope, None if known is None else known.numpy())
