@@ -17,7 +17,7 @@ from ..nn.single_training import train
 from ..nn.standardise import Standardise
 from ..score.recipes import LEAST_ROWS, residual_std, ridge
 from ..score.summary import SUMMARIES
-from .scandal import likelihood_score
+from .joint_scores import likelihood_score
 from .summarise import Summariser
 
 CHAINS = 100  # for each observation

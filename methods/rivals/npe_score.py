@@ -16,9 +16,9 @@ from ..nn.averaging import VALIDATION_ROWS, held_out
 from ..nn.single_training import train
 from ..nn.standardise import Standardise
 from ..score.summary import SUMMARIES
+from .joint_scores import ScoredDensity, mean_square, scandal_loss
 from .optional_package import import_for
 from .private_randomness import private_randomness
-from .scandal import ScoredDensity, mean_square, scandal_loss
 from .summarise import Summariser
 
 WEIGHTS = (0.0, 0.1, 1.0, 10.0)

@@ -13,9 +13,9 @@ from ..nn.network import ReplicatedMLP
 from ..nn.single_training import train
 from ..nn.standardise import Standardise
 from ..score.recipes import residual_std, ridge
+from .joint_scores import likelihood_score
 from .private_randomness import private_randomness, quiet
 from .sbi_trainers import DensityPosterior, make_trainer
-from .scandal import likelihood_score
 
 LINEAR = 5.0  # in median absolute deviations: the asinh of the statistics is nearly linear up to here
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from graybench.methods import get_method
+from graybench.methods.rivals.joint_scores import likelihood_score
 from graybench.methods.rivals.likelihood_score import Gaussian, Potential, PotentialPosterior
-from graybench.methods.rivals.scandal import likelihood_score
 from graybench.tasks.classic.gaussian_mixture import GaussianMixture
 from graybench.tasks.classic.hierarchical_normal import HierarchicalNormal
 from graybench.tasks.classic.linear_gaussian import LinearGaussian, _model

@@ -9,13 +9,8 @@ import torch
 from torch import nn
 
 from graybench.methods import get_method
-from graybench.methods.rivals.scandal import (
-    LikelihoodModel,
-    LikelihoodPosterior,
-    likelihood_score,
-    mean_square,
-    scandal_loss,
-)
+from graybench.methods.rivals.joint_scores import likelihood_score, mean_square, scandal_loss
+from graybench.methods.rivals.scandal import LikelihoodModel, LikelihoodPosterior
 from graybench.tasks.classic.galton import Galton
 from graybench.tasks.classic.linear_gaussian import LinearGaussian
 from graybench.tasks.errors import UserError
