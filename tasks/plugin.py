@@ -186,7 +186,7 @@ def require_positive(what: str, value: Any) -> None:
     Raises:
         UserError: it is not a number, is not above 0, or is infinite.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
         raise UserError(f"{what} must be a finite number above 0, but is {value!r}.")
 
 
