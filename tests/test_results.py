@@ -11,7 +11,7 @@ from graybench.tasks import get_task
 ROOT = Path(__file__).parent.parent
 TABLES = sorted(ROOT.glob("results/**/table.parquet"))
 # tables with numbers of earlier versions of the suite's methods, until their sweeps have run again
-EARLIER = {"gates", "graybox", "rivals", "rivals_coverage", "rivals_diagnostics", "structure"}
+EARLIER = {"gates", "graybox", "rivals_coverage", "rivals_diagnostics"}
 
 
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: str(path.parent.relative_to(ROOT / "results")))
