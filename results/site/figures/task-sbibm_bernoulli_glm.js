@@ -1,1 +1,1 @@
-(window.charts ??= {})["figures/task-sbibm_bernoulli_glm"] = [{"$":141}];
+(window.charts ??= {})["figures/task-sbibm_bernoulli_glm"] = [{"$":186}];
