@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter
 
+from ...methods.score.gates.choice import CLOSED, FITTED
 from ...methods.score.gates.of_time import OptimalWeight
 from ...methods.score.schedule import alpha_sigma_at
 from ...tasks.seeding import derive_seed, generator
@@ -42,16 +43,6 @@ from .style import (
     time_axis,
 )
 
-CHOICES = (  # the simplest gate first
-    "dsm",
-    "scalar",
-    "diagonal",
-    "matrix",
-    "conditional_scalar",
-    "conditional_diagonal",
-    "conditional_matrix",
-    "state",
-)
 STACK: dict[str, Any] = {"multiple": "stack", "shrink": 0.8, "alpha": 1, "linewidth": 0.4, "legend": False}
 SCALAR, AUTO = "mix", "mix(gate=auto)"
 RATIOS = (0.05, 20.0)
@@ -191,7 +182,7 @@ def gates_choice(rows: pd.DataFrame) -> Figure | None:
     if rows.empty:
         return None
     budgets, tasks = sorted(rows["budget"].unique()), list(rows["task"].unique())
-    looks = {gate: _bar_of(gate) for gate in CHOICES if (rows["reason"] == gate).any()}
+    looks = {gate: _bar_of(gate) for gate in (*CLOSED, *FITTED) if (rows["reason"] == gate).any()}
     figure = Figure(figsize=(PAGE, 0.9 + 0.19 * len(tasks)), layout="constrained")
     for axis, budget in zip(panels_of(figure, len(budgets), len(budgets)), budgets, strict=True):
         own = rows[rows["budget"] == budget]
