@@ -34,7 +34,7 @@ from ...methods.progress import report
 from ...tasks.errors import UserError
 from ...tasks.landmarks.diffusion import LandmarkDiffusion
 from ...tasks.landmarks.procrustes import align, procrustes_distance
-from ...tasks.plugin import require_choice, require_whole
+from ...tasks.plugin import require_choice, require_positive, require_whole
 from ...tasks.sde.sde import TimeGrid
 from ...tasks.seeding import derive_seed, generator
 from ..analysis.statistics import Array
@@ -79,17 +79,11 @@ class Settings:
         require_choice("shapes", "start", self.start, STARTS)
         for option in ("particles", "steps"):
             require_whole(f"shapes: {option}", getattr(self, option), 2)
-        require_nugget(self.nugget)
+        require_positive("shapes: nugget", self.nugget)
 
     @property
     def sampler(self) -> BridgeSampler:
         return BridgeSampler(base=self.base, particles=self.particles)
-
-
-def require_nugget(nugget: float) -> None:
-    """Raise unless a nugget is above 0 and finite."""
-    if not 0 < nugget < math.inf:
-        raise UserError(f"shapes: nugget must be above 0, but is {nugget!r}.")
 
 
 def model(dimensions: int, nugget: float) -> Callable[[Tensor], LandmarkDiffusion]:

@@ -26,12 +26,12 @@ from ...methods.bridge.trees.posterior import TreeDraws, TreePosterior
 from ...tasks.errors import UserError
 from ...tasks.landmarks.sample import LandmarkSample
 from ...tasks.landmarks.trees import Tree
-from ...tasks.plugin import require_whole
+from ...tasks.plugin import require_positive, require_whole
 from ...tasks.sde.sde import TimeGrid, euler_path
 from ...tasks.seeding import derive_seed, generator
 from ..analysis.statistics import Z
 from ..running.pieces import Result
-from .fits import model, require_nugget
+from .fits import model
 from .specimens import aligned, label_of
 
 BROWNIAN = tuple(f"brownian_{kernel}" for kernel in KERNELS)
@@ -62,7 +62,7 @@ class TreeSettings:
     def __post_init__(self) -> None:
         require_whole("shapes: chains", self.chains, 2)
         require_whole("shapes: draws", self.draws, 4)  # R̂ halves each chain
-        require_nugget(self.nugget)
+        require_positive("shapes: nugget", self.nugget)
 
 
 @dataclass(frozen=True, eq=False)

@@ -361,7 +361,7 @@ def test_mistakes_are_named(two_groups: Path, tmp_path: Path, graybench: Any) ->
         "apes", "--age", "group", "--id", "group", *out
     )
     assert "occurs twice at age_days 7" in mistake("rats", "--age", "age_days", "--id", "age_days", *out)
-    assert "nugget must be above 0" in mistake("apes", "--nugget", 0, *out)
+    assert "nugget must be a finite number above 0" in mistake("apes", "--nugget", 0, *out)
     assert "there is no base 'midpont': did you mean midpoint?" in mistake("apes", "--base", "midpont", *out)
     assert mistake("apes", "--start", "meen", *out) == (
         "graybench: shapes: there is no start 'meen': did you mean mean?\n"
