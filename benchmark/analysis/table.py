@@ -124,27 +124,27 @@ def sheets_of(frame: pd.DataFrame, metric: str, wide: bool = False) -> Iterator[
         UserError: the table has no such metric to average.
     """
     rows = averaged(frame, metric)
-    sheets = {str(task): _sheet(str(task), metric, own) for task, own in rows.groupby("task", sort=False)}
+    sheets = [_sheet(str(task), metric, own) for task, own in rows.groupby("task", sort=False)]
     if not wide:
-        yield from sheets.values()
+        yield from sheets
         return
-    labels = rows["label"].unique()
     for budget in sorted(rows["budget"].unique()):
-        name = f"{budget:,}"
-        own = {task: sheet for task, sheet in sheets.items() if name in sheet.columns}
-        columns = {task: sheet.columns.index(name) for task, sheet in own.items()}
-        lines = {
-            label: [_mean_of(sheet.lines.get(label, []), columns[task]) for task, sheet in own.items()]
-            for label in labels
-        }
-        lines = {label: entries for label, entries in lines.items() if any(map(str, entries))}
-        floors = [sheet.floors[columns[task]] for task, sheet in own.items()]
-        yield Sheet(f"{name} simulations", metric, list(own), lines, floors, "mean")
+        yield _across(sheets, metric, f"{budget:,}", rows["label"].unique())
 
 
-def _mean_of(entries: list[Entry], column: int) -> Entry:
-    """Return the entry of a column without its interval; one without fields if there is no such line."""
-    return entries[column]._replace(low="", high="") if entries else Entry()
+def _across(sheets: list[Sheet], metric: str, budget: str, labels: Iterable[str]) -> Sheet:
+    """Return the means of several tasks at a budget side by side, of the methods that were run there."""
+    own = [(sheet, sheet.columns.index(budget)) for sheet in sheets if budget in sheet.columns]
+    lines = {
+        label: [
+            sheet.lines[label][k]._replace(low="", high="") if label in sheet.lines else Entry()
+            for sheet, k in own
+        ]
+        for label in labels
+    }
+    run = {label: entries for label, entries in lines.items() if any(map(str, entries))}
+    floors = [sheet.floors[k] for sheet, k in own]
+    return Sheet(f"{budget} simulations", metric, [sheet.name for sheet, _ in own], run, floors, "mean")
 
 
 def _sheet(task: str, metric: str, rows: pd.DataFrame) -> Sheet:

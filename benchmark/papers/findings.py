@@ -3,8 +3,7 @@
 A claim says that a number is at most a target, or at least. The claim *holds* if the whole interval is on the
 right side of the target, *fails* if the whole interval is on the wrong side, and is *open* otherwise. There
 is *no result* if a row that the number needs is not ok, with one replicate, or if the number or an end of its
-interval is infinite. Ratios are paired: both sides had the same
-simulations.
+interval is infinite. Ratios are paired: both sides had the same simulations.
 """
 
 from collections.abc import Iterator
