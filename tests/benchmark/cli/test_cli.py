@@ -171,6 +171,11 @@ def test_advice_names_the_folder_the_budget_and_the_tasks(
     lines = [line.replace("│", " ").split() for line in out.splitlines() if "│" in line]
     assert [line[0] for line in lines] == ["mix", "mix(gate=learned)", "dsm", "ltsm"]
     assert (lines[0][-1], lines[-1][-1]) == ("best", "not_finite")
+    alone = made_up().query("replicate == 0")
+    (tmp_path / "alone").mkdir()
+    alone.to_parquet(tmp_path / "alone/table.parquet")
+    _, out, _ = graybench("advise", "galton", *asked[:-1], tmp_path / "alone")
+    assert "nan" not in out
     status, out, _ = graybench("advise", "gaussian_mixture", *asked)
     assert "rank by mmd, mean over tasks (2)" in out
     assert "The tasks are galton, linear_gaussian." in out
@@ -306,6 +311,10 @@ def test_what_is_resolved_in_time_is_neither_the_table_nor_a_figure_of_its_own(
     finished.write(cell, frame(cell, [{"metric": "learned_weight", "status": "failed", **values}]))
     graybench("run", tmp_path / "given.yaml", "--out", finished.folder)
     assert graybench("figures", finished.folder)[1].endswith("drawn: no row of the table is ok.\n")
+    out = graybench("figures", finished.folder, "--only", "over_option")[1]
+    assert (
+        out == "no figure of the kind over_option can be drawn; leave out --only to draw all that can be.\n"
+    )
 
 
 def test_compare_of_two_folders_says_what_changed(graybench: Any, finished: Store, tmp_path: Path) -> None:

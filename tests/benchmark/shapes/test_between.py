@@ -154,6 +154,7 @@ def test_mistakes_with_others_are_named(tmp_path: Path, graybench: Any) -> None:
 
     growth = ("rats", "--age", "age_days", "--id", "rat")
     assert "--also cannot be used with --age" in mistake(*growth, "--also", "rats")
+    assert "growth holds nothing out; leave it out." in mistake(*growth, "--held-out", 2)
     tree = ("apes", "--tree", "carnivores")
     assert "--also has no meaning with --tree" in mistake(*tree, "--also", "apes")
     assert "must have the same landmarks and dimensions, but are (7, 3) and (8, 2)" in mistake(

@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from graybench.benchmark.analysis.statistics import Z
+from graybench.benchmark.cli.shapes import POINTS
 from graybench.benchmark.shapes import fits as shapes
 from graybench.benchmark.shapes import report as shape_report
 from graybench.benchmark.shapes import tables
@@ -254,6 +255,18 @@ def test_the_baseline_is_the_nearest_procrustes_mean() -> None:
         for k, rows in enumerate((range(1, 5), range(6, 9))):
             distance = procrustes_distance(align(raw.shapes[list(rows)]).mean, raw.shapes[row])
             assert found["distance"][place][k] == pytest.approx(float(distance))
+
+
+def test_specimens_of_no_group_are_thinned_like_the_groups(
+    two_groups: Path, tmp_path: Path, graybench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(POINTS, str(two_groups), 5)  # as for outlines that are known by name
+    more = _write(tmp_path / "more.csv", {"more": diffuse(ellipse(6, 2), 2, 5, a=0.05)})
+    options = ("--group", "sort", "--also", more, "--held-out", 2, "--particles", 2, "--steps", 4)
+    status, _, error = graybench("shapes", two_groups, *options, "--out", tmp_path / "out")
+    assert status == 0, error
+    assert len(pd.read_csv(tmp_path / "out/also.csv")) == 2 * 2
+    assert pd.read_csv(tmp_path / "out/means.csv")["landmark"].max() == 5
 
 
 def test_growth_is_found_from_pairs() -> None:

@@ -62,7 +62,10 @@ def test_the_command_does_what_is_missing_and_draws(tmp_path, monkeypatch):
     def two():
         yield from (partial(quick, dim) for dim in (1, 2))
 
-    monkeypatch.setattr(catalogue, "EXPERIMENTS", {"covariance_factor": two})
+    def on_trees():
+        raise AssertionError("experiments on trees are run by name only")
+
+    monkeypatch.setattr(catalogue, "EXPERIMENTS", {"covariance_factor": two, "tree_samplers": on_trees})
     for _ in range(2):
         done = CliRunner().invoke(app, ["bridges", "--out", str(tmp_path)])
         assert done.exit_code == 0, done.output
