@@ -257,15 +257,16 @@ def test_the_baseline_is_the_nearest_procrustes_mean() -> None:
             assert found["distance"][place][k] == pytest.approx(float(distance))
 
 
-def test_specimens_of_no_group_are_thinned_like_the_groups(
-    two_groups: Path, tmp_path: Path, graybench: Any, monkeypatch: pytest.MonkeyPatch
+def test_specimens_of_no_group_are_thinned_like_the_group(
+    tmp_path: Path, graybench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(POINTS, str(two_groups), 5)  # as for outlines that are known by name
+    few = _write(tmp_path / "few.csv", {"few": diffuse(ellipse(6, 2), 4, 1, a=0.05)})
+    monkeypatch.setitem(POINTS, str(few), 5)  # as for outlines that are known by name
     more = _write(tmp_path / "more.csv", {"more": diffuse(ellipse(6, 2), 2, 5, a=0.05)})
-    options = ("--group", "sort", "--also", more, "--held-out", 2, "--particles", 2, "--steps", 4)
-    status, _, error = graybench("shapes", two_groups, *options, "--out", tmp_path / "out")
+    options = ("--also", more, "--start", "mean", "--held-out", 2, "--particles", 2, "--steps", 4)
+    status, _, error = graybench("shapes", few, *options, "--out", tmp_path / "out")
     assert status == 0, error
-    assert len(pd.read_csv(tmp_path / "out/also.csv")) == 2 * 2
+    assert len(pd.read_csv(tmp_path / "out/also.csv")) == 2
     assert pd.read_csv(tmp_path / "out/means.csv")["landmark"].max() == 5
 
 
