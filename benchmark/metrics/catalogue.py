@@ -27,7 +27,7 @@ IN_ORDER = (
         "MMD",
         "√max(MMD², 0), the maximum mean discrepancy between posterior and reference samples of θ. The "
         "kernel is Gaussian; its bandwidth is the median distance between reference samples. 0 is perfect.",
-        "graybench.benchmark.metrics.samples:measure_mmd",
+        "graybench.benchmark.metrics.mmd:measure_mmd",
         needs=REFERENCE,
         bounds=(0.0, math.sqrt(2.0)),
         scale="symlog",
@@ -38,7 +38,7 @@ IN_ORDER = (
         "mmd_squared",
         "MMD²",
         "The unbiased estimate of MMD², which may be negative; 0 is perfect.",
-        "graybench.benchmark.metrics.samples:measure_mmd_squared",
+        "graybench.benchmark.metrics.mmd:measure_mmd_squared",
         needs=REFERENCE,
         bounds=(-2.0, 2.0),
         floor=TWO_SAMPLES,
@@ -49,7 +49,7 @@ IN_ORDER = (
         "C2ST",
         "Held-out accuracy of scikit-learn's MLP at telling posterior from reference samples; 0.5 is "
         "perfect.",
-        "graybench.benchmark.metrics.samples:measure_c2st_mlp",
+        "graybench.benchmark.metrics.c2st:measure_c2st_mlp",
         needs=REFERENCE,
         perfect=0.5,
         bounds=(0.0, 1.0),
@@ -61,7 +61,7 @@ IN_ORDER = (
         "C2ST, ensemble",
         "Held-out accuracy of a quadratic logistic regression and boosted trees, together, at telling "
         "posterior from reference samples; 0.5 is perfect.",
-        "graybench.benchmark.metrics.samples:measure_c2st_ensemble",
+        "graybench.benchmark.metrics.c2st:measure_c2st_ensemble",
         needs=REFERENCE,
         perfect=0.5,
         bounds=(0.0, 1.0),
@@ -93,7 +93,7 @@ IN_ORDER = (
         "Error of the mean",
         "Root mean square error of the marginal means, in standard deviations of the reference; 0 is "
         "perfect.",
-        "graybench.benchmark.metrics.samples:measure_posterior_mean_error",
+        "graybench.benchmark.metrics.moments:measure_posterior_mean_error",
         needs=REFERENCE,
         scale="log",
         floor=TWO_SAMPLES,
@@ -102,7 +102,7 @@ IN_ORDER = (
         "posterior_std_error",
         "Error of the standard deviation",
         "Root mean square relative error of the marginal standard deviations; 0 is perfect.",
-        "graybench.benchmark.metrics.samples:measure_posterior_std_error",
+        "graybench.benchmark.metrics.moments:measure_posterior_std_error",
         needs=REFERENCE,
         scale="log",
         floor=TWO_SAMPLES,

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ...tasks.reference import GaussianReference, MixtureReference, Reference
-from ..metrics.samples import Estimate, c2st_ensemble, c2st_mlp
+from ..metrics.c2st import c2st_ensemble, c2st_mlp
+from ..metrics.distance import Estimate
 from ..running.writing import make_folder
 
 SIZE, QUICK_SIZE = 1000, 200

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from ...tasks.seeding import generator
-from ..metrics.samples import c2st_ensemble, c2st_mlp, median_distance, mmd_squared
+from ..metrics.c2st import c2st_ensemble, c2st_mlp
+from ..metrics.mmd import median_distance, mmd_squared
 from .timing import Timing, take_turns
 
 SIZE, QUICK_SIZE = 10_000, 1000

@@ -41,7 +41,7 @@ from ...tasks.classic.galton import Galton
 from ...tasks.reference import GaussianReference, MixtureReference, Reference
 from ...tasks.seeding import generator
 from ..figures.style import GREY, PAGE, Look, panels_of, save, styled
-from ..metrics.samples import median_distance, mmd_squared
+from ..metrics.mmd import median_distance, mmd_squared
 from ..running.writing import make_folder
 
 FIRST_STEPS, GROWTH, SHORTEST = 30, 2.0, 1e-3  # of adaptive steps, the last in λ

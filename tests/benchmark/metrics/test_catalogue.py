@@ -13,7 +13,7 @@ from graybench.benchmark.metrics import samples as sample_metrics
 from graybench.benchmark.metrics import truth as truth_module
 from graybench.benchmark.metrics.catalogue import METRICS
 from graybench.benchmark.metrics.fitted import DoesNotApplyError, Fitted
-from graybench.benchmark.metrics.samples import median_distance
+from graybench.benchmark.metrics.mmd import median_distance
 from graybench.benchmark.metrics.truth import SCORE_POINTS, SCORE_TOLERANCE, TIMES, Once, Truth, truth_of
 from graybench.methods import get_method
 from graybench.methods.method import Posterior

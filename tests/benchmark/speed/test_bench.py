@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from graybench.benchmark.choices.fresh import FRESH, fresh_loss
-from graybench.benchmark.metrics.samples import mmd_squared
+from graybench.benchmark.metrics.mmd import mmd_squared
 from graybench.benchmark.speed import bench, end_to_end, jax_training
 from graybench.benchmark.speed import gates as bench_gates
 from graybench.benchmark.speed import metrics as bench_metrics

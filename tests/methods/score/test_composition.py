@@ -18,6 +18,8 @@ from graybench.tasks.reference import GaussianReference
 from graybench.tasks.seeding import generator
 from graybench.tasks.structure import Items, Series
 
+from ...numbers import normal
+
 TIMES = (T_MIN, 0.01, 0.1, 0.3, 0.6, 1.0)
 EXACT = ("gauss", "jac")
 
@@ -48,10 +50,6 @@ def composed(kind, references):
     information = (torch.linalg.inv(covariance) - torch.eye(len(covariance))).expand(len(references), -1, -1)
     given = information if kind == "gauss" else None
     return compose(exact_scores(references), len(references), kind == "jac", given)
-
-
-def noise(*shape, seed=1):
-    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("rows", [1, composition.ROWS])
@@ -139,7 +137,8 @@ def test_log_prob_along_the_flow_is_the_density_of_all_items(kind):
 def test_covariances_of_gaussians_are_found_without_sampling_error():
     """The draws' noise is exactly standard, so what is left is the integrator's error, in float32."""
     laws = [
-        GaussianReference(noise(2, seed=k), torch.diag(w)) for k, w in enumerate(noise(3, 2).square() + 0.01)
+        GaussianReference(normal(2, seed=k), torch.diag(w))
+        for k, w in enumerate(normal(3, 2).square() + 0.01)
     ]
 
     def score(u_t, t):
@@ -160,7 +159,7 @@ def test_covariances_of_gaussians_are_found_without_sampling_error():
 def test_items_that_are_said_to_widen_the_prior_leave_it_as_wide():
     """A negative total information is raised to 0: then s = −u_t + Σ A_i (s_i + u_t)."""
     information = torch.diag_embed(torch.tensor([[-0.9, 0.5], [-0.9, 0.5]], dtype=torch.float64))
-    u_t = noise(5, 2)
+    u_t = normal(5, 2)
 
     def single(u_t, t, items):
         return -u_t + 1.0
@@ -204,7 +203,7 @@ def test_mix_composed_over_20_items_is_near_the_exact_posterior(kind, trained):
 
 def test_one_item_is_composed_as_without_composition(trained):
     x_o = get_task("linear_gaussian").observations().x[:2]
-    u = noise(2, 5, 2)
+    u = normal(2, 5, 2)
     plain = with_composition(trained, "none")
     for kind in ("factorised", "gauss", "jac"):
         one = with_composition(trained, kind)
@@ -218,7 +217,7 @@ def test_one_item_is_composed_as_without_composition(trained):
 def test_observations_do_not_mix_and_order_does_not_matter(kind, trained):
     posterior = with_composition(trained, kind)
     x_o = get_task("linear_gaussian", draws=6).observations().x[:3]
-    u = noise(3, 5, 2)
+    u = normal(3, 5, 2)
     scores = posterior.score(u, x_o, 0.2)
     assert torch.allclose(posterior.score(u[1:2], x_o[1:2], 0.2), scores[1:2], rtol=1e-3, atol=1e-3)
     turned = x_o.reshape(3, 6, 2).flip(1).flatten(1)

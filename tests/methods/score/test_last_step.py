@@ -23,6 +23,8 @@ from graybench.tasks.reference import GaussianReference, MixtureReference
 from graybench.tasks.seeding import generator
 from graybench.tests.methods.exact_flows import exact_map, quantile_gap, score_of
 
+from ...numbers import normal
+
 ALPHA, SIGMA = alpha_sigma_at(T_MIN)
 R = SIGMA / ALPHA
 WIDTHS = [[0.003], [0.01], [0.03], [0.1], [0.3], [1.0], [0.01, 0.01], [0.003, 0.02, 0.2, 1.0]]
@@ -49,10 +51,6 @@ def score_in_float(law, dtype):
     return score
 
 
-def noise(*shape, seed=1):
-    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
-
-
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-9), (torch.float32, 2e-3)])
 @pytest.mark.parametrize("widths", WIDTHS, ids=str)
 def test_a_gaussian_loses_the_noise_and_nothing_else(widths, dtype, bound):
@@ -63,7 +61,7 @@ def test_a_gaussian_loses_the_noise_and_nothing_else(widths, dtype, bound):
     law, whiten = gaussian(widths)
     axes = whiten * torch.tensor(widths, dtype=torch.float64)
     blurred = torch.tensor([math.hypot(width, R) for width in widths], dtype=torch.float64)
-    z = noise(3, 4, 50, len(widths))
+    z = normal(3, 4, 50, len(widths))
     v = (law.mean + (z * blurred) @ axes.T).to(dtype)
     exact = law.mean + (z * torch.tensor(widths, dtype=torch.float64)) @ axes.T
     made = finish(score_in_float(law, dtype), v)
@@ -77,7 +75,7 @@ def test_flows_end_where_the_exact_flow_of_a_gaussian_ends(flow, widths):
     """In units of each axis's width; before the last step, samples of width 0.003 were 2.6 widths away."""
     law, whiten = gaussian(widths)
     sample, bound = FLOWS[flow]
-    start = noise(2, 300, len(widths))
+    start = normal(2, 300, len(widths))
     made = sample(score_in_float(law, torch.float64), start, 40)
     assert ((made - exact_map(law, start)) @ whiten).abs().max() < bound
 

@@ -15,15 +15,9 @@ from graybench.tasks.importance import importance_reference
 from graybench.tasks.seeding import generator
 from graybench.tasks.structure import Field
 
+from ...numbers import double, normal
+
 READINGS = pytest.mark.parametrize("reading", ["field", "whitened"])
-
-
-def double(value):
-    return torch.as_tensor(value, dtype=torch.float64)
-
-
-def normal(*shape, seed=1):
-    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
 
 
 def wave(k, grid):

@@ -16,9 +16,7 @@ from graybench.tasks.landmarks.procrustes import align, procrustes_distance
 from graybench.tasks.landmarks.task import Landmarks, ellipse
 from graybench.tasks.seeding import generator
 
-
-def double(value):
-    return torch.as_tensor(value, dtype=torch.float64)
+from ...numbers import double
 
 
 def test_squared_distances_far_from_the_origin():

@@ -13,7 +13,8 @@ from graybench.tasks.sde.automatic import AutomaticSDE, Function
 from graybench.tasks.sde.geometric_brownian import GeometricBrownianMotion
 from graybench.tasks.sde.ornstein_uhlenbeck import MeanReversion
 from graybench.tasks.sde.sde import SDE
-from graybench.tasks.seeding import generator
+
+from ...numbers import normal
 
 NUGGET = 0.05
 
@@ -32,10 +33,6 @@ class Case(NamedTuple):
     def pair(self, theta: Tensor) -> tuple[AutomaticSDE, SDE]:
         automatic = AutomaticSDE(self.drift, self.diffusion, theta, self.states.shape[-1])
         return automatic, self.closed(*theta.unbind(-1))
-
-
-def normal(*shape, seed=1):
-    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
 
 
 def kernel_root(x: Tensor, theta: Tensor) -> Tensor:

@@ -18,6 +18,8 @@ from graybench.tasks.sde.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from graybench.tasks.seeding import generator
 from graybench.tests.tasks.laws import largest_z_of_moments
 
+from ...numbers import double
+
 EXACT = {
     "brownian": Brownian(dim=3, steps=20),
     "ornstein_uhlenbeck": OrnsteinUhlenbeck(dim=3, steps=20),
@@ -30,10 +32,6 @@ THETA = {"brownian": (0.5, -0.3), "ornstein_uhlenbeck": (0.4, 0.8, -0.3), "geome
 @pytest.fixture(params=TASKS.values(), ids=list(TASKS), scope="module")
 def task(request):
     return request.param
-
-
-def double(value):
-    return torch.as_tensor(value, dtype=torch.float64)
 
 
 def at_fixed_theta(task, n, seed):

@@ -17,9 +17,7 @@ from graybench.tasks.sde.sde import TimeGrid
 from graybench.tasks.seeding import generator
 from graybench.tasks.structure import Series, Vector
 
-
-def double(value):
-    return torch.as_tensor(value, dtype=torch.float64)
+from ...numbers import double
 
 
 def test_quadrature_is_the_closed_form_of_an_ornstein_uhlenbeck_scheme():

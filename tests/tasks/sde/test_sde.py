@@ -18,7 +18,8 @@ from graybench.tasks.sde.brownian import BrownianMotion
 from graybench.tasks.sde.geometric_brownian import GeometricBrownianMotion
 from graybench.tasks.sde.ornstein_uhlenbeck import MeanReversion
 from graybench.tasks.sde.sde import SDE, TimeGrid, euler_path, log_euler_path
-from graybench.tasks.seeding import generator
+
+from ...numbers import double, normal
 
 NUGGET = 0.05
 GRID = TimeGrid(0.6, 3)
@@ -47,14 +48,6 @@ class Case(NamedTuple):
     def each(self):
         """The three models of `several`, one at a time."""
         return [self.make(*row) for row in torch.cat(self.several(), 1)]
-
-
-def double(value):
-    return torch.as_tensor(value, dtype=torch.float64)
-
-
-def normal(*shape, seed=1):
-    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
 
 
 def landmark_covariance(x, log_a, log_length, m):

@@ -20,13 +20,7 @@ from graybench.tasks.seeding import generator
 from graybench.tasks.structure import Series
 from graybench.tests.tasks.laws import largest_z_of_moments
 
-
-def double(value):
-    return torch.as_tensor(value, dtype=torch.float64)
-
-
-def normal(*shape, seed=1):
-    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+from ...numbers import double, normal
 
 
 def test_lorenz_96_is_its_equation_by_a_loop():

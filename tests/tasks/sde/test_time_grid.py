@@ -10,12 +10,10 @@ from graybench.tasks.sde.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from graybench.tasks.sde.quadrature import log_transition
 from graybench.tasks.sde.sde import TimeGrid
 
+from ...numbers import double
+
 TIMES = (0.0, 0.1, 0.5, 0.6, 1.5)
 UNEVEN = TimeGrid.at(TIMES)
-
-
-def double(values):
-    return torch.tensor(values, dtype=torch.float64)
 
 
 def test_a_grid_has_its_times_and_lengths():

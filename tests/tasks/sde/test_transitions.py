@@ -15,6 +15,8 @@ from graybench.tasks.sde.geometric_brownian import GeometricBrownianMotion
 from graybench.tasks.sde.ornstein_uhlenbeck import MeanReversion, OrnsteinUhlenbeck
 from graybench.tasks.seeding import generator
 
+from ...numbers import double
+
 PARAMETERS = {
     BrownianMotion: (0.7, 0.6),
     MeanReversion: (1.6, 0.5, 0.8),
@@ -27,10 +29,6 @@ DIFFERENCE = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}
 @pytest.fixture(params=PARAMETERS, ids=lambda model: model.__name__, scope="module")
 def model(request):
     return request.param
-
-
-def double(value):
-    return torch.as_tensor(value, dtype=torch.float64)
 
 
 def make(model):
