@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from .tasks.sde.diffusion_task import DiffusionTask
     from .tasks.sde.sde import SDE, DiagonalCoefficients, TimeGrid
     from .tasks.seeding import derive_seed, generator
+    from .tasks.simulations import Simulations
     from .tasks.structure import Field, Items, Series, Structure, Vector
-    from .tasks.task import Outcome, Simulations, Task
+    from .tasks.task import Outcome, Task
 
 __all__ = [
     "SDE",

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..tasks.errors import UserError
 from ..tasks.plugin import Guard, Plugin, guard_methods, require_whole
 from ..tasks.prior import Normal, Prior
-from ..tasks.task import Simulations, fault_of_kind
+from ..tasks.simulations import Simulations, fault_of_kind
 from . import saving
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from torch import Tensor
 from .errors import UserError
 from .plugin import option_fields
 from .sampled_reference import SampledReference
-from .task import Observations, Task
+from .simulations import Observations
+from .task import Task
 
 
 class FrozenTask(Task):

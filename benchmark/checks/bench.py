@@ -10,7 +10,8 @@ from ...methods.method import Method, Posterior
 from ...tasks import get_task
 from ...tasks.classic.linear_gaussian import LinearGaussian
 from ...tasks.seeding import derive_seed
-from ...tasks.task import Simulations, Task
+from ...tasks.simulations import Simulations
+from ...tasks.task import Task
 from .evidence import NotApplicableError, Statistic
 
 TASKS = ("linear_gaussian", "brownian")

@@ -12,7 +12,8 @@ from torch import Tensor
 from ...tasks.curvature import curvature
 from ...tasks.errors import UserError
 from ...tasks.seeding import derive_seed, generator
-from ...tasks.task import Outcome, Simulations, Task
+from ...tasks.simulations import Simulations
+from ...tasks.task import Outcome, Task
 from .evidence import Evidence, Features, NotApplicableError, Prediction, Statistic, of_means
 
 FIXED_THETAS = 4

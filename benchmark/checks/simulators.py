@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ...tasks.errors import NotFiniteError
 from ...tasks.seeding import derive_seed, generator
-from ...tasks.task import Simulations, Task
+from ...tasks.simulations import Simulations
+from ...tasks.task import Task
 from .evidence import LEAST_VARIED, Evidence, Features, Statistic, of_rules, of_variance
 
 PRIOR_ROWS, PRIOR_LIMIT, PRIOR_TOLERANCE = 50, 3.0, 1e-6

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ...methods.score.schedule import alpha_sigma_at
 from ...tasks.seeding import derive_seed, generator
+from ...tasks.simulations import Simulations
 from ...tasks.structure import Items, Structure, require_structure
-from ...tasks.task import Simulations, Task
+from ...tasks.task import Task
 from .evidence import LEAST_VARIED, Evidence, Features, NotApplicableError, Statistic, limit, of_means
 
 ROWS_SHARE = 4  # of the simulations, as each has many items

@@ -23,7 +23,8 @@ from ...tasks import get_task
 from ...tasks.errors import UserError
 from ...tasks.plugin import nearest
 from ...tasks.seeding import derive_seed, generator
-from ...tasks.task import Simulations, Task
+from ...tasks.simulations import Simulations
+from ...tasks.task import Task
 
 FRESH = 4000
 BUDGETS, REPLICATES = (1000, 10_000), 3

@@ -15,8 +15,9 @@ from ...methods.score.trainer import ScoreModel
 from ...tasks.errors import UserError
 from ...tasks.plugin import nearest
 from ...tasks.seeding import derive_seed, generator
+from ...tasks.simulations import Simulations
 from ...tasks.structure import Structure
-from ...tasks.task import Simulations, Task
+from ...tasks.task import Task
 from .sufficient import STATISTICS
 from .summary_networks import FEATURES, WIDTH, TrainedFeatures, evaluate, mlp, train
 

@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from ...methods.method import Posterior
-from ...tasks.task import Simulations
+from ...tasks.simulations import Simulations
 from .truth import Once, Truth
 
 LARGEST = float(np.finfo(np.float32).max)

@@ -10,7 +10,7 @@ from ...methods.score.gates.choice import Choice
 from ...methods.score.gates.moments import second_moment
 from ...methods.score.gates.of_time import optimal_weight
 from ...methods.score.schedule import alpha_sigma, alpha_sigma_at
-from ...tasks.task import Simulations
+from ...tasks.simulations import Simulations
 from .fitted import DoesNotApplyError, Fitted, Row, offers, row
 from .truth import TIMES
 

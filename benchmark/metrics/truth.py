@@ -17,7 +17,8 @@ from ...methods.score.schedule import T_MIN, alpha_sigma_at
 from ...tasks.errors import UserError
 from ...tasks.reference import Reference
 from ...tasks.seeding import derive_seed, generator
-from ...tasks.task import Observations, Simulations, Task
+from ...tasks.simulations import Observations, Simulations
+from ...tasks.task import Task
 
 T = TypeVar("T")
 TIMES = (

@@ -14,7 +14,8 @@ from ...methods.method import Posterior
 from ...methods.progress import report
 from ...tasks.errors import NotFiniteError, UserError
 from ...tasks.seeding import derive_seed
-from ...tasks.task import Simulations, Task
+from ...tasks.simulations import Simulations
+from ...tasks.task import Task
 from ..metrics.catalogue import METRICS
 from ..metrics.fitted import DoesNotApplyError, Fitted, Row
 from ..metrics.truth import truth_of

@@ -33,7 +33,7 @@ from ...methods.score.score_matching import DSM
 from ...methods.score.trainer import ScoreModel
 from ...tasks.classic.galton import Galton
 from ...tasks.seeding import generator
-from ...tasks.task import Simulations
+from ...tasks.simulations import Simulations
 from .timing import Timing, take_turns
 
 REPLICATES, DRAWS = 5, 1000

@@ -29,7 +29,7 @@ from ...methods.score.recipes import Preconditioned
 from ...methods.score.score_matching import DSM
 from ...tasks.classic.linear_gaussian import LinearGaussian
 from ...tasks.seeding import generator
-from ...tasks.task import Simulations
+from ...tasks.simulations import Simulations
 from .timing import Timing, pinned, take_turns
 
 REPLICATES = (1, 10, 30)

@@ -14,7 +14,7 @@ from ...tasks.errors import NotFiniteError, UserError
 from ...tasks.plugin import require_choice, require_whole
 from ...tasks.sde.diffusion_task import DiffusionModel
 from ...tasks.seeding import derive_seed
-from ...tasks.task import Simulations
+from ...tasks.simulations import Simulations
 from ..method import Method, Posterior
 from ..progress import report
 from .bases import BASES, BaseFactory, NoBase

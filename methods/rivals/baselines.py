@@ -9,7 +9,7 @@ from torch import Tensor
 from ...tasks.errors import UserError
 from ...tasks.plugin import require_whole
 from ...tasks.seeding import generator
-from ...tasks.task import Simulations
+from ...tasks.simulations import Simulations
 from ..method import Method, Posterior, PosteriorState
 
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from ...tasks.errors import NotFiniteError, UserError
 from ...tasks.plugin import require_flag, require_whole
 from ...tasks.seeding import derive_seed
+from ...tasks.simulations import Simulations
 from ...tasks.structure import Field, Items, Series, Structure
-from ...tasks.task import Simulations
 from ..method import Method, Posterior
 from ..progress import report
 from .optional_package import import_for

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from ...tasks.task import Simulations
+from ...tasks.simulations import Simulations
 from ..method import required_field
 
 ROUNDING = 1e-7  # of s = g + u in float32, where numbers near 1 can cancel

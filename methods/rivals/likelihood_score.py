@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...tasks.plugin import require_choice, require_positive, require_whole
 from ...tasks.seeding import derive_seed, generator
-from ...tasks.task import Simulations
+from ...tasks.simulations import Simulations
 from ..hamiltonian import hamiltonian
 from ..method import Method, Posterior
 from ..nn.network import ReplicatedMLP

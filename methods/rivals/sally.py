@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ...tasks.plugin import require_positive, require_whole
 from ...tasks.seeding import derive_seed, generator
-from ...tasks.task import Simulations
+from ...tasks.simulations import Simulations
 from ..method import Method, Posterior
 from ..nn.network import ReplicatedMLP
 from ..nn.single_training import train

@@ -14,8 +14,8 @@ from torch import Tensor
 from ...tasks.errors import UserError
 from ...tasks.plugin import require_choice, require_flag, require_whole
 from ...tasks.seeding import derive_seed, generator
+from ...tasks.simulations import Simulations
 from ...tasks.structure import Structure
-from ...tasks.task import Simulations
 from ..method import Method, Posterior
 from ..nn.averaging import VALIDATION_SHARE
 from ..nn.network import take_replicate

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ...tasks.errors import UserError
 from ...tasks.plugin import require_positive, require_whole
 from ...tasks.seeding import derive_seed, generator
-from ...tasks.task import Simulations
+from ...tasks.simulations import Simulations
 from ..method import Method, Posterior
 from ..nn.single_training import train
 from ..nn.standardise import Standardise

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ...tasks.task import Simulations
+from ...tasks.simulations import Simulations
 from ..score.summary import Summary, chosen_structure
 
 

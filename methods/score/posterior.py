@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...tasks.errors import UserError
 from ...tasks.seeding import derive_seed, generator
-from ...tasks.task import Simulations
+from ...tasks.simulations import Simulations
 from ..device import CPU
 from ..method import Method, Posterior, PosteriorState
 from ..nn.network import stack_replicates

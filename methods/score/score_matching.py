@@ -14,7 +14,7 @@ from torch import Tensor
 from ...tasks.errors import UserError
 from ...tasks.plugin import require_choice, require_flag, require_positive, require_whole
 from ...tasks.seeding import derive_seed, generator
-from ...tasks.task import Simulations
+from ...tasks.simulations import Simulations
 from .. import device
 from ..method import Method, Posterior, PosteriorState, required_field
 from ..nn.averaging import DECAY

@@ -21,7 +21,8 @@ from ..errors import UserError
 from ..frozen import FrozenTask
 from ..likelihood import LikelihoodTask
 from ..sampled_reference import SampledReference
-from ..task import Observations, Outcome
+from ..simulations import Observations
+from ..task import Outcome
 
 
 class SbibmFiles(FrozenTask):

@@ -23,7 +23,8 @@ from graybench.methods.progress import report
 from graybench.tasks.prior import Normal
 from graybench.tasks.reference import GaussianReference
 from graybench.tasks.seeding import generator
-from graybench.tasks.task import Outcome, Simulations, Task
+from graybench.tasks.simulations import Simulations
+from graybench.tasks.task import Outcome, Task
 
 HERE = "graybench.tests.benchmark.toys"
 

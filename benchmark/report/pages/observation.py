@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from ....tasks.landmarks.task import Landmarks
+from ....tasks.simulations import Observations
 from ....tasks.structure import Field, Items, Series, Structure
-from ....tasks.task import Observations, Task
+from ....tasks.task import Task
 from ..charts import DRAWN_FLOOR, HEIGHT, Chart, finished, short
 from ..numbers import number
 

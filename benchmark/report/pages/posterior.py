@@ -7,7 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ....tasks.errors import UserError
-from ....tasks.task import Observations, Task
+from ....tasks.simulations import Observations
+from ....tasks.task import Task
 from ..corner import Drawn, Window, beyond, corner
 from ..kept_numbers import by_cell, of_kind
 from ..numbers import in_words, number

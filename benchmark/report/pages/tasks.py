@@ -3,7 +3,8 @@
 from typing import Any
 
 from ....tasks.errors import UserError
-from ....tasks.task import Observations, Task
+from ....tasks.simulations import Observations
+from ....tasks.task import Task
 from ...analysis.labels import task_of
 from ...analysis.quality import SURE, time_to_quality
 from ...metrics.catalogue import record_of

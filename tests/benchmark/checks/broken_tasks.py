@@ -14,7 +14,8 @@ from graybench.tasks.reference import GaussianReference, GridReference
 from graybench.tasks.sde.diffusion_task import DiffusionTask
 from graybench.tasks.sde.sde import SDE, DiagonalCoefficients, TimeGrid
 from graybench.tasks.seeding import generator
-from graybench.tasks.task import Observations, Outcome, Task
+from graybench.tasks.simulations import Observations
+from graybench.tasks.task import Outcome, Task
 
 
 class Right(Task):

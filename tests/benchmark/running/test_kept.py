@@ -23,7 +23,7 @@ from graybench.methods.method import Method, Posterior
 from graybench.tasks import get_task
 from graybench.tasks.errors import NotFiniteError, UserError
 from graybench.tasks.seeding import derive_seed
-from graybench.tasks.task import Simulations
+from graybench.tasks.simulations import Simulations
 from graybench.tests.benchmark.toys import write_sweep
 
 TASK = get_task("linear_gaussian", dim=2)

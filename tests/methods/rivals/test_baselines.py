@@ -9,7 +9,7 @@ from graybench.tasks.classic.galton import Galton
 from graybench.tasks.classic.linear_gaussian import LinearGaussian
 from graybench.tasks.errors import UserError
 from graybench.tasks.seeding import generator
-from graybench.tasks.task import Simulations
+from graybench.tasks.simulations import Simulations
 
 
 def test_the_prior_is_a_standard_normal_for_every_observation():

@@ -15,8 +15,8 @@ from graybench.methods.rivals import bayesflow
 from graybench.tasks.classic.linear_gaussian import LinearGaussian
 from graybench.tasks.errors import NotFiniteError, UserError
 from graybench.tasks.prior import Normal
+from graybench.tasks.simulations import Simulations
 from graybench.tasks.structure import Field, Items, Series
-from graybench.tasks.task import Simulations
 from graybench.tests.methods.exact import assert_nearer_than_the_prior
 
 # An import here would choose the backend of Keras.

@@ -13,7 +13,7 @@ from graybench.tasks.classic.galton import Galton
 from graybench.tasks.errors import UserError
 from graybench.tasks.reference import GaussianReference
 from graybench.tasks.seeding import generator
-from graybench.tasks.task import Simulations
+from graybench.tasks.simulations import Simulations
 
 METHODS = [
     ("dsm", {}),

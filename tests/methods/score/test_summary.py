@@ -13,8 +13,8 @@ from graybench.methods.saving import DESCRIPTION
 from graybench.methods.score.summary import Summary
 from graybench.tasks.errors import UserError
 from graybench.tasks.seeding import generator
+from graybench.tasks.simulations import Simulations
 from graybench.tasks.structure import Field, Items, Series, Vector
-from graybench.tasks.task import Simulations
 
 QUICK = {"steps": 3, "width": 8}
 N = 40
