@@ -25,3 +25,16 @@ def test_every_number_is_of_todays_version_of_its_task_and_method(path: Path) ->
     assert bool(old) == (folder in EARLIER), old
     page = next(p / "README.md" for p in path.parents if (p / "README.md").exists()).read_text("utf-8")
     assert ("of earlier versions" in page) == (folder in EARLIER)
+
+
+# pages of `graybench shapes`, which end with their files; results/trees says how they were made
+GENERATED = {"trees/carnivores", "trees/papilio"}
+
+
+@pytest.mark.parametrize(
+    "folder", [str(page.parent.relative_to(ROOT / "results")) for page in ROOT.glob("results/*/**/README.md")]
+)
+def test_every_page_ends_with_how_it_was_made(folder: str) -> None:
+    text = (ROOT / "results" / folder / "README.md").read_text("utf-8")
+    *_, last = [line for line in text.splitlines() if line.startswith("#")]
+    assert (last == "## How it was made") == (folder not in GENERATED), last
