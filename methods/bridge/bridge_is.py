@@ -4,6 +4,7 @@ Bridges estimate the likelihood p(x_o | u) of each observation at a number of po
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -67,31 +68,33 @@ class BridgePosterior(Posterior):
         self._found: dict[tuple[float, ...], WeightedPoints] = {}
 
     def sample(self, n: int, x_o: Tensor, seed: int) -> Tensor:
-        drawn = []
-        for done, x in enumerate(x_o):
-            report("sample", done, len(x_o))
-            drawn.append(self.weighted_points(x).draw(n, derive_seed(seed, *map(str, x.tolist()))))
-        return torch.stack(drawn)
+        drawn = [
+            points.draw(n, derive_seed(seed, *map(str, x.tolist())))
+            for x, points in zip(x_o, self.weighted_points(x_o), strict=True)
+        ]
+        return torch.stack(drawn) if drawn else torch.empty(0, n, self.dim, dtype=torch.float64)
 
     @torch.no_grad()
-    def log_likelihood(self, u: Tensor, x_o: Tensor, seed: int) -> Estimate:
+    def log_likelihood(self, u: Tensor, x_o: Tensor, seeds: Sequence[int]) -> Estimate:
         """Estimate log p(x_o | u).
 
         Args:
-            u: points (J, d).
-            x_o: one observation (m D,), the states at m times.
-            seed: names the noise of the bridges.
+            u: J points for each of O observations (O, J, d).
+            x_o: the observations (O, m D), the states at m times.
+            seeds: O seeds, which name the noise of the bridges to each observation.
 
         Returns:
-            The estimates, fields (J,), with the log-likelihood −∞ where no bridge reaches an observation.
+            The estimates, fields (O, J), with the log-likelihood −∞ where no bridge reaches an observation.
         """
-        rows = max(1, BRIDGES_AT_ONCE // (self.sampler.particles * len(self.model.grids)))
-        # No warning: bridges collapse at points far from the posterior, where W is negligible.
-        parts = [
-            product(along_path(self.sampler, self.model, part, x_o, derive_seed(seed, "rows", k), self.base))
-            for k, part in enumerate(u.split(rows))
-        ]
-        return Estimate(*(torch.cat(field) for field in zip(*parts, strict=True)))
+        parts = []
+        for k, points in enumerate(u.split(self._most_points(), 1)):
+            noise = [derive_seed(seed, "rows", k) for seed in seeds]
+            # No warning: bridges collapse at points far from the posterior, where W is negligible.
+            parts.append(product(along_path(self.sampler, self.model, points, x_o, noise, self.base)))
+        return Estimate(*(torch.cat(field, 1) for field in zip(*parts, strict=True)))
+
+    def _most_points(self) -> int:
+        return max(1, BRIDGES_AT_ONCE // (self.sampler.particles * len(self.model.grids)))
 
     def likelihood_at(self, u: Tensor, x_o: Tensor, particles: int, seed: int) -> Estimate:
         """Estimate log p(x_o | u) at one point, u (d,) and x_o (m D,), with so many bridges."""
@@ -103,37 +106,66 @@ class BridgePosterior(Posterior):
     def _intervals(self, u: Tensor, x_o: Tensor, particles: int, seed: int) -> Estimate:
         """Estimate the likelihood of each interval (m,) at one point u (d,)."""
         sampler = replace(self.sampler, particles=particles)
-        found = along_path(sampler, self.model, u.unsqueeze(0), x_o, seed, self.base)
-        return Estimate(*(field.squeeze(0) for field in found))
+        found = along_path(sampler, self.model, u[None, None], x_o[None], [seed], self.base)
+        return Estimate(*(field[0, 0] for field in found))
 
     def _missing(self, intervals: Estimate, u: Tensor, x_o: Tensor) -> str:
         """Return which interval has the likelihood 0 at u (d,), and why."""
         starts, ends = ends_of_intervals(self.model, x_o.double())
         return unreached(intervals.value, self.model.at(u[None, None]), starts, ends)
 
-    def weighted_points(self, x_o: Tensor) -> WeightedPoints:
-        """Return the weighted points for one observation x_o (m D,); later calls return the same points.
+    def weighted_points(self, x_o: Tensor) -> list[WeightedPoints]:
+        """Return the weighted points for each observation (O, m D); later calls return the same points.
+
+        The points of an observation are the same in any company, up to rounding.
+
+        Raises:
+            NotFiniteError: no point explains an observation.
 
         Warns:
-            LowEffectiveSizeWarning: the points have an effective sample size below 3.
+            LowEffectiveSizeWarning: the points of an observation have an effective sample size below 3.
         """
-        key = tuple(x_o.tolist())
-        if key not in self._found:
-            self._found[key] = self._find(x_o, derive_seed(self.seed, *map(str, key)))
-        return self._found[key]
+        keys = [tuple(x.tolist()) for x in x_o]
+        new = list(dict.fromkeys(key for key in keys if key not in self._found))
+        at_once = max(1, self._most_points() // max(len(rows) for rows in self._rounds()))
+        for done in range(0, len(new), at_once):
+            report("sample", done, len(new))
+            group = new[done : done + at_once]
+            observed = torch.tensor(group, dtype=x_o.dtype)
+            seeds = [derive_seed(self.seed, *map(str, key)) for key in group]
+            for key, x, seed, points in zip(group, observed, seeds, self._find(observed, seeds), strict=True):
+                self._check(points, x, seed)
+                self._found[key] = points
+        return [self._found[key] for key in keys]
+
+    def _rounds(self) -> Sequence[Tensor]:
+        """Return the numbers of the points in each round."""
+        rounds = max(2, min(MOST_ROUNDS, self.points // LEAST_IN_ROUND))
+        return torch.arange(self.points).tensor_split(rounds)
 
     @torch.no_grad()
-    def _find(self, x_o: Tensor, seed: int) -> WeightedPoints:
-        rounds = max(2, min(MOST_ROUNDS, self.points // LEAST_IN_ROUND))
-        mixture, drawn, found = Mixture(self.dim), [], []
-        for k, rows in enumerate(torch.arange(self.points).tensor_split(rounds)):
-            drawn.append(mixture.draw(len(rows), derive_seed(seed, "round", k)))
-            found.append(self.log_likelihood(drawn[-1], x_o, derive_seed(seed, "bridges", k)))
-            estimate = Estimate(*(torch.cat(field) for field in zip(*found, strict=True)))
-            points = mixture.weigh(torch.cat(drawn), estimate)
-            mixture.fit(points)
-        if not estimate.value.amax() > LEAST:
-            best = points.u[estimate.value.argmax()]
+    def _find(self, x_o: Tensor, seeds: Sequence[int]) -> list[WeightedPoints]:
+        """Return the weighted points for O observations, side by side."""
+        mixtures = [Mixture(self.dim) for _ in seeds]
+        drawn, found = [], []
+        for k, rows in enumerate(self._rounds()):
+            each = zip(mixtures, seeds, strict=True)
+            drawn.append(torch.stack([m.draw(len(rows), derive_seed(seed, "round", k)) for m, seed in each]))
+            noise = [derive_seed(seed, "bridges", k) for seed in seeds]
+            found.append(self.log_likelihood(drawn[-1], x_o, noise))
+            estimate = Estimate(*(torch.cat(field, 1) for field in zip(*found, strict=True)))
+            of_each = [Estimate(*fields) for fields in zip(*estimate, strict=True)]
+            parts = zip(mixtures, torch.cat(drawn, 1), of_each, strict=True)
+            points = [mixture.weigh(u, own) for mixture, u, own in parts]
+            for mixture, own in zip(mixtures, points, strict=True):
+                mixture.fit(own)
+        return points
+
+    def _check(self, points: WeightedPoints, x_o: Tensor, seed: int) -> None:
+        """Raise where no point explains x_o (m D,), and warn where few points have the weight."""
+        value = points.estimate.value
+        if not value.amax() > LEAST:
+            best = points.u[value.argmax()]
             intervals = self._intervals(best, x_o, self.sampler.particles, seed)
             raise NotFiniteError(
                 f"method bridge_is: the likelihood is next to 0 at all {len(points.u)} points; at the best "
@@ -144,9 +176,8 @@ class BridgePosterior(Posterior):
                 f"method bridge_is: the posterior has {points.effective_size:.1f} effective points of "
                 f"{len(points.u)}: use a larger budget.",
                 LowEffectiveSizeWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
-        return points
 
 
 class BridgeIS(Method):

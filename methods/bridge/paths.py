@@ -1,6 +1,7 @@
 """Likelihoods of a path observed at several times: a product over the intervals between observations."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ def along_path(
     model: DiffusionModel,
     u: Tensor,
     x_o: Tensor,
-    seed: int,
+    seeds: Sequence[int],
     base: BaseFactory | None = None,
 ) -> Estimate:
     """Estimate the likelihood of each interval between observations; bridges start at the observation before.
@@ -24,21 +25,26 @@ def along_path(
     Args:
         sampler: draws the bridges.
         model: the diffusion, with m intervals.
-        u: points (J, d).
-        x_o: one observation (m D,), the states at m times.
-        seed: names the noise.
+        u: J points for each of O observed paths (O, J, d).
+        x_o: the observed paths, the states at m times (O, m D).
+        seeds: O seeds, which name the noise of each observed path.
         base: makes the base in place of the sampler's own.
 
     Returns:
-        The estimates, fields (J, m), with intervals of equal duration and steps next to each other.
+        The estimates, fields (O, J, m), with intervals of equal duration and steps next to each other.
     """
     starts, ends = ends_of_intervals(model, x_o.double())
-    sde, parts = model.at(u[:, None, None]), []
+    sde, parts = model.at(u[:, :, None, None]), []
     for k, grid in enumerate(dict.fromkeys(model.grids)):
         equal = [i for i, other in enumerate(model.grids) if other == grid]
-        y = ends[equal].expand(len(u), -1, -1)
-        noise = sampler.noise(grid, y.shape[:-1], y.shape[-1], derive_seed(seed, "grid", k) if k else seed)
-        parts.append(average(sampler.bridges(sde, starts[equal], y, grid, noise, base=base)))
+        y = ends[:, None, equal].expand(-1, u.shape[1], -1, -1)
+        drawn = [
+            sampler.noise(grid, y.shape[1:-1], y.shape[-1], derive_seed(seed, "grid", k) if k else seed)
+            for seed in seeds
+        ]
+        normals, uniforms = (torch.stack(each, 1) for each in zip(*drawn, strict=True))
+        bridges = sampler.bridges(sde, starts[:, None, equal], y, grid, (normals, uniforms), base=base)
+        parts.append(average(bridges))
     return Estimate(*(torch.cat(field, -1) for field in zip(*parts, strict=True)))
 
 

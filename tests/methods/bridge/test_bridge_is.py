@@ -29,7 +29,7 @@ def test_moments_are_those_of_the_reference(task_name: str) -> None:
     samples = posterior.sample(4000, x_o, 3)
     for x, sample in zip(x_o, samples, strict=True):
         exact = task.reference(x).sample(4000, 4)
-        size = posterior.weighted_points(x).effective_size
+        size = posterior.weighted_points(x[None])[0].effective_size
         assert size > 400
         error = exact.std(0) * (1 / size + 1 / 4000 + 1 / 4000) ** 0.5
         assert ((sample.mean(0) - exact.mean(0)).abs() < 4.5 * error).all()  # each once in 150,000 times
@@ -42,9 +42,9 @@ def test_likelihoods_are_those_of_the_task() -> None:
     posterior = get_method("bridge_is").fit(task.simulate(100, 1), 2)
     observed = task.observations()
     u = torch.cat([observed.u, -observed.u])
-    found = posterior.log_likelihood(u, observed.x[0], 1)
+    found = posterior.log_likelihood(u[None], observed.x[:1], [1])
     exact = task.log_likelihood(task.prior.to_theta(u), observed.x[:1])
-    torch.testing.assert_close(found.value, exact)
+    torch.testing.assert_close(found.value[0], exact)
 
 
 def test_it_spends_its_budget_on_each_observation_and_once() -> None:
@@ -54,9 +54,9 @@ def test_it_spends_its_budget_on_each_observation_and_once() -> None:
     x_o = task.observations().x[:2]
     samples = posterior.sample(500, x_o, 3)
     for x, sample in zip(x_o, samples, strict=True):
-        points = posterior.weighted_points(x)
+        (points,) = posterior.weighted_points(x[None])
         assert points.u.shape == (20, 2)  # 80 bridges, 4 a point
-        assert points is posterior.weighted_points(x)
+        assert points is posterior.weighted_points(x[None])[0]
         assert (sample.unsqueeze(1) == points.u).all(2).any(1).all()
 
 
@@ -72,13 +72,13 @@ def test_points_beyond_the_prior_weigh_nothing() -> None:
     task = get_task("geometric_brownian")
     posterior = get_method("bridge_is").fit(task.simulate(10_000, 1), 2)
     x_o = task.observations().x[:3]
-    for x in x_o:
-        points = posterior.weighted_points(x)
+    found = posterior.weighted_points(x_o)
+    for points in found:
         far = points.u.abs().amax(1) > 7
         assert (points.log_weights[far] == -torch.inf).all()
         assert torch.isfinite(points.log_weights[~far]).all()
         assert points.effective_size > 100
-    assert any((posterior.weighted_points(x).u.abs().amax(1) > 7).any() for x in x_o)
+    assert any((points.u.abs().amax(1) > 7).any() for points in found)
 
 
 def test_mistakes_are_told() -> None:
@@ -128,9 +128,9 @@ def test_the_likelihood_of_a_path_is_the_product_over_its_intervals() -> None:
     mu, log_scale = task.prior.to_theta(u)[:, :, None, None].unbind(1)
     law = torch.distributions.Normal(path[:-1] + mu * length, log_scale.exp() * length.sqrt())
     expected = law.log_prob(path[1:]).sum((1, 2))
-    found = posterior.log_likelihood(u, x_o, 3)
-    torch.testing.assert_close(found.value, expected)
-    torch.testing.assert_close(found.ess_fraction, torch.ones(7, dtype=torch.float64))
+    found = posterior.log_likelihood(u[None], x_o[None], [3])
+    torch.testing.assert_close(found.value[0], expected)
+    torch.testing.assert_close(found.ess_fraction[0], torch.ones(7, dtype=torch.float64))
     alone = posterior.likelihood_at(u[2], x_o, 4, 3)
     torch.testing.assert_close(alone.value, expected[2])
 
@@ -155,11 +155,11 @@ def test_errors_of_intervals_add_in_quadrature() -> None:
     assert abs(float(error.mean() / error.std()) * 200**0.5) < 4.5
     assert 0.8 < float(stated / error.std()) < 1.2
     intervals = along_path(
-        dataclasses.replace(posterior.sampler, particles=64), posterior.model, u[None], x_o, 5
+        dataclasses.replace(posterior.sampler, particles=64), posterior.model, u[None, None], x_o[None], [5]
     )
     together = product(intervals)
-    assert intervals.value.shape == (1, 4)
-    torch.testing.assert_close(together.stderr, intervals.stderr.norm(dim=1))
+    assert intervals.value.shape == (1, 1, 4)
+    torch.testing.assert_close(together.stderr, intervals.stderr.norm(dim=2))
     assert float(together.ess_fraction) == float(intervals.ess_fraction.min())
 
 
@@ -180,7 +180,7 @@ def test_the_posterior_of_a_path_is_that_of_the_reference() -> None:
     x_o = task.simulate(1, 7).x
     posterior = get_method("bridge_is").fit(task.simulate(6000, 1), 2)
     sample, exact = posterior.sample(4000, x_o, 3)[0], task.reference(x_o[0]).sample(4000, 4)
-    size = posterior.weighted_points(x_o[0]).effective_size
+    size = posterior.weighted_points(x_o)[0].effective_size
     assert size > 300
     error = exact.std(0) * (1 / size + 1 / 4000 + 1 / 4000) ** 0.5
     assert ((sample.mean(0) - exact.mean(0)).abs() < 4.5 * error).all()  # each once in 150,000 times
@@ -197,7 +197,7 @@ def test_learned_scores_serve_all_parameters_and_intervals(observed: int) -> Non
     assert posterior.points == 4_000 // 16  # the other half was spent on learning
     x_o = torch.tensor([[1.0, -0.5, 0.8][:observed]])
     u = 0.5 * torch.randn(50, 2, generator=torch.Generator().manual_seed(3))
-    found = posterior.log_likelihood(u.double(), x_o[0], 4)
+    found = posterior.log_likelihood(u.double()[None], x_o, [4])
     exact = task.log_likelihood(task.prior.to_theta(u.double()), x_o)
     assert found.ess_fraction.mean() > 0.6
     z = (found.value - exact) / found.stderr
@@ -260,7 +260,7 @@ def test_the_kernel_is_exact_for_the_scheme_where_that_costs_little() -> None:
     errors = {}
     for kernel in ("auto", "adjoint"):
         posterior = get_method("bridge_is", kernel=kernel, particles=256).fit(task.simulate(1024, 1), 2)
-        errors[kernel] = (posterior.log_likelihood(u, x_o, 3).value - exact).abs().max()
+        errors[kernel] = (posterior.log_likelihood(u[None], x_o[None], [3]).value[0] - exact).abs().max()
     assert errors["auto"] < 1.0
     assert errors["adjoint"] > 2.0
 
