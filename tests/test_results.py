@@ -1,10 +1,14 @@
 """The released tables hold numbers of today's tasks and methods, and pages say which do not."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from graybench.benchmark.analysis.formats import as_markdown
+from graybench.benchmark.metrics.catalogue import METRICS
+from graybench.benchmark.running.table import read_table
 from graybench.methods import get_method
 from graybench.tasks import get_task
 
@@ -38,3 +42,32 @@ def test_every_page_ends_with_how_it_was_made(folder: str) -> None:
     text = (ROOT / "results" / folder / "README.md").read_text("utf-8")
     *_, last = [line for line in text.splitlines() if line.startswith("#")]
     assert (last == "## How it was made") == (folder not in GENERATED), last
+
+
+PAGES = [page for page in sorted(ROOT.glob("results/**/*.md")) if page.stem in METRICS]
+
+
+NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?")
+
+
+def same(stored: str, now: str) -> None:
+    """Numbers are equal but for a unit in the third digit, which sums in another order can change."""
+    # the best is bold; of two with equal means it may be the other
+    assert NUMBER.sub("", stored).replace("*", "") == NUMBER.sub("", now).replace("*", "")
+    both = ([float(number.replace(",", "")) for number in NUMBER.findall(text)] for text in (stored, now))
+    assert next(both) == pytest.approx(next(both), rel=0.0101)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT / "results")))
+def test_the_page_of_a_metric_is_that_of_the_table(page: Path) -> None:
+    same(page.read_text("utf-8"), as_markdown(read_table(page.parent), page.stem) + "\n")
+
+
+def test_the_tables_of_all_rivals_are_those_of_the_command() -> None:
+    folder = ROOT / "results" / "rivals"
+    shown = (folder / "README.md").read_text("utf-8").partition("## C2ST")[2].partition("Intervals of")[0]
+    now = as_markdown(read_table(folder), "c2st_mlp", wide=True).replace("\\_", "_")
+    stored, command = (
+        "\n".join(line for line in text.splitlines() if line.startswith("|")) for text in (shown, now)
+    )
+    same(stored, command)
