@@ -1,1 +1,1 @@
-(window.charts ??= {})["figures/task-sbibm_bernoulli_glm"] = [{"$":186}];
+(window.charts ??= {})["figures/task-sbibm_bernoulli_glm"] = [{"$":194}];
