@@ -9,7 +9,7 @@ import torch
 from scipy.stats import norm
 
 from graybench.benchmark.analysis.statistics import mean_interval
-from graybench.benchmark.metrics import samples as sample_metrics
+from graybench.benchmark.metrics import mmd as mmd_module
 from graybench.benchmark.metrics import truth as truth_module
 from graybench.benchmark.metrics.catalogue import METRICS
 from graybench.benchmark.metrics.fitted import DoesNotApplyError, Fitted
@@ -55,10 +55,8 @@ def perfect():
 
 def test_metrics_of_the_same_distance_compute_it_once(perfect, monkeypatch):
     """Four samples, and five pairs for the floor of each of two observations of a truth that is new."""
-    calls, mmd_squared = [], sample_metrics.mmd_squared
-    monkeypatch.setattr(
-        sample_metrics, "mmd_squared", lambda *given: (calls.append(1), mmd_squared(*given))[1]
-    )
+    calls, mmd_squared = [], mmd_module.mmd_squared
+    monkeypatch.setattr(mmd_module, "mmd_squared", lambda *given: (calls.append(1), mmd_squared(*given))[1])
     fitted = replace(perfect, truth=Truth(TASK, 2, N), once=Once())
     squared, root = ([*METRICS[name].compute(fitted)] for name in ("mmd_squared", "mmd"))
     assert len(calls) == 4 + 2 * 5
@@ -130,7 +128,7 @@ def test_sample_metrics_of_the_reference_are_at_their_floor(perfect):
         for row in measured(name, perfect):
             assert abs(row["value"] - row["floor"]) < 4.5 * row["stderr"] * math.sqrt(1 + 1 / 5), name
     pairs = [perfect.truth.reference_sample(0, 10 + k) for k in range(30)]
-    null = [sample_metrics.mmd_squared(p.second, p.theta, median_distance(p.theta)).value for p in pairs]
+    null = [mmd_module.mmd_squared(p.second, p.theta, median_distance(p.theta)).value for p in pairs]
     for row in measured("mmd_squared", perfect):
         assert abs(row["value"] - row["floor"]) < 10 * np.std(null)
 
@@ -161,7 +159,7 @@ def test_intervals_of_mmd_cover_the_exact_value(monkeypatch):
             interval = mean_interval(np.array([[row["value"]] for row in measured(name, fitted)]))
             covered[name] += interval.low <= expected <= interval.high
         one = truth.reference_sample(0, 0).theta
-        shared = [[sample_metrics.mmd_squared(own[0], one, median_distance(one)).value] for own in theta]
+        shared = [[mmd_module.mmd_squared(own[0], one, median_distance(one)).value] for own in theta]
         interval = mean_interval(np.array(shared))
         covered["one reference"] += interval.low <= squared <= interval.high
     allowed = 4.5 * math.sqrt(0.93 * 0.07 / cells)
