@@ -34,7 +34,7 @@ def failed(task, n=SMALL):
     return {name: finding for name, finding in findings(task, n).items() if finding.verdict == "failed"}
 
 
-# the quadrature of a double well takes as long as its path: 87 s by default
+# the quadrature of a double well takes time in proportion to the steps: 87 s with the default
 OPTIONS = {"double_well": {"steps": 10}}
 
 
