@@ -11,6 +11,7 @@ from graybench import DiffusionTask, Normal, TimeGrid, UserError, Vector
 from graybench.benchmark.running.cell import Cell
 from graybench.benchmark.running.measure import run_cell
 from graybench.methods import get_method
+from graybench.methods.bridge import bridge_is
 from graybench.methods.bridge.bridge_is import BridgePosterior
 from graybench.methods.bridge.likelihood import Estimate
 from graybench.methods.bridge.paths import along_path, product
@@ -65,6 +66,19 @@ def test_the_order_of_observations_makes_no_difference() -> None:
     x_o = task.observations().x[:3]
     one, other = (get_method("bridge_is").fit(task.simulate(80, 1), 2) for _ in range(2))
     assert one.sample(50, x_o, 3).equal(other.sample(50, x_o.flip(0), 3).flip(0))
+
+
+def test_observations_in_groups_have_the_points_of_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two groups, of two observations and one: with 10 points in a round, 40 bridges serve two."""
+    task = get_task("ornstein_uhlenbeck", dim=2, steps=20)
+    x_o, simulations = task.observations().x[:3], task.simulate(80, 1)
+    alone = [get_method("bridge_is").fit(simulations, 2).weighted_points(x[None])[0] for x in x_o]
+    monkeypatch.setattr(bridge_is, "BRIDGES_AT_ONCE", 40)
+    together = get_method("bridge_is").fit(simulations, 2).weighted_points(x_o)
+    for one, same in zip(alone, together, strict=True):
+        torch.testing.assert_close(same.u, one.u)
+        torch.testing.assert_close(same.log_weights, one.log_weights)
+        torch.testing.assert_close(same.estimate.ess_fraction, one.estimate.ess_fraction)
 
 
 def test_points_beyond_the_prior_weigh_nothing() -> None:
