@@ -54,8 +54,11 @@ def same(stored: str, now: str) -> None:
     """Numbers are equal but for a unit in the third digit, which sums in another order can change."""
     # the best is bold; of two with equal means it may be the other
     assert NUMBER.sub("", stored).replace("*", "") == NUMBER.sub("", now).replace("*", "")
-    both = ([float(number.replace(",", "")) for number in NUMBER.findall(text)] for text in (stored, now))
-    assert next(both) == pytest.approx(next(both), rel=0.0101)
+    assert numbers_in(stored) == pytest.approx(numbers_in(now), rel=0.0101)
+
+
+def numbers_in(text: str) -> list[float]:
+    return [float(number.replace(",", "")) for number in NUMBER.findall(text)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT / "results")))

@@ -94,6 +94,7 @@ class BridgePosterior(Posterior):
         return Estimate(*(torch.cat(field, 1) for field in zip(*parts, strict=True)))
 
     def _most_points(self) -> int:
+        """Return the number of points whose bridges are drawn at once."""
         return max(1, BRIDGES_AT_ONCE // (self.sampler.particles * len(self.model.grids)))
 
     def likelihood_at(self, u: Tensor, x_o: Tensor, particles: int, seed: int) -> Estimate:

@@ -7,8 +7,7 @@ import torch
 from scipy import stats
 
 from graybench.benchmark.metrics.c2st import c2st_ensemble, c2st_mlp
-
-from ...numbers import normal
+from graybench.tests.numbers import normal
 
 BOTH = pytest.mark.parametrize("c2st", [c2st_mlp, c2st_ensemble], ids=["mlp", "ensemble"])
 

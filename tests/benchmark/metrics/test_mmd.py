@@ -11,8 +11,7 @@ import torch
 from graybench.benchmark.metrics import mmd as module
 from graybench.benchmark.metrics.distance import Estimate
 from graybench.benchmark.metrics.mmd import median_distance, mmd, mmd_squared
-
-from ...numbers import normal
+from graybench.tests.numbers import normal
 
 
 def kernel(a, b, h):

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from graybench.benchmark.metrics.moments import mean_error, std_error
-
-from ...numbers import normal
+from graybench.tests.numbers import normal
 
 
 def test_moment_errors_are_in_units_of_the_reference():

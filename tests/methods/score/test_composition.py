@@ -17,8 +17,7 @@ from graybench.tasks.errors import UserError
 from graybench.tasks.reference import GaussianReference
 from graybench.tasks.seeding import generator
 from graybench.tasks.structure import Items, Series
-
-from ...numbers import normal
+from graybench.tests.numbers import normal
 
 TIMES = (T_MIN, 0.01, 0.1, 0.3, 0.6, 1.0)
 EXACT = ("gauss", "jac")

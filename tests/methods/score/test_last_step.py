@@ -22,8 +22,7 @@ from graybench.tasks.classic.linear_gaussian import LinearGaussian
 from graybench.tasks.reference import GaussianReference, MixtureReference
 from graybench.tasks.seeding import generator
 from graybench.tests.methods.exact_flows import exact_map, quantile_gap, score_of
-
-from ...numbers import normal
+from graybench.tests.numbers import normal
 
 ALPHA, SIGMA = alpha_sigma_at(T_MIN)
 R = SIGMA / ALPHA

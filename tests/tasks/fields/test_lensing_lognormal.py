@@ -14,8 +14,7 @@ from graybench.tasks.frozen import load
 from graybench.tasks.importance import importance_reference
 from graybench.tasks.seeding import generator
 from graybench.tasks.structure import Field
-
-from ...numbers import double, normal
+from graybench.tests.numbers import double, normal
 
 READINGS = pytest.mark.parametrize("reading", ["field", "whitened"])
 

@@ -15,8 +15,7 @@ from graybench.tasks.landmarks.files import SHIPPED, read_landmarks
 from graybench.tasks.landmarks.procrustes import align, procrustes_distance
 from graybench.tasks.landmarks.task import Landmarks, ellipse
 from graybench.tasks.seeding import generator
-
-from ...numbers import double
+from graybench.tests.numbers import double
 
 
 def test_squared_distances_far_from_the_origin():

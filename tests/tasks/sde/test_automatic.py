@@ -13,8 +13,7 @@ from graybench.tasks.sde.automatic import AutomaticSDE, Function
 from graybench.tasks.sde.geometric_brownian import GeometricBrownianMotion
 from graybench.tasks.sde.ornstein_uhlenbeck import MeanReversion
 from graybench.tasks.sde.sde import SDE
-
-from ...numbers import normal
+from graybench.tests.numbers import normal
 
 NUGGET = 0.05
 

@@ -16,9 +16,8 @@ from graybench.tasks.sde.brownian import Brownian
 from graybench.tasks.sde.geometric_brownian import GeometricBrownian
 from graybench.tasks.sde.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from graybench.tasks.seeding import generator
+from graybench.tests.numbers import double
 from graybench.tests.tasks.laws import largest_z_of_moments
-
-from ...numbers import double
 
 EXACT = {
     "brownian": Brownian(dim=3, steps=20),

@@ -16,8 +16,7 @@ from graybench.tasks.sde.quadrature import log_transition
 from graybench.tasks.sde.sde import TimeGrid
 from graybench.tasks.seeding import generator
 from graybench.tasks.structure import Series, Vector
-
-from ...numbers import double
+from graybench.tests.numbers import double
 
 
 def test_quadrature_is_the_closed_form_of_an_ornstein_uhlenbeck_scheme():

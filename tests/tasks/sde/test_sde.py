@@ -18,8 +18,7 @@ from graybench.tasks.sde.brownian import BrownianMotion
 from graybench.tasks.sde.geometric_brownian import GeometricBrownianMotion
 from graybench.tasks.sde.ornstein_uhlenbeck import MeanReversion
 from graybench.tasks.sde.sde import SDE, TimeGrid, euler_path, log_euler_path
-
-from ...numbers import double, normal
+from graybench.tests.numbers import double, normal
 
 NUGGET = 0.05
 GRID = TimeGrid(0.6, 3)

@@ -18,9 +18,8 @@ from graybench.tasks.sde.quadrature import log_transition
 from graybench.tasks.sde.sde import TimeGrid
 from graybench.tasks.seeding import generator
 from graybench.tasks.structure import Series
+from graybench.tests.numbers import double, normal
 from graybench.tests.tasks.laws import largest_z_of_moments
-
-from ...numbers import double, normal
 
 
 def test_lorenz_96_is_its_equation_by_a_loop():

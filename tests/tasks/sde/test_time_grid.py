@@ -9,8 +9,7 @@ from graybench.tasks.errors import UserError
 from graybench.tasks.sde.ornstein_uhlenbeck import OrnsteinUhlenbeck
 from graybench.tasks.sde.quadrature import log_transition
 from graybench.tasks.sde.sde import TimeGrid
-
-from ...numbers import double
+from graybench.tests.numbers import double
 
 TIMES = (0.0, 0.1, 0.5, 0.6, 1.5)
 UNEVEN = TimeGrid.at(TIMES)

@@ -14,8 +14,7 @@ from graybench.tasks.sde.brownian import BrownianMotion
 from graybench.tasks.sde.geometric_brownian import GeometricBrownianMotion
 from graybench.tasks.sde.ornstein_uhlenbeck import MeanReversion, OrnsteinUhlenbeck
 from graybench.tasks.seeding import generator
-
-from ...numbers import double
+from graybench.tests.numbers import double
 
 PARAMETERS = {
     BrownianMotion: (0.7, 0.6),

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from graybench.benchmark.papers.bridge.experiments import coverage
-
-from .....numbers import double, normal
+from graybench.tests.numbers import double, normal
 
 
 def test_the_maximum_and_its_errors_are_those_of_a_quadratic(monkeypatch):
