@@ -1,4 +1,4 @@
-"""One method compared with a baseline over many tasks, as numbers and as a table.
+"""One method compared with a baseline over many tasks, as numbers.
 
 Both methods have the same simulations, so each bootstrap draw takes the same replicates and observations of
 both. If a row of either did not end well, the place gets its status instead of numbers.
@@ -9,12 +9,9 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
 
 from ...tasks.errors import UserError
 from ..metrics.catalogue import record_of
-from ..metrics.metric import Metric
 from ..running.rows import with_variants
 from .statistics import (
     NO_RESULT,
@@ -25,10 +22,9 @@ from .statistics import (
     ratio_interval,
     table_of,
 )
-from .table import averaged, method_labels, require_method, require_ranked
+from .table import method_labels, require_ranked
 
 COLUMNS = ("task", "variant", "budget", "value", "low", "high", "p", "status")
-NO_INTERVAL = "no interval: there is one replicate, or both means are 0 in some bootstrap draws"
 
 
 def ratios(frame: pd.DataFrame, metric: str, method: str, baseline: str) -> pd.DataFrame:
@@ -97,72 +93,3 @@ def _compared(
         records.append((*place, *interval(own, other), p, "ok"))
     numbers = dict.fromkeys(("value", "low", "high", "p"), float)  # no rows have no type of their own
     return pd.DataFrame(records, columns=list(COLUMNS)).astype(numbers)
-
-
-def print_comparison(frame: pd.DataFrame, metric: str, method: str, baseline: str, console: Console) -> None:
-    """Print a comparison: tasks down, budgets across. A star marks intervals on which the method is better.
-
-    Args:
-        frame: a result table.
-        metric: name of a ranked metric. It is compared by `ratios` if it has a ratio, else by `differences`.
-        method, baseline: as in `ratios`.
-        console: where to print.
-
-    Raises:
-        UserError: the table has no such metric to average or no such method, the two methods were never
-            measured at the same place, or the metric is not ranked.
-    """
-    averaged(frame, metric)
-    known = dict.fromkeys([*with_variants(frame)["label"].unique(), *method_labels(frame).unique()])
-    for label in (method, baseline):
-        require_method(label, known)
-    record = record_of(metric)
-    found = (ratios if record.has_ratio else differences)(frame, metric, method, baseline)
-    if found.empty:
-        raise UserError(
-            f"{metric} was never measured of both {method} and {baseline} at one task, settings and budget; "
-            f"`graybench table --metric {metric}` shows where it was measured."
-        )
-    title = f"{_quantity(record, method, baseline)} [95 % interval], * better"
-    for variant, rows in found.groupby("variant", sort=False):
-        table = Table(title=(f"{title} · {variant!s}" if variant else title).replace("[", r"\["))
-        table.add_column("task", overflow="fold")
-        budgets = sorted(rows["budget"].unique())
-        for budget in budgets:
-            table.add_column(f"{budget:,}", justify="right")
-        for task, own in rows.groupby("task", sort=False):
-            cells = own[["status", "value", "low", "high"]].itertuples(index=False)
-            shown = {b: _cell(record, *cell) for b, cell in zip(own["budget"], cells, strict=True)}
-            table.add_row(str(task), *[shown.get(budget, "") for budget in budgets])
-        console.print(table)
-    if (found["value"].notna() & found["low"].isna()).any():
-        console.print(NO_INTERVAL, highlight=False)
-
-
-def _quantity(record: Metric, method: str, baseline: str) -> str:
-    if record.has_ratio:
-        return f"{record.name}, mean of {method} / mean of {baseline}"
-    mean = (
-        "mean" if record.perfect is None else f"|mean − {record.perfect:g}|" if record.perfect else "|mean|"
-    )
-    return f"{record.name}, {mean} of {method} − {mean} of {baseline}"
-
-
-def _cell(record: Metric, status: str, value: float, low: float, high: float) -> str:
-    if status != "ok":
-        return f"[italic]{status}[/]"
-    if np.isnan(value):
-        return "[italic]0/0[/]"
-    shown = _ratio if record.has_ratio else _difference
-    if np.isnan(low):
-        return f"{shown(value)} (no interval)"
-    text = rf"{shown(value)} \[{shown(low)}, {shown(high)}]"
-    return f"[bold]{text} *[/]" if high < (1 if record.has_ratio else 0) else text
-
-
-def _ratio(value: float) -> str:
-    return f"{value:.2f}" if np.isfinite(value) else "∞"
-
-
-def _difference(value: float) -> str:
-    return f"{value:+.2g}"

@@ -233,6 +233,7 @@ def compare(
         str | None, typer.Option(help="Such as 'mix(gate=learned)' or 'dsm(steps=30000)' (default: mix).")
     ] = None,
     baseline: Annotated[str | None, typer.Option(help="The method to compare with (default: dsm).")] = None,
+    form: Annotated[Format, typer.Option("--format", help="LaTeX needs booktabs.")] = Format.TERMINAL,
 ) -> None:
     """Compare a method with a baseline; or, with two folders, print what changed cell by cell."""
     from ...tasks.errors import UserError
@@ -240,12 +241,18 @@ def compare(
 
     console = plugins.table_console()
     if other is None:
-        from ..analysis.comparison import print_comparison
+        from ..analysis import comparison_table
 
-        print_comparison(read_table(folder), metric, method or "mix", baseline or "dsm", console)
+        asked = read_table(folder), metric, method or "mix", baseline or "dsm"
+        if form is Format.TERMINAL:
+            comparison_table.print_comparison(*asked, console)
+        elif form is Format.LATEX:
+            print(comparison_table.comparison_as_latex(*asked))
+        else:
+            print(comparison_table.comparison_as_markdown(*asked))
         return
-    if method or baseline:
-        raise UserError("--method and --baseline are for one folder and cannot be used with DIR_B.")
+    if method or baseline or form is not Format.TERMINAL:
+        raise UserError("--method, --baseline and --format are for one folder and cannot be used with DIR_B.")
     from ..analysis.changes import print_changes
 
     tables = read_table(folder), read_table(other)

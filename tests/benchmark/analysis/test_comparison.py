@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from graybench.benchmark.analysis.comparison import NO_INTERVAL, differences, print_comparison, ratios
+from graybench.benchmark.analysis.comparison import differences, ratios
+from graybench.benchmark.analysis.comparison_table import (
+    NO_INTERVAL,
+    comparison_as_latex,
+    comparison_as_markdown,
+    print_comparison,
+)
 from graybench.benchmark.metrics.catalogue import METRICS
 from graybench.tasks.errors import UserError
 from graybench.tests.benchmark.analysis.test_table import failed, row, table
@@ -117,7 +123,8 @@ def test_distances_from_perfect_are_compared(metric: str, mix: float, dsm: float
     (found,) = differences(frame, metric, "mix", "dsm").itertuples()
     assert (found.value, found.low, found.high) == pytest.approx((difference,) * 3)
     text = f"{difference:+.2g}"  # +0 where the distances are the same but for rounding
-    assert f"{text} [{text}, {text}]{' *' if difference < 0 else ''} │" in shown(frame, metric)
+    mark = " *" if difference < 0 else " +" if float(text) > 0 else ""
+    assert f"{text} [{text}, {text}]{mark} │" in shown(frame, metric)
 
 
 def test_an_interval_of_distances_is_of_the_same_draws() -> None:
@@ -128,11 +135,10 @@ def test_an_interval_of_distances_is_of_the_same_draws() -> None:
     assert (found.value, found.low, found.high) == pytest.approx((-0.4, -0.4, -0.3))
 
 
-def test_only_the_better_is_marked() -> None:
-    assert "0.50 [0.50, 0.50] *" in shown(two("mmd", [0.1] * 3, [0.2] * 3), "mmd")
-    worse = shown(two("mmd", [0.4] * 3, [0.2] * 3), "mmd")
-    assert "2.00 [2.00, 2.00]" in worse
-    assert "2.00 [2.00, 2.00] *" not in worse
+def test_what_is_better_or_worse_by_its_whole_interval_is_marked() -> None:
+    assert "0.50 [0.50, 0.50] * │" in shown(two("mmd", [0.1] * 3, [0.2] * 3), "mmd")
+    assert "2.00 [2.00, 2.00] + │" in shown(two("mmd", [0.4] * 3, [0.2] * 3), "mmd")
+    assert "1.00 [1.00, 1.00] │" in shown(two("mmd", [0.2] * 3, [0.2] * 3), "mmd")
 
 
 @pytest.mark.filterwarnings("error")
@@ -175,7 +181,29 @@ def test_the_printed_table_has_a_line_for_each_task() -> None:
         if "│" in line
     }
     assert lines == {
-        "galton": ["0.50 [0.50, 0.50] *", "3.00 [3.00, 3.00]"],
+        "galton": ["0.50 [0.50, 0.50] *", "3.00 [3.00, 3.00] +"],
         "schloegl": ["timeout", ""],
         "line": ["1.00 (no interval)", ""],
     }
+
+
+def test_markdown_has_the_same_table() -> None:
+    title, _, *lines = comparison_as_markdown(FRAME, "mmd", "mix", "dsm").splitlines()
+    assert title == r"mmd, mean of mix / mean of dsm \[95 % interval\], \* better, + worse"
+    assert lines[0] == "| task | 100 | 1,000 |"
+    assert lines[2:5] == [
+        r"| galton | 0.50 \[0.50, 0.50\] \* | 3.00 \[3.00, 3.00\] + |",
+        "| schloegl | *timeout* |  |",
+        "| line | 1.00 (no interval) |  |",
+    ]
+    assert lines[-1] == NO_INTERVAL
+
+
+def test_latex_has_the_same_table() -> None:
+    made = comparison_as_latex(FRAME, "mmd", "mix", "dsm")
+    assert r"galton & 0.50 [0.50, 0.50] * & 3.00 [3.00, 3.00] + \\" in made
+    assert r"schloegl & \textit{timeout} &  \\" in made
+    assert r"\begin{tabular}{lrr}" in made
+    assert NO_INTERVAL in made
+    endless = comparison_as_latex(two("mmd", [0.1, 0.1], [0.0, 0.0]), "mmd", "mix", "dsm")
+    assert r"$\infty$ [$\infty$, $\infty$]" in endless
