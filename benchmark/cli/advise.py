@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-RELEASED = Path(__file__).parents[2] / "results/rivals"
+RELEASED = tuple(Path(__file__).parents[2] / "results" / name for name in ("rivals", "suite"))
 STRUCTURES = ("vector", "items", "series", "field")
 
 
@@ -37,20 +37,26 @@ def advise(
         typer.Option(
             "--from",
             metavar="DIR",
-            help="A result folder; may be repeated (default: results/rivals of a clone).",
+            help="A result folder; may be repeated (default: results/rivals and results/suite of a clone).",
         ),
     ] = None,
 ) -> None:
-    """Print which methods did best at a budget, on a task or on tasks like yours."""
+    """Print which methods did best at a budget, on a task or on tasks like yours.
+
+    If a result folder holds the task, the others are not asked.
+    """
     from ...tasks.errors import UserError
     from ..running.table import read_table
 
     console = Console()
-    if not folders and not RELEASED.is_dir():
+    asked = folders or [folder for folder in RELEASED if folder.is_dir()]
+    if not asked:
         raise UserError("advise: there are no released results here; name a result folder by --from.")
     features = _features(task, dim_theta, dim_x, structure, joint_score)
-    for folder in folders or [RELEASED]:
-        advice = _asked(read_table(folder), task, features, budget, metric, seconds)
+    tables = {folder: read_table(folder) for folder in asked}
+    knowing = {folder: table for folder, table in tables.items() if task in set(table["task"])}
+    for folder, table in (knowing or tables).items():
+        advice = _asked(table, task, features, budget, metric, seconds)
         _print(advice, folder, metric, task, console)
 
 

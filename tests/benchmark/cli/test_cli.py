@@ -173,9 +173,9 @@ def test_advice_names_the_folder_the_budget_and_the_tasks(
     assert (lines[0][-1], lines[-1][-1]) == ("best", "not_finite")
     alone = made_up().query("replicate == 0")
     (tmp_path / "alone").mkdir()
-    alone.to_parquet(tmp_path / "alone/table.parquet")
-    _, out, _ = graybench("advise", "galton", *asked[:-1], tmp_path / "alone")
-    assert "nan" not in out
+    alone.to_parquet(tmp_path / "alone/table.parquet", index=False)
+    status, out, _ = graybench("advise", "galton", *asked[:-1], tmp_path / "alone")
+    assert (status, "dsm" in out, "nan" in out) == (0, True, False)
     status, out, _ = graybench("advise", "gaussian_mixture", *asked)
     assert "rank by mmd, mean over tasks (2)" in out
     assert "The tasks are galton, linear_gaussian." in out
@@ -196,7 +196,16 @@ def test_advice_names_the_folder_the_budget_and_the_tasks(
     for arguments, sentence in mistakes.items():
         status, _, err = graybench("advise", *arguments, "--from", tmp_path)
         assert (status, err) == (2, f"graybench: advise: {sentence}\n"), arguments
-    monkeypatch.setattr(advise, "RELEASED", tmp_path / "nowhere")
+    both = []
+    for name in ("galton", "linear_gaussian"):
+        (tmp_path / name).mkdir()
+        made_up().query("task == @name").to_parquet(tmp_path / name / "table.parquet", index=False)
+        both += ["--from", tmp_path / name]
+    status, out, _ = graybench("advise", "galton", *asked[:-2], *both)
+    assert (status, out.count("100 simulations")) == (0, 1)
+    status, out, _ = graybench("advise", "gaussian_mixture", *asked[:-2], *both)
+    assert (status, out.count("gaussian_mixture, 100 simulations")) == (0, 2)
+    monkeypatch.setattr(advise, "RELEASED", (tmp_path / "nowhere",))
     assert "name a result folder by --from" in graybench("advise", "galton", "--budget", "1")[2]
 
 
@@ -326,7 +335,7 @@ def test_compare_of_two_folders_says_what_changed(graybench: Any, finished: Stor
     assert graybench(*both, "--method", "mix") == (
         2,
         "",
-        "graybench: --method and --baseline are for one folder and cannot be used with DIR_B.\n",
+        "graybench: --method, --baseline and --format are for one folder and cannot be used with DIR_B.\n",
     )
     assert graybench(*both, "--metric", "mdm")[2].startswith("graybench: there is no metric 'mdm' in ")
 
