@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from graybench.benchmark.analysis.comparison_table import comparison_as_markdown
 from graybench.benchmark.analysis.formats import as_markdown
 from graybench.benchmark.metrics.catalogue import METRICS
 from graybench.benchmark.running.table import read_table
@@ -15,7 +16,7 @@ from graybench.tasks import get_task
 ROOT = Path(__file__).parent.parent
 TABLES = sorted(ROOT.glob("results/**/table.parquet"))
 # tables with numbers of earlier versions of the suite's methods, until their sweeps have run again
-EARLIER = {"gates", "graybox", "rivals_coverage", "rivals_diagnostics"}
+EARLIER = {"graybox"}
 
 
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: str(path.parent.relative_to(ROOT / "results")))
@@ -74,3 +75,19 @@ def test_the_tables_of_all_rivals_are_those_of_the_command() -> None:
         "\n".join(line for line in text.splitlines() if line.startswith("|")) for text in (shown, now)
     )
     same(stored, command)
+
+
+COMPARED = re.compile(r"Score error of `(.*?)` over that of `(.*?)`,.*\n\n((?:\|.*\n)+)")
+
+
+@pytest.mark.parametrize("folder", ["gates", "suite"])
+def test_the_ratios_on_a_page_are_those_of_the_command(folder: str) -> None:
+    page, table = (
+        (ROOT / "results" / folder / "README.md").read_text("utf-8"),
+        read_table(ROOT / "results" / folder),
+    )
+    shown = COMPARED.findall(page)
+    assert shown
+    for method, baseline, stored in shown:
+        now = comparison_as_markdown(table, "score_error", method, baseline).partition("\n\n")[2]
+        same(stored, now.replace("\\", ""))

@@ -114,18 +114,6 @@ def tsm_has_less_variance(table: pd.DataFrame) -> Found:
             yield _finding(claim, rows, largest_ratio(tsm, [ltsm]))
 
 
-def preconditioning_is_no_worse(table: pd.DataFrame) -> Found:
-    """Compare score errors with the preconditioned and the plain network on the Galton board."""
-    rows = with_variants(table[(table["metric"] == "score_error") & (table["task"] == "galton")])
-    rows = rows[(rows["status"] != "skipped") & (rows["budget"] <= 1000) & rows["time"].isna()]
-    for plain, preconditioned in (("recipe=plain", ""), (PAPER, "early_stopping=false")):
-        for _, budget, group in groups(rows[rows["variant"] == plain]):
-            other = rows[(rows["variant"] == preconditioned) & (rows["budget"] == budget)]
-            for label in group["label"].unique():
-                claim = f"galton: score_error of {label}, preconditioned / plain"
-                yield from compared(claim, preconditioned, 1.0, of(other, label), of(group, label))
-
-
 def _variances(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield each task with the rows of its target variances at the largest budget, in one setting.
 

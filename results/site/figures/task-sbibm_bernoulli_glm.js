@@ -1,1 +1,1 @@
-(window.charts ??= {})["figures/task-sbibm_bernoulli_glm"] = [{"$":194}];
+(window.charts ??= {})["figures/task-sbibm_bernoulli_glm"] = [{"$":156}];

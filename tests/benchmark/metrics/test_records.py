@@ -15,14 +15,13 @@ ROOT = Path(__file__).parents[3]
 TABLES = sorted(ROOT.glob("results/**/table.parquet"))
 ROUNDING = 1e-9
 UNRELEASED = {"c2st_ensemble", "tarp_gap", "predictive_distance"}  # in no released table
-OLD_TARP = "rivals_diagnostics"  # of the first version of tarp, with another area: see its README
 
 
 @pytest.fixture(scope="module")
 def released() -> pd.DataFrame:
     columns = ["metric", "value", "floor", "status"]
-    rows = pd.concat([pd.read_parquet(path, columns=columns).assign(of=path.parent.name) for path in TABLES])
-    return rows[(rows["status"] == "ok") & ~((rows["of"] == OLD_TARP) & (rows["metric"] == "tarp"))]
+    rows = pd.concat([pd.read_parquet(path, columns=columns) for path in TABLES])
+    return rows[rows["status"] == "ok"]
 
 
 def test_released_values_have_the_bounds_and_floors_of_the_records(

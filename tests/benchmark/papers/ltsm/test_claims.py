@@ -302,13 +302,3 @@ def test_the_variance_of_tsm_is_compared_with_that_of_ltsm_where_both_were_measu
     assert list(claims.tsm_has_less_variance(table(without))) == []
     lost = failed("target_variance", task="galton", method="tsm", budget=100)
     assert [f.verdict for f in claims.tsm_has_less_variance(table([*without, lost]))] == ["no result"]
-
-
-def test_the_preconditioned_network_is_compared_with_the_plain_one_of_the_same_stopping():
-    level = {"": 1.0, "recipe=plain": 2.0, "early_stopping=false": 3.0, claims.PAPER: 4.0}
-    made = [r for settings, value in level.items() for m in ("mix", "tsm") for n in (1000, 3000)
-            for r in rows("score_error", value, method=m, settings=settings, budget=n)]  # fmt: skip
-    found = list(claims.preconditioning_is_no_worse(table(made)))
-    assert {(f.variant, f.budget) for f in found} == {("", 1000), ("early_stopping=false", 1000)}
-    assert [f.found.value for f in found] == pytest.approx([0.5, 0.5, 0.75, 0.75])
-    assert "score_error of tsm, preconditioned / plain" in " ".join(f.claim for f in found)

@@ -1,0 +1,1 @@
+(window.charts ??= {})["figures/gate_gain-sbibm_two_moons"] = [null];

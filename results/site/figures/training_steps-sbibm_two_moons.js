@@ -1,0 +1,1 @@
+(window.charts ??= {})["figures/training_steps-sbibm_two_moons"] = [null];
