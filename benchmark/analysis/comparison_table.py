@@ -13,7 +13,7 @@ from ..metrics.catalogue import record_of
 from ..metrics.metric import Metric
 from ..running.rows import with_variants
 from .comparison import differences, ratios
-from .formats import booktabs, escape_latex, escape_markdown
+from .formats import booktabs, escape_latex, escape_markdown, markdown_table
 from .table import averaged, method_labels, require_method
 
 BETTER, WORSE = "*", "+"
@@ -27,11 +27,13 @@ class Place(NamedTuple):
         text: the number with its interval, or the status of a row that did not end well.
         mark: `BETTER` or `WORSE` where the whole interval is on that side, else "".
         measured: there is a number.
+        has_interval: there is an interval, or no number that lacks one.
     """
 
     text: str
     mark: str = ""
     measured: bool = True
+    has_interval: bool = True
 
     def __str__(self) -> str:
         return f"{self.text} {self.mark}".strip()
@@ -42,12 +44,12 @@ class Comparison(NamedTuple):
 
     Attributes:
         title: what is compared.
-        budgets: the columns.
+        head: "task", and the budgets.
         lines: the places of each task; None where a budget was not measured.
     """
 
     title: str
-    budgets: list[int]
+    head: list[str]
     lines: dict[str, list[Place | None]]
 
 
@@ -83,7 +85,8 @@ def comparisons(frame: pd.DataFrame, metric: str, method: str, baseline: str) ->
             numbers = own[["status", "value", "low", "high"]].itertuples(index=False)
             shown = {b: _place(record, *row) for b, row in zip(own["budget"], numbers, strict=True)}
             lines[str(task)] = [shown.get(budget) for budget in budgets]
-        made.append(Comparison(f"{title} · {variant!s}" if variant else title, budgets, lines))
+        head = ["task", *(f"{budget:,}" for budget in budgets)]
+        made.append(Comparison(f"{title} · {variant!s}" if variant else title, head, lines))
     return made
 
 
@@ -103,7 +106,7 @@ def _place(record: Metric, status: str, value: float, low: float, high: float) -
         return Place("0/0", measured=False)
     shown, equal = (_ratio, 1) if record.has_ratio else (_difference, 0)
     if np.isnan(low):
-        return Place(f"{shown(value)} (no interval)")
+        return Place(f"{shown(value)} (no interval)", has_interval=False)
     mark = BETTER if high < equal else WORSE if low > equal else ""
     return Place(f"{shown(value)} [{shown(low)}, {shown(high)}]", mark)
 
@@ -121,9 +124,9 @@ def print_comparison(frame: pd.DataFrame, metric: str, method: str, baseline: st
     made = comparisons(frame, metric, method, baseline)
     for comparison in made:
         table = Table(title=escape(comparison.title))
-        table.add_column("task", overflow="fold")
-        for budget in comparison.budgets:
-            table.add_column(f"{budget:,}", justify="right")
+        table.add_column(comparison.head[0], overflow="fold")
+        for budget in comparison.head[1:]:
+            table.add_column(budget, justify="right")
         for task, places in comparison.lines.items():
             table.add_row(escape(task), *map(_in_terminal, places))
         console.print(table)
@@ -142,12 +145,8 @@ def comparison_as_markdown(frame: pd.DataFrame, metric: str, method: str, baseli
     """Return the tables of `comparisons` in GitHub's Markdown."""
     made, tables = comparisons(frame, metric, method, baseline), []
     for comparison in made:
-        lines = [["task", *(f"{budget:,}" for budget in comparison.budgets)]]
-        lines.append(["---", *["---:"] * len(comparison.budgets)])
-        for task, places in comparison.lines.items():
-            lines.append([escape_markdown(task), *map(_in_markdown, places)])
-        rows = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-        tables.append(f"{escape_markdown(comparison.title)}\n\n{rows}")
+        lines = [[escape_markdown(task), *map(_in_markdown, own)] for task, own in comparison.lines.items()]
+        tables.append(markdown_table(comparison.title, comparison.head, lines))
     if _lacks_an_interval(made):
         tables.append(f"{NO_INTERVAL}\n")
     return "\n".join(tables)
@@ -163,11 +162,10 @@ def comparison_as_latex(frame: pd.DataFrame, metric: str, method: str, baseline:
     r"""Return the tables of `comparisons`, for a document with `\usepackage{booktabs}`."""
     made, tables = comparisons(frame, metric, method, baseline), []
     for comparison in made:
-        head = ["task", *(f"{budget:,}" for budget in comparison.budgets)]
         lines = [[escape_latex(task), *map(_in_latex, own)] for task, own in comparison.lines.items()]
         note = f" ({NO_INTERVAL})" if _lacks_an_interval([comparison]) else ""
-        columns = f"l{'r' * len(comparison.budgets)}"
-        tables.append(booktabs(comparison.title + note, columns, head, lines))
+        columns = f"l{'r' * (len(comparison.head) - 1)}"
+        tables.append(booktabs(comparison.title + note, columns, comparison.head, lines))
     return "\n".join(tables)
 
 
@@ -180,4 +178,4 @@ def _in_latex(place: Place | None) -> str:
 
 def _lacks_an_interval(made: list[Comparison]) -> bool:
     places = [place for comparison in made for line in comparison.lines.values() for place in line]
-    return any(place is not None and "no interval" in place.text for place in places)
+    return any(place is not None and not place.has_interval for place in places)

@@ -37,15 +37,24 @@ def as_markdown(frame: pd.DataFrame, metric: str, wide: bool = False) -> str:
 
 
 def _markdown(sheet: Sheet) -> str:
-    lines = [["method", *map(escape_markdown, sheet.columns)]]
-    lines.append(["---", *["---:"] * len(sheet.columns)])
-    for label, entries in sheet.lines.items():
-        lines.append([escape_markdown(label), *map(_markdown_entry, entries)])
+    head = ["method", *map(escape_markdown, sheet.columns)]
+    lines = [
+        [escape_markdown(label), *map(_markdown_entry, entries)] for label, entries in sheet.lines.items()
+    ]
     if any(sheet.floors):
         lines.append(["floor", *sheet.floors])
-    rows = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    title = f"{sheet.name} · {sheet.caption('best in bold')}"
-    return f"{escape_markdown(title)}\n\n{rows}"
+    return markdown_table(f"{sheet.name} · {sheet.caption('best in bold')}", head, lines)
+
+
+def markdown_table(title: str, head: list[str], lines: list[list[str]]) -> str:
+    """Return a table in GitHub's Markdown, the first column to the left and others to the right.
+
+    Args:
+        title: plain text.
+        head, lines: cells in Markdown.
+    """
+    rows = [head, ["---", *["---:"] * (len(head) - 1)], *lines]
+    return f"{escape_markdown(title)}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def _markdown_entry(entry: Entry) -> str:
