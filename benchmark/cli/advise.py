@@ -8,8 +8,6 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ..analysis.advice import Advice, Features
 
 app = typer.Typer()
@@ -46,6 +44,7 @@ def advise(
     If a result folder holds the task, the others are not asked.
     """
     from ...tasks.errors import UserError
+    from ..analysis.advice import on_like_tasks, on_task
     from ..running.table import read_table
 
     console = Console()
@@ -56,7 +55,10 @@ def advise(
     tables = {folder: read_table(folder) for folder in asked}
     knowing = {folder: table for folder, table in tables.items() if task in set(table["task"])}
     for folder, table in (knowing or tables).items():
-        advice = _asked(table, task, features, budget, metric, seconds)
+        if knowing:
+            advice = on_task(table, str(task), budget, metric, seconds, features.offers)
+        else:
+            advice = on_like_tasks(table, features, budget, metric, seconds)
         _print(advice, folder, metric, task, console)
 
 
@@ -84,16 +86,6 @@ def _features(
         raise UserError(f"advise: there is no task {task!r}; `graybench tasks` lists them.")
     own = features_of(made)
     return own if joint_score else own._replace(offers=own.offers - {"joint_score"})
-
-
-def _asked(
-    frame: "pd.DataFrame", task: str | None, features: "Features", budget: int, metric: str, seconds: float
-) -> "Advice":
-    from ..analysis.advice import on_like_tasks, on_task
-
-    if task in set(frame["task"]):
-        return on_task(frame, str(task), budget, metric, seconds, features.offers)
-    return on_like_tasks(frame, features, budget, metric, seconds)
 
 
 def _print(advice: "Advice", folder: Path, metric: str, task: str | None, console: Console) -> None:
