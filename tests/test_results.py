@@ -67,14 +67,22 @@ def test_the_page_of_a_metric_is_that_of_the_table(page: Path) -> None:
     same(page.read_text("utf-8"), as_markdown(read_table(page.parent), page.stem) + "\n")
 
 
-def test_the_tables_of_all_rivals_are_those_of_the_command() -> None:
-    folder = ROOT / "results" / "rivals"
-    shown = (folder / "README.md").read_text("utf-8").partition("## C2ST")[2].partition("Intervals of")[0]
-    now = as_markdown(read_table(folder), "c2st_mlp", wide=True).replace("\\_", "_")
-    stored, command = (
-        "\n".join(line for line in text.splitlines() if line.startswith("|")) for text in (shown, now)
+def lines_of_tables(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("|")]
+
+
+@pytest.mark.parametrize(
+    ("folder", "metrics"),
+    [("rivals", ["c2st_mlp"]), ("rivals/calibration", ["coverage", "expected_coverage"])],
+)
+def test_the_wide_tables_on_a_page_are_those_of_the_command(folder: str, metrics: list[str]) -> None:
+    page, table = (
+        (ROOT / "results" / folder / "README.md").read_text("utf-8"),
+        read_table(ROOT / "results" / folder),
     )
-    same(stored, command)
+    shown = lines_of_tables(page.partition("## At what cost")[0])
+    now = [as_markdown(table, metric, wide=True).replace("\\_", "_") for metric in metrics]
+    same("\n".join(shown), "\n".join(line for text in now for line in lines_of_tables(text)))
 
 
 COMPARED = re.compile(r"Score error of `(.*?)` over that of `(.*?)`,.*\n\n((?:\|.*\n)+)")
@@ -90,4 +98,6 @@ def test_the_ratios_on_a_page_are_those_of_the_command(folder: str) -> None:
     assert shown
     for method, baseline, stored in shown:
         now = comparison_as_markdown(table, "score_error", method, baseline).partition("\n\n")[2]
-        same(stored, now.replace("\\", ""))
+        now = now.replace("\\", "")
+        same(stored, now)
+        assert NUMBER.sub("", stored) == NUMBER.sub("", now)  # stars and pluses too
