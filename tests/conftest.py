@@ -1,7 +1,7 @@
 """What the processes of the suite share: one thread each, and the machine.
 
-pytest-xdist runs tests side by side. A test that measures time or memory, or that kills processes, is marked
-`alone`: it runs while no other test does, whatever the number of processes.
+pytest-xdist runs tests side by side. A test with a deadline of seconds is marked `alone`: it runs while
+no other test does, whatever the number of processes.
 """
 
 import fcntl

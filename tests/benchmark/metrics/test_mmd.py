@@ -78,7 +78,6 @@ def test_the_median_of_many_is_that_of_all(n, middle, monkeypatch):
         assert median_distance(x) == pytest.approx(distances[(len(distances) - 1) // 2], rel=1e-12)
 
 
-@pytest.mark.alone
 def test_memory_of_large_samples_is_bounded():
     """Another process, as the peak never falls: 8 n² bytes would be 800 MB for each matrix of 10,000.
 

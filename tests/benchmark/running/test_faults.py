@@ -163,7 +163,6 @@ def undisturbed(undisturbed_folder: Path) -> pd.DataFrame:
     return results(undisturbed_folder)
 
 
-@pytest.mark.alone
 def test_two_workers_one_of_them_killed_give_the_same_table(
     sweep: Path, undisturbed: pd.DataFrame, tmp_path: Path
 ) -> None:
@@ -177,7 +176,6 @@ def test_two_workers_one_of_them_killed_give_the_same_table(
     wait_until(run.nothing_is_left, 5)
 
 
-@pytest.mark.alone
 def test_interrupted_then_killed_then_finished(
     sweep: Path, undisturbed: pd.DataFrame, tmp_path: Path
 ) -> None:
@@ -228,7 +226,6 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         kill(process)
 
 
-@pytest.mark.alone
 def test_a_cluster_loses_a_worker_gets_one_and_its_scheduler_is_restarted(
     sweep: Path, undisturbed: pd.DataFrame, cluster: Cluster, tmp_path: Path
 ) -> None:

@@ -171,7 +171,6 @@ def test_whole_matrices_give_the_same_mmd():
     assert bench_metrics.whole_matrices(x, y) == pytest.approx(expected, rel=1e-10)
 
 
-@pytest.mark.alone
 def test_what_waits_takes_no_time():
     """Seconds are the processor's, which a sleeping process does not use; each runs once more, to warm up."""
     runs = []

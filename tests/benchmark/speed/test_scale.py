@@ -2,12 +2,9 @@
 
 import re
 
-import pytest
-
 from graybench.benchmark.speed import scale as bench_scale
 
 
-@pytest.mark.alone
 def test_the_table_has_clock_processor_and_memory_of_both_runs():
     rows = bench_scale.measure(cells=60, small=20)
     assert [row.what.split(" client")[0] for row in rows] == [
