@@ -43,7 +43,7 @@ Where σ² h ≫ 1, it is about the mean of the e_i. For `factorised` it is Σ_i
 of the Jacobian enter with the factor σ²/α², which grows to 20,000 at t = 1.
 
 *Sampler.* `sampler=sde` with `sampling_steps=100` corrects errors of the composed score that the default
-sampler, an ODE, keeps: results/structure/composition/samplers.
+sampler, an ODE, keeps: results/composition.
 
 Sources: Geffner et al., Compositional score modeling for simulation-based inference, arXiv 2209.14249.
 Linhart et al., Diffusion posterior sampling for simulation-based inference in tall data settings, arXiv
