@@ -22,6 +22,7 @@ from ..frozen import save
 from ..seeding import derive_seed
 from ..task import Task
 from .lensing_lognormal import LensingLognormal
+from .lensing_readings import combined
 
 CHAINS, WARMUP, DRAWS, THINNING = 4, 300, 2_000, 2
 LARGEST_TREE = 6  # at most 2⁶ − 1 steps of a trajectory
@@ -79,13 +80,6 @@ def joint_scores(task: LensingLognormal, x_o: Tensor, u: Tensor, white: Tensor) 
         (slope,) = torch.autograd.grad(density.sum(), point)
         scores.append(task.prior.score_in_u(u, slope))
     return scores[0], scores[1]
-
-
-def combined(field: Tensor, whitened: Tensor) -> Tensor:
-    """Return g_w + W (g_f − g_w) with W = −E[g_w dᵀ] E[d dᵀ]⁻¹ and d = g_f − g_w, (n, 2), for both scores."""
-    difference = field - whitened
-    weight = torch.linalg.solve(difference.T @ difference, difference.T @ whitened)
-    return whitened - difference @ weight
 
 
 def frozen(task: LensingLognormal, x_o: Tensor, u: Tensor, white: Tensor) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The log-normal field: its law by explicit matrices, both readings of its joint score, its references."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,8 +9,9 @@ import torch
 from graybench.benchmark.checks.conformance import check_task
 from graybench.tasks import get_task
 from graybench.tasks.errors import UserError
-from graybench.tasks.fields.freeze_lensing import chain, combined, joint_scores
+from graybench.tasks.fields.freeze_lensing import chain, joint_scores
 from graybench.tasks.fields.lensing_lognormal import LensingLognormal, hartley
+from graybench.tasks.fields.lensing_readings import combined, row
 from graybench.tasks.frozen import load
 from graybench.tasks.importance import importance_reference
 from graybench.tasks.seeding import generator
@@ -236,3 +238,8 @@ def test_the_combined_score_has_the_least_second_moment():
     for weight in (torch.zeros(2, 2), torch.eye(2), normal(2, 2)):
         other = whitened + (field - whitened) @ weight.double()
         assert found <= other.square().sum() * (1 + 1e-12)
+
+
+def test_the_sizes_of_the_scores_are_those_on_the_page():
+    page = (Path(__file__).parents[3] / "results/lensing/README.md").read_text("utf-8").replace("*", "")
+    assert row(16, 0.4) in page
