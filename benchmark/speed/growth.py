@@ -15,13 +15,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from ...methods import get_method
 from ...tasks import get_task
 from ...tasks.task import Task
 from ..analysis.power_law import exponent
-from ..figures.style import PAGE, handle, looks_of, panels_of, save, styled
+from ..figures.style import PAGE, PLAIN, handle, looks_of, panels_of, save, styled
 from ..running.writing import make_folder
 from .timing import Timing, take_turns
 
@@ -62,7 +64,7 @@ def draw(table: Sequence[Timing], folder: Path) -> list[Path]:
         for stage, look in looks.items():
             seconds = curves.get((stage, name))
             if seconds:
-                axis.plot(list(seconds), list(seconds.values()), color=look.colour, marker=look.marker)
+                sns.lineplot(pd.Series(seconds), ax=axis, **PLAIN, **look.line)
                 notes.append(f"{stage}: $b$ = {exponent(seconds).value:.2f}")
         axis.set_xscale("log")
         axis.set_yscale("log")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
+import seaborn as sns
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
@@ -40,7 +41,7 @@ from ...tasks import get_task
 from ...tasks.classic.galton import Galton
 from ...tasks.reference import GaussianReference, MixtureReference, Reference
 from ...tasks.seeding import generator
-from ..figures.style import GREY, PAGE, Look, panels_of, save, styled
+from ..figures.style import GREY, PAGE, PLAIN, Look, handle, panels_of, save, styled
 from ..metrics.mmd import median_distance, mmd_squared
 from ..running.writing import make_folder
 
@@ -185,14 +186,8 @@ def draw(found: pd.DataFrame, folder: Path) -> list[Path]:
         for axis, metric in ((axes[k], "gap"), (axes[k + len(names)], "mmd")):
             for solver, look in LOOKS.items():
                 line = own[own["solver"] == solver]
-                axis.plot(
-                    line["evaluations"],
-                    line[metric],
-                    color=look.colour,
-                    marker=look.marker,
-                    linestyle=look.dashes,
-                    label=look.name,
-                )
+                sns.lineplot(line, x="evaluations", y=metric, ax=axis, **PLAIN, **look.line)
+            axis.set(xlabel="", ylabel="")
             axis.set_xscale("log")
             axis.set_xticks([10, 20, 40, 80], ["10", "20", "40", "80"])
             axis.xaxis.set_minor_locator(NullLocator())
@@ -203,6 +198,6 @@ def draw(found: pd.DataFrame, folder: Path) -> list[Path]:
     axes[0].set_ylabel("distance from a fine solve\n(posterior std)")
     axes[len(names)].set_ylabel("MMD (dashed: fine solve)")
     figure.supxlabel("network evaluations, without those of the last step")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    figure.legend(handles=[handle(look) for look in LOOKS.values()], loc="outside upper center", ncols=3)
     make_folder(folder)
     return save(figure, folder, "solver_errors")

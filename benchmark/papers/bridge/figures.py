@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from ...analysis.statistics import Z
-from ...figures.style import COLUMN, GREY, PAGE, panels_of, save, styled
+from ...figures.style import COLUMN, GREY, PAGE, PLAIN, panels_of, save, styled
 from ...running.writing import make_folder
 from ...shapes import figures as shape_figures
 from . import error_figures, network_figures
@@ -56,14 +57,15 @@ def ablations(covariance: pd.DataFrame, kernels: pd.DataFrame, explicit: pd.Data
     left.set(xlabel="dimension D", ylabel="ESS/N", yscale="log", title="covariance of the bridge")
     for kernel, colour, marker in (("adjoint", ORANGE, "D"), ("forward", BLUE, "o")):
         rows = kernels[kernels["kernel"] == kernel]
-        middle.plot(rows["steps"], rows["ess_fraction"], marker=marker, color=colour, label=kernel)
+        look = {"marker": marker, "color": colour, "markeredgewidth": 0, "label": kernel}
+        sns.lineplot(rows, x="steps", y="ess_fraction", ax=middle, **PLAIN, **look)
         middle.plot(rows["steps"], rows["expected"], "--", color=GREY)
     middle.set(xlabel="steps K", ylabel="ESS/N", ylim=(0, 1.05), xscale="log", title="kernel of the weights")
     middle.set_xticks([25, 50, 100, 200], ["25", "50", "100", "200"], minor=False)
     middle.minorticks_off()
     for column, colour, marker in (("rms_explicit", BLUE, "o"), ("rms_stable", ORANGE, "D")):
-        label = column.removeprefix("rms_")
-        right.plot(explicit["condition"], explicit[column], marker=marker, color=colour, label=label)
+        look = {"marker": marker, "color": colour, "markeredgewidth": 0, "label": column.removeprefix("rms_")}
+        sns.lineplot(explicit, x="condition", y=column, ax=right, **PLAIN, **look)
     right.set(xlabel="condition number of Σ", ylabel="rms of the target", xscale="log", yscale="log")
     right.set_title("target of the objective")
     left.legend(loc="lower left")
@@ -149,16 +151,16 @@ def objectives(table: pd.DataFrame) -> Figure:
     """Draw what both objectives learn on geometric Brownian motion, beside the score."""
     figure = Figure(figsize=(0.55 * PAGE, 1.5), layout="constrained")
     axis = figure.subplots()
-    for k, (objective, colour) in enumerate((("paper", BLUE), ("corrected", ORANGE))):
-        own = table.loc[table["objective"] == objective, "c"]
-        axis.plot(own, np.full(len(own), k), "o", color=colour, alpha=0.7)
+    colours = {"paper": BLUE, "corrected": ORANGE}
+    kinds = {"hue": "objective", "order": colours, "palette": colours, "legend": False}
+    sns.stripplot(table, x="c", y="objective", size=3, jitter=False, alpha=0.7, ax=axis, **kinds)
     axis.axvline(SCORE_COEFFICIENT, color=GREY, linestyle="--")
     axis.annotate(
         "the score", (SCORE_COEFFICIENT, 0.5), xytext=(4, 0), textcoords="offset points", va="center"
     )
     axis.set_yticks([0, 1], ["stable objective\nof the paper", "with div Σ"])
     axis.set_ylim(1.5, -0.5)
-    axis.set_xlabel("learned coefficient of $1/x$, five data sets")
+    axis.set(xlabel="learned coefficient of $1/x$, five data sets", ylabel="")
     return figure
 
 

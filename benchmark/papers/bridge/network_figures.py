@@ -2,12 +2,13 @@
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from ...analysis.statistics import Z, mean_interval, share_interval
-from ...figures.style import GREY, PAGE, panels_of, styled
+from ...figures.style import GREY, PAGE, PLAIN, panels_of, styled
 from .claims import LEAST_COVERAGE, USABLE
 from .looks import (
     BASE,
@@ -79,21 +80,15 @@ def trainings(table: pd.DataFrame) -> Figure:
         rows = table[(table["task"] == task) & (table["base"] == base)]
         for recipe, (_, marker, colour) in TRAININGS.items():
             own = rows[rows["recipe"] == recipe]
-            axis.plot(own["simulations"], own["ess_fraction"], marker=marker, color=colour)
-            unused = own[~own["used"]]
-            axis.plot(
-                unused["simulations"],
-                unused["ess_fraction"],
-                marker,
-                color=colour,
-                markerfacecolor="white",
-                zorder=3,
-            )
+            look = {"marker": marker, "color": colour, "markeredgecolor": colour}
+            line = {"x": "simulations", "y": "ess_fraction", "ax": axis} | PLAIN | look
+            sns.lineplot(own, **line)
+            sns.lineplot(own[~own["used"]], **line, linestyle="none", markerfacecolor="white", zorder=3)
         alone = rows.loc[~rows["used"], "ess_fraction"]
         if len(alone):  # a network that is not used leaves the base
             axis.axhline(float(alone.iloc[0]), color=GREY, linestyle="--", linewidth=0.8)
         scope = "all θ, $x_0$" if rows["amortised"].all() else "one θ, $x_0$"
-        axis.set(xscale="log", ylim=(0, 1.02), xlabel="simulations")
+        axis.set(xscale="log", ylim=(0, 1.02), xlabel="simulations", ylabel="")
         axis.set_title(f"{PROCESSES[task]}, D = {dim}\n{scope}, base: {base}")
         ticks = sorted(rows["simulations"].unique())
         axis.set_xticks(ticks, [f"{n:,}" for n in ticks], minor=False)
@@ -159,7 +154,8 @@ def network_means(table: pd.DataFrame) -> Figure:
         errors = own[[f"{which}_error" for which in STARTS]].to_numpy()
         axis.plot(range(len(STARTS)), errors.T, color=LIGHT, linewidth=0.4, alpha=0.5)
         for place, (error, (_, marker, colour)) in enumerate(zip(errors.T, STARTS.values(), strict=True)):
-            axis.plot(np.full(len(error), place), error, marker, color=colour, alpha=0.5, markeredgewidth=0)
+            points = {"marker": marker, "color": colour, "alpha": 0.5, "size": 3, "jitter": False}
+            sns.stripplot(x=place, y=error, native_scale=True, ax=axis, **points)
             value, low, high = np.sqrt(mean_interval((error**2).reshape(-1, 1)))
             axis.errorbar(
                 [place + 0.15], [value], [[value - low], [high - value]], fmt="_", color="black", markersize=8
