@@ -4,13 +4,14 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
 from ...analysis.power_law import Exponent, exponent
 from ...analysis.statistics import DRAWS, LEVEL, SEED, Array, Interval, share_interval
-from ...figures.style import GREY, PAGE, styled
+from ...figures.style import GREY, PAGE, PLAIN, styled
 from .experiments.trees import Cell
 from .looks import BLUE, GREEN, LIGHT, ORANGE, YELLOW, Look, legend
 
@@ -20,6 +21,7 @@ SAMPLERS: dict[str, Look] = {
     "guided": ("guided", "^", LIGHT),
     "nuts": ("Pyro NUTS", "s", GREEN),
 }
+ROUND = {"marker": "o", "markeredgewidth": 0}
 TARGETS = {"a": (0.85, 1.0), "length": (0.85, 1.0), "root": (0.90, 0.98)}
 MEDIANS = ("root_ess", "root_rhat", "theta_ess", "theta_rhat", "seconds")
 
@@ -98,8 +100,8 @@ def tree_figure(coverage: pd.DataFrame, times: pd.DataFrame, samplers: pd.DataFr
         _draw_times(axis, run_times(times, over), over)
     for over, colour in (("tips", BLUE), ("landmarks", ORANGE)):
         ess = run_times(times, over)["root_ess"]
-        lower[2].plot(ess.index, ess, marker="o", color=colour, label=f"over {over}")
-    lower[2].set(title="effective draws", xlabel="tips or landmarks", xscale="log")
+        sns.lineplot(ess, label=f"over {over}", color=colour, ax=lower[2], **PLAIN, **ROUND)
+    lower[2].set(title="effective draws", xlabel="tips or landmarks", ylabel="", xscale="log")
     _log_sizes(lower[2], times[["tips", "landmarks"]].to_numpy().ravel())
     lower[2].set_ylim(bottom=0)
     lower[2].legend()
@@ -151,7 +153,7 @@ def _draw_samplers(axis: Axes, samplers: pd.DataFrame) -> None:
     for sampler, (label, marker, colour) in SAMPLERS.items():
         own = samplers[samplers["sampler"] == sampler]
         speed = (own["root_ess"] / own["seconds"]).apply(np.log).groupby(own["a"]).mean().apply(np.exp)
-        axis.plot(speed.index, speed, marker=marker, color=colour, label=label)
-    axis.set(yscale="log", xlabel="amplitude $a$", title="effective draws/s")
+        sns.lineplot(speed, label=label, color=colour, ax=axis, **PLAIN, **ROUND | {"marker": marker})
+    axis.set(yscale="log", xlabel="amplitude $a$", ylabel="", title="effective draws/s")
     axis.set_ylim(top=axis.get_ylim()[1] * 20)
     axis.legend(loc="upper right", handlelength=1.2)
