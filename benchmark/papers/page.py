@@ -126,11 +126,13 @@ def summary(sections: Sequence[Section]) -> str:
 def claims_of_the_paper(sections: Sequence[Section], page: str) -> str:
     """Return a short table of the claims that the paper makes itself, without those that the suite adds.
 
+    The number is that of the worst finding, which the page names.
+
     Args:
         sections: the sections of the page.
         page: the path of the page, for links.
     """
-    lines, added = ["| claim | verdict | number |", "|---|---|---|"], False
+    lines, added = ["| claim | verdict | number | wanted |", "|---|---|---|---|"], False
     for section in sections:
         anchor = _anchor(section.figure.title)
         for held in section.held:
@@ -142,7 +144,7 @@ def claims_of_the_paper(sections: Sequence[Section], page: str) -> str:
 
 
 def _short(worst: Finding | None) -> str:
-    return "—" if worst is None else f"{_escaped(worst.claim)}: {_number(worst)}, wanted {_wanted(worst)}"
+    return "— | —" if worst is None else f"{_number(worst)} | {_wanted(worst)}"
 
 
 def _gist(held: Held) -> str:

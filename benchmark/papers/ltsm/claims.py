@@ -1,4 +1,4 @@
-"""The claims of Ko & Geffner as numbers with intervals, from the tables of `galton.yaml` and `graybox.yaml`.
+"""The claims of Ko & Geffner as numbers with intervals, from the tables of `galton.yaml` and `suite.yaml`.
 
 Every function takes tables and yields findings. On the Galton board there are two settings: the papers'
 network without early stopping, and the suite's default. Over all tasks a number is the geometric mean of

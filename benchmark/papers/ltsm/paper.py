@@ -8,7 +8,7 @@ from ..paper import Claim, Paper, PaperFigure, Picture, Source
 from . import claims, figures, weights
 
 LEARNED = weights.LEARNED
-GALTON, TASKS = ("galton",), ("graybox",)
+GALTON, TASKS = ("galton",), ("suite",)
 
 
 def _board() -> Figure:
@@ -85,8 +85,7 @@ FIGURE_2 = PaperFigure(
             "figure-2-tasks",
             TASKS,
             figures.mmd_by_task,
-            "Every task whose score is exact, with the suite's defaults; five observations of ten (five of "
-            "galton).",
+            "Every task whose score is exact, with the suite's defaults; five observations.",
         ),
     ),
     (
@@ -188,7 +187,7 @@ LTSM = Paper(
     "Thresholds that the paper does not give, such as 0.05 for “low”, are the suite's.",
     (
         Source("galton", ("run", "galton.yaml"), "table.parquet", "cells"),
-        Source("graybox", ("run", "graybox.yaml"), "table.parquet", "cells"),
+        Source("suite", ("run", "suite.yaml"), "table.parquet", "cells"),
     ),
     (FIGURE_1, FIGURE_2, FIGURE_3, FIGURE_4, FIGURE_5),
 )

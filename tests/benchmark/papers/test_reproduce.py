@@ -72,10 +72,10 @@ def test_a_sweep_is_run_once_and_its_page_has_every_figure_and_claim(tiny):
     drawn = re.findall(r"\]\((figures/.*?)\)", page)
     assert {path.name for path in (tiny / "figures").iterdir()} == {Path(file).name for file in drawn}
     assert {"figures/figure-1-galton.png", "figures/figure-3-board.png"} <= set(drawn)
-    # the tables of the other two sweeps are not there, and nothing of theirs is left out in silence
-    graybox = f"`{tiny}/graybox/table.parquet` is not there."
-    assert page.count(f"**Not drawn: {LTSM.figures[0].pictures[1].caption}** {graybox}") == 1
-    assert f"**Across tasks, variance improves consistently: no result.** {graybox}" in page
+    # the table of the other sweep is not there, and nothing of it is left out in silence
+    suite = f"`{tiny}/suite/table.parquet` is not there."
+    assert page.count(f"**Not drawn: {LTSM.figures[0].pictures[1].caption}** {suite}") == 1
+    assert f"**Across tasks, variance improves consistently: no result.** {suite}" in page
     assert page.count("2 cells (2 ok)") == 1
 
 
@@ -157,15 +157,15 @@ def test_the_verdict_of_a_claim_counts_and_its_worst_finding_is_shown():
 
 
 def test_the_short_table_leaves_out_what_the_suite_adds():
-    found = (Finding("bias | in nats", "", 100, 0.5, Interval(0.25, 0.125, 0.75)),)
+    found = (Finding("bias", "", 100, 0.5, Interval(0.25, 0.125, 0.75)),)
     texts = ["First", "… elsewhere", "Suite: second", "… elsewhere too", "Third"]
     held = [Held(Claim(text, find=lambda: ()), found) for text in texts]
     held.append(Held(Claim("Fourth", reason="why"), ()))
     section = Section(PaperFigure("Figure 1", ""), (), tuple(held))
-    number = r"bias \| in nats: 0.25 [0.125, 0.75], wanted ≤ 0.5"
+    number = "0.25 [0.125, 0.75] | ≤ 0.5"
     assert claims_of_the_paper([section], "P.md").splitlines()[2:] == [
         *(f"| [{text}](P.md#figure-1) | open | {number} |" for text in ("First", "… elsewhere", "Third")),
-        "| [Fourth](P.md#figure-1) | not tested | — |",
+        "| [Fourth](P.md#figure-1) | not tested | — | — |",
     ]
 
 
