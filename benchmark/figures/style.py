@@ -41,7 +41,8 @@ ENDS = ["value", "low", "high"]
 # With these, seaborn draws the values and intervals of `ends_of`, and no estimates of its own.
 INTERVALS: dict[str, Any] = {"estimator": lambda ends: ends.iloc[0], "errorbar": lambda ends: ends.iloc[1:]}
 INTERVALS["legend"] = False
-PLAIN: dict[str, Any] = {"estimator": None, "errorbar": None, "legend": False}  # values as they are
+# With these, it draws values as they are.
+PLAIN: dict[str, Any] = {"estimator": None, "errorbar": None, "legend": False, "markeredgewidth": 0}
 BAND = {"err_style": "band", "err_kws": {"alpha": 0.15, "linewidth": 0}}
 BAR = {"err_style": "bars", "err_kws": {"elinewidth": 0.9}}
 MARKS = {MISSING: ("x", "no result"), CLIPPED: ("^", "beyond the axis")}

@@ -64,7 +64,7 @@ def draw(table: Sequence[Timing], folder: Path) -> list[Path]:
         for stage, look in looks.items():
             seconds = curves.get((stage, name))
             if seconds:
-                sns.lineplot(pd.Series(seconds), ax=axis, **PLAIN, **look.line)
+                sns.lineplot(pd.Series(seconds), ax=axis, **PLAIN | look.line)
                 notes.append(f"{stage}: $b$ = {exponent(seconds).value:.2f}")
         axis.set_xscale("log")
         axis.set_yscale("log")

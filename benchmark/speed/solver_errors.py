@@ -186,7 +186,7 @@ def draw(found: pd.DataFrame, folder: Path) -> list[Path]:
         for axis, metric in ((axes[k], "gap"), (axes[k + len(names)], "mmd")):
             for solver, look in LOOKS.items():
                 line = own[own["solver"] == solver]
-                sns.lineplot(line, x="evaluations", y=metric, ax=axis, **PLAIN, **look.line)
+                sns.lineplot(line, x="evaluations", y=metric, ax=axis, **PLAIN | look.line)
             axis.set(xlabel="", ylabel="")
             axis.set_xscale("log")
             axis.set_xticks([10, 20, 40, 80], ["10", "20", "40", "80"])

@@ -57,15 +57,15 @@ def ablations(covariance: pd.DataFrame, kernels: pd.DataFrame, explicit: pd.Data
     left.set(xlabel="dimension D", ylabel="ESS/N", yscale="log", title="covariance of the bridge")
     for kernel, colour, marker in (("adjoint", ORANGE, "D"), ("forward", BLUE, "o")):
         rows = kernels[kernels["kernel"] == kernel]
-        look = {"marker": marker, "color": colour, "markeredgewidth": 0, "label": kernel}
-        sns.lineplot(rows, x="steps", y="ess_fraction", ax=middle, **PLAIN, **look)
+        look = {"marker": marker, "color": colour, "label": kernel}
+        sns.lineplot(rows, x="steps", y="ess_fraction", ax=middle, **PLAIN | look)
         middle.plot(rows["steps"], rows["expected"], "--", color=GREY)
     middle.set(xlabel="steps K", ylabel="ESS/N", ylim=(0, 1.05), xscale="log", title="kernel of the weights")
     middle.set_xticks([25, 50, 100, 200], ["25", "50", "100", "200"], minor=False)
     middle.minorticks_off()
     for column, colour, marker in (("rms_explicit", BLUE, "o"), ("rms_stable", ORANGE, "D")):
-        look = {"marker": marker, "color": colour, "markeredgewidth": 0, "label": column.removeprefix("rms_")}
-        sns.lineplot(explicit, x="condition", y=column, ax=right, **PLAIN, **look)
+        look = {"marker": marker, "color": colour, "label": column.removeprefix("rms_")}
+        sns.lineplot(explicit, x="condition", y=column, ax=right, **PLAIN | look)
     right.set(xlabel="condition number of Σ", ylabel="rms of the target", xscale="log", yscale="log")
     right.set_title("target of the objective")
     left.legend(loc="lower left")

@@ -80,10 +80,11 @@ def trainings(table: pd.DataFrame) -> Figure:
         rows = table[(table["task"] == task) & (table["base"] == base)]
         for recipe, (_, marker, colour) in TRAININGS.items():
             own = rows[rows["recipe"] == recipe]
-            look = {"marker": marker, "color": colour, "markeredgecolor": colour}
-            line = {"x": "simulations", "y": "ess_fraction", "ax": axis} | PLAIN | look
-            sns.lineplot(own, **line)
-            sns.lineplot(own[~own["used"]], **line, linestyle="none", markerfacecolor="white", zorder=3)
+            look = PLAIN | {"x": "simulations", "y": "ess_fraction", "marker": marker, "color": colour}
+            sns.lineplot(own, ax=axis, **look)
+            hollow = {"linestyle": "none", "markerfacecolor": "white", "zorder": 3}
+            edge = {"markeredgewidth": 1, "markeredgecolor": colour}
+            sns.lineplot(own[~own["used"]], ax=axis, **look | hollow | edge)
         alone = rows.loc[~rows["used"], "ess_fraction"]
         if len(alone):  # a network that is not used leaves the base
             axis.axhline(float(alone.iloc[0]), color=GREY, linestyle="--", linewidth=0.8)

@@ -21,7 +21,6 @@ SAMPLERS: dict[str, Look] = {
     "guided": ("guided", "^", LIGHT),
     "nuts": ("Pyro NUTS", "s", GREEN),
 }
-ROUND = {"marker": "o", "markeredgewidth": 0}
 TARGETS = {"a": (0.85, 1.0), "length": (0.85, 1.0), "root": (0.90, 0.98)}
 MEDIANS = ("root_ess", "root_rhat", "theta_ess", "theta_rhat", "seconds")
 
@@ -100,7 +99,7 @@ def tree_figure(coverage: pd.DataFrame, times: pd.DataFrame, samplers: pd.DataFr
         _draw_times(axis, run_times(times, over), over)
     for over, colour in (("tips", BLUE), ("landmarks", ORANGE)):
         ess = run_times(times, over)["root_ess"]
-        sns.lineplot(ess, label=f"over {over}", color=colour, ax=lower[2], **PLAIN, **ROUND)
+        sns.lineplot(ess, label=f"over {over}", color=colour, marker="o", ax=lower[2], **PLAIN)
     lower[2].set(title="effective draws", xlabel="tips or landmarks", ylabel="", xscale="log")
     _log_sizes(lower[2], times[["tips", "landmarks"]].to_numpy().ravel())
     lower[2].set_ylim(bottom=0)
@@ -153,7 +152,7 @@ def _draw_samplers(axis: Axes, samplers: pd.DataFrame) -> None:
     for sampler, (label, marker, colour) in SAMPLERS.items():
         own = samplers[samplers["sampler"] == sampler]
         speed = (own["root_ess"] / own["seconds"]).apply(np.log).groupby(own["a"]).mean().apply(np.exp)
-        sns.lineplot(speed, label=label, color=colour, ax=axis, **PLAIN, **ROUND | {"marker": marker})
+        sns.lineplot(speed, label=label, color=colour, marker=marker, ax=axis, **PLAIN)
     axis.set(yscale="log", xlabel="amplitude $a$", ylabel="", title="effective draws/s")
     axis.set_ylim(top=axis.get_ylim()[1] * 20)
     axis.legend(loc="upper right", handlelength=1.2)
