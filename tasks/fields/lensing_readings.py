@@ -23,15 +23,14 @@ def combined(field: Tensor, whitened: Tensor) -> Tensor:
     return whitened - difference @ weight
 
 
-def sizes(task: LensingLognormal) -> tuple[float, float, float]:
+def sizes(task: LensingLognormal) -> list[float]:
     """Return E‖g‖²/d over fresh simulations of "field", of "whitened", and of both combined."""
     scores = []
     for reading in READINGS:
         score = replace(task, reading=reading).simulate(SIMULATIONS, seed=SEED).joint_score
         assert score is not None
         scores.append(score.double())
-    size_f, size_w, size_c = (float(g.square().mean()) for g in (*scores, combined(*scores)))
-    return size_f, size_w, size_c
+    return [float(g.square().mean()) for g in (*scores, combined(*scores))]
 
 
 def row(grid: int, noise: float) -> str:
