@@ -1,6 +1,7 @@
 """The released tables hold numbers of today's tasks and methods, and pages show what is in them."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,8 @@ import pytest
 from graybench.benchmark.analysis.comparison_table import comparison_as_markdown
 from graybench.benchmark.analysis.formats import as_markdown
 from graybench.benchmark.metrics.catalogue import METRICS
+from graybench.benchmark.papers.reproduce import PAPERS, write_page
+from graybench.benchmark.running.rows import with_variants
 from graybench.benchmark.running.table import read_table
 from graybench.methods import get_method
 from graybench.tasks import get_task
@@ -96,3 +99,63 @@ def test_the_ratios_on_a_page_are_those_of_the_command(folder: str) -> None:
         now = now.replace("\\", "")
         same(stored, now)
         assert NUMBER.sub("", stored) == NUMBER.sub("", now)  # stars and pluses too
+
+
+LINK = re.compile(r"\[([^\]]*)\]\(README\.md#[^)]*\)")
+
+
+@pytest.mark.parametrize(("paper", "folder"), [("ltsm", "ltsm"), ("bridge", "bridge"), ("suite", "gates")])
+def test_the_short_table_of_claims_is_that_of_the_tables(paper: str, folder: str, tmp_path: Path) -> None:
+    whole = PAPERS[paper]
+    bare = replace(whole, figures=tuple(replace(figure, pictures=()) for figure in whole.figures))
+    write_page(bare, ROOT / "results", tmp_path, "")
+    stored, now = (
+        LINK.sub(r"\1", (own / "claims.md").read_text("utf-8"))
+        for own in (ROOT / "results" / folder, tmp_path)
+    )
+    same(stored, now)
+
+
+COUNTS = r"(\d+), (\d+) and (\d+)"
+SENTENCES = {
+    "mix(gate=auto)": f"`auto` has a lower score error than DSM beyond its interval on {COUNTS} of (\\d+)",
+    "mix": f"With the scalar gate it is lower on {COUNTS}",
+}
+
+
+@pytest.mark.parametrize("method", SENTENCES)
+def test_the_first_sentences_count_the_stars_of_the_tables(method: str) -> None:
+    page = (ROOT / "results/suite/README.md").read_text("utf-8")
+    (said,) = re.findall(SENTENCES[method], page)
+    (table,) = [rows for own, _, rows in COMPARED.findall(page) if own == method]
+    places = [line.split("|")[2:5] for line in table.splitlines()[2:]]
+    stars = [sum("*" in place for place in column) for column in zip(*places, strict=True)]
+    assert [int(count) for count in said] == [*stars, len(places)][: len(said)]
+    assert "+" not in "".join(map("".join, places))  # "and a higher one on none"
+
+
+LENSING = {
+    "dsm": "dsm",
+    "mix": "mix",
+    "mix, auto": "mix(gate=auto)",
+    "mix, learned": "mix(gate=learned)",
+    "ltsm": "ltsm",
+}
+COLUMNS = [(metric, budget) for metric in ("c2st_mlp", "score_error") for budget in (1000, 10_000)]
+
+
+def test_the_page_of_lensing_shows_the_means_of_suite_and_rivals() -> None:
+    def means(folder: str, task: str, label: str, variant: str) -> list[float]:
+        rows = with_variants(read_table(ROOT / "results" / folder))
+        rows = rows[(rows["task"] == task) & (rows["label"] == label) & (rows["variant"] == variant)]
+        rows = rows[rows["time"].isna()]
+        return [rows.loc[(rows["metric"] == m) & (rows["budget"] == b), "value"].mean() for m, b in COLUMNS]
+
+    page = (ROOT / "results/lensing/README.md").read_text("utf-8")
+    raw, *lines = lines_of_tables(page.partition("## What was learned")[2])[2:]
+    field, whitened = "lensing_lognormal", "lensing_lognormal(reading=whitened)"
+    expected = [means("rivals", field, "dsm", "summaries=none")]
+    expected += [means("suite", task, label, "") for task in (field, whitened) for label in LENSING.values()]
+    for line, numbers in zip([raw, *lines], expected, strict=True):
+        assert [float(cell) for cell in line.split("|")[2:6]] == pytest.approx(numbers, rel=0.005), line
+    assert [line.split("|")[1].split(":")[-1].strip() for line in lines] == [*LENSING, *LENSING]
